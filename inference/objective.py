@@ -1,0 +1,66 @@
+"""The module that is optimised: a model and a guide under one ELBO."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pyro_dsvae.inference.elbo import SequenceELBO
+from pyro_dsvae.inference.kl_weights import weigh_kl
+from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.models.dsvae import DSVAE
+
+TERMS = ("elbo", "reconstruction", "kl_static", "kl_dynamic")
+
+
+class Sequences(NamedTuple):
+    """Stored frames (N, T, \\*frame), mask and lengths as in `DSVAE.forward`; all of N sequences or of one batch."""
+
+    frames: Tensor
+    mask: Tensor | None = None
+    lengths: Tensor | None = None
+
+    def take(self, rows: Tensor, device: torch.device) -> "Sequences":
+        """These rows, on ``device``."""
+        return Sequences(*(None if value is None else value[rows].to(device, non_blocking=True) for value in self))
+
+
+@dataclass(frozen=True)
+class KLWeights:
+    """Weights of the two KL terms; (1, 1) is the ELBO."""
+
+    static: float = 1.0
+    dynamic: float = 1.0
+
+
+class Objective(nn.Module):
+    """Stored frames in, the terms of the ELBO out.
+
+    One module, so that engines which wrap a module (mixed precision, gradient averaging over devices) see every parameter
+    and the whole forward pass.
+    """
+
+    def __init__(self, model: DSVAE, guide: Posterior) -> None:
+        super().__init__()
+        self.model = model
+        self.guide = guide
+        self.elbo = SequenceELBO()
+        self.estimators: dict[str, str] = {}
+
+    def forward(self, batch: Sequences, weights: KLWeights) -> dict[str, Tensor]:
+        """Means over the batch, scalars in nats per sequence: "loss" (weighted) and the unweighted `TERMS`.
+
+        ``estimators`` tells afterwards how the KL of each site was computed.
+        """
+        x = self.model.likelihood.prepare(batch.frames)
+        model, guide = weigh_kl(self.model, self.guide, {"f": weights.static, "z": weights.dynamic})
+        terms = self.elbo.terms(model, guide, x, batch.mask, batch.lengths)
+        self.estimators = dict(terms.estimators)
+        return {
+            "loss": terms.loss,
+            "elbo": terms.elbo.mean(),
+            "reconstruction": terms.reconstruction.mean(),
+            "kl_static": terms.kl["f"].mean(),
+            "kl_dynamic": terms.kl["z"].mean(),
+        }

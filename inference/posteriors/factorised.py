@@ -1,0 +1,44 @@
+"""The factorised posterior of Li & Mandt (2018)."""
+
+import pyro
+from pyro.distributions import Normal
+from torch import Tensor, nn
+
+from pyro_dsvae.inference.posteriors.encoders import DynamicEncoder, static_encoder
+from pyro_dsvae.inference.posteriors.posterior import Clip, Posterior
+from pyro_dsvae.models.networks.gaussian_head import GaussianHead
+
+
+class Factorised(Posterior):
+    """q(f, z | x) = N(f; x_1:T) prod_t N(z_t; x_t): every z_t from its own frame, without f.
+
+    Options as for the `LSTM` posterior.
+
+    Source: Li & Mandt, "Disentangled Sequential Autoencoder", ICML 2018, the "factorised" inference model.
+    """
+
+    def __init__(
+        self,
+        frame_shape: tuple[int, ...],
+        static_size: int,
+        latent_size: int,
+        hidden_size: int = 128,
+        feature_size: int = 128,
+        width: int = 24,
+        views: bool | None = None,
+    ) -> None:
+        super().__init__()
+        views = len(frame_shape) == 3 if views is None else views
+        self.static_encoder = static_encoder(frame_shape, feature_size, hidden_size, width, views)
+        self.static_head = GaussianHead(2 * hidden_size, static_size)
+        self.dynamic_encoder = DynamicEncoder(frame_shape, feature_size, width, recoloured=views)
+        self.layer = nn.Sequential(nn.Linear(feature_size, hidden_size), nn.SiLU())
+        self.dynamic_head = GaussianHead(hidden_size, latent_size)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        clip = Clip.of(x, mask, lengths)
+        with pyro.plate("sequences", x.shape[0], dim=-1):
+            f = pyro.sample("f", Normal(*self.static_head(self.static_encoder(clip.x, clip.observed, lengths))).to_event(1))
+            hidden = self.layer(self.dynamic_encoder(clip.x, clip.observed))
+            z = pyro.sample("z", clip.steps.join(Normal(*self.dynamic_head(hidden)).to_event(1)))
+        return f, z

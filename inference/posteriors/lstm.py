@@ -1,0 +1,58 @@
+"""The full posterior of Li & Mandt (2018)."""
+
+import pyro
+import torch
+from pyro.distributions import Normal
+from torch import Tensor, nn
+
+from pyro_dsvae.inference.posteriors.encoders import DynamicEncoder, static_encoder
+from pyro_dsvae.inference.posteriors.posterior import Clip, Posterior
+from pyro_dsvae.models.networks.gaussian_head import GaussianHead
+from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM, run_lstm
+
+
+class LSTM(Posterior):
+    """q(f, z | x) = N(f; x_1:T) prod_t N(z_t; f, x_1:T), diagonal normals.
+
+    f comes from both ends of a bidirectional LSTM over the frames; z_t from a bidirectional LSTM that sees every frame and
+    f, followed by an LSTM. With guide views, f comes from a few frames without order and z from a recoloured clip while
+    training (see `pyro_dsvae.inference.posteriors.views`).
+
+    hidden_size   units of each LSTM
+    feature_size  features per frame
+    width         channels of the first convolution (images) or units / 16 (vectors)
+    views         guide views: true, false, or by default true for images and false for vectors
+
+    Source: Li & Mandt, "Disentangled Sequential Autoencoder", ICML 2018, the "full" inference model.
+    """
+
+    def __init__(
+        self,
+        frame_shape: tuple[int, ...],
+        static_size: int,
+        latent_size: int,
+        hidden_size: int = 128,
+        feature_size: int = 128,
+        width: int = 24,
+        views: bool | None = None,
+    ) -> None:
+        super().__init__()
+        views = len(frame_shape) == 3 if views is None else views
+        self.static_encoder = static_encoder(frame_shape, feature_size, hidden_size, width, views)
+        self.static_head = GaussianHead(2 * hidden_size, static_size)
+        self.dynamic_encoder = DynamicEncoder(frame_shape, feature_size, width, recoloured=views)
+        self.context = BidirectionalLSTM(feature_size + static_size, hidden_size)
+        self.lstm = nn.LSTM(2 * hidden_size, hidden_size, batch_first=True)
+        self.dynamic_head = GaussianHead(hidden_size, latent_size)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        clip = Clip.of(x, mask, lengths)
+        with pyro.plate("sequences", x.shape[0], dim=-1):
+            summary = self.static_encoder(clip.x, clip.observed, lengths)
+            f = pyro.sample("f", Normal(*self.static_head(summary)).to_event(1))
+            features = self.dynamic_encoder(clip.x, clip.observed)
+            features = features.expand(*f.shape[:-1], *features.shape[-2:])
+            seen = torch.cat([features, f.unsqueeze(-2).expand(*features.shape[:-1], -1)], dim=-1)
+            hidden, _ = run_lstm(self.lstm, self.context(seen, lengths))
+            z = pyro.sample("z", clip.steps.join(Normal(*self.dynamic_head(hidden)).to_event(1)))
+        return f, z

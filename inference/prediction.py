@@ -1,0 +1,43 @@
+"""What a fitted model says: posterior means, decoded frames, draws."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.runtime import Message
+from torch import Tensor
+
+from pyro_dsvae.models.dsvae import DSVAE
+from pyro_dsvae.models.steps import Steps
+
+
+class _Means(Messenger):
+    """Replaces every draw by the mean of its distribution, so that z is inferred from the mean of f."""
+
+    def _pyro_sample(self, msg: Message) -> None:
+        if not msg["is_observed"] and msg["value"] is None:
+            msg["value"] = msg["fn"].mean  # type: ignore[attr-defined]
+            msg["done"] = True
+
+
+@torch.no_grad()
+def posterior_means(
+    guide: Callable[..., Any], x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The guide's means: f (B, F), and z (B, T, D) given the mean of f. Arguments as in `DSVAE.forward`."""
+    f, z = _Means()(guide)(x, mask, lengths)
+    return f, z
+
+
+@torch.no_grad()
+def decode(model: DSVAE, f: Tensor, z: Tensor) -> Tensor:
+    """Mean frames E[x | f, z] (\\*B, T, \\*frame) for f (\\*B, F) and z (\\*B, T, D)."""
+    return model.likelihood(f, z).mean
+
+
+@torch.no_grad()
+def sample_latents(model: DSVAE, count: int, length: int) -> tuple[Tensor, Tensor]:
+    """Draws from the prior: f (count, F) and z (count, length, D)."""
+    f = model.static_prior().expand([count]).sample()
+    return f, model.dynamic_prior(f, Steps(length)).sample()

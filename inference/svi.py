@@ -1,0 +1,274 @@
+"""Stochastic variational inference: the loop."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Literal, Protocol
+
+import pyro
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+
+from pyro_dsvae.inference.objective import TERMS, KLWeights, Objective, Sequences
+from pyro_dsvae.models.errors import UsageError
+
+DEFAULT_STEPS = 2_500
+LOG_EVERY = 25
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """How to fit.
+
+    batch_size         sequences per step
+    learning_rate      peak of the schedule: linear warm-up over the first 100 steps, then half a cosine down to zero
+    clip               largest norm of the gradient of the loss in nats per sequence
+    kl_static          weight of KL(f) at the start, reaching 1 after ``kl_warmup``
+    kl_dynamic         weight of KL(z) at the start, reaching 1 after ``kl_warmup``
+    kl_warmup          share of the fit over which the KL weights move linearly to 1
+    evaluations        how often the held-out ELBO is estimated during the fit
+    checkpoint_seconds how long at most between two checkpoints
+    """
+
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    clip: float = 200.0
+    kl_static: float = 1.0
+    kl_dynamic: float = 1.0
+    kl_warmup: float = 0.5
+    evaluations: int = 10
+    checkpoint_seconds: float = 20.0
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "learning_rate", "clip", "kl_static", "kl_dynamic", "evaluations"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be positive")
+        if not 0 <= self.kl_warmup <= 1:
+            raise UsageError(f"kl_warmup is {self.kl_warmup}; it is a share of the fit, between 0 and 1")
+
+    def weights(self, progress: float) -> KLWeights:
+        """The KL weights when ``progress`` (0 to 1) of the fit is done."""
+        left = max(0.0, 1 - progress / self.kl_warmup) if self.kl_warmup else 0.0
+        return KLWeights(1 + (self.kl_static - 1) * left, 1 + (self.kl_dynamic - 1) * left)
+
+    def rate(self, step: int, progress: float) -> float:
+        """The learning rate of step ``step``."""
+        return self.learning_rate * min(1, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * min(progress, 1)))
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A fit ends after ``steps`` optimiser steps or ``minutes`` minutes, whichever comes first."""
+
+    steps: int | None = None
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.steps < 1:
+            raise UsageError(f"steps is {self.steps}; a fit needs at least 1")
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise UsageError(f"minutes is {self.minutes}; it must be positive")
+
+    def progress(self, step: int, seconds: float) -> float:
+        """Share of the budget used, 1 or more at the end."""
+        by_steps = 0.0 if self.steps is None else step / self.steps
+        by_time = 0.0 if self.minutes is None else seconds / (60 * self.minutes)
+        return max(by_steps, by_time)
+
+
+class NonFiniteError(RuntimeError):
+    """The loss became infinite or not a number; says at which step and in which term."""
+
+
+class Journal(Protocol):
+    """What the loop tells the outside."""
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """One row of metrics: step, seconds, split, learning_rate and the `TERMS`."""
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """The state to resume from."""
+
+    def save_best(self, state: Mapping[str, Any]) -> None:
+        """The state with the highest held-out ELBO so far."""
+
+    def advance(self, progress: float, seconds: float, elbo: float | None) -> None:
+        """Share of the budget used so far, for a progress bar."""
+
+    def stop(self) -> bool:
+        """Whether the user has asked to stop after this step."""
+
+
+class SVI:
+    """Fits an `Objective` to sequences by stochastic gradient ascent on the ELBO.
+
+    Order of the data and all noise are functions of (seed, step), never of how the process came to that step. So a fit
+    that was killed and resumed ends, on the same machine with the same number of threads, with the same bits as one that
+    was not, and a checkpoint holds no generator state.
+
+    objective   model and guide
+    train       what to fit
+    validation  what chooses the best checkpoint
+    device      "cpu", "cuda" or "auto"
+    precision   "32", or "bf16" inside the networks (densities stay in float32)
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        train: Sequences,
+        validation: Sequences,
+        optimisation: Optimisation,
+        budget: Budget,
+        seed: int = 0,
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+        precision: Literal["32", "bf16"] = "32",
+    ) -> None:
+        accelerator = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        self.fabric = Fabric(
+            accelerator=accelerator, devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true"
+        )
+        self.optimisation, self.budget, self.seed = optimisation, budget, seed
+        self.train, self.validation = train, validation
+        self.objective = objective.to(memory_format=torch.channels_last)
+        optimizer = torch.optim.Adam(objective.parameters(), lr=optimisation.learning_rate, fused=True)
+        self.module, self.optimizer = self.fabric.setup(self.objective, optimizer)
+        self.step = 0
+        self.seconds = 0.0
+        self.best = -math.inf
+
+    def state(self) -> dict[str, Any]:
+        """Everything to resume from: tensors and plain values only."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "best": self.best,
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state``."""
+        self.objective.load_state_dict(state["objective"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+
+    def run(self, journal: Journal) -> bool:
+        """Fit until the budget is used; return whether it was (False: the user stopped it).
+
+        Raises `NonFiniteError` as soon as a term is seen to be infinite or not a number; what was saved before is good.
+        """
+        started, saved = time.perf_counter() - self.seconds, time.perf_counter()
+        window: list[Tensor] = []
+        stopped = False
+        while not stopped and self.budget.progress(self.step, self.seconds) < 1:
+            progress = self.budget.progress(self.step, self.seconds)
+            window.append(self._step(progress))
+            self.seconds = time.perf_counter() - started
+            stopped = journal.stop()
+            done = self.budget.progress(self.step, self.seconds)
+            if stopped or done >= 1 or self.step % LOG_EVERY == 0:
+                row = self._row(window)
+                window = []
+                journal.log(row)
+                journal.advance(done, self.seconds, row["elbo"])
+            evaluations = self.optimisation.evaluations
+            due = int(done * evaluations) > int(progress * evaluations)
+            if due and not stopped:
+                if window:
+                    self._check(window)
+                self._evaluate(journal)
+                self.seconds = time.perf_counter() - started
+            if stopped or done >= 1 or (not window and time.perf_counter() - saved > self.optimisation.checkpoint_seconds):
+                journal.save(self.state())
+                saved = time.perf_counter()
+        return not stopped
+
+    def _step(self, progress: float) -> Tensor:
+        """One optimiser step; its terms (5,) stay on the device, so nothing waits for them."""
+        rows = self._rows(self.step)
+        batch = self.train.take(rows, self.fabric.device)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.optimisation.rate(self.step, progress)
+        torch.manual_seed(_mix(self.seed, "noise", self.step))
+        self.module.train()
+        # Shapes, supports and plates are checked once; the checks read values back and would stall every step.
+        with pyro.validation_enabled(self.step == 0):
+            terms = self.module(batch, self.optimisation.weights(progress))
+        self.optimizer.zero_grad()
+        self.fabric.backward(terms["loss"])
+        self.fabric.clip_gradients(
+            self.module, self.optimizer, max_norm=self.optimisation.clip, error_if_nonfinite=False
+        )
+        self.optimizer.step()
+        self.step += 1
+        return torch.stack([terms[name].detach() for name in TERMS])
+
+    def _rows(self, step: int) -> Tensor:
+        """Sequences of this step: each epoch is one permutation, a last incomplete batch is left out."""
+        count = len(self.train.frames)
+        size = min(self.optimisation.batch_size, count)
+        epoch, batch = divmod(step, count // size)
+        generator = torch.Generator().manual_seed(_mix(self.seed, "order", epoch))
+        return torch.randperm(count, generator=generator)[batch * size : (batch + 1) * size]
+
+    def _check(self, window: list[Tensor]) -> Tensor:
+        """The window's terms (n, 5) on the host. Raises `NonFiniteError`."""
+        values = torch.stack(window).cpu()
+        bad = (~torch.isfinite(values)).nonzero()
+        if len(bad):
+            row, column = bad[bad[:, 1] > 0][0].tolist() if (bad[:, 1] > 0).any() else bad[0].tolist()
+            raise NonFiniteError(
+                f"{TERMS[column]} became {values[row, column]:.4g} at step {self.step - len(window) + row + 1}; "
+                "try a lower --optimisation.learning_rate"
+            )
+        return values
+
+    def _row(self, window: list[Tensor]) -> dict[str, Any]:
+        means = self._check(window).mean(0).tolist()
+        rate = self.optimizer.param_groups[0]["lr"]
+        return self._labelled("train", dict(zip(TERMS, means, strict=True)), rate)
+
+    def _evaluate(self, journal: Journal) -> None:
+        terms = self.evaluate(self.validation)
+        journal.log(self._labelled("validation", terms, self.optimizer.param_groups[0]["lr"]))
+        if terms["elbo"] > self.best:
+            self.best = terms["elbo"]
+            journal.save_best(self.state())
+
+    def _labelled(self, split: str, terms: Mapping[str, float], rate: float) -> dict[str, Any]:
+        return {"step": self.step, "seconds": round(self.seconds, 3), "split": split, "learning_rate": rate, **terms}
+
+    def evaluate(self, sequences: Sequences) -> dict[str, float]:
+        """The `TERMS` on held-out ``sequences``: means in nats per sequence, one draw each, the same noise every time."""
+        return evaluate(self.module, sequences, self.fabric.device, seed=_mix(self.seed, "evaluation", 0))
+
+
+@torch.no_grad()
+def evaluate(
+    objective: Callable[[Sequences, KLWeights], dict[str, Tensor]],
+    sequences: Sequences,
+    device: torch.device,
+    seed: int,
+    batch_size: int = 128,
+) -> dict[str, float]:
+    """The unweighted `TERMS` of an objective in evaluation mode; leaves its mode and all generators as they were."""
+    assert isinstance(objective, torch.nn.Module)
+    training = objective.training
+    objective.eval()
+    totals = torch.zeros(len(TERMS), dtype=torch.float64)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), pyro.validation_enabled(False):
+        torch.manual_seed(seed)
+        for rows in torch.arange(len(sequences.frames)).split(batch_size):
+            terms = objective(sequences.take(rows, device), KLWeights())
+            totals += torch.stack([terms[name] for name in TERMS]).double().cpu() * len(rows)
+    objective.train(training)
+    return dict(zip(TERMS, (totals / len(sequences.frames)).tolist(), strict=True))
+
+
+def _mix(seed: int, purpose: str, number: int) -> int:
+    """A 63-bit seed for one purpose at one point, unrelated to those of neighbouring seeds and points."""
+    return int.from_bytes(blake2b(f"{seed}/{purpose}/{number}".encode(), digest_size=8).digest()) >> 1

@@ -1,0 +1,76 @@
+"""The generative process, written once."""
+
+import pyro
+import torch
+from pyro.nn import PyroModule
+from torch import Tensor
+
+from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+from pyro_dsvae.models.static_priors.static_prior import StaticPrior
+from pyro_dsvae.models.steps import Steps
+
+
+class DSVAE(PyroModule):
+    """The disentangled sequential VAE as a Pyro model.
+
+        f ~ p(f)                        site "f", event (F,)
+        z ~ prod_t p(z_t | z_<t)        site "z", event (T, D)
+        x ~ prod_t p(x_t | f, z_t)      site "x", event (T, *frame)
+
+    inside ``plate("sequences", B)`` on dimension -1. Three sample statements whatever T is. All parts take further batch
+    dimensions on the left, so particles and draws vectorise.
+
+    Source: Li & Mandt, "Disentangled Sequential Autoencoder", ICML 2018.
+    """
+
+    def __init__(self, static_prior: StaticPrior, dynamic_prior: DynamicPrior, likelihood: Likelihood) -> None:
+        super().__init__()
+        self.static_prior = static_prior
+        self.dynamic_prior = dynamic_prior
+        self.likelihood = likelihood
+
+    def forward(
+        self,
+        x: Tensor | None = None,
+        mask: Tensor | None = None,
+        lengths: Tensor | None = None,
+        shape: tuple[int, int] | None = None,
+    ) -> Tensor:
+        """Run the process; return x (B, T, \\*frame).
+
+        x        (B, T, \\*frame) observed frames as `Likelihood.prepare` gives them, or None to generate
+        mask     (B, T) or (B, T, \\*frame) bool, True where observed; what is not has no term in the likelihood
+        lengths  (B,) int64, or None: sequence i ends after ``lengths[i]`` steps, later latents and frames do not count
+        shape    (B, T), needed only without ``x``
+
+        Raises `UsageError` where neither ``x`` nor ``shape`` is given.
+        """
+        if x is not None:
+            shape = (x.shape[0], x.shape[1])
+        if shape is None:
+            raise UsageError("DSVAE needs frames x, or shape=(B, T) to generate without them")
+        steps = Steps(shape[1], lengths)
+        with pyro.plate("sequences", shape[0], dim=-1):
+            f = pyro.sample("f", self.static_prior())
+            z = pyro.sample("z", self.dynamic_prior(f, steps))
+            frames = self.likelihood(f, z)
+            observed = observed_values(mask, steps, len(self.likelihood.frame_shape))
+            if observed is not None:
+                frames = frames.mask(observed)
+            if x is not None and observed is not None:
+                # Whatever stands in unobserved places, even a NaN, must touch neither the value nor a gradient.
+                x = torch.where(observed, x, torch.zeros_like(x))
+            return pyro.sample("x", frames.to_event(1 + len(self.likelihood.frame_shape)), obs=x)
+
+
+def observed_values(mask: Tensor | None, steps: Steps, frame_ndim: int) -> Tensor | None:
+    """Which values count, broadcastable to (B, T, \\*frame); None where all do."""
+    valid = steps.valid
+    if mask is not None and mask.ndim == 2:
+        mask = mask[(..., *(None,) * frame_ndim)]
+    if valid is not None:
+        valid = valid[(..., *(None,) * frame_ndim)]
+        mask = valid if mask is None else mask & valid
+    return mask

@@ -1,0 +1,27 @@
+"""What every prior over the dynamic latents is."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from pyro_dsvae.models.dynamic_priors.path_distribution import PathDistribution
+from pyro_dsvae.models.steps import Steps
+
+
+class DynamicPrior(nn.Module, ABC):
+    """A module that returns p(z_1:T) as a `PathDistribution`.
+
+    The first constructor argument of every dynamic prior is ``latent_size`` (D), supplied by the model; all others are
+    options. To write your own, subclass this and `PathDistribution`, and name it by its dotted path.
+    """
+
+    def __init__(self, latent_size: int) -> None:
+        super().__init__()
+        self.latent_size = latent_size
+
+    @abstractmethod
+    def forward(self, f: Tensor, steps: Steps) -> PathDistribution:
+        """p(z_1:T | f) with batch shape ``f.shape[:-1]`` and event (``steps.length``, D).
+
+        ``f`` (\\*B, F) is the static latent; a prior that does not look at it takes only its batch shape.
+        """

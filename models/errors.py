@@ -1,0 +1,9 @@
+"""The one exception for what a user can put right."""
+
+
+class UsageError(ValueError):
+    """Something the caller got wrong: an option, a file, a shape, a value.
+
+    The message is one line that says what is wrong and what would be right. Every command prints it
+    without a traceback and exits with status 2; from Python it is an ordinary ``ValueError``.
+    """

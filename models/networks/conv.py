@@ -1,0 +1,84 @@
+"""Convolutional frame networks for square images of 16 to 128 pixels."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.networks.frames import FrameDecoder, FrameEncoder
+from pyro_dsvae.models.networks.gaussian_head import full_precision
+
+MIN_SIDE, MAX_SIDE = 16, 128
+
+
+def check_image(frame_shape: tuple[int, ...]) -> None:
+    """Raise `UsageError` unless a frame is (C, S, S) with S from 16 to 128."""
+    if len(frame_shape) != 3 or frame_shape[1] != frame_shape[2] or not MIN_SIDE <= frame_shape[1] <= MAX_SIDE:
+        raise UsageError(
+            f"frames of shape {frame_shape} fit no network: give vectors (P,) or square images (C, S, S), "
+            f"S from {MIN_SIDE} to {MAX_SIDE}"
+        )
+
+
+def _levels(side: int) -> int:
+    """Halvings that bring ``side`` to a map of 4 to 7 pixels."""
+    return (side // 4).bit_length() - 1
+
+
+class ConvEncoder(FrameEncoder):
+    """4x4 convolutions of stride 2 down to a map of 4 to 7 pixels, then one linear layer; SiLU throughout."""
+
+    def __init__(self, frame_shape: tuple[int, ...], feature_size: int, width: int) -> None:
+        super().__init__(frame_shape, feature_size)
+        channels, side = frame_shape[:2]
+        layers: list[nn.Module] = []
+        for level in range(_levels(side)):
+            out = width * min(2**level, 8)
+            layers += [nn.Conv2d(channels, out, 4, stride=2, padding=1), nn.SiLU()]
+            channels, side = out, side // 2
+        self.convolutions = nn.Sequential(*layers)
+        self.project = nn.Sequential(nn.Linear(channels * side * side, feature_size), nn.SiLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch = x.shape[:-3]
+        maps = self.convolutions(x.reshape(-1, *self.frame_shape))
+        return self.project(maps.flatten(1)).unflatten(0, batch)
+
+
+class ConvDecoder(FrameDecoder):
+    """z_t lays out the coarsest map; f scales and shifts the channels of every layer (FiLM).
+
+    Transposed 4x4 convolutions double the map up to half the frame; the last doubling rearranges channels (sub-pixel
+    convolution), because channels at full resolution would cost as much as all layers before them.
+
+    Source of the modulation: Perez et al., "FiLM: Visual Reasoning with a General Conditioning Layer", AAAI 2018.
+    """
+
+    def __init__(self, static_size: int, latent_size: int, frame_shape: tuple[int, ...], width: int) -> None:
+        super().__init__(frame_shape)
+        levels = _levels(frame_shape[1])
+        self.base = -(-frame_shape[1] // 2**levels)
+        self.sizes = [width * min(2**level, 8) for level in range(levels - 1, -1, -1)]
+        self.layout = nn.Linear(latent_size, self.sizes[0] * self.base**2)
+        self.upsamplings = nn.ModuleList(
+            nn.ConvTranspose2d(i, o, 4, stride=2, padding=1) for i, o in pairwise(self.sizes)
+        )
+        self.modulation = nn.Sequential(nn.Linear(static_size, 256), nn.SiLU(), nn.Linear(256, 2 * sum(self.sizes)))
+        self.paint = nn.Sequential(nn.Conv2d(width, 4 * frame_shape[0], 3, padding=1), nn.PixelShuffle(2))
+
+    def forward(self, f: Tensor, z: Tensor) -> Tensor:
+        batch, length = z.shape[:-2], z.shape[-2]
+        modulation = self.modulation(f).expand(*batch, -1).unsqueeze(-2).expand(*batch, length, -1)
+        scale, shift = modulation.reshape(-1, 2 * sum(self.sizes), 1, 1).chunk(2, dim=1)
+        scales, shifts = scale.split(self.sizes, dim=1), shift.split(self.sizes, dim=1)
+        maps = self.layout(z).reshape(-1, self.sizes[0], self.base, self.base)
+        maps = silu(torch.addcmul(maps + shifts[0], maps, scales[0]))
+        for upsample, a, b in zip(self.upsamplings, scales[1:], shifts[1:], strict=True):
+            maps = upsample(maps)
+            maps = silu(torch.addcmul(maps + b, maps, a))
+        x = full_precision(self.paint(maps))
+        side = self.frame_shape[1]
+        crop = (x.shape[-1] - side) // 2
+        return x[..., crop : crop + side, crop : crop + side].reshape(*batch, length, *self.frame_shape)

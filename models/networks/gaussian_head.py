@@ -1,0 +1,28 @@
+"""From features to the location and scale of a diagonal normal."""
+
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+MIN_SCALE = 1e-3
+
+
+class GaussianHead(nn.Module):
+    """Two linear maps: location, and scale = 10^-3 + softplus(raw), both float32 whatever the networks run in.
+
+    There is no activation on the location: a rectified mean cannot be negative, an error found in published code.
+    The floor keeps densities finite; the initial bias makes the first scale 0.7.
+    """
+
+    def __init__(self, input_size: int, size: int) -> None:
+        super().__init__()
+        self.loc = nn.Linear(input_size, size)
+        self.raw_scale = nn.Linear(input_size, size)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Location and scale (\\*B, size) for ``features`` (\\*B, input_size)."""
+        return full_precision(self.loc(features)), softplus(full_precision(self.raw_scale(features))) + MIN_SCALE
+
+
+def full_precision(values: Tensor) -> Tensor:
+    """Half-precision outputs of autocast networks as float32; float32 and float64 as they are."""
+    return values.float() if values.itemsize < 4 else values

@@ -1,0 +1,64 @@
+"""Recurrent networks over the time axis, for any number of batch dimensions and ragged lengths."""
+
+import torch
+from torch import Tensor, nn
+
+State = tuple[Tensor, Tensor]
+
+
+def run_lstm(lstm: nn.LSTM, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    """A one-layer batch-first LSTM over ``inputs`` (\\*B, T, E): outputs (\\*B, T, H) and the last state, each (\\*B, H).
+
+    `torch.nn.LSTM` takes three dimensions; all batch dimensions are joined around it.
+    """
+    batch = inputs.shape[:-2]
+    flat_state = None
+    if state is not None:
+        expanded = (s.expand(*batch, s.shape[-1]).reshape(1, -1, s.shape[-1]) for s in state)
+        flat_state = tuple(s.contiguous() for s in expanded)
+    outputs, (hidden, cell) = lstm(inputs.reshape(-1, *inputs.shape[-2:]), flat_state)
+    return (
+        outputs.reshape(*batch, *outputs.shape[-2:]),
+        (hidden[0].reshape(*batch, -1), cell[0].reshape(*batch, -1)),
+    )
+
+
+class BidirectionalLSTM(nn.Module):
+    """Two LSTMs, one reading each sequence forwards and one backwards *from its own last step*.
+
+    For ragged sequences this equals packing, without copying the lengths to the host. Outputs at steps that do not exist
+    are meaningless and never influence those that do.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.forwards = nn.LSTM(input_size, hidden_size, batch_first=True)
+        self.backwards = nn.LSTM(input_size, hidden_size, batch_first=True)
+
+    def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Outputs (\\*B, T, 2H) for ``inputs`` (\\*B, T, E) and ``lengths`` (B,)."""
+        order = _reversal(inputs, lengths)
+        ahead, _ = run_lstm(self.forwards, inputs)
+        back, _ = run_lstm(self.backwards, _reorder(inputs, order))
+        return torch.cat([ahead, _reorder(back, order)], dim=-1)
+
+    def summary(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Both final states joined, (\\*B, 2H): each direction after it has read the whole sequence."""
+        outputs = self(inputs, lengths)
+        hidden_size = outputs.shape[-1] // 2
+        last = _reversal(inputs, lengths)[..., :1]
+        ahead = _reorder(outputs[..., :hidden_size], last)
+        return torch.cat([ahead[..., 0, :], outputs[..., 0, hidden_size:]], dim=-1)
+
+
+def _reversal(inputs: Tensor, lengths: Tensor | None) -> Tensor:
+    """Indices (\\*B, T) that reverse each sequence within its length and leave the rest in place."""
+    steps = torch.arange(inputs.shape[-2], device=inputs.device)
+    if lengths is None:
+        return steps.flip(0).expand(inputs.shape[:-1])
+    backwards = lengths.unsqueeze(-1) - 1 - steps
+    return torch.where(backwards >= 0, backwards, steps).expand(inputs.shape[:-1])
+
+
+def _reorder(values: Tensor, order: Tensor) -> Tensor:
+    return values.gather(-2, order.unsqueeze(-1).expand(*order.shape, values.shape[-1]))

@@ -1,0 +1,23 @@
+"""The standard normal prior over the static latent."""
+
+import torch
+from pyro.distributions import Normal, TorchDistribution
+
+from pyro_dsvae.models.static_priors.static_prior import StaticPrior
+
+
+class StandardNormal(StaticPrior):
+    """p(f) = N(0, I).
+
+    Source: Li & Mandt, "Disentangled Sequential Autoencoder", ICML 2018.
+    """
+
+    loc: torch.Tensor
+
+    def __init__(self, static_size: int) -> None:
+        super().__init__(static_size)
+        # A buffer, so that the prior follows the model's dtype and device.
+        self.register_buffer("loc", torch.zeros(static_size), persistent=False)
+
+    def forward(self) -> TorchDistribution:
+        return Normal(self.loc, torch.ones_like(self.loc)).to_event(1)

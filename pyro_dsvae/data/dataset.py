@@ -1,0 +1,162 @@
+"""The typed contract between data and everything that uses them."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from pyro_dsvae.models.errors import UsageError
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+Role = Literal["static", "dynamic"]
+
+
+@dataclass(frozen=True)
+class Label:
+    """One labelled factor of every sequence.
+
+    ``values`` (N,) int64 in ``range(len(classes))``; ``role`` says whether the factor stays within a sequence
+    ("static": who) or describes how it moves ("dynamic": what they do).
+    """
+
+    values: Tensor
+    classes: tuple[str, ...]
+    role: Role
+
+
+@dataclass(frozen=True)
+class SequenceData:
+    """N sequences of T frames, their split, and what is known about them.
+
+    frames   (N, T, *frame): uint8 (0..255) or a floating type; images are channel-first, (N, T, C, H, W).
+    split    (N,) uint8: index into ``SPLITS``. "train" fits, "validation" chooses, "test" is looked at once.
+    lengths  (N,) int64 in 2..T, or None: sequence i ends after ``lengths[i]`` frames.
+    mask     (N, T) or (N, T, *frame) bool, or None: True where a frame (or value) was observed.
+    times    (N, T) float64, strictly increasing, or None for equally spaced frames.
+    labels   name -> `Label`; may be empty.
+
+    Raises `UsageError` with one line where a field breaks this contract.
+    """
+
+    frames: Tensor
+    split: Tensor
+    lengths: Tensor | None = None
+    mask: Tensor | None = None
+    times: Tensor | None = None
+    labels: Mapping[str, Label] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_frames(self.frames)
+        _check_fields(self)
+        _check_labels(self)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def length(self) -> int:
+        """T, the number of frames of the longest sequence."""
+        return self.frames.shape[1]
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Shape of one frame: (C, H, W) for images, (P,) for vectors."""
+        return tuple(self.frames.shape[2:])
+
+    def part(self, split: Split) -> "SequenceData":
+        """The sequences of one split, in their order. Raises `UsageError` where there are none."""
+        rows = (self.split == SPLITS.index(split)).nonzero().squeeze(1)
+        if len(rows) == 0:
+            counts = {name: int((self.split == i).sum()) for i, name in enumerate(SPLITS)}
+            raise UsageError(f"the {split} split is empty: the data hold {counts}; give every split a sequence")
+        return self.take(rows)
+
+    def take(self, rows: Tensor) -> "SequenceData":
+        """The sequences with these indices, in this order."""
+
+        def pick(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values[rows]
+
+        return replace(
+            self,
+            frames=self.frames[rows],
+            split=self.split[rows],
+            lengths=pick(self.lengths),
+            mask=pick(self.mask),
+            times=pick(self.times),
+            labels={name: replace(label, values=label.values[rows]) for name, label in self.labels.items()},
+        )
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all tensors and label names: two data sets are the same exactly when this is."""
+        digest = hashlib.sha256()
+        parts = {"frames": self.frames, "split": self.split}
+        parts |= {name: value for name in ("lengths", "mask", "times") if (value := getattr(self, name)) is not None}
+        parts |= {f"label:{name}:{label.role}:{label.classes}": label.values for name, label in self.labels.items()}
+        for name, value in parts.items():
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.contiguous().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+
+class DataSource(ABC):
+    """Where sequences come from: constructor arguments are its options, `load` does the work."""
+
+    @abstractmethod
+    def load(self) -> SequenceData:
+        """Read, draw or compose the sequences. Raises `UsageError` where that cannot be done."""
+
+
+def _check_frames(frames: Tensor) -> None:
+    if frames.ndim < 3:
+        raise UsageError(f"frames have shape {tuple(frames.shape)}; they must be (N, T, …) with a frame of rank 1 or more")
+    if frames.shape[0] == 0:
+        raise UsageError("the data hold no sequence; give at least one per split")
+    if frames.shape[1] < 2:
+        raise UsageError(f"sequences have T = {frames.shape[1]} frames; a sequence model needs at least 2")
+    if 0 in frames.shape:
+        raise UsageError(f"frames have shape {tuple(frames.shape)}; every axis must have at least one element")
+    if frames.dtype != torch.uint8 and not frames.is_floating_point():
+        raise UsageError(f"frames are {frames.dtype}; they must be uint8 or a floating type")
+    if frames.is_floating_point():
+        bad = ~torch.isfinite(frames).flatten(1).all(1)
+        if bad.any():
+            first = int(bad.nonzero()[0])
+            raise UsageError(f"frames hold non-finite values (first in sequence {first}); set them finite and mark them in mask")
+
+
+def _check_fields(data: SequenceData) -> None:
+    n, t = data.frames.shape[:2]
+    if data.split.shape != (n,) or data.split.dtype != torch.uint8 or int(data.split.max()) >= len(SPLITS):
+        raise UsageError(f"split must be ({n},) uint8 with values 0..{len(SPLITS) - 1} ({', '.join(SPLITS)})")
+    if data.lengths is not None:
+        if data.lengths.shape != (n,) or data.lengths.dtype != torch.int64:
+            raise UsageError(f"lengths are {data.lengths.dtype} {tuple(data.lengths.shape)}; they must be int64 ({n},)")
+        if int(data.lengths.min()) < 2 or int(data.lengths.max()) > t:
+            raise UsageError(f"lengths run from {int(data.lengths.min())} to {int(data.lengths.max())}; they must lie in 2..{t}")
+    if data.mask is not None:
+        shapes = {(n, t), tuple(data.frames.shape)}
+        if tuple(data.mask.shape) not in shapes or data.mask.dtype != torch.bool:
+            raise UsageError(
+                f"mask is {data.mask.dtype} {tuple(data.mask.shape)}; it must be bool ({n}, {t}) or {tuple(data.frames.shape)}"
+            )
+    if data.times is not None:
+        if data.times.shape != (n, t) or not data.times.is_floating_point():
+            raise UsageError(f"times are {data.times.dtype} {tuple(data.times.shape)}; they must be floating ({n}, {t})")
+        if not torch.isfinite(data.times).all() or not (data.times.diff(dim=1) > 0).all():
+            raise UsageError("times must be finite and strictly increasing along each sequence")
+
+
+def _check_labels(data: SequenceData) -> None:
+    for name, label in data.labels.items():
+        if label.values.shape != (len(data),) or label.values.dtype != torch.int64:
+            raise UsageError(f"label {name!r} is {label.values.dtype} {tuple(label.values.shape)}; it must be int64 ({len(data)},)")
+        if int(label.values.min()) < 0 or int(label.values.max()) >= len(label.classes):
+            raise UsageError(f"label {name!r} has values outside 0..{len(label.classes) - 1}, its {len(label.classes)} classes")
+        if label.role not in get_args(Role):
+            raise UsageError(f"label {name!r} has role {label.role!r}; it must be 'static' or 'dynamic'")

@@ -1,0 +1,270 @@
+"""Arrays: every key and option of a user's own file, and the line for every mistake."""
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pyro_dsvae.data.arrays import Arrays
+from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.models.errors import UsageError
+
+N, T = 20, 5
+VECTORS = np.random.default_rng(0).normal(size=(N, T, 3)).astype(np.float32)
+
+
+def load(folder: Path, **arrays: object) -> SequenceData:
+    """What Arrays makes of a .npz file with these arrays."""
+    path = folder / "mine.npz"
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    return Arrays(str(path)).load()
+
+
+def refusal(source: Arrays) -> str:
+    with pytest.raises(UsageError) as caught:
+        source.load()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def refused(folder: Path, **arrays: object) -> str:
+    """The line with which a .npz file with these arrays is refused."""
+    path = folder / "mine.npz"
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    line = refusal(Arrays(str(path)))
+    assert line.startswith(f"{path}: ")
+    return line
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((N, T), (N, T, 1)),
+        ((N, T, 3), (N, T, 3)),
+        ((N, T, 6, 7), (N, T, 1, 6, 7)),
+        ((N, T, 3, 6, 7), (N, T, 3, 6, 7)),
+        ((N, T, 6, 7, 1), (N, T, 1, 6, 7)),
+        ((N, T, 6, 7, 3), (N, T, 3, 6, 7)),
+        ((N, T, 6, 7, 4), (N, T, 4, 6, 7)),
+        ((N, T, 3, 6, 4), (N, T, 3, 6, 4)),
+        ((N, T, 2, 6, 7), (N, T, 2, 6, 7)),
+    ],
+)
+def test_frames_are_arranged_by_rank(tmp_path: Path, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    values = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+    data = load(tmp_path, frames=values)
+    assert data.frames.shape == expected
+    assert data.frames.dtype == torch.uint8
+    assert data.frames.is_contiguous()
+    moved = len(shape) == 5 and expected != shape
+    assert np.array_equal(data.frames.numpy(), np.moveaxis(values, 4, 2) if moved else values.reshape(expected))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "float16", "float32", "float64", ">f4"])
+def test_floats_and_booleans_become_float32(tmp_path: Path, dtype: str) -> None:
+    data = load(tmp_path, frames=(VECTORS > 0).astype(dtype))
+    assert data.frames.dtype == torch.float32
+    assert torch.equal(data.frames, torch.from_numpy(VECTORS > 0).float())
+
+
+def test_npy_holds_the_frames(tmp_path: Path) -> None:
+    np.save(tmp_path / "mine.npy", VECTORS)
+    data = Arrays(str(tmp_path / "mine.npy")).load()
+    assert np.array_equal(data.frames.numpy(), VECTORS)
+    assert dict(data.labels) == {}
+
+
+def test_x_is_another_name_of_frames(tmp_path: Path) -> None:
+    assert np.array_equal(load(tmp_path, x=VECTORS).frames.numpy(), VECTORS)
+
+
+def test_compressed_files_are_read(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "mine.npz", frames=VECTORS)
+    assert np.array_equal(Arrays(str(tmp_path / "mine.npz")).load().frames.numpy(), VECTORS)
+
+
+def test_every_optional_array(tmp_path: Path) -> None:
+    data = load(
+        tmp_path,
+        frames=VECTORS,
+        lengths=np.full(N, 3, np.int16),
+        mask=np.ones((N, T), np.uint8),
+        times=np.tile(np.arange(T), (N, 1)),
+        split=np.arange(N) % 3,
+        labels_who=np.arange(N) % 2,
+        classes_who=["ann", "bob"],
+        labels_gait=np.arange(N) % 4,
+        role_gait="dynamic",
+    )
+    assert data.lengths is not None
+    assert data.mask is not None
+    assert data.times is not None
+    assert (data.lengths.dtype, data.lengths.tolist()) == (torch.int64, [3] * N)
+    assert (data.mask.dtype, bool(data.mask.all())) == (torch.bool, True)
+    assert (data.times.dtype, data.times[0].tolist()) == (torch.float64, [0, 1, 2, 3, 4])
+    assert data.split.tolist() == [i % 3 for i in range(N)]
+    who, gait = data.labels["who"], data.labels["gait"]
+    assert (who.classes, who.role) == (("ann", "bob"), "static")
+    assert (gait.classes, gait.role) == (("0", "1", "2", "3"), "dynamic")
+    assert gait.values.tolist() == [i % 4 for i in range(N)]
+
+
+def test_mask_of_the_frames_shape_moves_with_them(tmp_path: Path) -> None:
+    images = np.zeros((N, T, 6, 7, 3), np.uint8)
+    mask = np.random.default_rng(2).random(images.shape) < 0.5
+    data = load(tmp_path, frames=images, mask=mask)
+    assert data.mask is not None
+    assert np.array_equal(data.mask.numpy(), np.moveaxis(mask, 4, 2))
+
+
+def test_mask_of_number_series_stays_n_by_t(tmp_path: Path) -> None:
+    mask = load(tmp_path, frames=VECTORS[..., 0], mask=np.ones((N, T), bool)).mask
+    assert mask is not None
+    assert mask.shape == (N, T)
+
+
+@pytest.mark.parametrize("kind", ["U", "S"])
+def test_split_by_name(tmp_path: Path, kind: str) -> None:
+    names = np.array(["train", "test", "validation", "train"] * 5).astype(kind)
+    assert load(tmp_path, frames=VECTORS, split=names).split.tolist() == [0, 2, 1, 0] * 5
+
+
+def test_random_split_follows_fractions_and_seed(tmp_path: Path) -> None:
+    path = str(tmp_path / "mine.npy")
+    np.save(path, VECTORS)
+
+    def split(**options: float) -> list[int]:
+        return Arrays(path, **options).load().split.tolist()  # type: ignore[arg-type]
+
+    assert [split().count(i) for i in range(3)] == [14, 2, 4]
+    assert [split(validation=0.25, test=0.5).count(i) for i in range(3)] == [5, 5, 10]
+    assert split() == split(seed=0)
+    assert split() != split(seed=1)
+    assert split() != sorted(split())
+
+
+def test_split_in_the_file_wins_over_fractions(tmp_path: Path) -> None:
+    np.savez(tmp_path / "mine.npz", frames=VECTORS, split=np.zeros(N, int))
+    assert Arrays(str(tmp_path / "mine.npz"), validation=0.3, test=0.3).load().split.tolist() == [0] * N
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"validation": 0.0}, r"validation = 0\.0; it is a fraction between 0 and 1"),
+        ({"test": 1.0}, r"test = 1\.0"),
+        ({"test": float("nan")}, "test = nan"),
+        ({"validation": 0.5, "test": 0.5}, r"validation \+ test = 1 leaves nothing to train on"),
+        ({"seed": -1}, r"seed = -1; it must lie in 0\.\.4294967295"),
+    ],
+)
+def test_options_are_checked(options: dict, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        Arrays("mine.npz", **options)
+
+
+def test_fractions_that_leave_a_split_empty(tmp_path: Path) -> None:
+    line = refused(tmp_path, frames=VECTORS[:4])
+    assert "of 4 sequences leave an empty split, {'train': 3, 'validation': 0, 'test': 1}" in line
+
+
+def test_missing_file_names_the_nearest(tmp_path: Path) -> None:
+    np.save(tmp_path / "walkers.npy", VECTORS)
+    assert refusal(Arrays(str(tmp_path / "walkers.npz"))).endswith("no such file; did you mean 'walkers.npy'?")
+    assert refusal(Arrays(str(tmp_path / "qqq"))).endswith("qqq: no such file")
+    assert "nor its folder" in refusal(Arrays(str(tmp_path / "no" / "walkers.npy")))
+    assert "cannot be read" in refusal(Arrays(str(tmp_path)))
+
+
+@pytest.mark.parametrize("content", [b"", b"hello, world", b"\x89PNG\r\n"])
+def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "mine.npz"
+    path.write_bytes(content)
+    assert "is neither an .npz nor an .npy file" in refusal(Arrays(str(path)))
+
+
+def test_pickles_are_never_read(tmp_path: Path) -> None:
+    path = tmp_path / "mine.npy"
+    path.write_bytes(pickle.dumps(VECTORS))
+    assert "is a pickle" in refusal(Arrays(str(path)))
+    objects = np.array([[1, 2], [3, None]], dtype=object)
+    np.save(path, objects, allow_pickle=True)
+    assert "holds pickled objects" in refusal(Arrays(str(path)))
+    assert "holds pickled objects" in refused(tmp_path, frames=objects)
+
+
+@pytest.mark.parametrize("name", ["mine.npy", "mine.npz"])
+def test_truncated_and_spoiled_files(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name.endswith("z"):
+        np.savez(path, frames=VECTORS)
+    else:
+        np.save(path, VECTORS)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert "is damaged" in refusal(Arrays(str(path)))
+    if name.endswith("z"):  # the zip's checksum tells
+        path.write_bytes(whole[:400] + b"spoiled" + whole[407:])
+        assert "is damaged: Bad CRC-32" in refusal(Arrays(str(path)))
+
+
+def test_zip_of_something_else(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "mine.npz", "w") as archive:
+        archive.writestr("letter.txt", "hello")
+    assert "is a zip archive with 'letter.txt', which is no array" in refusal(Arrays(str(tmp_path / "mine.npz")))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"data": VECTORS, "b": 1}, "has no 'frames' (or 'x'); it holds data, b: name the array"),
+        ({"frame": VECTORS}, "has no 'frames' (or 'x'); it holds frame: rename 'frame'"),
+        ({"frames": VECTORS, "x": VECTORS}, "has both 'frames' and 'x'"),
+        ({"frames": VECTORS, "length": 1}, "has an unknown array 'length'; did you mean 'lengths'?"),
+        ({"frames": VECTORS, "label_who": 1}, "has an unknown array 'label_who'; did you mean"),
+        (
+            {"frames": VECTORS, "qqq": 1},
+            "unknown array 'qqq'; valid are frames, x, lengths, mask, times, split, labels_",
+        ),
+        ({"frames": VECTORS, "role_who": "static"}, "has an unknown array 'role_who'"),
+        ({"frames": VECTORS[0, 0]}, "frames have shape (3,); they must be (N, T), (N, T, P)"),
+        ({"frames": np.zeros((N, T, 1, 1, 1, 1))}, "frames have shape (20, 5, 1, 1, 1, 1)"),
+        ({"frames": VECTORS[:0]}, "hold no sequence"),
+        ({"frames": VECTORS[:, :1]}, "T = 1 frames"),
+        ({"frames": VECTORS[:, :0]}, "T = 0 frames"),
+        ({"frames": VECTORS[..., :0]}, "at least one element"),
+        ({"frames": VECTORS.astype(int)}, "frames are int64; convert them to uint8 (0..255) or float32"),
+        ({"frames": VECTORS.astype(complex)}, "frames are complex128; convert"),
+        ({"frames": VECTORS.astype(str)}, "convert them to uint8"),
+        ({"frames": VECTORS * np.nan}, "non-finite values (first in sequence 0)"),
+        ({"frames": np.full((N, T, 2), 1e300)}, "non-finite values"),
+        ({"frames": VECTORS, "lengths": np.full(N, 1)}, "lengths run from 1 to 1; they must lie in 2..5"),
+        ({"frames": VECTORS, "lengths": np.full(N, 6)}, "lengths run from 6 to 6"),
+        ({"frames": VECTORS, "lengths": np.full(N, 3.0)}, "lengths are float64; they must be integers"),
+        ({"frames": VECTORS, "lengths": np.full(3, 3)}, "they must be int64 (20,)"),
+        ({"frames": VECTORS, "mask": np.full((N, T), 2)}, "mask must be boolean"),
+        ({"frames": VECTORS, "mask": np.full((N, T), 0.5)}, "mask must be boolean"),
+        ({"frames": VECTORS, "mask": np.ones(N, bool)}, "it must be bool (20, 5) or (20, 5, 3)"),
+        ({"frames": VECTORS, "times": np.zeros((N, T))}, "strictly increasing"),
+        ({"frames": VECTORS, "times": np.full((N, T), "now")}, "they must be real numbers"),
+        ({"frames": VECTORS, "split": np.zeros(3, int)}, "split has shape (3,); it must be (20,)"),
+        ({"frames": VECTORS, "split": np.full(N, 3)}, "split holds 3; valid are 0 (train), 1 (validation)"),
+        ({"frames": VECTORS, "split": np.full(N, -1)}, "split holds -1"),
+        ({"frames": VECTORS, "split": np.full(N, 0.5)}, "split is float64; it must be integers 0..2 or strings"),
+        ({"frames": VECTORS, "split": np.full(N, "valid")}, "split holds 'valid'; did you mean 'validation'? (valid"),
+        ({"frames": VECTORS, "labels_a": np.zeros(N)}, "labels_a are float64; they must be integers"),
+        ({"frames": VECTORS, "labels_a": np.zeros(3, int)}, "label 'a' is torch.int64 (3,); it must be int64 (20,)"),
+        ({"frames": VECTORS, "labels_a": np.full(N, -1)}, "label 'a' has values outside"),
+        ({"frames": VECTORS, "labels_a": np.full(N, 10**9)}, "labels_a run up to 1000000000; number the classes 0, 1"),
+        ({"frames": VECTORS, "labels_a": np.full(N, 2), "classes_a": ["p", "q"]}, "outside 0..1, its 2 classes"),
+        ({"frames": VECTORS, "labels_a": np.full(N, 0), "classes_a": [1, 2]}, "they must be a list of strings"),
+        ({"frames": VECTORS, "labels_a": np.full(N, 0), "classes_a": ["p", "p"]}, "name the same class twice"),
+        ({"frames": VECTORS, "labels_a": np.full(N, 0), "role_a": "stat"}, "role_a is 'stat'; it must be one string"),
+        ({"frames": VECTORS, "labels_a": np.full(N, 0), "role_a": ["static"]}, "role_a is ['static']; it must be"),
+    ],
+)
+def test_one_line_for_each_mistake(tmp_path: Path, arrays: dict, words: str) -> None:
+    assert words in refused(tmp_path, **arrays)
