@@ -59,7 +59,7 @@ class _TeacherForcing(Messenger):
     def _pyro_sample(self, msg: Message) -> None:
         if isinstance(msg["fn"], PathDistribution) and msg["value"] is not None:
             msg["fn"] = msg["fn"].given(msg["value"])
-            msg["infer"]["teacher_forced"] = True  # type: ignore[typeddict-unknown-key]
+            msg["infer"]["teacher_forced"] = True
 
 
 class _LocalParameters(Messenger):

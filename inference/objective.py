@@ -14,16 +14,37 @@ from pyro_dsvae.models.dsvae import DSVAE
 TERMS = ("elbo", "reconstruction", "kl_static", "kl_dynamic")
 
 
-class Sequences(NamedTuple):
-    """Stored frames (N, T, \\*frame), mask and lengths as in `DSVAE.forward`; all of N sequences or of one batch."""
+class Batch(NamedTuple):
+    """Stored frames (B, T, \\*frame), mask and lengths as in `DSVAE.forward`."""
 
     frames: Tensor
     mask: Tensor | None = None
     lengths: Tensor | None = None
 
-    def take(self, rows: Tensor, device: torch.device) -> "Sequences":
-        """These rows, on ``device``."""
-        return Sequences(*(None if value is None else value[rows].to(device, non_blocking=True) for value in self))
+
+@dataclass(frozen=True)
+class Sequences:
+    """Some rows of a data set, without a copy of them.
+
+    frames, mask, lengths  of all sequences, as in `Batch`
+    rows                   (N,) int64: the sequences that belong to this part
+    """
+
+    frames: Tensor
+    mask: Tensor | None
+    lengths: Tensor | None
+    rows: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, positions: Tensor, device: torch.device) -> Batch:
+        """The sequences at these positions of ``rows``, on ``device``."""
+        rows = self.rows[positions]
+        values = (self.frames, self.mask, self.lengths)
+        frames, mask, lengths = (None if v is None else v[rows].to(device, non_blocking=True) for v in values)
+        assert frames is not None
+        return Batch(frames, mask, lengths)
 
 
 @dataclass(frozen=True)
@@ -48,7 +69,7 @@ class Objective(nn.Module):
         self.elbo = SequenceELBO()
         self.estimators: dict[str, str] = {}
 
-    def forward(self, batch: Sequences, weights: KLWeights) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, weights: KLWeights) -> dict[str, Tensor]:
         """Means over the batch, scalars in nats per sequence: "loss" (weighted) and the unweighted `TERMS`.
 
         ``estimators`` tells afterwards how the KL of each site was computed.

@@ -17,7 +17,7 @@ class _Means(Messenger):
 
     def _pyro_sample(self, msg: Message) -> None:
         if not msg["is_observed"] and msg["value"] is None:
-            msg["value"] = msg["fn"].mean  # type: ignore[attr-defined]
+            msg["value"] = msg["fn"].mean
             msg["done"] = True
 
 

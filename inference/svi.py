@@ -9,10 +9,10 @@ from typing import Any, Literal, Protocol
 
 import pyro
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch import Tensor
 
-from pyro_dsvae.inference.objective import TERMS, KLWeights, Objective, Sequences
+from pyro_dsvae.inference.objective import TERMS, Batch, KLWeights, Objective, Sequences
 from pyro_dsvae.models.errors import UsageError
 
 DEFAULT_STEPS = 2_500
@@ -28,7 +28,7 @@ class Optimisation:
     clip               largest norm of the gradient of the loss in nats per sequence
     kl_static          weight of KL(f) at the start, reaching 1 after ``kl_warmup``
     kl_dynamic         weight of KL(z) at the start, reaching 1 after ``kl_warmup``
-    kl_warmup          share of the fit over which the KL weights move linearly to 1
+    kl_warmup          share of the fit over which the KL weights move to 1
     evaluations        how often the held-out ELBO is estimated during the fit
     checkpoint_seconds how long at most between two checkpoints
     """
@@ -50,9 +50,12 @@ class Optimisation:
             raise UsageError(f"kl_warmup is {self.kl_warmup}; it is a share of the fit, between 0 and 1")
 
     def weights(self, progress: float) -> KLWeights:
-        """The KL weights when ``progress`` (0 to 1) of the fit is done."""
+        """The KL weights when ``progress`` (0 to 1) of the fit is done: start^(1 - progress / kl_warmup), then 1.
+
+        Geometric, because what a latent carries is worth anything from one to 10^4 nats of reconstruction per nat.
+        """
         left = max(0.0, 1 - progress / self.kl_warmup) if self.kl_warmup else 0.0
-        return KLWeights(1 + (self.kl_static - 1) * left, 1 + (self.kl_dynamic - 1) * left)
+        return KLWeights(self.kl_static**left, self.kl_dynamic**left)
 
     def rate(self, step: int, progress: float) -> float:
         """The learning rate of step ``step``."""
@@ -95,7 +98,7 @@ class Journal(Protocol):
     def save_best(self, state: Mapping[str, Any]) -> None:
         """The state with the highest held-out ELBO so far."""
 
-    def advance(self, progress: float, seconds: float, elbo: float | None) -> None:
+    def advance(self, progress: float, seconds: float, elbo: float) -> None:
         """Share of the budget used so far, for a progress bar."""
 
     def stop(self) -> bool:
@@ -133,7 +136,7 @@ class SVI:
         )
         self.optimisation, self.budget, self.seed = optimisation, budget, seed
         self.train, self.validation = train, validation
-        self.objective = objective.to(memory_format=torch.channels_last)
+        self.objective = objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.Adam(objective.parameters(), lr=optimisation.learning_rate, fused=True)
         self.module, self.optimizer = self.fabric.setup(self.objective, optimizer)
         self.step = 0
@@ -182,7 +185,11 @@ class SVI:
                     self._check(window)
                 self._evaluate(journal)
                 self.seconds = time.perf_counter() - started
-            if stopped or done >= 1 or (not window and time.perf_counter() - saved > self.optimisation.checkpoint_seconds):
+            if (
+                stopped
+                or done >= 1
+                or (not window and time.perf_counter() - saved > self.optimisation.checkpoint_seconds)
+            ):
                 journal.save(self.state())
                 saved = time.perf_counter()
         return not stopped
@@ -190,7 +197,7 @@ class SVI:
     def _step(self, progress: float) -> Tensor:
         """One optimiser step; its terms (5,) stay on the device, so nothing waits for them."""
         rows = self._rows(self.step)
-        batch = self.train.take(rows, self.fabric.device)
+        batch = self.train.batch(rows, self.fabric.device)
         for group in self.optimizer.param_groups:
             group["lr"] = self.optimisation.rate(self.step, progress)
         torch.manual_seed(_mix(self.seed, "noise", self.step))
@@ -209,7 +216,7 @@ class SVI:
 
     def _rows(self, step: int) -> Tensor:
         """Sequences of this step: each epoch is one permutation, a last incomplete batch is left out."""
-        count = len(self.train.frames)
+        count = len(self.train)
         size = min(self.optimisation.batch_size, count)
         epoch, batch = divmod(step, count // size)
         generator = torch.Generator().manual_seed(_mix(self.seed, "order", epoch))
@@ -249,7 +256,7 @@ class SVI:
 
 @torch.no_grad()
 def evaluate(
-    objective: Callable[[Sequences, KLWeights], dict[str, Tensor]],
+    objective: Callable[[Batch, KLWeights], dict[str, Tensor]],
     sequences: Sequences,
     device: torch.device,
     seed: int,
@@ -262,11 +269,11 @@ def evaluate(
     totals = torch.zeros(len(TERMS), dtype=torch.float64)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), pyro.validation_enabled(False):
         torch.manual_seed(seed)
-        for rows in torch.arange(len(sequences.frames)).split(batch_size):
-            terms = objective(sequences.take(rows, device), KLWeights())
+        for rows in torch.arange(len(sequences)).split(batch_size):
+            terms = objective(sequences.batch(rows, device), KLWeights())
             totals += torch.stack([terms[name] for name in TERMS]).double().cpu() * len(rows)
     objective.train(training)
-    return dict(zip(TERMS, (totals / len(sequences.frames)).tolist(), strict=True))
+    return dict(zip(TERMS, (totals / len(sequences)).tolist(), strict=True))
 
 
 def _mix(seed: int, purpose: str, number: int) -> int:

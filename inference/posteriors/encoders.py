@@ -5,9 +5,12 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from pyro_dsvae.inference.posteriors.views import choose_frames, recolour
+from pyro_dsvae.inference.posteriors.views import choose_frames, recolour, warp
+from pyro_dsvae.models.networks.conv import LocalEncoder, check_image
 from pyro_dsvae.models.networks.frames import frame_encoder
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM
+
+WARP = 1 / 16
 
 
 class StaticEncoder(nn.Module, ABC):
@@ -31,26 +34,34 @@ class OrderedStaticEncoder(StaticEncoder):
 
 
 class UnorderedStaticEncoder(StaticEncoder):
-    """Guide view of f: the mean of frame features over ``count`` random frames in training, over all in evaluation."""
+    """Guide view of f: local features of ``count`` random frames in training and of all in evaluation.
+
+    Averaged over frames, and over places within a frame (`LocalEncoder`), so that f knows what there is, not when or where.
+    """
 
     def __init__(
         self, frame_shape: tuple[int, ...], feature_size: int, hidden_size: int, width: int, count: int = 3
     ) -> None:
         super().__init__()
+        check_image(frame_shape)
         self.count = count
-        self.frames = FrameFeatures(frame_shape, feature_size, width)
+        self.encoder = LocalEncoder(frame_shape, feature_size, width)
         self.layers = nn.Sequential(
-            nn.Linear(feature_size, 2 * hidden_size), nn.SiLU(), nn.Linear(2 * hidden_size, 2 * hidden_size), nn.SiLU()
+            # Local features are small where most of the frame is background.
+            nn.LayerNorm(feature_size, elementwise_affine=False),
+            nn.Linear(feature_size, 2 * hidden_size),
+            nn.SiLU(),
+            nn.Linear(2 * hidden_size, 2 * hidden_size),
+            nn.SiLU(),
         )
 
     def forward(self, x: Tensor, observed: Tensor, lengths: Tensor | None) -> Tensor:
         if self.training:
             frames, observed = choose_frames(observed, self.count)
             x = x[torch.arange(len(x), device=x.device).unsqueeze(1), frames]
-        features = self.frames(x, observed)
-        # A clip without any observed frame is described by the features of a missing one.
-        weights = observed | ~observed.any(dim=1, keepdim=True)
-        return self.layers((features * weights.unsqueeze(-1)).sum(1) / weights.sum(1, keepdim=True))
+        weights = observed.unsqueeze(-1)
+        total = (self.encoder(x) * weights).sum(1)
+        return self.layers(total / weights.sum(1).clamp(min=1))
 
 
 def static_encoder(
@@ -62,15 +73,17 @@ def static_encoder(
 
 
 class DynamicEncoder(nn.Module):
-    """Features (B, T, E) of every frame for z; with ``recoloured``, of the randomly recoloured clip in training."""
+    """Features (B, T, E) of every frame for z; with ``views``, in training, of the recoloured and warped clip."""
 
-    def __init__(self, frame_shape: tuple[int, ...], feature_size: int, width: int, recoloured: bool) -> None:
+    def __init__(self, frame_shape: tuple[int, ...], feature_size: int, width: int, views: bool) -> None:
         super().__init__()
-        self.recoloured = recoloured
+        self.views = views
         self.frames = FrameFeatures(frame_shape, feature_size, width)
 
     def forward(self, x: Tensor, observed: Tensor) -> Tensor:
-        return self.frames(recolour(x) if self.recoloured and self.training else x, observed)
+        if self.views and self.training:
+            x = warp(recolour(x), WARP)
+        return self.frames(x, observed)
 
 
 class FrameFeatures(nn.Module):

@@ -31,14 +31,16 @@ class Factorised(Posterior):
         views = len(frame_shape) == 3 if views is None else views
         self.static_encoder = static_encoder(frame_shape, feature_size, hidden_size, width, views)
         self.static_head = GaussianHead(2 * hidden_size, static_size)
-        self.dynamic_encoder = DynamicEncoder(frame_shape, feature_size, width, recoloured=views)
+        self.dynamic_encoder = DynamicEncoder(frame_shape, feature_size, width, views)
         self.layer = nn.Sequential(nn.Linear(feature_size, hidden_size), nn.SiLU())
-        self.dynamic_head = GaussianHead(hidden_size, latent_size)
+        self.dynamic_head = GaussianHead(hidden_size, latent_size, initial_scale=0.1)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         clip = Clip.of(x, mask, lengths)
         with pyro.plate("sequences", x.shape[0], dim=-1):
-            f = pyro.sample("f", Normal(*self.static_head(self.static_encoder(clip.x, clip.observed, lengths))).to_event(1))
+            f = pyro.sample(
+                "f", Normal(*self.static_head(self.static_encoder(clip.x, clip.observed, lengths))).to_event(1)
+            )
             hidden = self.layer(self.dynamic_encoder(clip.x, clip.observed))
             z = pyro.sample("z", clip.steps.join(Normal(*self.dynamic_head(hidden)).to_event(1)))
         return f, z

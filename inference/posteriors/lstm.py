@@ -40,10 +40,13 @@ class LSTM(Posterior):
         views = len(frame_shape) == 3 if views is None else views
         self.static_encoder = static_encoder(frame_shape, feature_size, hidden_size, width, views)
         self.static_head = GaussianHead(2 * hidden_size, static_size)
-        self.dynamic_encoder = DynamicEncoder(frame_shape, feature_size, width, recoloured=views)
+        self.dynamic_encoder = DynamicEncoder(frame_shape, feature_size, width, views)
         self.context = BidirectionalLSTM(feature_size + static_size, hidden_size)
         self.lstm = nn.LSTM(2 * hidden_size, hidden_size, batch_first=True)
-        self.dynamic_head = GaussianHead(hidden_size, latent_size)
+        # What a frame says of its own z_t need not pass two recurrent layers, which learn slowly; see also the small
+        # initial scale: whichever latent becomes informative first keeps what both could carry.
+        self.direct = nn.Linear(feature_size, hidden_size)
+        self.dynamic_head = GaussianHead(hidden_size, latent_size, initial_scale=0.1)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         clip = Clip.of(x, mask, lengths)
@@ -54,5 +57,6 @@ class LSTM(Posterior):
             features = features.expand(*f.shape[:-1], *features.shape[-2:])
             seen = torch.cat([features, f.unsqueeze(-2).expand(*features.shape[:-1], -1)], dim=-1)
             hidden, _ = run_lstm(self.lstm, self.context(seen, lengths))
+            hidden = hidden + self.direct(features)
             z = pyro.sample("z", clip.steps.join(Normal(*self.dynamic_head(hidden)).to_event(1)))
         return f, z

@@ -46,7 +46,9 @@ class PathDistribution(TorchDistribution):
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "PathDistribution":
         """Itself: a path takes its batch from f, so a plate never has to widen it. Raises `ValueError` where one would."""
         if torch.Size(batch_shape) != self.batch_shape:
-            raise ValueError(f"a path with batch {tuple(self.batch_shape)} does not expand to {tuple(batch_shape)}: expand f")
+            raise ValueError(
+                f"a path with batch {tuple(self.batch_shape)} does not expand to {tuple(batch_shape)}: expand f"
+            )
         return self
 
     def given(self, z: Tensor) -> TorchDistribution:

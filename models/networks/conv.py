@@ -47,6 +47,29 @@ class ConvEncoder(FrameEncoder):
         return self.project(maps.flatten(1)).unflatten(0, batch)
 
 
+class LocalEncoder(FrameEncoder):
+    """What is in an image, without where: 4x4 convolutions of stride 2 down to a map of 8 to 15 pixels, then the mean and
+    the maximum of every channel over the map.
+
+    Each place of the map sees a patch of about a third of a 32-pixel image, so features tell parts and their colours but
+    neither pose nor direction.
+    """
+
+    def __init__(self, frame_shape: tuple[int, ...], feature_size: int, width: int) -> None:
+        super().__init__(frame_shape, feature_size)
+        channels = frame_shape[0]
+        layers: list[nn.Module] = []
+        for level in range(_levels(frame_shape[1]) - 1):
+            out = width * min(2**level, 8)
+            layers += [nn.Conv2d(channels, out, 4, stride=2, padding=1), nn.SiLU()]
+            channels = out
+        self.convolutions = nn.Sequential(*layers, nn.Conv2d(channels, feature_size // 2, 1), nn.SiLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.convolutions(x.reshape(-1, *self.frame_shape))
+        return torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1).unflatten(0, x.shape[:-3])
+
+
 class ConvDecoder(FrameDecoder):
     """z_t lays out the coarsest map; f scales and shifts the channels of every layer (FiLM).
 
@@ -61,7 +84,9 @@ class ConvDecoder(FrameDecoder):
         levels = _levels(frame_shape[1])
         self.base = -(-frame_shape[1] // 2**levels)
         self.sizes = [width * min(2**level, 8) for level in range(levels - 1, -1, -1)]
-        self.layout = nn.Linear(latent_size, self.sizes[0] * self.base**2)
+        self.layout = nn.Sequential(
+            nn.Linear(latent_size, 128), nn.SiLU(), nn.Linear(128, self.sizes[0] * self.base**2)
+        )
         self.upsamplings = nn.ModuleList(
             nn.ConvTranspose2d(i, o, 4, stride=2, padding=1) for i, o in pairwise(self.sizes)
         )

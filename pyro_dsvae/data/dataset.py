@@ -37,7 +37,7 @@ class SequenceData:
     split    (N,) uint8: index into ``SPLITS``. "train" fits, "validation" chooses, "test" is looked at once.
     lengths  (N,) int64 in 2..T, or None: sequence i ends after ``lengths[i]`` frames.
     mask     (N, T) or (N, T, *frame) bool, or None: True where a frame (or value) was observed.
-    times    (N, T) float64, strictly increasing, or None for equally spaced frames.
+    times    (N, T) floating, strictly increasing, or None for equally spaced frames.
     labels   name -> `Label`; may be empty.
 
     Raises `UsageError` with one line where a field breaks this contract.
@@ -68,13 +68,17 @@ class SequenceData:
         """Shape of one frame: (C, H, W) for images, (P,) for vectors."""
         return tuple(self.frames.shape[2:])
 
-    def part(self, split: Split) -> "SequenceData":
-        """The sequences of one split, in their order. Raises `UsageError` where there are none."""
+    def rows(self, split: Split) -> Tensor:
+        """(n,) int64 indices of the sequences of one split, in order. Raises `UsageError` where there are none."""
         rows = (self.split == SPLITS.index(split)).nonzero().squeeze(1)
         if len(rows) == 0:
             counts = {name: int((self.split == i).sum()) for i, name in enumerate(SPLITS)}
             raise UsageError(f"the {split} split is empty: the data hold {counts}; give every split a sequence")
-        return self.take(rows)
+        return rows
+
+    def part(self, split: Split) -> "SequenceData":
+        """A copy of the sequences of one split, in their order. Raises `UsageError` where there are none."""
+        return self.take(self.rows(split))
 
     def take(self, rows: Tensor) -> "SequenceData":
         """The sequences with these indices, in this order."""
@@ -97,7 +101,9 @@ class SequenceData:
         digest = hashlib.sha256()
         parts = {"frames": self.frames, "split": self.split}
         parts |= {name: value for name in ("lengths", "mask", "times") if (value := getattr(self, name)) is not None}
-        parts |= {f"label:{name}:{label.role}:{label.classes}": label.values for name, label in self.labels.items()}
+        parts |= {
+            f"label:{name}:{label.role}:{label.classes}": label.values for name, label in sorted(self.labels.items())
+        }
         for name, value in parts.items():
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.contiguous().view(torch.uint8).numpy().data)
@@ -114,7 +120,9 @@ class DataSource(ABC):
 
 def _check_frames(frames: Tensor) -> None:
     if frames.ndim < 3:
-        raise UsageError(f"frames have shape {tuple(frames.shape)}; they must be (N, T, …) with a frame of rank 1 or more")
+        raise UsageError(
+            f"frames have shape {tuple(frames.shape)}; they must be (N, T, …) with a frame of rank 1 or more"
+        )
     if frames.shape[0] == 0:
         raise UsageError("the data hold no sequence; give at least one per split")
     if frames.shape[1] < 2:
@@ -127,7 +135,9 @@ def _check_frames(frames: Tensor) -> None:
         bad = ~torch.isfinite(frames).flatten(1).all(1)
         if bad.any():
             first = int(bad.nonzero()[0])
-            raise UsageError(f"frames hold non-finite values (first in sequence {first}); set them finite and mark them in mask")
+            raise UsageError(
+                f"frames hold non-finite values (first in sequence {first}); set them finite and mark them in mask"
+            )
 
 
 def _check_fields(data: SequenceData) -> None:
@@ -138,7 +148,9 @@ def _check_fields(data: SequenceData) -> None:
         if data.lengths.shape != (n,) or data.lengths.dtype != torch.int64:
             raise UsageError(f"lengths are {data.lengths.dtype} {tuple(data.lengths.shape)}; they must be int64 ({n},)")
         if int(data.lengths.min()) < 2 or int(data.lengths.max()) > t:
-            raise UsageError(f"lengths run from {int(data.lengths.min())} to {int(data.lengths.max())}; they must lie in 2..{t}")
+            raise UsageError(
+                f"lengths run from {int(data.lengths.min())} to {int(data.lengths.max())}; they must lie in 2..{t}"
+            )
     if data.mask is not None:
         shapes = {(n, t), tuple(data.frames.shape)}
         if tuple(data.mask.shape) not in shapes or data.mask.dtype != torch.bool:
@@ -147,7 +159,9 @@ def _check_fields(data: SequenceData) -> None:
             )
     if data.times is not None:
         if data.times.shape != (n, t) or not data.times.is_floating_point():
-            raise UsageError(f"times are {data.times.dtype} {tuple(data.times.shape)}; they must be floating ({n}, {t})")
+            raise UsageError(
+                f"times are {data.times.dtype} {tuple(data.times.shape)}; they must be floating ({n}, {t})"
+            )
         if not torch.isfinite(data.times).all() or not (data.times.diff(dim=1) > 0).all():
             raise UsageError("times must be finite and strictly increasing along each sequence")
 
@@ -155,8 +169,12 @@ def _check_fields(data: SequenceData) -> None:
 def _check_labels(data: SequenceData) -> None:
     for name, label in data.labels.items():
         if label.values.shape != (len(data),) or label.values.dtype != torch.int64:
-            raise UsageError(f"label {name!r} is {label.values.dtype} {tuple(label.values.shape)}; it must be int64 ({len(data)},)")
+            raise UsageError(
+                f"label {name!r} is {label.values.dtype} {tuple(label.values.shape)}; it must be int64 ({len(data)},)"
+            )
         if int(label.values.min()) < 0 or int(label.values.max()) >= len(label.classes):
-            raise UsageError(f"label {name!r} has values outside 0..{len(label.classes) - 1}, its {len(label.classes)} classes")
+            raise UsageError(
+                f"label {name!r} has values outside 0..{len(label.classes) - 1}, its {len(label.classes)} classes"
+            )
         if label.role not in get_args(Role):
             raise UsageError(f"label {name!r} has role {label.role!r}; it must be 'static' or 'dynamic'")

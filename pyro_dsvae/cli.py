@@ -1,0 +1,204 @@
+"""What all verbs share: options from a function's signature, errors in one line, exit codes, the last line."""
+
+import argparse
+import difflib
+import inspect
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from pyro_dsvae.models.errors import UsageError
+
+
+def parser_for(function: Callable[..., Any], manual: str | None) -> ArgumentParser:
+    """A parser whose options are the arguments of ``function``; ``manual`` is the verb's docstring."""
+    import_module("pyro_dsvae.catalogue")  # its import makes the parts known by their short names
+    parser = ArgumentParser(
+        prog=f"python -m {_module(function)}",
+        description=manual,
+        exit_on_error=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", action="config", help="read options from a YAML file, such as a run's config.yaml")
+    parser.add_function_arguments(function, sub_configs=False)
+    return parser
+
+
+def _module(function: Callable[..., Any]) -> str:
+    """The name to run a verb's module by, also while it runs as ``__main__``."""
+    spec = sys.modules[function.__module__].__spec__
+    return function.__module__ if spec is None else spec.name
+
+
+def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
+    """Parsed options. Raises `UsageError` in one line that names the nearest valid option or part."""
+    try:
+        return parser.parse_args(list(arguments))
+    except argparse.ArgumentError as error:
+        raise UsageError(_explain(parser, str(error))) from error
+    except Exception as error:  # whatever the module of a user's own part raises while it is imported
+        raise UsageError(f"the arguments name a part that cannot be imported: {_where(error)}") from error
+
+
+def _where(error: Exception) -> str:
+    """Kind, place and message of an exception in a user's own module, on one line."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    file, line = (error.filename, error.lineno) if isinstance(error, SyntaxError) else (place.filename, place.lineno)
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    return one_sentence(f"{type(error).__name__} in {file}, line {line}: {message}")
+
+
+def instantiate(parser: ArgumentParser, options: Namespace) -> Namespace:
+    """Options with their objects built. Raises `UsageError`."""
+    try:
+        return parser.instantiate(options)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(one_sentence(str(error))) from error
+
+
+def main(verb: Callable[[Sequence[str]], int]) -> None:
+    """Run a verb on the command line's arguments and exit with its status.
+
+    What the user got wrong is one line on standard error and status 2; an interrupt is status 130.
+    """
+    try:
+        sys.exit(verb(sys.argv[1:]))
+    except UsageError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def one_sentence(text: str) -> str:
+    """Text on one line, of bounded length."""
+    return re.sub(r"\s+", " ", text).strip()[:400]
+
+
+def _explain(parser: ArgumentParser, message: str) -> str:
+    """The parser's message in one line, with the nearest valid name where a name was wrong."""
+    text = re.sub(r"\s+", " ", message).strip()
+    keys = list(dict.fromkeys(re.findall(r'Parser key "([\w.]+)"', text)))
+    if not keys:
+        return _explain_option(parser, text)
+    found = re.search(r"class_path[ =]'([\w.]+)'", text)
+    for pattern, explain in _EXPLANATIONS.items():
+        if match := re.search(pattern, text):
+            return explain(".".join(keys), found[1] if found else "", match)
+    return _wrong_value(".".join(keys), text)
+
+
+def _explain_option(parser: ArgumentParser, text: str) -> str:
+    """An error that is not about the value of one known option."""
+    if match := re.search(r"unrecognized arguments: (\S+)|^Option '([\w.]+)' is not accepted", text):
+        name = match[1] or f"--{match[2]}"
+        if not name.startswith("-"):
+            return f"unexpected argument {name!r}; options are given as --NAME VALUE, and --help lists them"
+        return f"unknown option {name}{_nearest(name.partition('=')[0], _option_names(parser))}; --help lists them all"
+    if match := re.search(r"argument (--[\w.]+): expected one argument", text):
+        return f"{match[1]} needs a value"
+    return one_sentence(text)
+
+
+def _wrong_value(option: str, text: str) -> str:
+    """A value of the wrong kind."""
+    given = re.search(r"(?:Got|Given) value: (.*?)(?:\. Got value: .*)?$", text)
+    if given is None:
+        return one_sentence(re.sub(r'(Parser key "[\w.]+": )+', f"--{option}: ", text, count=1))
+    if match := re.search(r"typing\.Literal\[(.*?)\]", text):
+        names = re.findall(r"'([^']*)'", match[1])
+        return one_sentence(f"--{option} got {given[1]!r}; it is one of {', '.join(names)}")
+    kinds = re.findall(r"Expected a (?:<class '(\w+)'>|(\w+))", text)
+    wanted = " or ".join(sorted({a or b for a, b in kinds} - {"NoneType"}))
+    if not wanted:
+        return one_sentence(f"--{option}: {text}")
+    return one_sentence(f"--{option} got {given[1]!r}; it takes {wanted}")
+
+
+def _option_names(parser: ArgumentParser) -> list[str]:
+    return [name for name in parser._option_string_actions if name.startswith("--")]
+
+
+def _unknown_part(option: str, _: str, match: re.Match[str]) -> str:
+    """A part named wrongly: the nearest of the parts that this option takes."""
+    return f"unknown {option} {match[1]!r}{_nearest(match[1], part_names(option))}; {_choices(option)}"
+
+
+def _no_such_class(option: str, owner: str, match: re.Match[str]) -> str:
+    """A dotted path that leads nowhere."""
+    found = re.search(r"Got value: ([\w.]+)", match.string)
+    given = owner or (found[1] if found else "this path")
+    near = _nearest(given.rpartition(".")[2], part_names(option))
+    return f"unknown {option} {given!r}: {match[0][0].lower()}{match[0][1:]}{near}; {_choices(option)}"
+
+
+def _no_such_part(option: str, _: str, match: re.Match[str]) -> str:
+    """A class of another kind."""
+    return f"--{option} {match[1]} is no {_short(match[2])}; {_choices(option)}"
+
+
+def _no_such_option(option: str, owner: str, match: re.Match[str]) -> str:
+    """An option that the part has not: what it takes instead."""
+    names = _init_options(owner) if owner else []
+    takes = f"it takes {', '.join(names)}" if names else "it takes none"
+    return (
+        f"unknown option --{option}.{match[1]}: {_short(owner)} has no such option{_nearest(match[1], names)}; {takes}"
+    )
+
+
+def _missing(option: str, owner: str, match: re.Match[str]) -> str:
+    """A part without an option that it needs."""
+    needed = " and ".join(f"--{option}.{name}" for name in match[1].split(", "))
+    return f"--{option} {_short(owner)} needs {needed}"
+
+
+# What the parser's message says -> what to say instead of option, class path of the part and match.
+_EXPLANATIONS: dict[str, Callable[[str, str, re.Match[str]], str]] = {
+    r"Expected a dot import path string: ?(\S*)": _unknown_part,
+    r"Option '([\w.]+)' is not accepted": _no_such_option,
+    r"the following arguments are required: ([\w, ]+)": _missing,
+    r"Expected '([\w.]+)' to be a subclass of <class '([\w.]+)'>": _no_such_part,
+    r"Import path ([\w.]+) does not correspond to a subclass of (\w+)": _no_such_part,
+    r"No module named '[\w.]+'|module '[\w.]+' has no attribute '\w+'": _no_such_class,
+}
+
+
+def _choices(option: str) -> str:
+    return f"it is one of {', '.join(part_names(option))}, or the dotted path of your own class"
+
+
+def part_names(option: str) -> list[str]:
+    """Short names of the classes that ``option`` takes."""
+    from pyro_dsvae.catalogue import PARTS
+
+    return sorted(PARTS.get(option, ()))
+
+
+def _init_options(class_path: str) -> list[str]:
+    """What one may set of a part: what its constructor takes, less the sizes that the model supplies."""
+    from pyro_dsvae.data.dataset import DataSource
+
+    module, _, name = class_path.rpartition(".")
+    kind = getattr(import_module(module), name)
+    parameters = inspect.signature(kind).parameters.values()
+    free = issubclass(kind, DataSource)
+    return [p.name for p in parameters if free or p.default is not inspect.Parameter.empty]
+
+
+def _short(class_path: str) -> str:
+    return class_path.rpartition(".")[2] or "the part"
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    lower = {n.lower(): n for n in names}
+    close = difflib.get_close_matches(name.lower(), list(lower), n=1, cutoff=0.5)
+    return "" if not close else f" (did you mean {lower[close[0]]}?)"

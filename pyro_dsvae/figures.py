@@ -1,0 +1,273 @@
+"""The pictures of a run: its course, reconstructions, swaps, and draws. Images become strips of frames, vectors curves."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.transforms import IdentityTransform
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = NDArray[np.float64]
+Pixels = NDArray[np.uint8]
+
+DPI = 150
+MOST_FRAMES = 8  # of a longer clip, this many at equal distances are shown
+MOST_CURVES = 12  # vectors of more dimensions are drawn as a map, time to the right
+GAP, MARGIN, BORDER, SEAM = 8, 28, 5, 2  # pixels
+INK, GREY, RULE = "#1f2328", "#6a737d", "#d0d7de"
+LOOK, MOTION = "#d9730d", "#0b6bcb"  # what belongs to f, and what to z
+
+_PANELS = {
+    "elbo": "ELBO",
+    "reconstruction": "Reconstruction",
+    "kl_static": "KL of f (static)",
+    "kl_dynamic": "KL of z (dynamic)",
+}
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+def training(metrics: Sequence[Mapping[str, float | str]], path: Path) -> Figure:
+    """ELBO, reconstruction and both KL terms against steps, in nats per sequence, for training and validation.
+
+    metrics  rows with step, split ("train" or "validation") and the four terms
+    """
+    figure = Figure(figsize=(9, 6), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(2, 2, sharex=True)
+    for axes, (name, title) in zip(panels.flat, _PANELS.items(), strict=True):
+        shown = []
+        for split, colour, width in (("train", "#8fb8e8", 1.0), ("validation", "#c2410c", 1.8)):
+            rows = [(float(row["step"]), float(row[name])) for row in metrics if row["split"] == split]
+            points = np.array([row for row in rows if np.isfinite(row[1])]).reshape(-1, 2)
+            marker = "o" if len(points) < 40 and split == "validation" else ""
+            axes.plot(*points.T, color=colour, linewidth=width, marker=marker, markersize=3, label=split)
+            shown.append(points)
+        axes.set_title(title, fontsize=11, loc="left", color=INK)
+        axes.set_ylim(*_limits(np.concatenate(shown), nonnegative=name.startswith("kl")))
+        _plain(axes)
+    for axes in panels[1]:
+        axes.set_xlabel("step")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("nats per sequence")
+    figure.align_ylabels(panels[:, 0])
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False, fontsize=10)
+    return _save(figure, path)
+
+
+def _limits(points: Array, nonnegative: bool) -> tuple[float, float]:
+    """Limits of the ordinate for points (N, 2) that leave out the first steps, huge as they may be, and stray values."""
+    if len(points) == 0:
+        return 0.0, 1.0
+    settled = points[points[:, 0] >= 0.05 * points[:, 0].max(), 1]
+    low, high = np.quantile(settled, [0.01, 0.99])
+    room = 0.06 * (high - low) or 0.06 * abs(high) or 1.0
+    return (0.0 if nonnegative and low >= 0 else low - room), high + room
+
+
+def _plain(axes: Axes) -> None:
+    axes.grid(color=RULE, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=9, colors=GREY)
+    axes.xaxis.label.set_color(GREY)
+    axes.yaxis.label.set_color(GREY)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_formatter("{x:,g}")
+
+
+# --- clips ------------------------------------------------------------------------------------------------------------
+
+
+def reconstruction(true: Tensor, reconstructed: Tensor, path: Path) -> Figure:
+    """Clips (n, T, \\*frame), each above its reconstruction of the same shape."""
+    above, below = _clips(true), _clips(reconstructed)
+    style = _Style(above, below)
+    side, label = style.side(96), 130
+    columns = 2 if len(above) > 1 else 1
+    rows = -(-len(above) // columns)
+    step = 2 * side + GAP + 3 * GAP
+    pitch = style.width(side) + 4 * GAP
+    sheet = _Sheet(label + columns * pitch - 4 * GAP + 2 * MARGIN, rows * step - 3 * GAP + 2 * MARGIN)
+    for i, pair in enumerate(zip(above, below, strict=True)):
+        x, y = MARGIN + label + i % columns * pitch, MARGIN + i // columns * step
+        for name, clip in zip(("true", "decoded"), pair, strict=True):
+            if i % columns == 0:
+                sheet.text(MARGIN + label - 2 * GAP, y + side // 2, name, 11, GREY, ha="right")
+            sheet.clip(x, y, clip, style, side)
+            y += side + GAP
+    return _save(sheet.figure, path)
+
+
+def samples(clips: Tensor, path: Path) -> Figure:
+    """Clips (n, T, \\*frame) drawn from the prior."""
+    drawn = _clips(clips)
+    style = _Style(drawn)
+    side, head = style.side(96), 44
+    columns = 2 if len(drawn) > 1 else 1
+    rows = -(-len(drawn) // columns)
+    pitch = style.width(side) + 4 * GAP
+    sheet = _Sheet(columns * pitch - 4 * GAP + 2 * MARGIN, head + rows * (side + 2 * GAP) - 2 * GAP + 2 * MARGIN)
+    sheet.text(MARGIN, MARGIN + 10, "Draws from the prior: one f and one path of z per clip", 11, GREY)
+    for i, clip in enumerate(drawn):
+        place = MARGIN + i % columns * pitch, MARGIN + head + i // columns * (side + 2 * GAP)
+        sheet.clip(*place, clip, style, side)
+    return _save(sheet.figure, path)
+
+
+def swap(
+    source: Tensor,
+    look_donors: Tensor,
+    look_replaced: Tensor,
+    motion_donors: Tensor,
+    motion_replaced: Tensor,
+    path: Path,
+) -> Figure:
+    """One source clip with f, then with z, of other clips.
+
+    source           (T, \\*frame)
+    look_donors      (k, T, \\*frame) whose f replaces that of the source in ``look_replaced``, of the same shape
+    motion_donors    (m, T, \\*frame) whose z replaces that of the source in ``motion_replaced``, of the same shape
+    """
+    clip = _clips(source.unsqueeze(0))
+    looks, looked, motions, moved = (
+        _clips(clips) for clips in (look_donors, look_replaced, motion_donors, motion_replaced)
+    )
+    style = _Style(clip, looks, looked, motions, moved)
+    side = style.side(128)
+    small = style.side(side // 2)
+    left, arrow = max(style.width(small), 330), 76
+    x = MARGIN + left + arrow
+    head, step = 64, side + 2 * GAP
+    heights = [head + (len(clips) + 1) * step + 2 * GAP for clips in (looks, motions)]
+    sheet = _Sheet(x + style.width(side) + MARGIN, sum(heights) + GAP + 2 * MARGIN)
+    look, motion = ("the look", "the motion") if style.image else ("the static part", "the dynamic part")
+    y = MARGIN
+    for latent, changes, stays, kind, constant, donors, results in (
+        ("f", look, motion, LOOK, MOTION, looks, looked),
+        ("z", motion, look, MOTION, LOOK, motions, moved),
+    ):
+        end = sheet.text(MARGIN, y + 14, f"{latent} replaced: {changes} changes,", 15, kind, weight="bold")
+        sheet.text(end, y + 14, f" {stays} stays", 15, constant, weight="bold")
+        y += head
+        sheet.text(x - arrow // 2, y + side // 2, "source clip", 12, GREY, ha="right")
+        sheet.clip(x, y, clip[0], style, side, constant)
+        y += step + 2 * GAP
+        for donor, result in zip(donors, results, strict=True):
+            if kind == LOOK and style.image:  # one frame tells the look
+                start = x - arrow - side
+                sheet.clip(start, y, donor[:1], style, side, kind)
+                sheet.text(start - 3 * GAP, y + side // 2, f"{latent} of", 12, GREY, ha="right")
+            else:
+                start, top = x - arrow - style.width(small), y + side - small - BORDER
+                sheet.clip(start, top, donor, style, small, kind)
+                sheet.text(start - BORDER, top - 3 * GAP, f"{latent} of", 12, GREY)
+            sheet.text(x - arrow // 2, y + side // 2, "→", 16, GREY, ha="center")
+            sheet.clip(x, y, result, style, side)
+            y += step
+        y += 3 * GAP
+    return _save(sheet.figure, path)
+
+
+# --- layout -----------------------------------------------------------------------------------------------------------
+
+
+class _Style:
+    """What all clips of one figure have in common: images or vectors, how many frames, the range of values."""
+
+    def __init__(self, *clips: Array) -> None:
+        filled = [values for values in clips if values.size]
+        self.image = clips[0].ndim == 5
+        self.low, self.high = min(v.min() for v in filled), max(v.max() for v in filled)
+        self.frames: int
+        self.own_side: int
+        self.frames, self.own_side = (clips[0].shape[1], clips[0].shape[3]) if self.image else (MOST_FRAMES, 1)
+
+    def side(self, wanted: int) -> int:
+        """Height of a clip: about the wanted one, and a multiple of the height of an image."""
+        return self.own_side * round(wanted / self.own_side) or wanted
+
+    def width(self, side: int) -> int:
+        """Width of a clip of this height."""
+        return self.frames * side + (self.frames - 1) * SEAM
+
+
+class _Sheet:
+    """A page laid out in pixels from its top left corner. Frames cover whole pixels, so that nothing blurs them."""
+
+    def __init__(self, width: int, height: int) -> None:
+        # The surplus keeps the rounding of the canvas from losing a pixel.
+        self.figure = Figure(figsize=((width + 0.01) / DPI, (height + 0.01) / DPI), dpi=DPI, facecolor="white")
+        FigureCanvasAgg(self.figure)
+        self.width, self.height = width, height
+
+    def text(self, x: float, y: int, words: str, size: float, colour: str = INK, **style: Any) -> float:
+        """Words from x on, or up to it with ``ha="right"``, with their middle at y; returns where they end."""
+        style = {"va": "center_baseline", **style}
+        text = self.figure.text(
+            x, self.height - y, words, size=size, color=colour, transform=IdentityTransform(), **style
+        )
+        return float(text.get_window_extent().x1)
+
+    def bar(self, x: int, y: int, width: int, height: int, colour: str) -> None:
+        """A filled rectangle."""
+        place = (x, self.height - y - height)
+        shape = Rectangle(place, width, height, color=colour, linewidth=0, transform=IdentityTransform())
+        self.figure.add_artist(shape)
+
+    def clip(self, x: int, y: int, clip: Array, style: _Style, side: int, colour: str | None = None) -> None:
+        """A clip (T, \\*frame), ``side`` pixels high, with its top left corner at x, y, and a border outside it."""
+        width = len(clip) * (side + SEAM) - SEAM if style.image else style.width(side)
+        if colour is not None:
+            self.bar(x - BORDER, y - BORDER, width + 2 * BORDER, side + 2 * BORDER, colour)
+        if style.image:
+            self.figure.figimage(_film(clip, side), x, self.height - y - side, origin="upper", zorder=2)
+            return
+        place = (x / self.width, 1 - (y + side) / self.height, width / self.width, side / self.height)
+        axes = self.figure.add_axes(place, zorder=2)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_color(RULE)
+        if clip.shape[1] > MOST_CURVES:
+            axes.imshow(clip.T, aspect="auto", origin="lower", vmin=style.low, vmax=style.high)
+            return
+        room = 0.06 * (style.high - style.low) or 1.0
+        axes.set_xlim(0, len(clip) - 1)
+        axes.set_ylim(style.low - room, style.high + room)
+        for curve, tone in zip(clip.T, np.linspace(0, 0.85, clip.shape[1]), strict=True):
+            axes.plot(curve, color=colormaps["viridis"](tone), linewidth=1.4)
+
+
+def _clips(clips: Tensor) -> Array:
+    """Clips (n, T, \\*frame) as an array; of images at most `MOST_FRAMES` frames at equal distances."""
+    values = np.nan_to_num(clips.detach().cpu().double().numpy())
+    if values.ndim == 5 and values.shape[1] > MOST_FRAMES:
+        values = values[:, np.linspace(0, values.shape[1] - 1, MOST_FRAMES).round().astype(int)]
+    return values
+
+
+def _film(clip: Array, side: int) -> Pixels:
+    """Frames (T, C, S, S) side by side, (side, width, 3), each enlarged to ``side`` pixels without interpolation."""
+    colours = clip if clip.shape[1] == 3 else clip.mean(1, keepdims=True).repeat(3, axis=1)
+    places = np.arange(side) * clip.shape[-1] // side
+    frames = (colours.clip(0, 1) * 255).round().astype(np.uint8)[:, :, places][..., places]
+    film = np.full((side, len(clip) * (side + SEAM), 3), 255, np.uint8)
+    for i, frame in enumerate(frames):
+        film[:, i * (side + SEAM) : i * (side + SEAM) + side] = frame.transpose(1, 2, 0)
+    return film[:, :-SEAM]
+
+
+def _save(figure: Figure, path: Path) -> Figure:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+    return figure

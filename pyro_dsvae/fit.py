@@ -1,0 +1,251 @@
+"""Fit a disentangled sequential VAE.
+
+  python -m pyro_dsvae.fit                                   the main job: the embedded sprites, about 7 minutes on two cores
+  python -m pyro_dsvae.fit --data LPCSprites --data.root DIR --data.size 32 --minutes 30
+  python -m pyro_dsvae.fit --data Arrays --data.path clips.npz --likelihood Bernoulli
+  python -m pyro_dsvae.fit --dynamic_prior IID               any part by name …
+  python -m pyro_dsvae.fit --dynamic_prior my_priors.Drift   … or by the dotted path of your own class
+  python -m pyro_dsvae.fit --out runs/a --resume             go on with a run that was stopped or killed
+  python -m pyro_dsvae.fit --config runs/a/config.yaml       repeat a run
+
+--data, --static_prior, --dynamic_prior, --posterior and --likelihood take the name of a class; its options follow as
+--dynamic_prior.hidden_size 64, and --dynamic_prior.help LSTM lists them. Fitting ends at --steps or --minutes, whichever
+comes first. Writes the run directory (config.yaml, checkpoint.pt, best.pt, metrics.csv, summary.json, figures/) and prints
+its path as the last line: run: DIR. Exits 0, with 2 and one line for what can be put right, with 130 after Ctrl-C, which
+saves everything first.
+"""
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from pyro_dsvae import cli
+from pyro_dsvae.build import build
+from pyro_dsvae.data.dataset import DataSource, SequenceData
+from pyro_dsvae.data.sprites import Sprites
+from pyro_dsvae.inference.objective import Sequences
+from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
+from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.inference.svi import DEFAULT_STEPS, SVI, Budget, NonFiniteError, Optimisation
+from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
+from pyro_dsvae.models.dynamic_priors.lstm import LSTM
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+from pyro_dsvae.models.likelihoods.normal import Normal
+from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
+from pyro_dsvae.models.static_priors.static_prior import StaticPrior
+from pyro_dsvae.parts import describe, plain
+from pyro_dsvae.progress import FitJournal
+from pyro_dsvae.report import report
+from pyro_dsvae.runs import RunDirectory
+
+# What may change when a run is resumed: where it runs and how long, not what is fitted.
+RESUMABLE = ("out", "steps", "minutes", "device")
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What `fit` returns: the run directory, whether it ended, and what summary.json holds (nats per sequence)."""
+
+    run: Path
+    finished: bool
+    summary: Mapping[str, Any]
+
+
+def fit(
+    data: DataSource = Sprites(),
+    out: Path | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    minutes: float | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    precision: Literal["32", "bf16"] = "32",
+    resume: bool = False,
+    static_size: int = 64,
+    latent_size: int = 8,
+    static_prior: Callable[[int], StaticPrior] = StandardNormal,
+    dynamic_prior: Callable[[int], DynamicPrior] = LSTM,
+    posterior: Callable[[tuple[int, ...], int, int], Posterior] = LSTMPosterior,
+    likelihood: Callable[[int, int, tuple[int, ...]], Likelihood] = Normal,
+    optimisation: Optimisation = Optimisation(),
+) -> FitResult:
+    """Fit a model and leave a run directory.
+
+    Raises `UsageError` for anything the caller can put right.
+
+    Args:
+        data: the sequences: Sprites, LPCSprites, Arrays
+        out: the run directory (by default the next free runs/NAME-NNN)
+        seed: of the initial weights, the order of the data and all noise
+        steps: optimiser steps (without --minutes: 2500)
+        minutes: of fitting
+        device: where to fit; auto takes a GPU where there is one
+        precision: 32, or bf16 inside the networks
+        resume: go on with the run in --out
+        static_size: dimension F of the static latent f
+        latent_size: dimension D of each dynamic latent z_t; small keeps looks out of z
+        static_prior: p(f)
+        dynamic_prior: p(z_1:T)
+        posterior: the guide q(f, z | x)
+        likelihood: p(x_t | f, z_t)
+        optimisation: how to fit
+    """
+    if steps is None and minutes is None:
+        steps = DEFAULT_STEPS
+    budget = Budget(steps, minutes)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: this machine has no usable CUDA device; use auto or cpu")
+    for name, size in (("static_size", static_size), ("latent_size", latent_size)):
+        if size < 1:
+            raise UsageError(f"{name} is {size}; a latent needs at least 1 dimension")
+    if resume and out is None:
+        raise UsageError("--resume needs --out DIR, the run to go on with")
+    parts = {
+        "static_prior": static_prior,
+        "dynamic_prior": dynamic_prior,
+        "posterior": posterior,
+        "likelihood": likelihood,
+    }
+    path = next_free(data) if out is None else out
+    config = {
+        "data": describe(data),
+        "out": str(path),
+        "seed": seed,
+        "steps": steps,
+        "minutes": minutes,
+        "device": device,
+        "precision": precision,
+        "static_size": static_size,
+        "latent_size": latent_size,
+        **{name: describe(part) for name, part in parts.items()},
+        "optimisation": plain(optimisation),
+    }
+    run = _resumed(path, config) if resume else None
+    sequences = data.load()
+    objective = build(
+        sequences.frame_shape, seed, static_size, latent_size, static_prior, dynamic_prior, posterior, likelihood
+    )
+    objective.model.likelihood.check(sequences.frames)
+    svi = SVI(
+        objective,
+        _rows(sequences, "train"),
+        _rows(sequences, "validation"),
+        optimisation,
+        budget,
+        seed,
+        device,
+        precision,
+    )
+    test = _rows(sequences, "test")
+    fingerprint = sequences.fingerprint()
+    if run is None:
+        run = RunDirectory.create(path, config)
+        run.save("checkpoint.pt", {**svi.state(), "data": fingerprint})
+    else:
+        _restore(run, svi, fingerprint)
+    with FitJournal(run, budget, svi.step, fingerprint) as journal, _interrupts(journal):
+        try:
+            finished = svi.run(journal)
+        except NonFiniteError as error:
+            raise UsageError(f"{error}. The last good state is in {run.path / 'checkpoint.pt'}") from error
+    if not finished:
+        return FitResult(run.path, False, {})
+    return FitResult(run.path, True, report(run, svi, sequences, test))
+
+
+def next_free(data: DataSource) -> Path:
+    """The first of runs/NAME-001, runs/NAME-002, … that does not exist."""
+    name = type(data).__name__.lower()
+    return next(path for n in range(1, 10**6) if not (path := Path("runs") / f"{name}-{n:03}").exists())
+
+
+def _rows(data: SequenceData, split: Literal["train", "validation", "test"]) -> Sequences:
+    return Sequences(data.frames, data.mask, data.lengths, data.rows(split))
+
+
+def _resumed(path: Path, config: Mapping[str, Any]) -> RunDirectory:
+    """The run at ``path``. Raises `UsageError` where it was fitted to other data or with other parts."""
+    run = RunDirectory.open(path)
+    before = run.config()
+    for name, value in config.items():
+        if name not in RESUMABLE and before.get(name) != value:
+            raise UsageError(
+                f"{path} was fitted with {name} = {_short(before.get(name))}, not {_short(value)}; "
+                "resume with the same options (--resume --out alone takes them from the run) or fit into another --out"
+            )
+    return run
+
+
+def _short(value: object) -> str:
+    if isinstance(value, Mapping) and "class_path" in value:
+        options = ", ".join(f"{k}={v}" for k, v in value.get("init_args", {}).items())
+        return f"{str(value['class_path']).rsplit('.', 1)[-1]}({options})"
+    return str(value)
+
+
+def _restore(run: RunDirectory, svi: SVI, fingerprint: str) -> None:
+    state = run.load("checkpoint.pt", svi.fabric.device)
+    if state.get("data") != fingerprint:
+        raise UsageError(f"{run.path} was fitted to other data: the sequences differ from those of this --data")
+    try:
+        svi.restore(state)
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise UsageError(
+            f"{run.path / 'checkpoint.pt'} does not fit its config.yaml; restore either, or fit again"
+        ) from error
+    run.forget_after(svi.step)
+
+
+class _interrupts:  # noqa: N801 - used as a function
+    """Ctrl-C asks the fit to stop after the step it is in; a second one stops it at once."""
+
+    def __init__(self, journal: FitJournal) -> None:
+        self.journal = journal
+
+    def __enter__(self) -> None:
+        self.main = threading.current_thread() is threading.main_thread()
+        if self.main:
+            self.before = signal.signal(signal.SIGINT, self._ask)
+
+    def __exit__(self, *_: object) -> None:
+        if self.main:
+            signal.signal(signal.SIGINT, self.before)
+
+    def _ask(self, *_: object) -> None:
+        if self.journal.stopping:
+            raise KeyboardInterrupt
+        self.journal.stopping = True
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command: 0, or 130 after Ctrl-C."""
+    parser = cli.parser_for(fit, __doc__)
+    arguments = _bare_flag(arguments)
+    options = cli.parse(parser, arguments)
+    if options.resume and options.out is not None:
+        # Options that are not named are those of the run, so that --out DIR --resume is all one has to say.
+        options = cli.parse(parser, ["--config", str(RunDirectory.open(options.out).config_file), *arguments])
+    values = cli.instantiate(parser, options)
+    result = fit(**{name: value for name, value in vars(values).items() if name != "config"})
+    if not result.finished:
+        print(f"stopped and saved; go on with: python -m pyro_dsvae.fit --out {result.run} --resume", file=sys.stderr)
+    print(f"run: {result.run}")
+    return 0 if result.finished else 130
+
+
+def _bare_flag(arguments: Sequence[str]) -> list[str]:
+    """``--resume`` alone means ``--resume true``."""
+    following = [*arguments[1:], "-"]
+    return [
+        f"{a}=true" if a == "--resume" and n.startswith("-") else a for a, n in zip(arguments, following, strict=True)
+    ]
+
+
+if __name__ == "__main__":
+    cli.main(main)

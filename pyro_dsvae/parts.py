@@ -1,0 +1,69 @@
+"""Parts as configuration: an object that was built, or a recipe for one, as its class path and arguments."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from pyro_dsvae.models.errors import UsageError
+
+
+def describe(part: object) -> dict[str, Any]:
+    """``{"class_path": …, "init_args": {…}}``, complete: options left at their defaults are named too.
+
+    part  a class or a `functools.partial` of one (a recipe, to be called with the sizes the model supplies), or an object
+          that keeps its constructor's arguments under their names.
+
+    Raises `UsageError` for anything else, such as a lambda: a run must be repeatable from its config.yaml.
+    """
+    if isinstance(part, type):
+        return _entry(part, _options(part))
+    if isinstance(part, functools.partial):
+        # The command-line parser's recipes carry the class as the last positional argument of a partial of its own.
+        kind = next((c for c in (part.func, *part.args) if isinstance(c, type)), None)
+        if kind is not None and not (kind is part.func and part.args):
+            return _entry(kind, _options(kind) | part.keywords)
+    elif not inspect.isroutine(part):
+        kind = type(part)
+        names = _signature(kind)
+        if all(name in vars(part) for name in names):
+            return _entry(kind, {name: getattr(part, name) for name in names})
+    raise UsageError(
+        f"cannot write {part!r} into config.yaml; give a class, functools.partial(Class, option=value), "
+        "or an object that keeps its constructor's arguments under their names"
+    )
+
+
+def plain(value: object) -> object:
+    """The value as YAML has it: dataclasses as dictionaries, paths as strings, tuples as lists, objects described."""
+    if isinstance(value, str | int | float | None):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return describe(value)
+
+
+def _entry(kind: type, options: dict[str, Any]) -> dict[str, Any]:
+    if "<locals>" in kind.__qualname__:
+        raise UsageError(f"cannot write {kind.__name__} into config.yaml: move the class out of its function")
+    return {
+        "class_path": f"{kind.__module__}.{kind.__qualname__}",
+        "init_args": {name: plain(value) for name, value in options.items()},
+    }
+
+
+def _signature(kind: Callable[..., object]) -> dict[str, inspect.Parameter]:
+    return dict(inspect.signature(kind).parameters)
+
+
+def _options(kind: type) -> dict[str, Any]:
+    """The constructor's options with their defaults; arguments without one are supplied by the model."""
+    return {n: p.default for n, p in _signature(kind).items() if p.default is not inspect.Parameter.empty}

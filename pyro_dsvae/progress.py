@@ -1,0 +1,75 @@
+"""What a fit shows and writes while it runs."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+from pyro_dsvae.inference.svi import Budget
+from pyro_dsvae.runs import RunDirectory
+
+
+class FitJournal:
+    """The journal of one fit: files of the run directory, and a progress bar with the ELBO and the time left.
+
+    On a terminal the bar moves in place; elsewhere one line is printed per held-out evaluation. ``stopping`` set to True
+    ends the fit after the step it is in.
+    """
+
+    def __init__(self, run: RunDirectory, budget: Budget, step: int, fingerprint: str) -> None:
+        self.run, self.budget, self.step, self.fingerprint = run, budget, step, fingerprint
+        self.stopping = False
+        self.first: tuple[float, float] | None = None
+        self.console = Console(file=sys.stderr)
+        self.bar = Progress(
+            TextColumn("fitting"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[status]}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.task = self.bar.add_task("fitting", total=1.0, status="")
+
+    def __enter__(self) -> "FitJournal":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        self.run.append_metrics(row)
+        self.step = row["step"]
+        if row["split"] == "validation":
+            self.console.print(
+                f"step {row['step']}: held-out ELBO {row['elbo']:,.1f} nats per sequence"
+                f" (reconstruction {row['reconstruction']:,.1f}, KL of f {row['kl_static']:.1f}, KL of z {row['kl_dynamic']:.1f})",
+                highlight=False,
+            )
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        self.run.save("checkpoint.pt", {**state, "data": self.fingerprint})
+
+    def save_best(self, state: Mapping[str, Any]) -> None:
+        self.run.save("best.pt", {key: state[key] for key in ("step", "best", "objective")})
+
+    def advance(self, progress: float, seconds: float, elbo: float) -> None:
+        if self.first is None:
+            self.first = (progress, seconds)
+        gained = progress - self.first[0]
+        # The rate of this process: what went before a resume may have run on another machine.
+        left = "" if gained <= 0 else f", {_clock((1 - progress) / gained * (seconds - self.first[1]))} left"
+        status = f"step {self.step}, ELBO {elbo:,.1f} nats per sequence{left}"
+        self.bar.update(self.task, completed=min(progress, 1.0), status=status)
+
+    def stop(self) -> bool:
+        return self.stopping
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

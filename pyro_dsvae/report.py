@@ -1,0 +1,121 @@
+"""What a fit says at its end: held-out figures, swaps under a judge, pictures."""
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from pyro_dsvae import figures
+from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.inference.objective import TERMS, Sequences
+from pyro_dsvae.inference.prediction import decode, posterior_means, sample_latents
+from pyro_dsvae.inference.svi import SVI
+from pyro_dsvae.judge import SwapScores, accuracies, load_or_train_judge, swap_scores
+from pyro_dsvae.runs import RunDirectory
+
+
+def report(run: RunDirectory, svi: SVI, data: SequenceData, test: Sequences) -> Mapping[str, Any]:
+    """Evaluate the best state on the test split, write figures and summary.json, print both; return the summary.
+
+    The summary's ``test`` holds the unweighted `TERMS`, means in nats per sequence.
+    """
+    best = run.load("best.pt", svi.fabric.device)
+    svi.objective.load_state_dict(best["objective"])
+    terms = svi.evaluate(test)
+    count = svi.step * min(svi.optimisation.batch_size, len(svi.train))
+    summary: dict[str, Any] = {
+        "test": terms,
+        "validation": {"elbo": best["best"], "step": best["step"]},
+        "kl_estimators": svi.objective.estimators,
+        "steps": svi.step,
+        "seconds": round(svi.seconds, 1),
+        "sequences_per_second": round(count / max(svi.seconds, 1e-9), 1),
+        "parameters": sum(p.numel() for p in svi.objective.parameters()),
+        "device": _device(svi.fabric.device),
+        "threads": torch.get_num_threads(),
+        "versions": {name: _version(name) for name in ("pyro-dsvae", "torch", "pyro-ppl")}
+        | {"python": platform.python_version()},
+    }
+    console = Console(highlight=False)
+    _print_terms(console, terms, svi.objective.estimators)
+    held_out = data.part("test")
+    if data.labels:
+        judge = load_or_train_judge(data, svi.objective.model.likelihood.prepare, device=svi.fabric.device)
+        truth = accuracies(judge, held_out, svi.objective.model.likelihood.prepare)
+        scores = swap_scores(
+            judge, svi.objective.model, svi.objective.guide, held_out, svi.objective.model.likelihood.prepare
+        )
+        summary["judge"] = {
+            "accuracy": truth,
+            "reconstructed": scores.reconstructed,
+            "kept": scores.kept,
+            "taken_over": scores.taken_over,
+            "mean_kept": scores.mean_kept,
+            "mean_taken_over": scores.mean_taken_over,
+        }
+        _print_scores(console, truth, scores)
+    draw(run, svi, data)
+    run.write_summary(summary)
+    return summary
+
+
+@torch.no_grad()
+def draw(run: RunDirectory, svi: SVI, data: SequenceData) -> None:
+    """The pictures of a run, from test clips: training, reconstruction, swap, sample."""
+    model, guide = svi.objective.model, svi.objective.guide
+    model.eval()
+    guide.eval()
+    figures.training(run.metrics(), run.figures / "training.png")
+    rows = data.rows("test")
+    chosen = rows[torch.linspace(0, len(rows) - 1, min(9, len(rows))).round().long()]
+    clips = data.take(chosen)
+    device = svi.fabric.device
+    x = model.likelihood.prepare(clips.frames.to(device))
+    mask, lengths = (None if v is None else v.to(device) for v in (clips.mask, clips.lengths))
+    f, z = posterior_means(guide, x, mask, lengths)
+    figures.reconstruction(x[:6].cpu(), decode(model, f[:6], z[:6]).cpu(), run.figures / "reconstruction.png")
+    looks, motions = slice(1, 5), slice(5, 9)
+    source = slice(0, 1)
+    look = decode(model, f[looks], z[source].expand_as(z[looks])).cpu()
+    motion = decode(model, f[source].expand_as(f[motions]), z[motions]).cpu()
+    figures.swap(x[0].cpu(), x[looks].cpu(), look, x[motions].cpu(), motion, run.figures / "swap.png")
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(svi.seed)
+        samples = decode(model, *sample_latents(model, 8, data.length)).cpu()
+    figures.samples(samples, run.figures / "sample.png")
+
+
+def _print_terms(console: Console, terms: Mapping[str, float], estimators: Mapping[str, str]) -> None:
+    table = Table(title="held-out sequences (test split), nats per sequence", title_justify="left")
+    notes = {"kl_static": estimators.get("f", ""), "kl_dynamic": estimators.get("z", "")}
+    for column in ("term", "mean", "KL computed as"):
+        table.add_column(column, justify="right" if column == "mean" else "left")
+    for name in TERMS:
+        table.add_row(name, f"{terms[name]:,.1f}", notes.get(name, ""))
+    console.print(table)
+
+
+def _print_scores(console: Console, truth: Mapping[str, float], scores: SwapScores) -> None:
+    table = Table(title="swaps between test clips, share judged right", title_justify="left")
+    for column in ("factor", "swap", "score", "reconstruction", "judge on true clips"):
+        table.add_column(column, justify="left" if column in ("factor", "swap") else "right")
+    for kind, values in (("kept with z", scores.kept), ("taken over with f", scores.taken_over)):
+        for name, value in values.items():
+            table.add_row(name, kind, f"{value:.1%}", f"{scores.reconstructed[name]:.1%}", f"{truth[name]:.1%}")
+    console.print(table)
+
+
+def _version(name: str) -> str:
+    """The version of an installed distribution; a bare checkout of this package has none."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _device(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"

@@ -1,0 +1,181 @@
+"""Run directories: what a fit leaves behind, and how it is opened again."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import pickle
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from pyro_dsvae.models.errors import UsageError
+
+SCHEMA = 1
+COLUMNS = ("step", "seconds", "split", "elbo", "reconstruction", "kl_static", "kl_dynamic", "learning_rate")
+
+
+class RunDirectory:
+    """The files of one run.
+
+    config.yaml    complete; ``fit --config`` on it repeats the run
+    checkpoint.pt  the last state, to resume from; best.pt: the state with the highest held-out ELBO
+    metrics.csv    one row per logging interval and evaluation, nats per sequence
+    summary.json   the held-out figures
+    figures/       pictures
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_file = path / "config.yaml"
+        self.metrics_file = path / "metrics.csv"
+        self.figures = path / "figures"
+
+    @classmethod
+    def create(
+        cls, path: Path, config: Mapping[str, Any], checkpoint: Mapping[str, Any] | None = None
+    ) -> "RunDirectory":
+        """A new run at ``path``, with its first checkpoint where one is given.
+
+        It appears whole or not at all, so that a run killed at any moment can be resumed. Raises `UsageError` where
+        something is there already or nothing can be written.
+        """
+        if path.exists() or path.is_symlink():
+            hint = f"; continue it with --out {path} --resume" if (path / "config.yaml").exists() else ""
+            raise UsageError(f"{path} exists{hint}, or name another folder with --out")
+        with _writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = cls(Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.")))
+        try:
+            with _writing(path):
+                part.path.chmod(path.parent.stat().st_mode & 0o777)
+                part.figures.mkdir()
+                part.write_text(part.config_file, yaml.safe_dump(dict(config), sort_keys=False))
+                part.write_text(part.metrics_file, ",".join(COLUMNS) + "\n")
+                if checkpoint is not None:
+                    part.save("checkpoint.pt", checkpoint)
+                part.path.rename(path)
+        except BaseException:
+            shutil.rmtree(part.path, ignore_errors=True)
+            raise
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> "RunDirectory":
+        """An existing run. Raises `UsageError` where there is none."""
+        if not (path / "config.yaml").is_file():
+            raise UsageError(f"{path} holds no run (no config.yaml); name the folder that fit printed as run: …")
+        return cls(path)
+
+    def config(self) -> dict[str, Any]:
+        """What config.yaml says. Raises `UsageError` where it cannot be read."""
+        try:
+            config = yaml.safe_load(self.config_file.read_text())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise UsageError(f"{self.config_file} cannot be read: {one_line(error)}") from error
+        if not isinstance(config, dict):
+            raise UsageError(f"{self.config_file} is empty or no mapping; the run cannot be opened")
+        return config
+
+    def save(self, name: str, state: Mapping[str, Any]) -> None:
+        """Write ``state`` (tensors and plain values) as ``name``, replacing it in one step.
+
+        Raises `UsageError` where it cannot be written; what was there before stays whole.
+        """
+        buffer = io.BytesIO()
+        torch.save({"schema": SCHEMA, **state}, buffer)
+        self._replace(self.path / name, buffer.getbuffer())
+
+    def load(self, name: str, device: str | torch.device = "cpu") -> dict[str, Any]:
+        """The state in ``name``. Raises `UsageError` where it is missing, damaged, of another schema, or not plain data."""
+        file = self.path / name
+        try:
+            state = torch.load(file, map_location=device, weights_only=True)
+        except FileNotFoundError as error:
+            raise UsageError(f"{file} is missing; fit the run again or copy the whole folder") from error
+        except pickle.UnpicklingError as error:
+            raise UsageError(f"{file} is refused: it is damaged or holds pickled code instead of tensors") from error
+        except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise UsageError(f"{file} is damaged or cut short ({one_line(error)}); restore it or fit again") from error
+        if not isinstance(state, dict) or state.get("schema") != SCHEMA:
+            found = state.get("schema") if isinstance(state, dict) else None
+            raise UsageError(f"{file} has schema {found}, this version reads {SCHEMA}; fit again")
+        return state
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Add one row. Raises `UsageError` where it cannot be written."""
+        with _writing(self.metrics_file), self.metrics_file.open("a", newline="") as file:
+            csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All complete rows, numbers as numbers. Raises `UsageError` where the file is missing or damaged."""
+        try:
+            with self.metrics_file.open(newline="") as file:
+                rows = [row for row in csv.DictReader(file) if all(row.get(column) for column in COLUMNS)]
+            return [
+                {k: row[k] if k == "split" else int(row[k]) if k == "step" else float(row[k]) for k in COLUMNS}
+                for row in rows
+            ]
+        except (OSError, ValueError, csv.Error) as error:
+            raise UsageError(f"{self.metrics_file} cannot be read: {one_line(error)}") from error
+
+    def forget_after(self, step: int) -> None:
+        """Drop rows of steps that a resumed run will repeat."""
+        rows = [row for row in self.metrics() if row["step"] <= step]
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        self.write_text(self.metrics_file, text.getvalue())
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write summary.json."""
+        self.write_text(self.path / "summary.json", json.dumps(summary, indent=2) + "\n")
+
+    def summary(self) -> dict[str, Any]:
+        """What summary.json says. Raises `UsageError` where the fit has not ended."""
+        try:
+            return json.loads((self.path / "summary.json").read_text())
+        except (OSError, json.JSONDecodeError) as error:
+            raise UsageError(
+                f"{self.path} has no readable summary.json; finish it with --out {self.path} --resume"
+            ) from error
+
+    def write_text(self, file: Path, text: str) -> None:
+        """Write a text file, replacing it in one step."""
+        self._replace(file, text.encode())
+
+    def _replace(self, file: Path, content: bytes | memoryview) -> None:
+        # One name per file, so that what a killed process left is overwritten instead of piling up.
+        part = file.with_name(f".{file.name}.part")
+        with _writing(file):
+            try:
+                with part.open("wb") as stream:
+                    stream.write(content)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                os.replace(part, file)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    part.unlink()
+                raise
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turns a failure to write into one line that names the path and the cause."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or one_line(error)}") from error
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an exception's message, or its name."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
