@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import Message
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyro_dsvae.models.dsvae import DSVAE
@@ -16,7 +17,7 @@ class _Means(Messenger):
     """Replaces every draw by the mean of its distribution, so that z is inferred from the mean of f."""
 
     def _pyro_sample(self, msg: Message) -> None:
-        if not msg["is_observed"] and msg["value"] is None:
+        if not msg["is_observed"] and msg["value"] is None and not site_is_subsample(msg):
             msg["value"] = msg["fn"].mean
             msg["done"] = True
 

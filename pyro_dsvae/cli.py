@@ -1,6 +1,7 @@
 """What all verbs share: options from a function's signature, errors in one line, exit codes, the last line."""
 
 import argparse
+import contextlib
 import difflib
 import inspect
 import re
@@ -52,6 +53,16 @@ def _where(error: Exception) -> str:
     file, line = (error.filename, error.lineno) if isinstance(error, SyntaxError) else (place.filename, place.lineno)
     message = error.msg if isinstance(error, SyntaxError) else str(error)
     return one_sentence(f"{type(error).__name__} in {file}, line {line}: {message}")
+
+
+def peek(arguments: Sequence[str], *names: str) -> dict[str, str | None]:
+    """The values of some options before all are parsed, as they were written; None for what is not named."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name in names:
+        parser.add_argument(f"--{name}")
+    with contextlib.suppress(argparse.ArgumentError):  # what is wrong with them is said when all are parsed
+        return vars(parser.parse_known_args(list(arguments))[0])
+    return dict.fromkeys(names)
 
 
 def instantiate(parser: ArgumentParser, options: Namespace) -> Namespace:

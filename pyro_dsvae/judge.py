@@ -32,8 +32,7 @@ Prepare = Callable[[Tensor], Tensor]
 Device = torch.device | str
 
 SCHEMA = 1  # raise it when the network or its training changes: cached judges of other schemas are not read
-WIDTH, FEATURES, HIDDEN = 16, 128, 32
-STEPS, BATCH, LEARNING_RATE = 350, 32, 4e-3
+WIDTH, FEATURES, HIDDEN, STEPS, BATCH, LEARNING_RATE = 16, 128, 32, 400, 32, 4e-3
 
 # What `torch.load` and `load_state_dict` raise on a file that was cut off, overwritten or made by something else.
 _DAMAGE = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
@@ -81,13 +80,14 @@ class Judge(nn.Module):
         return self.shift.device
 
     def fit_scale(self, x: Tensor) -> None:
-        """Take shift, scale and bounds from some true clips x (B, T, \\*frame)."""
+        """Take shift, scale and bounds from some true clips x (B, T, \\*frame), nan where not observed."""
         values = x.flatten(0, 1).transpose(0, 1).flatten(1)
-        deviation, mean = torch.std_mean(values, dim=1, correction=0)
+        mean = values.nanmean(1, keepdim=True).nan_to_num()
+        deviation = (values - mean).square().nanmean(1).sqrt()
         self.shift.copy_(mean.view_as(self.shift))
         self.scale.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)).view_as(self.scale))
         if len(self.frame_shape) == 3:
-            low, high = (float(v) for v in values.aminmax())
+            low, high = (float(v) for v in values.nan_to_num(float(mean[0])).aminmax())
             self.bounds.copy_(torch.tensor((0.0, 1.0) if low >= 0 and high <= 1 else (low, high)))
 
 
@@ -108,14 +108,14 @@ def train_judge(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         judge = Judge(part.frame_shape, {name: len(label.classes) for name, label in part.labels.items()})
-    judge.fit_scale(_shown(part, torch.linspace(0, len(part) - 1, min(len(part), 512)).long(), prepare)[0])
     judge.to(device)
+    judge.fit_scale(_shown(judge, part, torch.arange(len(part))[:: -(-len(part) // 512)], prepare, fill=math.nan)[0])
     optimiser = torch.optim.Adam(judge.parameters(), lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS, pct_start=0.15)
     batches = _batches(len(part), seed)
     for _ in track(range(STEPS), "The judge", console=Console(stderr=True), transient=True, disable=not progress):
         rows, strength = next(batches)
-        x, lengths = _shown(part, rows, prepare, device)
+        x, lengths = _shown(judge, part, rows, prepare)
         logits = judge(_blurred(x, strength.to(x)) if x.ndim == 5 else x, lengths)
         losses = [cross_entropy(logits[name], label.values[rows].to(device)) for name, label in part.labels.items()]
         optimiser.zero_grad()
@@ -148,13 +148,13 @@ def _observed(data: SequenceData, rows: Tensor, device: Device) -> tuple[Tensor 
 
 
 def _shown(
-    data: SequenceData, rows: Tensor, prepare: Prepare, device: Device = "cpu", x: Tensor | None = None
+    judge: Judge, data: SequenceData, rows: Tensor, prepare: Prepare, x: Tensor | None = None, fill: float | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """What a judge sees of sequences, or of x (B, T, \\*frame) in their places: zero where they are not observed."""
-    mask, lengths = _observed(data, rows, device)
-    x = prepare(data.frames[rows].to(device)) if x is None else x
+    """What a judge sees of sequences, or of x (B, T, \\*frame) in their place, with ``fill`` or the mean in the gaps."""
+    mask, lengths = _observed(data, rows, judge.device)
+    x = prepare(data.frames[rows].to(judge.device)) if x is None else x
     observed = observed_values(mask, Steps(x.shape[1], lengths), len(data.frame_shape))
-    return x if observed is None else torch.where(observed, x, torch.zeros_like(x)), lengths
+    return x if observed is None else torch.where(observed, x, judge.shift if fill is None else fill), lengths
 
 
 def load_or_train_judge(
@@ -168,8 +168,8 @@ def load_or_train_judge(
 ) -> Judge:
     """The judge of these data from the cache, or else a new one, which is then kept there.
 
-    ``cache_dir`` is pyro_dsvae/judges below the user's cache directory where None. A damaged file is replaced; without
-    a writable folder the judge is trained each time. Other arguments as for `train_judge`.
+    ``cache_dir``, where None, is pyro_dsvae/judges below the user's cache directory. A damaged file is replaced; where
+    none can be written the judge is trained each time. Other arguments as for `train_judge`.
     """
     folder = cache_folder() / "judges" if cache_dir is None else cache_dir
     key = hashlib.sha256(f"{SCHEMA} {seed} {data.fingerprint()}".encode())
@@ -183,7 +183,7 @@ def load_or_train_judge(
 
 
 def _digest(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 of the values: the archive that `torch.save` writes does not notice spoiled ones."""
+    """SHA-256 of the values; `torch.load` does not notice spoiled ones."""
     return hashlib.sha256(b"".join(value.numpy().tobytes() for value in state.values())).hexdigest()
 
 
@@ -205,11 +205,11 @@ def _read(path: Path, data: SequenceData) -> Judge | None:
 def _write(path: Path, judge: Judge) -> None:
     """Save to a temporary file and rename it; go on without where the folder cannot take it."""
     state = {name: value.cpu() for name, value in judge.state_dict().items()}
-    settings = {"schema": SCHEMA, "frame_shape": list(judge.frame_shape), "classes": judge.classes}
+    saved = {"schema": SCHEMA, "classes": judge.classes, "digest": _digest(state), "state": state}
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({**settings, "digest": _digest(state), "state": state}, temporary)
+        torch.save(saved, temporary)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # `torch.save` raises the latter, too
         _log.warning("the judge is not cached in %s: %s", path.parent, error)
@@ -245,9 +245,9 @@ class SwapScores:
 
 def accuracies(judge: Judge, data: SequenceData, prepare: Prepare, batch_size: int = 256) -> dict[str, float]:
     """Label -> share of these true sequences that the judge gets right."""
-    chunks = torch.arange(len(data)).split(batch_size)
     with torch.no_grad(), _evaluating(judge):
-        found = [_classes(judge, *_shown(data, rows, prepare, judge.device)) for rows in chunks]
+        chunks = torch.arange(len(data)).split(batch_size)
+        found = [_classes(judge, *_shown(judge, data, rows, prepare)) for rows in chunks]
     return {name: _share(found, name, label.values) for name, label in data.labels.items()}
 
 
@@ -261,10 +261,9 @@ def swap_scores(
     seed: int = 0,
     batch_size: int = 256,
 ) -> SwapScores:
-    """Every sequence a decoded with f of a partner b, from posterior means, and judged; model and guide on its device.
+    """Every sequence a decoded with f of its partner b, from posterior means, and judged against the true labels.
 
-    Partners are `partners`. What the judge sees is compared with true labels, not with its opinion of the true clips.
-    Raises `UsageError` where there is only one sequence.
+    Judge, model and guide have to be on one device; ``seed`` chooses the `partners`. Raises as that does.
     """
     partner = partners(len(data), seed)
     chunks = torch.arange(len(data)).split(batch_size)
@@ -279,7 +278,7 @@ def swap_scores(
         for rows in chunks:
             for look, found in ((partner[rows], swapped), (rows, plain)):
                 frames = decode(model, f[look], z[rows])
-                found.append(_classes(judge, *_shown(data, rows, prepare, judge.device, frames)))
+                found.append(_classes(judge, *_shown(judge, data, rows, prepare, frames)))
     labels = data.labels.items()
     return SwapScores(
         {name: _share(swapped, name, label.values) for name, label in labels if label.role == "dynamic"},
@@ -290,7 +289,7 @@ def swap_scores(
 
 
 def partners(count: int, seed: int) -> Tensor:
-    """(count,) a permutation without fixed point: each sequence's successor in one random cycle through all."""
+    """(count,) each sequence's successor in one random cycle through all. Raises `UsageError` where there is only one."""
     if count < 2:
         raise UsageError("a swap needs at least two sequences, but this split has one")
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))

@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -49,13 +48,10 @@ class RunDirectory:
         if path.exists() or path.is_symlink():
             hint = f"; continue it with --out {path} --resume" if (path / "config.yaml").exists() else ""
             raise UsageError(f"{path} exists{hint}, or name another folder with --out")
-        with _writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = cls(Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.")))
+        part = cls(path.with_name(f".{path.name}.{os.getpid()}"))
         try:
             with _writing(path):
-                part.path.chmod(path.parent.stat().st_mode & 0o777)
-                part.figures.mkdir()
+                part.figures.mkdir(parents=True)
                 part.write_text(part.config_file, yaml.safe_dump(dict(config), sort_keys=False))
                 part.write_text(part.metrics_file, ",".join(COLUMNS) + "\n")
                 if checkpoint is not None:
@@ -96,7 +92,11 @@ class RunDirectory:
         """The state in ``name``. Raises `UsageError` where it is missing, damaged, of another schema, or not plain data."""
         file = self.path / name
         try:
-            state = torch.load(file, map_location=device, weights_only=True)
+            with file.open("rb") as stream:
+                if stream.read(2) != b"PK":
+                    raise pickle.UnpicklingError("no archive of tensors")
+                stream.seek(0)
+                state = torch.load(stream, map_location=device, weights_only=True)
         except FileNotFoundError as error:
             raise UsageError(f"{file} is missing; fit the run again or copy the whole folder") from error
         except pickle.UnpicklingError as error:

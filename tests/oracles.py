@@ -95,7 +95,8 @@ def assert_same_gradients(actual: dict[str, Tensor], expected: dict[str, Tensor]
 def lstm_step(lstm: nn.LSTM, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """One step of an LSTM by its equations: (h, c) after input x (\\*B, E)."""
     h, c = state
-    gates = x @ lstm.weight_ih_l0.T + lstm.bias_ih_l0 + h @ lstm.weight_hh_l0.T + lstm.bias_hh_l0
+    weights: Any = lstm
+    gates = x @ weights.weight_ih_l0.T + weights.bias_ih_l0 + h @ weights.weight_hh_l0.T + weights.bias_hh_l0
     i, f, g, o = gates.chunk(4, dim=-1)
     c = f.sigmoid() * c + i.sigmoid() * g.tanh()
     return o.sigmoid() * c.tanh(), c
@@ -103,7 +104,7 @@ def lstm_step(lstm: nn.LSTM, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[T
 
 def lstm_loop(lstm: nn.LSTM, inputs: Iterable[Tensor]) -> list[Tensor]:
     """The outputs of an LSTM for one sequence, step by step from zero."""
-    zero = lstm.weight_hh_l0.new_zeros(lstm.hidden_size)
+    zero = next(lstm.parameters()).new_zeros(lstm.hidden_size)
     state, outputs = (zero, zero), []
     for x in inputs:
         state = lstm_step(lstm, x, state)
@@ -175,12 +176,17 @@ def textbook_model(model: DSVAE, x: Tensor, mask: Tensor | None = None, lengths:
                 pyro.sample(f"x_{t}", frame.to_event(x.ndim - 2), obs=x[:, t])
 
 
+def visible(batch: Batch, b: int, t: int) -> Tensor:
+    """One frame with zeros where it was not observed."""
+    return batch.x[b, t] * batch.values[b, t]
+
+
 def frame_features(network: FrameFeatures, batch: Batch, b: int) -> list[Tensor]:
     """The features of every existing frame of sequence b, encoded one at a time."""
     features = []
     for t in range(int(batch.exists[b].sum())):
         if batch.values[b, t].any():
-            features.append(network.encoder((batch.x[b, t] * batch.values[b, t]).unsqueeze(0))[0])
+            features.append(network.encoder(visible(batch, b, t).unsqueeze(0))[0])
         else:
             features.append(network.missing)
     return features
@@ -194,12 +200,13 @@ def textbook_guide(guide: Posterior, x: Tensor, mask: Tensor | None = None, leng
     summaries = []
     for b in range(size):
         encoder: Any = guide.static_encoder
-        static = frame_features(encoder.frames, batch, b)
         if isinstance(encoder, OrderedStaticEncoder):
-            summaries.append(bidirectional_loop(encoder.lstm, static)[1])
+            summaries.append(bidirectional_loop(encoder.lstm, frame_features(encoder.frames, batch, b))[1])
         else:
-            seen = [v for t, v in enumerate(static) if batch.values[b, t].any()]
-            summaries.append(encoder.layers(sum(seen) / len(seen) if seen else encoder.frames.missing))
+            seen = [t for t in range(length) if batch.values[b, t].any()]
+            frames = [encoder.encoder(visible(batch, b, t).unsqueeze(0))[0] for t in seen]
+            nothing = x.new_zeros(encoder.encoder.feature_size)
+            summaries.append(encoder.layers(sum(frames) / len(frames) if frames else nothing))
     with pyro.plate("sequences", size):
         f = pyro.sample("f", Normal(*guide.static_head(torch.stack(summaries))).to_event(1))
         hidden: list[list[Tensor]] = []
@@ -207,7 +214,8 @@ def textbook_guide(guide: Posterior, x: Tensor, mask: Tensor | None = None, leng
             features = frame_features(guide.dynamic_encoder.frames, batch, b)
             if isinstance(guide, LSTMPosterior):
                 context, _ = bidirectional_loop(guide.context, [torch.cat([v, f[b]]) for v in features])
-                outputs = lstm_loop(guide.lstm, context)
+                recurrent = lstm_loop(guide.lstm, context)
+                outputs = [h + guide.direct(v) for h, v in zip(recurrent, features, strict=True)]
             else:
                 outputs = [guide.layer(v) for v in features]
             hidden.append(outputs + [torch.zeros_like(outputs[0])] * (length - len(outputs)))

@@ -40,7 +40,7 @@ def test_normal_scale_stays_within_its_bounds(raw: float, low: float, high: floa
 
 def test_normal_scale_reaches_both_bounds_and_starts_between() -> None:
     likelihood = Normal(F, D, VECTOR, width=1)
-    assert likelihood.scale.item() == pytest.approx(math.sqrt(0.05 * 1.0))
+    assert likelihood.scale.item() == pytest.approx(0.1)
     with torch.no_grad():
         likelihood.raw_scale.fill_(-100)
         assert likelihood.scale.item() == pytest.approx(0.05)

@@ -14,6 +14,7 @@ from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.bernoulli import Bernoulli
 from pyro_dsvae.models.likelihoods.normal import Normal
+from pyro_dsvae.models.networks.conv import LocalEncoder
 from pyro_dsvae.models.networks.frames import frame_decoder, frame_encoder
 from pyro_dsvae.models.networks.gaussian_head import MIN_SCALE, GaussianHead
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM, run_lstm
@@ -78,7 +79,7 @@ def test_both_latents_and_every_parameter_reach_the_frame(shape: tuple[int, ...]
     decoder(f, z).square().sum().backward()
     for tensor in (f, z, *decoder.parameters()):
         assert tensor.grad is not None
-        assert tensor.grad.abs().max() > 0
+        assert (tensor.grad.reshape(len(tensor), -1).abs().amax(1) > 0).all()  # every unit, so f enters at every layer
     assert f.grad is not None
     assert (f.grad != 0).all()
     encoder = frame_encoder(shape, 7, width=1)
@@ -87,6 +88,26 @@ def test_both_latents_and_every_parameter_reach_the_frame(shape: tuple[int, ...]
     assert x.grad is not None
     assert (x.grad.flatten(1)[:, :6] != 0).all()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in encoder.parameters())
+
+
+@pytest.mark.parametrize("feature_size", [8, 7])
+@pytest.mark.parametrize("side", [16, 33, 128])
+def test_local_features_have_the_size_that_was_asked_for(side: int, feature_size: int) -> None:
+    encoder = LocalEncoder((3, side, side), feature_size, width=1)
+    assert encoder.feature_size == feature_size
+    assert encoder(torch.rand(2, 3, 3, side, side)).shape == (2, 3, feature_size)
+
+
+def test_local_features_do_not_tell_where_things_are() -> None:
+    """A patch on an empty background, moved by multiples of the map's step: the same features."""
+    encoder = LocalEncoder((3, 64, 64), 8, width=1).double()
+    patch = torch.rand(3, 8, 8, dtype=torch.float64)
+    frames = torch.zeros(3, 3, 64, 64, dtype=torch.float64)
+    for frame, (row, column) in zip(frames, [(24, 24), (32, 24), (24, 40)], strict=True):
+        frame[:, row : row + 8, column : column + 8] = patch
+    features = encoder(frames)
+    torch.testing.assert_close(features[1:], features[:1].expand(2, -1))
+    assert not torch.allclose(encoder(torch.zeros_like(frames)), features)
 
 
 # --- recurrent --------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from pyro_dsvae.inference.posteriors.encoders import OrderedStaticEncoder, Unord
 from pyro_dsvae.inference.posteriors.factorised import Factorised
 from pyro_dsvae.inference.posteriors.lstm import LSTM
 from pyro_dsvae.inference.posteriors.posterior import Posterior
-from pyro_dsvae.inference.posteriors.views import choose_frames, recolour
+from pyro_dsvae.inference.posteriors.views import choose_frames, recolour, warp
 
 B, T, F, D = 3, 5, 4, 2
 IMAGE, VECTOR = (3, 16, 16), (6,)
@@ -26,7 +26,7 @@ def seed() -> None:
 
 
 def posterior(kind: Any, frame_shape: tuple[int, ...] = IMAGE, views: bool | None = None) -> Posterior:
-    guide = kind(frame_shape, F, D, hidden_size=5, feature_size=7, width=2, views=views)
+    guide = kind(frame_shape, F, D, hidden_size=5, feature_size=6, width=2, views=views)
     with torch.no_grad():
         for p in guide.parameters():
             p.add_(0.2 * torch.randn_like(p))
@@ -125,6 +125,28 @@ def test_recolour_mixes_channels_by_one_matrix_per_sequence() -> None:
     )
     assert not torch.allclose(first.solution, second.solution, atol=1e-3)
     assert torch.equal(recolour(torch.zeros_like(x)), torch.zeros_like(x))
+
+
+@pytest.mark.parametrize("side", [16, 33])
+def test_warp_moves_all_frames_of_a_sequence_alike(side: int) -> None:
+    """One smooth displacement per sequence: the same for its frames and channels, another one for each sequence."""
+    frame = torch.rand(1, 1, 1, side, side, dtype=torch.float64)
+    x = frame.expand(B, T, 3, side, side)
+    torch.testing.assert_close(warp(x, 0.0), x)
+    y = warp(x, 1 / 16)
+    assert y.shape == x.shape
+    assert y.min() >= frame.min()  # bilinear: between the values of neighbours
+    assert y.max() <= frame.max()
+    torch.testing.assert_close(y, y[:, :1, :1].expand_as(y))
+    for b in range(B):
+        assert (y[b] - x[b]).abs().max() > 0.05
+        assert not torch.allclose(y[b], y[b - 1])
+    ramp = torch.arange(side, dtype=torch.float64) / side
+    columns = warp(ramp.expand(200, 1, 1, side, side), 1 / 16)[:, 0, 0, side // 4 : -side // 4, side // 4 : -side // 4]
+    displacement = columns - ramp[side // 4 : -side // 4]
+    # Interpolated between control points of standard deviation 1/16 of the side, so somewhat less; and without a drift.
+    assert 0.5 / 16 < displacement.std() < 1.1 / 16
+    assert displacement.mean().abs() < 4.5 / 16 / 200**0.5
 
 
 @pytest.mark.parametrize("count", [1, 3, 5, 9])

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from pyro_dsvae.inference.posteriors.views import choose_frames, recolour, warp
+from pyro_dsvae.inference.posteriors.views import choose_frames, mirror, recolour, warp
 from pyro_dsvae.models.networks.conv import LocalEncoder, check_image
 from pyro_dsvae.models.networks.frames import frame_encoder
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM
@@ -58,7 +58,7 @@ class UnorderedStaticEncoder(StaticEncoder):
     def forward(self, x: Tensor, observed: Tensor, lengths: Tensor | None) -> Tensor:
         if self.training:
             frames, observed = choose_frames(observed, self.count)
-            x = x[torch.arange(len(x), device=x.device).unsqueeze(1), frames]
+            x = mirror(x[torch.arange(len(x), device=x.device).unsqueeze(1), frames])
         weights = observed.unsqueeze(-1)
         total = (self.encoder(x) * weights).sum(1)
         return self.layers(total / weights.sum(1).clamp(min=1))

@@ -24,7 +24,7 @@ class Factorised(Posterior):
         latent_size: int,
         hidden_size: int = 128,
         feature_size: int = 128,
-        width: int = 24,
+        width: int = 16,
         views: bool | None = None,
     ) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ class Bernoulli(Likelihood):
     width  channels of the decoder's finest layer (images) or units / 16 (vectors)
     """
 
-    def __init__(self, static_size: int, latent_size: int, frame_shape: tuple[int, ...], width: int = 24) -> None:
+    def __init__(self, static_size: int, latent_size: int, frame_shape: tuple[int, ...], width: int = 16) -> None:
         super().__init__(frame_decoder(static_size, latent_size, frame_shape, width))
 
     def forward(self, f: Tensor, z: Tensor) -> TorchDistribution:

@@ -71,10 +71,11 @@ class LocalEncoder(FrameEncoder):
 
 
 class ConvDecoder(FrameDecoder):
-    """z_t lays out the coarsest map; f scales and shifts the channels of every layer (FiLM).
+    """z_t lays out the coarsest map; f scales and shifts the channels of every finer one (FiLM).
 
-    Transposed 4x4 convolutions double the map up to half the frame; the last doubling rearranges channels (sub-pixel
-    convolution), because channels at full resolution would cost as much as all layers before them.
+    So z says where and f says what: f reaches no place that z has not laid out. Transposed 4x4 convolutions double the map
+    up to half the frame; the last doubling rearranges channels (sub-pixel convolution), because channels at full resolution
+    would cost as much as all layers before them.
 
     Source of the modulation: Perez et al., "FiLM: Visual Reasoning with a General Conditioning Layer", AAAI 2018.
     """
@@ -83,24 +84,22 @@ class ConvDecoder(FrameDecoder):
         super().__init__(frame_shape)
         levels = _levels(frame_shape[1])
         self.base = -(-frame_shape[1] // 2**levels)
-        self.sizes = [width * min(2**level, 8) for level in range(levels - 1, -1, -1)]
+        sizes = [width * min(2**level, 8) for level in range(levels - 1, -1, -1)]
         self.layout = nn.Sequential(
-            nn.Linear(latent_size, 128), nn.SiLU(), nn.Linear(128, self.sizes[0] * self.base**2)
+            nn.Linear(latent_size, 128), nn.SiLU(), nn.Linear(128, sizes[0] * self.base**2), nn.SiLU()
         )
-        self.upsamplings = nn.ModuleList(
-            nn.ConvTranspose2d(i, o, 4, stride=2, padding=1) for i, o in pairwise(self.sizes)
-        )
-        self.modulation = nn.Sequential(nn.Linear(static_size, 256), nn.SiLU(), nn.Linear(256, 2 * sum(self.sizes)))
-        self.paint = nn.Sequential(nn.Conv2d(width, 4 * frame_shape[0], 3, padding=1), nn.PixelShuffle(2))
+        self.modulated = sizes[1:]
+        self.modulation = nn.Sequential(nn.Linear(static_size, 256), nn.SiLU(), nn.Linear(256, 2 * sum(self.modulated)))
+        self.upsamplings = nn.ModuleList(nn.ConvTranspose2d(i, o, 4, stride=2, padding=1) for i, o in pairwise(sizes))
+        self.paint = nn.Sequential(nn.Conv2d(sizes[-1], 4 * frame_shape[0], 3, padding=1), nn.PixelShuffle(2))
 
     def forward(self, f: Tensor, z: Tensor) -> Tensor:
         batch, length = z.shape[:-2], z.shape[-2]
         modulation = self.modulation(f).expand(*batch, -1).unsqueeze(-2).expand(*batch, length, -1)
-        scale, shift = modulation.reshape(-1, 2 * sum(self.sizes), 1, 1).chunk(2, dim=1)
-        scales, shifts = scale.split(self.sizes, dim=1), shift.split(self.sizes, dim=1)
-        maps = self.layout(z).reshape(-1, self.sizes[0], self.base, self.base)
-        maps = silu(torch.addcmul(maps + shifts[0], maps, scales[0]))
-        for upsample, a, b in zip(self.upsamplings, scales[1:], shifts[1:], strict=True):
+        scale, shift = modulation.reshape(-1, 2 * sum(self.modulated), 1, 1).chunk(2, dim=1)
+        scales, shifts = scale.split(self.modulated, dim=1), shift.split(self.modulated, dim=1)
+        maps = self.layout(z).reshape(-1, self.upsamplings[0].in_channels, self.base, self.base)
+        for upsample, a, b in zip(self.upsamplings, scales, shifts, strict=True):
             maps = upsample(maps)
             maps = silu(torch.addcmul(maps + b, maps, a))
         x = full_precision(self.paint(maps))
