@@ -62,7 +62,7 @@ class _TeacherForcing(Messenger):
             msg["infer"]["teacher_forced"] = True
 
 
-class _LocalParameters(Messenger):
+class LocalParameters(Messenger):
     """Lets every module use its own parameters, without the global parameter store.
 
     Through the store, two models with the same names in one process share weights, and every model that ever ran stays
@@ -102,6 +102,12 @@ class SequenceELBO(TraceMeanField_ELBO):
                         check_site_shape(site, self.max_plate_nesting)
         return model_trace, guide_trace
 
+    def _guess_max_plate_nesting(
+        self, model: Callable[..., Any], guide: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        # Pyro guesses inside a block, where no outer handler is heard; so the handler stands inside, too.
+        super()._guess_max_plate_nesting(LocalParameters()(model), LocalParameters()(guide), args, kwargs)
+
     def _differentiable_loss_particle(self, model_trace: Trace, guide_trace: Trace) -> tuple[float, Tensor]:
         terms = _terms(model_trace, guide_trace)
         loss = sum(value.sum() for value in terms.weighted_kl.values()) - terms.reconstruction.sum()
@@ -112,7 +118,7 @@ class SequenceELBO(TraceMeanField_ELBO):
 
         Raises `ValueError` where a latent site carries different scales in model and guide (see `weigh_kl`).
         """
-        with _LocalParameters():
+        with LocalParameters():
             particles = [_terms(*traces) for traces in self._get_traces(model, guide, args, kwargs)]
 
         def mean(values: list[Tensor]) -> Tensor:

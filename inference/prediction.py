@@ -9,6 +9,7 @@ from pyro.poutine.runtime import Message
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
+from pyro_dsvae.inference.elbo import LocalParameters
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.steps import Steps
 
@@ -27,7 +28,8 @@ def posterior_means(
     guide: Callable[..., Any], x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """The guide's means: f (B, F), and z (B, T, D) given the mean of f. Arguments as in `DSVAE.forward`."""
-    f, z = _Means()(guide)(x, mask, lengths)
+    with LocalParameters():
+        f, z = _Means()(guide)(x, mask, lengths)
     return f, z
 
 

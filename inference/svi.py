@@ -15,7 +15,7 @@ from torch import Tensor
 from pyro_dsvae.inference.objective import TERMS, Batch, KLWeights, Objective, Sequences
 from pyro_dsvae.models.errors import UsageError
 
-DEFAULT_STEPS = 2_500
+DEFAULT_STEPS = 3_000
 LOG_EVERY = 25
 
 

@@ -111,10 +111,10 @@ def _explain(parser: ArgumentParser, message: str) -> str:
 def _explain_option(parser: ArgumentParser, text: str) -> str:
     """An error that is not about the value of one known option."""
     if match := re.search(r"unrecognized arguments: (\S+)|^Option '([\w.]+)' is not accepted", text):
-        name = match[1] or f"--{match[2]}"
+        name = (match[1] or f"--{match[2]}").partition("=")[0]
         if not name.startswith("-"):
             return f"unexpected argument {name!r}; options are given as --NAME VALUE, and --help lists them"
-        return f"unknown option {name}{_nearest(name.partition('=')[0], _option_names(parser))}; --help lists them all"
+        return f"unknown option {name}{_nearest(name, _option_names(parser))}; --help lists them all"
     if match := re.search(r"argument (--[\w.]+): expected one argument", text):
         return f"{match[1]} needs a value"
     return one_sentence(text)

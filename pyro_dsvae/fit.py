@@ -241,7 +241,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _bare_flag(arguments: Sequence[str]) -> list[str]:
     """``--resume`` alone means ``--resume true``."""
-    following = [*arguments[1:], "-"]
+    following = [*arguments, "-"][1:]
     return [
         f"{a}=true" if a == "--resume" and n.startswith("-") else a for a, n in zip(arguments, following, strict=True)
     ]

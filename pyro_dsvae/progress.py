@@ -48,6 +48,7 @@ class FitJournal:
                 f"step {row['step']}: held-out ELBO {row['elbo']:,.1f} nats per sequence"
                 f" (reconstruction {row['reconstruction']:,.1f}, KL of f {row['kl_static']:.1f}, KL of z {row['kl_dynamic']:.1f})",
                 highlight=False,
+                soft_wrap=True,
             )
 
     def save(self, state: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from pyro_dsvae import figures
 from pyro_dsvae.data.dataset import SequenceData
@@ -43,7 +44,7 @@ def report(run: RunDirectory, svi: SVI, data: SequenceData, test: Sequences) -> 
     console = Console(highlight=False)
     _print_terms(console, terms, svi.objective.estimators)
     held_out = data.part("test")
-    if data.labels:
+    if data.labels and len(held_out) > 1:
         judge = load_or_train_judge(data, svi.objective.model.likelihood.prepare, device=svi.fabric.device)
         truth = accuracies(judge, held_out, svi.objective.model.likelihood.prepare)
         scores = swap_scores(
@@ -54,8 +55,9 @@ def report(run: RunDirectory, svi: SVI, data: SequenceData, test: Sequences) -> 
             "reconstructed": scores.reconstructed,
             "kept": scores.kept,
             "taken_over": scores.taken_over,
-            "mean_kept": scores.mean_kept,
-            "mean_taken_over": scores.mean_taken_over,
+            "chance": scores.chance,
+            "mean_kept": scores.mean_kept if scores.kept else None,
+            "mean_taken_over": scores.mean_taken_over if scores.taken_over else None,
         }
         _print_scores(console, truth, scores)
     draw(run, svi, data)
@@ -70,23 +72,45 @@ def draw(run: RunDirectory, svi: SVI, data: SequenceData) -> None:
     model.eval()
     guide.eval()
     figures.training(run.metrics(), run.figures / "training.png")
-    rows = data.rows("test")
-    chosen = rows[torch.linspace(0, len(rows) - 1, min(9, len(rows))).round().long()]
-    clips = data.take(chosen)
+    source, looks, motions = _cast(data)
+    clips = data.take(torch.cat([source, looks, motions]))
     device = svi.fabric.device
     x = model.likelihood.prepare(clips.frames.to(device))
     mask, lengths = (None if v is None else v.to(device) for v in (clips.mask, clips.lengths))
     f, z = posterior_means(guide, x, mask, lengths)
     figures.reconstruction(x[:6].cpu(), decode(model, f[:6], z[:6]).cpu(), run.figures / "reconstruction.png")
-    looks, motions = slice(1, 5), slice(5, 9)
-    source = slice(0, 1)
-    look = decode(model, f[looks], z[source].expand_as(z[looks])).cpu()
-    motion = decode(model, f[source].expand_as(f[motions]), z[motions]).cpu()
-    figures.swap(x[0].cpu(), x[looks].cpu(), look, x[motions].cpu(), motion, run.figures / "swap.png")
+    donors = slice(1, 1 + len(looks)), slice(1 + len(looks), None)
+    look = decode(model, f[donors[0]], z[:1].expand_as(z[donors[0]])).cpu()
+    motion = decode(model, f[:1].expand_as(f[donors[1]]), z[donors[1]]).cpu()
+    figures.swap(x[0].cpu(), x[donors[0]].cpu(), look, x[donors[1]].cpu(), motion, run.figures / "swap.png")
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(svi.seed)
         samples = decode(model, *sample_latents(model, 8, data.length)).cpu()
     figures.samples(samples, run.figures / "sample.png")
+
+
+def _cast(data: SequenceData, donors: int = 3) -> tuple[Tensor, Tensor, Tensor]:
+    """Test clips for the swap picture: a source, donors of looks, donors of motions.
+
+    Spread evenly over the split; where labels tell, a donor of a look moves like the source, and each donor of a motion in
+    another way, so that what changes is what was replaced.
+    """
+    rows = data.rows("test")
+    source = rows[:1]
+    others = rows[1:] if len(rows) > 1 else rows
+    moves = torch.zeros(len(data), dtype=torch.int64)
+    for label in data.labels.values():
+        if label.role == "dynamic":
+            moves = moves * len(label.classes) + label.values
+    alike = others[moves[others] == moves[source]]
+    unlike = others[moves[others] != moves[source]]
+    different = [unlike[moves[unlike] == move][0] for move in moves[unlike].unique()] or list(others[:donors])
+    return source, _spread(alike if len(alike) else others, donors), _spread(torch.stack(different), donors)
+
+
+def _spread(rows: Tensor, count: int) -> Tensor:
+    """At most ``count`` of these, at equal distances."""
+    return rows[torch.linspace(0, len(rows) - 1, min(count, len(rows))).round().long()]
 
 
 def _print_terms(console: Console, terms: Mapping[str, float], estimators: Mapping[str, str]) -> None:
@@ -101,11 +125,13 @@ def _print_terms(console: Console, terms: Mapping[str, float], estimators: Mappi
 
 def _print_scores(console: Console, truth: Mapping[str, float], scores: SwapScores) -> None:
     table = Table(title="swaps between test clips, share judged right", title_justify="left")
-    for column in ("factor", "swap", "score", "reconstruction", "judge on true clips"):
+    for column in ("factor", "swap", "score", "by chance", "reconstruction", "judge on true clips"):
         table.add_column(column, justify="left" if column in ("factor", "swap") else "right")
     for kind, values in (("kept with z", scores.kept), ("taken over with f", scores.taken_over)):
         for name, value in values.items():
-            table.add_row(name, kind, f"{value:.1%}", f"{scores.reconstructed[name]:.1%}", f"{truth[name]:.1%}")
+            table.add_row(
+                name, kind, *(f"{v:.1%}" for v in (value, scores.chance[name], scores.reconstructed[name], truth[name]))
+            )
     console.print(table)
 
 

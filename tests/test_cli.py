@@ -57,7 +57,7 @@ def ended(verb: Any, capsys: pytest.CaptureFixture[str]) -> tuple[object, str]:
     [
         (["--siez=3"], "unknown option --siez (did you mean --size?)"),
         (["--siez", "3"], "unknown option --siez (did you mean --size?)"),
-        (["--qqqqqq=3"], "unknown option --qqqqqq=3; --help lists them all"),
+        (["--qqqqqq=3"], "unknown option --qqqqqq; --help lists them all"),
         (["--siz", "3"], "unknown option --siz (did you mean --size?)"),  # options are not abbreviated
         (["run"], "unexpected argument 'run'"),
         (["--size"], "--size needs a value"),
@@ -81,8 +81,7 @@ def ended(verb: Any, capsys: pytest.CaptureFixture[str]) -> tuple[object, str]:
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_mistakes_are_told_with_what_would_be_right(arguments: list[str], says: str) -> None:
-    line = refusal(example, *arguments)
-    assert line.replace("=3", "").startswith(says.replace("=3", "")) or says in line
+    assert says in refusal(example, *arguments)
 
 
 @pytest.mark.parametrize(

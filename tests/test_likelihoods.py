@@ -30,7 +30,7 @@ def seed() -> None:
 @pytest.mark.parametrize("raw", [-1e30, -1e4, -3.0, 0.0, 2.0, 1e4, 1e30])
 @pytest.mark.parametrize(("low", "high"), [(0.05, 1.0), (1e-3, 1e3), (0.1, 0.11)])
 def test_normal_scale_stays_within_its_bounds(raw: float, low: float, high: float) -> None:
-    likelihood = Normal(F, D, VECTOR, width=1, min_scale=low, max_scale=high)
+    likelihood = Normal(F, D, VECTOR, width=1, scale=math.sqrt(low * high), min_scale=low, max_scale=high)
     with torch.no_grad():
         likelihood.raw_scale.fill_(raw)
     assert low * (1 - 1e-5) <= likelihood.scale.item() <= high * (1 + 1e-5)
@@ -38,9 +38,10 @@ def test_normal_scale_stays_within_its_bounds(raw: float, low: float, high: floa
     assert torch.isfinite(likelihood.raw_scale.grad).all()  # type: ignore[arg-type]
 
 
-def test_normal_scale_reaches_both_bounds_and_starts_between() -> None:
-    likelihood = Normal(F, D, VECTOR, width=1)
-    assert likelihood.scale.item() == pytest.approx(0.1)
+@pytest.mark.parametrize("scale", [0.051, 0.1, 0.3, 0.99])
+def test_normal_scale_starts_where_it_was_told_and_reaches_both_bounds(scale: float) -> None:
+    likelihood = Normal(F, D, VECTOR, width=1, scale=scale, min_scale=0.05, max_scale=1.0)
+    assert likelihood.scale.item() == pytest.approx(scale)
     with torch.no_grad():
         likelihood.raw_scale.fill_(-100)
         assert likelihood.scale.item() == pytest.approx(0.05)
@@ -49,12 +50,24 @@ def test_normal_scale_reaches_both_bounds_and_starts_between() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high"),
-    [(0.0, 1.0), (-0.1, 1.0), (0.5, 0.5), (1.0, 0.5), (0.1, math.inf), (math.nan, 1.0), (0.1, math.nan)],
+    ("low", "scale", "high"),
+    [
+        (0.0, 0.1, 1.0),
+        (-0.1, 0.1, 1.0),
+        (0.5, 0.5, 0.5),
+        (1.0, 0.7, 0.5),
+        (0.1, 0.2, math.inf),
+        (0.05, 0.05, 1.0),
+        (0.05, 1.0, 1.0),
+        (0.05, 2.0, 1.0),
+        (math.nan, 0.1, 1.0),
+        (0.05, math.nan, 1.0),
+        (0.05, 0.1, math.nan),
+    ],
 )
-def test_bad_bounds_are_refused(low: float, high: float) -> None:
-    with pytest.raises(UsageError, match="min_scale < max_scale"):
-        Normal(F, D, VECTOR, width=1, min_scale=low, max_scale=high)
+def test_bad_bounds_are_refused(low: float, scale: float, high: float) -> None:
+    with pytest.raises(UsageError, match="min_scale < scale < max_scale"):
+        Normal(F, D, VECTOR, width=1, scale=scale, min_scale=low, max_scale=high)
 
 
 @pytest.mark.parametrize("frame_shape", [VECTOR, IMAGE], ids=["vectors", "images"])

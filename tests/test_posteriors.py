@@ -13,7 +13,7 @@ from pyro_dsvae.inference.posteriors.encoders import OrderedStaticEncoder, Unord
 from pyro_dsvae.inference.posteriors.factorised import Factorised
 from pyro_dsvae.inference.posteriors.lstm import LSTM
 from pyro_dsvae.inference.posteriors.posterior import Posterior
-from pyro_dsvae.inference.posteriors.views import choose_frames, recolour, warp
+from pyro_dsvae.inference.posteriors.views import choose_frames, mirror, recolour, warp
 
 B, T, F, D = 3, 5, 4, 2
 IMAGE, VECTOR = (3, 16, 16), (6,)
@@ -76,31 +76,30 @@ def test_in_evaluation_f_does_not_depend_on_the_order_of_frames(kind: Any) -> No
 
 @pytest.mark.parametrize("kind", POSTERIORS)
 def test_in_training_f_depends_on_three_random_frames_without_their_order(kind: Any) -> None:
-    """Every value that q(f)'s mean can take comes from a set of three frames; a permuted clip has the same values."""
-    guide = posterior(kind)
+    """Every mean that q(f) takes is that of a set of three frames, each mirrored or not; likewise for a permuted clip."""
+    guide = posterior(kind).eval()
     x = clips(length=4)
-
-    def possible(frames: Tensor) -> list[Tensor]:
-        values: list[Tensor] = []
-        for number in range(40):
-            f = locations(guide, frames, seed=number)[0][0]
-            if not any(torch.allclose(f, v, rtol=1e-9, atol=1e-12) for v in values):
-                values.append(f)
-        return sorted(values, key=lambda v: v[0].item())
-
-    values = possible(x)
-    guide.eval()
-    subsets = [list(subset) for subset in itertools.combinations(range(4), 3)]
-    expected = sorted((locations(guide, x[:, s])[0][0] for s in subsets), key=lambda v: v[0].item())
+    possible = []
+    for subset in itertools.combinations(range(4), 3):
+        for flips in itertools.product([False, True], repeat=3):
+            frames = [x[:, t].flip(-1) if flip else x[:, t] for t, flip in zip(subset, flips, strict=True)]
+            possible.append(locations(guide, torch.stack(frames, dim=1))[0][0])
     guide.train()
-    torch.testing.assert_close(torch.stack(values), torch.stack(expected))
-    torch.testing.assert_close(torch.stack(possible(x[:, [2, 0, 3, 1]])), torch.stack(expected))
+    for clip in (x, x[:, [2, 0, 3, 1]]):
+        seen = set()
+        for number in range(40):
+            distances = (torch.stack(possible) - locations(guide, clip, seed=number)[0][0]).abs().amax(1)
+            assert distances.min() < 1e-9
+            seen.add(int(distances.argmin()))
+        assert len({i // 8 for i in seen}) == 4  # every set of three
+        assert len({i % 8 for i in seen}) > 4  # and most of the ways to mirror them
 
 
 @pytest.mark.parametrize("kind", POSTERIORS)
-def test_recolouring_reaches_z_in_training_only_and_f_never(kind: Any) -> None:
+def test_views_of_z_reach_z_in_training_only_and_f_never(kind: Any) -> None:
     guide = posterior(kind)
     x = clips(length=3)  # all three frames are chosen for f, whatever the seed
+    x = x + x.flip(-1)  # and mirroring them changes nothing
     (f, z), (other_f, other_z) = (locations(guide, x, seed=s) for s in (0, 1))
     torch.testing.assert_close(f, other_f)
     assert ((z - other_z).abs().amax((1, 2)) > 1e-6).all()
@@ -108,6 +107,16 @@ def test_recolouring_reaches_z_in_training_only_and_f_never(kind: Any) -> None:
     (f, z), (other_f, other_z) = (locations(guide, x, seed=s) for s in (0, 1))
     assert torch.equal(f, other_f)
     assert torch.equal(z, other_z)
+
+
+def test_mirror_flips_single_frames_at_random() -> None:
+    x = clips(length=200)
+    y = mirror(x)
+    kept = (y == x).flatten(2).all(2)
+    flipped = (y == x.flip(-1)).flatten(2).all(2)
+    assert (kept ^ flipped).all()
+    assert ((flipped.double().mean(1) - 0.5).abs() < 4.5 * 0.5 / 200**0.5).all()
+    assert not torch.equal(flipped[0], flipped[1])
 
 
 def test_recolour_mixes_channels_by_one_matrix_per_sequence() -> None:

@@ -63,11 +63,12 @@ class LocalEncoder(FrameEncoder):
             out = width * min(2**level, 8)
             layers += [nn.Conv2d(channels, out, 4, stride=2, padding=1), nn.SiLU()]
             channels = out
-        self.convolutions = nn.Sequential(*layers, nn.Conv2d(channels, feature_size // 2, 1), nn.SiLU())
+        self.convolutions = nn.Sequential(*layers, nn.Conv2d(channels, -(-feature_size // 2), 1), nn.SiLU())
 
     def forward(self, x: Tensor) -> Tensor:
         maps = self.convolutions(x.reshape(-1, *self.frame_shape))
-        return torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1).unflatten(0, x.shape[:-3])
+        pooled = torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1)
+        return pooled[:, : self.feature_size].unflatten(0, x.shape[:-3])
 
 
 class ConvDecoder(FrameDecoder):
