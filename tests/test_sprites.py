@@ -8,7 +8,8 @@ from torch import Tensor
 from pyro_dsvae.data import sprites
 from pyro_dsvae.data.dataset import SPLITS, SequenceData
 from pyro_dsvae.data.pixel_art import MOTIONS, pose
-from pyro_dsvae.data.sprites import PALETTES, Palette, Sprites
+from pyro_dsvae.data.sprite_parts import PALETTES, Palette
+from pyro_dsvae.data.sprites import Sprites
 from pyro_dsvae.models.errors import UsageError
 
 ATTRIBUTES = ("skin", "trousers", "top", "hair")
