@@ -1,8 +1,9 @@
-"""The README's figures: the main job and its controls, one table.
+r"""The README's figures: the main job and its controls, one table.
 
   python benchmarks/controls.py --out runs/controls                     # embedded sprites, seed 0
   python benchmarks/controls.py --out runs/controls --seeds 3
-  python benchmarks/controls.py --out runs/lpc --only default --seeds 2 -- --data LPCSprites --data.root DIR --data.size 32 --minutes 30
+  python benchmarks/controls.py --out runs/lpc --only default --seeds 2 \
+      -- --data LPCSprites --data.root DIR --data.size 32 --minutes 30
 
 Options after -- go to every fit. Fits that are there already are not repeated. Writes controls.md and controls.json into
 --out and prints the table with hardware, versions, seeds and spread.

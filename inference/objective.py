@@ -47,8 +47,7 @@ class Sequences:
         return Batch(frames, mask, lengths)
 
 
-@dataclass(frozen=True)
-class KLWeights:
+class KLWeights(NamedTuple):
     """Weights of the two KL terms; (1, 1) is the ELBO."""
 
     static: float = 1.0

@@ -46,7 +46,7 @@ from pyro_dsvae.report import report
 from pyro_dsvae.runs import RunDirectory
 
 # What may change when a run is resumed: where it runs and how long, not what is fitted.
-RESUMABLE = ("out", "steps", "minutes", "device")
+RESUMABLE = ("steps", "minutes", "device")
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,6 @@ def fit(
     path = next_free(data) if out is None else out
     config = {
         "data": describe(data),
-        "out": str(path),
         "seed": seed,
         "steps": steps,
         "minutes": minutes,
@@ -145,8 +144,7 @@ def fit(
     test = _rows(sequences, "test")
     fingerprint = sequences.fingerprint()
     if run is None:
-        run = RunDirectory.create(path, config)
-        run.save("checkpoint.pt", {**svi.state(), "data": fingerprint})
+        run = RunDirectory.create(path, config, {**svi.state(), "data": fingerprint})
     else:
         _restore(run, svi, fingerprint)
     with FitJournal(run, budget, svi.step, fingerprint) as journal, _interrupts(journal):
@@ -227,11 +225,11 @@ def main(arguments: Sequence[str]) -> int:
     """The command: 0, or 130 after Ctrl-C."""
     parser = cli.parser_for(fit, __doc__)
     arguments = _bare_flag(arguments)
-    options = cli.parse(parser, arguments)
-    if options.resume and options.out is not None:
+    given = cli.peek(arguments, "out", "resume")
+    if given["out"] is not None and given["resume"] == "true":
         # Options that are not named are those of the run, so that --out DIR --resume is all one has to say.
-        options = cli.parse(parser, ["--config", str(RunDirectory.open(options.out).config_file), *arguments])
-    values = cli.instantiate(parser, options)
+        arguments = ["--config", str(RunDirectory.open(Path(given["out"])).config_file), *arguments]
+    values = cli.instantiate(parser, cli.parse(parser, arguments))
     result = fit(**{name: value for name, value in vars(values).items() if name != "config"})
     if not result.finished:
         print(f"stopped and saved; go on with: python -m pyro_dsvae.fit --out {result.run} --resume", file=sys.stderr)

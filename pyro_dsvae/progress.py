@@ -46,7 +46,8 @@ class FitJournal:
         if row["split"] == "validation":
             self.console.print(
                 f"step {row['step']}: held-out ELBO {row['elbo']:,.1f} nats per sequence"
-                f" (reconstruction {row['reconstruction']:,.1f}, KL of f {row['kl_static']:.1f}, KL of z {row['kl_dynamic']:.1f})",
+                f" (reconstruction {row['reconstruction']:,.1f},"
+                f" KL of f {row['kl_static']:.1f}, KL of z {row['kl_dynamic']:.1f})",
                 highlight=False,
                 soft_wrap=True,
             )

@@ -412,7 +412,7 @@ def test_values_outside_the_support_are_refused(tmp_path: Path, low: float) -> N
         (["--precision=16"], "32, bf16"),
         (["--static_size=0"], "static_size is 0"),
         (["--latent_size=0"], "latent_size is 0"),
-        (["--likelihood.min_scale=2"], "min_scale < max_scale"),
+        (["--likelihood.min_scale=2"], "Normal needs 0 < min_scale"),
         (["--config=nowhere.yaml"], "nowhere.yaml"),
     ],
     ids=lambda value: value[0].removeprefix("--") if isinstance(value, list) else "",

@@ -1,10 +1,10 @@
 """Guide views: what each half of the guide gets to see of a clip.
 
-f is computed from what a few frames hold, without their order, without where in the frame it is and without left and right,
-so it can carry motion, pose and direction only poorly. z is computed from the clip under one random change of colours and one random smooth warp, so it can carry
-colours and shapes only poorly. A guide may be any density computed from x and from noise, so the bound stays a valid ELBO
-with unit weights: log p(x) >= E_views[ELBO(q_view)]. Without views f takes over the action. Evaluation uses all frames
-and leaves the clip as it is.
+f is computed from what a few frames hold, without their order, without where in the frame it is and without left and
+right, so it can carry motion, pose and direction only poorly. z is computed from the clip under one random change of colours
+and one random smooth warp, so it can carry colours and shapes only poorly. A guide may be any density computed from x and
+from noise, so the bound stays a valid ELBO with unit weights: log p(x) >= E_views[ELBO(q_view)]. Without views f takes over
+the action. Evaluation uses all frames and leaves the clip as it is.
 """
 
 import torch
