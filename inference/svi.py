@@ -202,6 +202,7 @@ class SVI:
             group["lr"] = self.optimisation.rate(self.step, progress)
         torch.manual_seed(_mix(self.seed, "noise", self.step))
         self.module.train()
+        self.objective.guide.progress = progress
         # Shapes, supports and plates are checked once; the checks read values back and would stall every step.
         with pyro.validation_enabled(self.step == 0):
             terms = self.module(batch, self.optimisation.weights(progress))

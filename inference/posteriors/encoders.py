@@ -45,11 +45,11 @@ class UnorderedStaticEncoder(StaticEncoder):
         super().__init__()
         check_image(frame_shape)
         self.count = count
-        self.encoder = LocalEncoder(frame_shape, feature_size, width)
+        self.encoder = LocalEncoder(frame_shape, 2 * feature_size, 2 * width)
         self.layers = nn.Sequential(
             # Local features are small where most of the frame is background.
-            nn.LayerNorm(feature_size, elementwise_affine=False),
-            nn.Linear(feature_size, 2 * hidden_size),
+            nn.LayerNorm(2 * feature_size, elementwise_affine=False),
+            nn.Linear(2 * feature_size, 2 * hidden_size),
             nn.SiLU(),
             nn.Linear(2 * hidden_size, 2 * hidden_size),
             nn.SiLU(),

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from pyro_dsvae.inference.posteriors.encoders import DynamicEncoder, static_encoder
 from pyro_dsvae.inference.posteriors.posterior import Clip, Posterior
+from pyro_dsvae.inference.posteriors.views import mistake
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead
 
 
@@ -28,7 +29,7 @@ class Factorised(Posterior):
         views: bool | None = None,
     ) -> None:
         super().__init__()
-        views = len(frame_shape) == 3 if views is None else views
+        self.views = views = len(frame_shape) == 3 if views is None else views
         self.static_encoder = static_encoder(frame_shape, feature_size, hidden_size, width, views)
         self.static_head = GaussianHead(2 * hidden_size, static_size)
         self.dynamic_encoder = DynamicEncoder(frame_shape, feature_size, width, views)
@@ -38,9 +39,10 @@ class Factorised(Posterior):
     def forward(self, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         clip = Clip.of(x, mask, lengths)
         with pyro.plate("sequences", x.shape[0], dim=-1):
-            f = pyro.sample(
-                "f", Normal(*self.static_head(self.static_encoder(clip.x, clip.observed, lengths))).to_event(1)
-            )
+            summary = self.static_encoder(clip.x, clip.observed, lengths)
+            if self.views and self.training:
+                summary = mistake(summary, self.progress)
+            f = pyro.sample("f", Normal(*self.static_head(summary)).to_event(1))
             hidden = self.layer(self.dynamic_encoder(clip.x, clip.observed))
             z = pyro.sample("z", clip.steps.join(Normal(*self.dynamic_head(hidden)).to_event(1)))
         return f, z

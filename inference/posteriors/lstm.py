@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pyro_dsvae.inference.posteriors.encoders import DynamicEncoder, static_encoder
 from pyro_dsvae.inference.posteriors.posterior import Clip, Posterior
+from pyro_dsvae.inference.posteriors.views import mistake
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM, run_lstm
 
@@ -37,7 +38,7 @@ class LSTM(Posterior):
         views: bool | None = None,
     ) -> None:
         super().__init__()
-        views = len(frame_shape) == 3 if views is None else views
+        self.views = views = len(frame_shape) == 3 if views is None else views
         self.static_encoder = static_encoder(frame_shape, feature_size, hidden_size, width, views)
         self.static_head = GaussianHead(2 * hidden_size, static_size)
         self.dynamic_encoder = DynamicEncoder(frame_shape, feature_size, width, views)
@@ -52,6 +53,8 @@ class LSTM(Posterior):
         clip = Clip.of(x, mask, lengths)
         with pyro.plate("sequences", x.shape[0], dim=-1):
             summary = self.static_encoder(clip.x, clip.observed, lengths)
+            if self.views and self.training:
+                summary = mistake(summary, self.progress)
             f = pyro.sample("f", Normal(*self.static_head(summary)).to_event(1))
             features = self.dynamic_encoder(clip.x, clip.observed)
             features = features.expand(*f.shape[:-1], *features.shape[-2:])

@@ -20,7 +20,11 @@ class Posterior(PyroModule, metaclass=_AbstractPyroModule):
 
     The first three constructor arguments of every posterior are ``frame_shape``, ``static_size`` (F) and ``latent_size``
     (D), supplied by the model; all others are options.
+
+    progress  share of the fit that is done, 0 to 1, set by the training loop; guide views may depend on it
     """
+
+    progress: float = 1.0
 
     @abstractmethod
     def forward(self, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:

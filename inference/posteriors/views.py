@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
+MISTAKEN = 0.3
+
 
 def choose_frames(observed: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """``count`` different random frames of every sequence, in random order.
@@ -27,6 +29,20 @@ def mirror(x: Tensor) -> Tensor:
     """Images (B, T, C, S, S), each frame flipped from left to right or not, by chance."""
     flipped = torch.rand(x.shape[:2], device=x.device) < 0.5
     return torch.where(flipped[..., None, None, None], x.flip(-1), x)
+
+
+def mistake(summary: Tensor, progress: float) -> Tensor:
+    """Features of f (B, H) where, early in the fit, some sequences get those of another.
+
+    Whatever both latents could carry goes to the one that learns it first, and the direction a figure looks in is as easy to
+    see for f as for z. A share of sequences, falling from a half to none over the first `MISTAKEN` of the fit, gets f from
+    a neighbour in the batch: what z can tell is then better taken from z, and what only f can tell still comes from f.
+    """
+    share = 0.5 * max(0.0, 1 - progress / MISTAKEN)
+    if share == 0:
+        return summary
+    mistaken = torch.rand(summary.shape[0], 1, device=summary.device) < share
+    return torch.where(mistaken, summary.roll(1, dims=0), summary)
 
 
 def recolour(x: Tensor) -> Tensor:

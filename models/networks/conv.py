@@ -4,13 +4,14 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
+from torch.nn.functional import pixel_shuffle, silu
 
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.networks.frames import FrameDecoder, FrameEncoder
 from pyro_dsvae.models.networks.gaussian_head import full_precision
 
 MIN_SIDE, MAX_SIDE = 16, 128
+REGIONS = 24
 
 
 def check_image(frame_shape: tuple[int, ...]) -> None:
@@ -72,11 +73,13 @@ class LocalEncoder(FrameEncoder):
 
 
 class ConvDecoder(FrameDecoder):
-    """z_t lays out the coarsest map; f scales and shifts the channels of every finer one (FiLM).
+    """z_t lays out the coarsest map; f scales and shifts the channels of every finer one (FiLM) and paints the last.
 
     So z says where and f says what: f reaches no place that z has not laid out. Transposed 4x4 convolutions double the map
-    up to half the frame; the last doubling rearranges channels (sub-pixel convolution), because channels at full resolution
-    would cost as much as all layers before them.
+    up to half the frame. There a 3x3 convolution makes ``REGIONS`` maps, and f gives each the colours of the four pixels
+    that a place becomes: x = sum_k map_k(f, z) palette_k(f), rearranged to full size (sub-pixel convolution). Channels at
+    full resolution would cost as much as all layers before them; and with one palette for all clips a colour of a part
+    would need channels of its own.
 
     Source of the modulation: Perez et al., "FiLM: Visual Reasoning with a General Conditioning Layer", AAAI 2018.
     """
@@ -89,21 +92,29 @@ class ConvDecoder(FrameDecoder):
         self.layout = nn.Sequential(
             nn.Linear(latent_size, 128), nn.SiLU(), nn.Linear(128, sizes[0] * self.base**2), nn.SiLU()
         )
-        self.modulated = sizes[1:]
-        self.modulation = nn.Sequential(nn.Linear(static_size, 256), nn.SiLU(), nn.Linear(256, 2 * sum(self.modulated)))
         self.upsamplings = nn.ModuleList(nn.ConvTranspose2d(i, o, 4, stride=2, padding=1) for i, o in pairwise(sizes))
-        self.paint = nn.Sequential(nn.Conv2d(sizes[-1], 4 * frame_shape[0], 3, padding=1), nn.PixelShuffle(2))
+        self.regions = nn.Conv2d(sizes[-1], REGIONS, 3, padding=1)
+        self.modulated = sizes[1:]
+        self.look = nn.Sequential(nn.Linear(static_size, 256), nn.SiLU())
+        self.modulation = nn.Linear(256, 2 * sum(self.modulated))
+        self.palette = nn.Linear(256, REGIONS * 4 * frame_shape[0])
 
     def forward(self, f: Tensor, z: Tensor) -> Tensor:
         batch, length = z.shape[:-2], z.shape[-2]
-        modulation = self.modulation(f).expand(*batch, -1).unsqueeze(-2).expand(*batch, length, -1)
-        scale, shift = modulation.reshape(-1, 2 * sum(self.modulated), 1, 1).chunk(2, dim=1)
+        look = self.look(f).expand(*batch, -1)
+
+        def per_frame(values: Tensor) -> Tensor:
+            return values.unsqueeze(-2).expand(*batch, length, -1).reshape(-1, values.shape[-1])
+
+        scale, shift = per_frame(self.modulation(look))[..., None, None].chunk(2, dim=1)
         scales, shifts = scale.split(self.modulated, dim=1), shift.split(self.modulated, dim=1)
         maps = self.layout(z).reshape(-1, self.upsamplings[0].in_channels, self.base, self.base)
         for upsample, a, b in zip(self.upsamplings, scales, shifts, strict=True):
             maps = upsample(maps)
             maps = silu(torch.addcmul(maps + b, maps, a))
-        x = full_precision(self.paint(maps))
+        regions = self.regions(maps)
+        palette = per_frame(self.palette(look)).view(-1, 4 * self.frame_shape[0], REGIONS)
+        x = full_precision(pixel_shuffle((palette @ regions.flatten(2)).unflatten(2, regions.shape[2:]), 2))
         side = self.frame_shape[1]
         crop = (x.shape[-1] - side) // 2
         return x[..., crop : crop + side, crop : crop + side].reshape(*batch, length, *self.frame_shape)
