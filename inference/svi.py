@@ -15,7 +15,7 @@ from torch import Tensor
 from pyro_dsvae.inference.objective import TERMS, Batch, KLWeights, Objective, Sequences
 from pyro_dsvae.models.errors import UsageError
 
-DEFAULT_STEPS = 3_000
+DEFAULT_STEPS = 2_600
 LOG_EVERY = 25
 
 
@@ -39,7 +39,7 @@ class Optimisation:
     kl_static: float = 1.0
     kl_dynamic: float = 1.0
     kl_warmup: float = 0.5
-    evaluations: int = 10
+    evaluations: int = 6
     checkpoint_seconds: float = 20.0
 
     def __post_init__(self) -> None:
