@@ -204,8 +204,14 @@ class SVI:
         self.module.train()
         self.objective.guide.progress = progress
         # Shapes, supports and plates are checked once; the checks read values back and would stall every step.
-        with pyro.validation_enabled(self.step == 0):
-            terms = self.module(batch, self.optimisation.weights(progress))
+        try:
+            with pyro.validation_enabled(self.step == 0):
+                terms = self.module(batch, self.optimisation.weights(progress))
+        except ValueError as error:
+            if self.step > 0 or isinstance(error, UsageError):
+                raise
+            said = " ".join(str(error).split())[:300]
+            raise UsageError(f"model and guide fail the checks of the first step: {said}") from error
         self.optimizer.zero_grad()
         self.fabric.backward(terms["loss"])
         self.fabric.clip_gradients(

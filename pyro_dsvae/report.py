@@ -96,15 +96,17 @@ def _cast(data: SequenceData, donors: int = 3) -> tuple[Tensor, Tensor, Tensor]:
     another way, so that what changes is what was replaced.
     """
     rows = data.rows("test")
-    source = rows[:1]
-    others = rows[1:] if len(rows) > 1 else rows
+    source = rows[len(rows) // 2 :][:1]
+    others = rows[rows != source] if len(rows) > 1 else rows
     moves = torch.zeros(len(data), dtype=torch.int64)
     for label in data.labels.values():
         if label.role == "dynamic":
             moves = moves * len(label.classes) + label.values
     alike = others[moves[others] == moves[source]]
     unlike = others[moves[others] != moves[source]]
-    different = [unlike[moves[unlike] == move][0] for move in moves[unlike].unique()] or list(others[:donors])
+    kinds = [unlike[moves[unlike] == move] for move in moves[unlike].unique()]
+    # From different places of the split, so that they are different characters, too.
+    different = [kind[i * len(kind) // len(kinds)] for i, kind in enumerate(kinds)] or list(others[:donors])
     return source, _spread(alike if len(alike) else others, donors), _spread(torch.stack(different), donors)
 
 

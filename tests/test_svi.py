@@ -1,0 +1,189 @@
+"""The loop: schedules, order of the data, noise, evaluation, resuming, and what it says of a loss that is not finite."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+
+from pyro_dsvae.inference.objective import TERMS, KLWeights, Objective, Sequences
+from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
+from pyro_dsvae.inference.svi import LOG_EVERY, SVI, Budget, NonFiniteError, Optimisation, evaluate
+from pyro_dsvae.models.dsvae import DSVAE
+from pyro_dsvae.models.dynamic_priors.lstm import LSTM
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.likelihoods.normal import Normal
+from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
+
+
+class Diary:
+    """A journal that keeps everything, and asks to stop after ``last`` steps."""
+
+    def __init__(self, last: int | None = None) -> None:
+        self.rows: list[Mapping[str, Any]] = []
+        self.states: list[Mapping[str, Any]] = []
+        self.best: list[Mapping[str, Any]] = []
+        self.last, self.steps = last, 0
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        self.rows.append(row)
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        self.states.append(torch.utils._pytree.tree_map(lambda v: v.clone() if torch.is_tensor(v) else v, dict(state)))
+
+    def save_best(self, state: Mapping[str, Any]) -> None:
+        self.best.append(state)
+
+    def advance(self, progress: float, seconds: float, elbo: float) -> None:
+        assert progress >= 0
+        assert math.isfinite(elbo)
+
+    def stop(self) -> bool:
+        self.steps += 1
+        return self.steps == self.last
+
+
+def svi(steps: int = 60, seed: int = 0, frames: torch.Tensor | None = None, **options: Any) -> SVI:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = DSVAE(StandardNormal(3), LSTM(2, hidden_size=8), Normal(3, 2, (4,), width=1))
+        objective = Objective(model, LSTMPosterior((4,), 3, 2, hidden_size=8, feature_size=8, width=1))
+    if frames is None:
+        frames = torch.randn(20, 5, 4, generator=torch.Generator().manual_seed(1))
+    train = Sequences(frames, None, None, torch.arange(14))
+    held_out = Sequences(frames, None, None, torch.arange(14, 20))
+    return SVI(objective, train, held_out, Optimisation(batch_size=4, **options), Budget(steps), seed, "cpu")
+
+
+def test_kl_weights_move_geometrically_from_their_start_to_one() -> None:
+    optimisation = Optimisation(kl_static=100.0, kl_dynamic=0.01, kl_warmup=0.5)
+    assert optimisation.weights(0.0) == pytest.approx((100.0, 0.01))
+    assert optimisation.weights(0.25) == pytest.approx((10.0, 0.1))
+    assert optimisation.weights(0.5) == optimisation.weights(0.9) == KLWeights(1.0, 1.0)
+    assert Optimisation(kl_warmup=0.0, kl_static=5.0).weights(0.0) == KLWeights()
+
+
+def test_the_learning_rate_rises_then_falls_to_zero() -> None:
+    optimisation = Optimisation(learning_rate=1e-2)
+    assert optimisation.rate(0, 0.0) == pytest.approx(1e-4)
+    assert optimisation.rate(500, 0.5) == pytest.approx(5e-3)
+    assert optimisation.rate(1000, 1.0) == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize(("steps", "minutes", "expected"), [(10, None, 0.5), (None, 2.0, 0.25), (10, 0.25, 2.0)])
+def test_the_budget_is_used_by_whichever_ends_first(steps: int | None, minutes: float | None, expected: float) -> None:
+    assert Budget(steps, minutes).progress(5, 30.0) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "options", [{"batch_size": 0}, {"learning_rate": -1.0}, {"kl_static": 0.0}, {"kl_warmup": 1.5}]
+)
+def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=next(iter(options))):
+        Optimisation(**options)
+
+
+@pytest.mark.parametrize("budget", [{"steps": 0}, {"minutes": 0.0}, {"minutes": math.inf}])
+def test_a_budget_out_of_range_is_refused(budget: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=next(iter(budget))):
+        Budget(**budget)
+
+
+def test_an_epoch_visits_no_sequence_twice_and_the_next_one_in_another_order() -> None:
+    loop = svi()
+    epochs = [torch.cat([loop._rows(3 * epoch + batch) for batch in range(3)]).tolist() for epoch in (0, 1)]
+    for epoch in epochs:
+        assert len(epoch) == len(set(epoch)) == 12
+        assert set(epoch) <= set(range(14))
+    assert epochs[0] != epochs[1]
+    assert loop._rows(0).tolist() != svi(seed=1)._rows(0).tolist()
+
+
+def test_fitting_improves_the_held_out_elbo_and_keeps_the_best_state() -> None:
+    loop, diary = svi(steps=200, evaluations=4, learning_rate=1e-2), Diary()
+    before = loop.evaluate(loop.validation)["elbo"]
+    assert loop.run(diary)
+    held_out = [row["elbo"] for row in diary.rows if row["split"] == "validation"]
+    assert len(held_out) == 4
+    assert max(held_out) > before
+    assert diary.best[-1]["best"] == max(held_out) == loop.best
+    assert loop.step == 200
+    assert [row["step"] for row in diary.rows if row["split"] == "train"] == list(range(LOG_EVERY, 201, LOG_EVERY))
+
+
+def test_terms_add_up_and_the_reported_elbo_is_unweighted() -> None:
+    loop = svi(kl_static=1000.0, kl_dynamic=0.1)
+    batch = loop.train.batch(torch.arange(4), torch.device("cpu"))
+    torch.manual_seed(0)
+    plain = loop.objective(batch, KLWeights())
+    torch.manual_seed(0)
+    weighted = loop.objective(batch, loop.optimisation.weights(0.0))
+    for name in TERMS:
+        torch.testing.assert_close(weighted[name], plain[name])
+    parts = plain["reconstruction"] - plain["kl_static"] - plain["kl_dynamic"]
+    torch.testing.assert_close(plain["elbo"], parts)
+    expected = 1000 * plain["kl_static"] + 0.1 * plain["kl_dynamic"] - plain["reconstruction"]
+    torch.testing.assert_close(weighted["loss"], expected)
+
+
+@pytest.mark.parametrize("stop", [1, 30, 59])
+def test_a_resumed_fit_ends_with_the_same_bits(stop: int) -> None:
+    whole, interrupted, resumed = svi(), svi(), svi(seed=0)
+    assert whole.run(Diary())
+    diary = Diary(last=stop)
+    assert not interrupted.run(diary)
+    state = diary.states[-1]
+    assert state["step"] == stop
+    torch.manual_seed(987)  # whatever the new process did before
+    resumed.restore(state)
+    assert resumed.run(Diary())
+    for name, value in whole.objective.state_dict().items():
+        assert torch.equal(resumed.objective.state_dict()[name], value), name
+
+
+def test_evaluation_is_repeatable_and_leaves_generator_and_mode_alone() -> None:
+    loop = svi()
+    loop.objective.train()
+    state = torch.get_rng_state()
+    first, second = loop.evaluate(loop.validation), loop.evaluate(loop.validation)
+    assert first == second
+    assert torch.equal(torch.get_rng_state(), state)
+    assert loop.objective.training
+    other = evaluate(loop.objective, loop.validation, torch.device("cpu"), seed=5)
+    assert other["elbo"] != first["elbo"]
+
+
+def test_evaluation_in_chunks_is_the_mean_over_sequences() -> None:
+    loop = svi()
+    loop.objective.eval()
+    device = torch.device("cpu")
+    chunked = evaluate(loop.objective, loop.validation, device, seed=3, batch_size=4)
+    torch.manual_seed(3)
+    with torch.no_grad():
+        sizes = [torch.arange(4), torch.arange(4, 6)]
+        elbos = [loop.objective(loop.validation.batch(rows, device), KLWeights())["elbo"] for rows in sizes]
+    assert chunked["elbo"] == pytest.approx(float(4 * elbos[0] + 2 * elbos[1]) / 6, rel=1e-6)
+
+
+def test_a_loss_that_is_not_finite_names_step_and_term_and_saves_nothing_more() -> None:
+    loop = svi(checkpoint_seconds=1e-9)
+
+    class Spoiler(Diary):
+        def stop(self) -> bool:
+            if loop.step == 30:
+                loop.objective.model.likelihood.raw_scale.data.fill_(math.nan)
+            return super().stop()
+
+    diary = Spoiler()
+    with pytest.raises(NonFiniteError, match=r"reconstruction became nan at step 31;"):
+        loop.run(diary)
+    assert [state["step"] for state in diary.states] == [25]
+
+
+def test_parameters_that_fail_the_first_checks_are_one_line() -> None:
+    frames = torch.randn(20, 5, 4)
+    frames[:14] = math.nan
+    with pytest.raises(UsageError, match="fail the checks of the first step") as caught:
+        svi(frames=frames).run(Diary())
+    assert "\n" not in str(caught.value)
