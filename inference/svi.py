@@ -142,6 +142,7 @@ class SVI:
         self.step = 0
         self.seconds = 0.0
         self.best = -math.inf
+        self.order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
 
     def state(self) -> dict[str, Any]:
         """Everything to resume from: tensors and plain values only."""
@@ -190,6 +191,7 @@ class SVI:
                 or done >= 1
                 or (not window and time.perf_counter() - saved > self.optimisation.checkpoint_seconds)
             ):
+                self._check_parameters()
                 journal.save(self.state())
                 saved = time.perf_counter()
         return not stopped
@@ -226,8 +228,10 @@ class SVI:
         count = len(self.train)
         size = min(self.optimisation.batch_size, count)
         epoch, batch = divmod(step, count // size)
-        generator = torch.Generator().manual_seed(_mix(self.seed, "order", epoch))
-        return torch.randperm(count, generator=generator)[batch * size : (batch + 1) * size]
+        if self.order[0] != epoch:
+            generator = torch.Generator().manual_seed(_mix(self.seed, "order", epoch))
+            self.order = epoch, torch.randperm(count, generator=generator)
+        return self.order[1][batch * size : (batch + 1) * size]
 
     def _check(self, window: list[Tensor]) -> Tensor:
         """The window's terms (n, 5) on the host. Raises `NonFiniteError`."""
@@ -240,6 +244,14 @@ class SVI:
                 "try a lower --optimisation.learning_rate"
             )
         return values
+
+    def _check_parameters(self) -> None:
+        """Raise `NonFiniteError` where a finite loss had a gradient that was not: such weights must not be saved."""
+        for name, value in self.objective.named_parameters():
+            if not torch.isfinite(value).all():
+                raise NonFiniteError(
+                    f"{name} became infinite or not a number by step {self.step}; try a lower --optimisation.learning_rate"
+                )
 
     def _row(self, window: list[Tensor]) -> dict[str, Any]:
         means = self._check(window).mean(0).tolist()

@@ -99,13 +99,7 @@ def fit(
     if steps is None and minutes is None:
         steps = DEFAULT_STEPS
     budget = Budget(steps, minutes)
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: this machine has no usable CUDA device; use auto or cpu")
-    for name, size in (("static_size", static_size), ("latent_size", latent_size)):
-        if size < 1:
-            raise UsageError(f"{name} is {size}; a latent needs at least 1 dimension")
-    if resume and out is None:
-        raise UsageError("--resume needs --out DIR, the run to go on with")
+    _check_options(device, static_size, latent_size, out, resume)
     parts = {
         "static_prior": static_prior,
         "dynamic_prior": dynamic_prior,
@@ -147,7 +141,7 @@ def fit(
         run = RunDirectory.create(path, config, {**svi.state(), "data": fingerprint})
     else:
         _restore(run, svi, fingerprint)
-    with FitJournal(run, budget, svi.step, fingerprint) as journal, _interrupts(journal):
+    with FitJournal(run, budget, svi.step, fingerprint) as journal, _Interrupts(journal):
         try:
             finished = svi.run(journal)
         except NonFiniteError as error:
@@ -155,6 +149,17 @@ def fit(
     if not finished:
         return FitResult(run.path, False, {})
     return FitResult(run.path, True, report(run, svi, sequences, test))
+
+
+def _check_options(device: str, static_size: int, latent_size: int, out: Path | None, resume: bool) -> None:
+    """Raises `UsageError` for what can be told before anything is read."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: this machine has no usable CUDA device; use auto or cpu")
+    for name, size in (("static_size", static_size), ("latent_size", latent_size)):
+        if size < 1:
+            raise UsageError(f"{name} is {size}; a latent needs at least 1 dimension")
+    if resume and out is None:
+        raise UsageError("--resume needs --out DIR, the run to go on with")
 
 
 def next_free(data: DataSource) -> Path:
@@ -200,7 +205,7 @@ def _restore(run: RunDirectory, svi: SVI, fingerprint: str) -> None:
     run.forget_after(svi.step)
 
 
-class _interrupts:  # noqa: N801 - used as a function
+class _Interrupts:
     """Ctrl-C asks the fit to stop after the step it is in; a second one stops it at once."""
 
     def __init__(self, journal: FitJournal) -> None:

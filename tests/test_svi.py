@@ -181,6 +181,15 @@ def test_a_loss_that_is_not_finite_names_step_and_term_and_saves_nothing_more() 
     assert [state["step"] for state in diary.states] == [25]
 
 
+def test_weights_that_a_bad_gradient_spoilt_are_not_saved() -> None:
+    loop = svi(steps=10)
+    loop.objective.guide.static_head.loc.weight.register_hook(lambda g: g * (math.nan if loop.step == 9 else 1.0))
+    diary = Diary()
+    with pytest.raises(NonFiniteError, match=r"became infinite or not a number by step 10;"):
+        loop.run(diary)
+    assert not diary.states
+
+
 def test_parameters_that_fail_the_first_checks_are_one_line() -> None:
     frames = torch.randn(20, 5, 4)
     frames[:14] = math.nan
