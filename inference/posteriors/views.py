@@ -37,6 +37,7 @@ def mistake(summary: Tensor, progress: float) -> Tensor:
     Whatever both latents could carry goes to the one that learns it first, and the direction a figure looks in is as easy to
     see for f as for z. A share of sequences, falling from a half to none over the first `MISTAKEN` of the fit, gets f from
     a neighbour in the batch: what z can tell is then better taken from z, and what only f can tell still comes from f.
+    A density of f computed from other frames is a density all the same, so the bound stays a bound, a looser one for a while.
     """
     share = 0.5 * max(0.0, 1 - progress / MISTAKEN)
     if share == 0:
