@@ -150,6 +150,7 @@ class SVI:
             "step": self.step,
             "seconds": self.seconds,
             "best": self.best,
+            "frame_shape": list(self.objective.model.likelihood.frame_shape),
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }

@@ -6,7 +6,7 @@ from typing import Any
 
 from pyro_dsvae import cli
 from pyro_dsvae.build import build
-from pyro_dsvae.data.dataset import DataSource, SequenceData
+from pyro_dsvae.data.dataset import DataSource
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
@@ -32,7 +32,7 @@ class Run:
 
 
 def load(path: str | Path, checkpoint: str = "best.pt", device: str = "cpu") -> Run:
-    """Open the run at ``path`` with the state of highest held-out ELBO.
+    """Open the run at ``path`` with the state of highest held-out ELBO. Its data are not read.
 
     Raises `UsageError` where there is no run, or it is damaged.
     """
@@ -42,9 +42,8 @@ def load(path: str | Path, checkpoint: str = "best.pt", device: str = "cpu") -> 
     parser = cli.parser_for(fit, None)
     options = cli.instantiate(parser, cli.parse(parser, ["--config", str(directory.config_file)]))
     state = directory.load(checkpoint, device)
-    sequences: SequenceData = options.data.load()
     objective = build(
-        sequences.frame_shape,
+        tuple(state.get("frame_shape", ())),
         options.seed,
         options.static_size,
         options.latent_size,

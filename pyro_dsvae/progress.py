@@ -56,7 +56,7 @@ class FitJournal:
         self.run.save("checkpoint.pt", {**state, "data": self.fingerprint})
 
     def save_best(self, state: Mapping[str, Any]) -> None:
-        self.run.save("best.pt", {key: state[key] for key in ("step", "best", "objective")})
+        self.run.save("best.pt", {key: state[key] for key in ("step", "best", "frame_shape", "objective")})
 
     def advance(self, progress: float, seconds: float, elbo: float) -> None:
         if self.first is None:
