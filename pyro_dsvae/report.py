@@ -116,7 +116,7 @@ def _spread(rows: Tensor, count: int) -> Tensor:
 
 
 def _print_terms(console: Console, terms: Mapping[str, float], estimators: Mapping[str, str]) -> None:
-    table = Table(title="held-out sequences (test split), nats per sequence", title_justify="left")
+    table = Table(title="test split, nats per sequence", title_justify="left")
     notes = {"kl_static": estimators.get("f", ""), "kl_dynamic": estimators.get("z", "")}
     for column in ("term", "mean", "KL computed as"):
         table.add_column(column, justify="right" if column == "mean" else "left")
@@ -126,10 +126,10 @@ def _print_terms(console: Console, terms: Mapping[str, float], estimators: Mappi
 
 
 def _print_scores(console: Console, truth: Mapping[str, float], scores: SwapScores) -> None:
-    table = Table(title="swaps between test clips, share judged right", title_justify="left")
-    for column in ("factor", "swap", "score", "by chance", "reconstruction", "judge on true clips"):
-        table.add_column(column, justify="left" if column in ("factor", "swap") else "right")
-    for kind, values in (("kept with z", scores.kept), ("taken over with f", scores.taken_over)):
+    table = Table(title="swaps between test clips: share judged right", title_justify="left")
+    for column in ("factor", "goes with", "swapped", "by chance", "reconstructed", "true clips"):
+        table.add_column(column, justify="left" if column in ("factor", "goes with") else "right")
+    for kind, values in (("z", scores.kept), ("f", scores.taken_over)):
         for name, value in values.items():
             table.add_row(
                 name, kind, *(f"{v:.1%}" for v in (value, scores.chance[name], scores.reconstructed[name], truth[name]))
