@@ -511,7 +511,7 @@ def test_spoilt_checkpoints_are_refused(copy: Path, tmp_path: Path, kind: str) -
 @pytest.mark.parametrize("kind", ["broken", "empty", "list"])
 def test_spoilt_config_is_refused(copy: Path, kind: str) -> None:
     (copy / "config.yaml").write_text({"broken": "a: [1\n", "empty": "", "list": "- 1\n"}[kind])
-    refused(command("--out", copy, "--resume"))
+    assert refused(command("--out", copy, "--resume"))
 
 
 def test_folder_that_cannot_be_written_is_refused(options: list[str], tmp_path: Path) -> None:
@@ -604,7 +604,7 @@ def test_interrupted_run_ends_as_if_it_had_not_been(options: list[str], tmp_path
     assert_same_run(uninterrupted, run, stopped=True)
 
 
-def kill_and_resume(options: list[str], run: Path, uninterrupted: Path, kills: int) -> None:
+def assert_survives_kills(options: list[str], run: Path, uninterrupted: Path, kills: int) -> None:
     arguments = [*options, *LONG, "--out", run]
     for _ in range(kills):
         process = started(*arguments)
@@ -620,11 +620,11 @@ def kill_and_resume(options: list[str], run: Path, uninterrupted: Path, kills: i
 
 
 def test_killed_run_ends_as_if_it_had_not_been(options: list[str], tmp_path: Path, uninterrupted: Path) -> None:
-    kill_and_resume(options, tmp_path / "run", uninterrupted, 1)
+    assert_survives_kills(options, tmp_path / "run", uninterrupted, 1)
 
 
 @pytest.mark.slow
 def test_run_killed_three_times_ends_as_if_it_had_not_been(
     options: list[str], tmp_path: Path, uninterrupted: Path
 ) -> None:
-    kill_and_resume(options, tmp_path / "run", uninterrupted, 3)
+    assert_survives_kills(options, tmp_path / "run", uninterrupted, 3)
