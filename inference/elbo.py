@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from pyro import poutine
+from pyro.distributions import Independent, MaskedDistribution, Normal
 from pyro.distributions.util import scale_and_mask
 from pyro.infer import TraceMeanField_ELBO
 from pyro.infer.util import is_validation_enabled, torch_item
@@ -17,10 +18,13 @@ from pyro.util import check_model_guide_match, check_site_shape
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from pyro_dsvae.models.dynamic_priors.path_distribution import PathDistribution
+from pyro_dsvae.models.diagonal_chain import DiagonalChain
+from pyro_dsvae.models.path_distribution import PathDistribution
 
+# How a KL was computed, from exact to noisy.
 CLOSED_FORM = "closed form"
 CLOSED_FORM_PER_STEP = "closed form per step"
+STICKING_THE_LANDING = "Monte Carlo, sticking the landing"
 MONTE_CARLO = "Monte Carlo"
 
 
@@ -50,18 +54,6 @@ class ELBOTerms:
         return (sum(self.weighted_kl.values()) - self.reconstruction).mean()
 
 
-class _TeacherForcing(Messenger):
-    """Replaces a path distribution by its one-step conditionals along the path that was replayed.
-
-    Has to stand outside the replay, so that it sees the value, and inside the trace, so that the trace sees its result.
-    """
-
-    def _pyro_sample(self, msg: Message) -> None:
-        if isinstance(msg["fn"], PathDistribution) and msg["value"] is not None:
-            msg["fn"] = msg["fn"].given(msg["value"])
-            msg["infer"]["teacher_forced"] = True
-
-
 class LocalParameters(Messenger):
     """Lets every module use its own parameters, without the global parameter store.
 
@@ -78,11 +70,18 @@ class LocalParameters(Messenger):
 class SequenceELBO(TraceMeanField_ELBO):
     """``TraceMeanField_ELBO`` that hands the sampled path to the dynamic prior.
 
-        ELBO = E_q[log p(x | f, z)] - KL(q(f) || p(f)) - E_q[sum_t KL(q(z_t) || p(z_t | z_<t))]
+        ELBO = E_q[log p(x | f, z)] - KL(q(f) || p(f)) - E_q[KL(q(z_1:T) || p(z_1:T))]
 
     `kl_divergence` never sees a sampled value, so with one vectorised site "z" stock Pyro can only estimate the last term
-    by Monte Carlo. Here the model's path distribution is replaced by ``given(z)``, its one-step conditionals along the
-    sampled path, after which the KL of every step is closed. The conditionals are computed once per path.
+    by Monte Carlo. Here each KL is computed by the best of these that its two distributions allow:
+
+    1. ``closed form``: `kl_divergence` of the two as they are; for paths, where both are jointly normal.
+    2. ``closed form per step``: sum_t KL(q(z_t | z_<t) || p(z_t | z_<t)) with every conditional, of prior and posterior
+       alike, taken along the sampled path (teacher forcing), so each step is closed.
+    3. ``Monte Carlo, sticking the landing``: log q(z) - log p(z) with q's parameters held fixed in log q, where they are
+       plain tensors. The score that this leaves out has expectation zero, and its variance does not vanish as q
+       approaches the posterior (Roeder et al., "Sticking the Landing", NeurIPS 2017).
+    4. ``Monte Carlo``: log q(z) - log p(z).
 
     Everything that takes a Pyro ELBO (``SVI``, ``elbo(model, guide)``) takes this one; the training loop uses `terms`.
     """
@@ -91,8 +90,7 @@ class SequenceELBO(TraceMeanField_ELBO):
         self, model: Callable[..., Any], guide: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Trace, Trace]:
         guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
-        replayed = poutine.replay(model, trace=guide_trace)
-        model_trace = poutine.trace(_TeacherForcing()(replayed)).get_trace(*args, **kwargs)
+        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
         if is_validation_enabled():
             check_model_guide_match(model_trace, guide_trace, self.max_plate_nesting)
             for trace in (model_trace, guide_trace):
@@ -160,14 +158,42 @@ def _terms(model_trace: Trace, guide_trace: Trace) -> ELBOTerms:
 
 def _kl(site: Any, guide_site: Any) -> tuple[Tensor, str]:
     """KL of one latent site without its scale, and the estimator used."""
-    q, p = guide_site["fn"], site["fn"]
-    try:
-        value = kl_divergence(q, p)
-        estimator = CLOSED_FORM_PER_STEP if site["infer"].get("teacher_forced") else CLOSED_FORM
-    except NotImplementedError:
-        value = q.log_prob(guide_site["value"]) - p.log_prob(guide_site["value"])
-        estimator = MONTE_CARLO
+    value, estimator = _divergence(guide_site["fn"], site["fn"], guide_site["value"])
     return scale_and_mask(value, mask=guide_site["mask"]), estimator
+
+
+def _divergence(q: Any, p: Any, value: Tensor) -> tuple[Tensor, str]:
+    try:
+        return kl_divergence(q, p), CLOSED_FORM
+    except NotImplementedError:
+        pass
+    if isinstance(p, PathDistribution):
+        p = p.given(value)
+        if isinstance(q, PathDistribution):
+            q = q.given(value)
+        try:
+            return kl_divergence(q, p), CLOSED_FORM_PER_STEP
+        except NotImplementedError:
+            pass
+    held = _held(q)
+    if held is None:
+        return q.log_prob(value) - p.log_prob(value), MONTE_CARLO
+    return held.log_prob(value) - p.log_prob(value), STICKING_THE_LANDING
+
+
+def _held(q: Any) -> Any:
+    """The same distribution with its parameters held fixed, or None where they are not plain tensors."""
+    if isinstance(q, Independent):
+        base = _held(q.base_dist)
+        return None if base is None else Independent(base, q.reinterpreted_batch_ndims)
+    if isinstance(q, MaskedDistribution):
+        base = _held(q.base_dist)
+        return None if base is None else base.mask(q._mask)
+    if isinstance(q, Normal):
+        return Normal(q.loc.detach(), q.scale.detach())
+    if isinstance(q, DiagonalChain):
+        return q.detach()
+    return None
 
 
 def _same(a: float | Tensor, b: float | Tensor) -> bool:

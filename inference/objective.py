@@ -15,25 +15,27 @@ TERMS = ("elbo", "reconstruction", "kl_static", "kl_dynamic")
 
 
 class Batch(NamedTuple):
-    """Stored frames (B, T, \\*frame), mask and lengths as in `DSVAE.forward`."""
+    """Stored frames (B, T, \\*frame); mask, lengths and times as in `DSVAE.forward`."""
 
     frames: Tensor
     mask: Tensor | None = None
     lengths: Tensor | None = None
+    times: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Sequences:
     """Some rows of a data set, without a copy of them.
 
-    frames, mask, lengths  of all sequences, as in `Batch`
-    rows                   (N,) int64: the sequences that belong to this part
+    frames, mask, lengths, times  of all sequences, as in `Batch`
+    rows                          (N,) int64: the sequences that belong to this part
     """
 
     frames: Tensor
     mask: Tensor | None
     lengths: Tensor | None
     rows: Tensor
+    times: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -41,10 +43,10 @@ class Sequences:
     def batch(self, positions: Tensor, device: torch.device) -> Batch:
         """The sequences at these positions of ``rows``, on ``device``."""
         rows = self.rows[positions]
-        values = (self.frames, self.mask, self.lengths)
-        frames, mask, lengths = (None if v is None else v[rows].to(device, non_blocking=True) for v in values)
+        values = (self.frames, self.mask, self.lengths, self.times)
+        frames, *others = (None if v is None else v[rows].to(device, non_blocking=True) for v in values)
         assert frames is not None
-        return Batch(frames, mask, lengths)
+        return Batch(frames, *others)
 
 
 class KLWeights(NamedTuple):
@@ -75,7 +77,7 @@ class Objective(nn.Module):
         """
         x = self.model.likelihood.prepare(batch.frames)
         model, guide = weigh_kl(self.model, self.guide, {"f": weights.static, "z": weights.dynamic})
-        terms = self.elbo.terms(model, guide, x, batch.mask, batch.lengths)
+        terms = self.elbo.terms(model, guide, x, batch.mask, batch.lengths, batch.times)
         self.estimators = dict(terms.estimators)
         return {
             "loss": terms.loss,

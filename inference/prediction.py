@@ -25,11 +25,15 @@ class _Means(Messenger):
 
 @torch.no_grad()
 def posterior_means(
-    guide: Callable[..., Any], x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None
+    guide: Callable[..., Any],
+    x: Tensor,
+    mask: Tensor | None = None,
+    lengths: Tensor | None = None,
+    times: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The guide's means: f (B, F), and z (B, T, D) given the mean of f. Arguments as in `DSVAE.forward`."""
     with LocalParameters():
-        f, z = _Means()(guide)(x, mask, lengths)
+        f, z = _Means()(guide)(x, mask, lengths, times)
     return f, z
 
 

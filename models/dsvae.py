@@ -36,6 +36,7 @@ class DSVAE(PyroModule):
         x: Tensor | None = None,
         mask: Tensor | None = None,
         lengths: Tensor | None = None,
+        times: Tensor | None = None,
         shape: tuple[int, int] | None = None,
     ) -> Tensor:
         """Run the process; return x (B, T, \\*frame).
@@ -43,6 +44,7 @@ class DSVAE(PyroModule):
         x        (B, T, \\*frame) observed frames as `Likelihood.prepare` gives them, or None to generate
         mask     (B, T) or (B, T, \\*frame) bool, True where observed; what is not has no term in the likelihood
         lengths  (B,) int64, or None: sequence i ends after ``lengths[i]`` steps, later latents and frames do not count
+        times    (B, T) observation times, or None: steps one unit apart; only priors in continuous time look at them
         shape    (B, T), needed only without ``x``
 
         Raises `UsageError` where neither ``x`` nor ``shape`` is given.
@@ -51,7 +53,7 @@ class DSVAE(PyroModule):
             shape = (x.shape[0], x.shape[1])
         if shape is None:
             raise UsageError("DSVAE needs frames x, or shape=(B, T) to generate without them")
-        steps = Steps(shape[1], lengths)
+        steps = Steps(shape[1], lengths, times)
         with pyro.plate("sequences", shape[0], dim=-1):
             f = pyro.sample("f", self.static_prior())
             z = pyro.sample("z", self.dynamic_prior(f, steps))

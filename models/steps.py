@@ -9,17 +9,19 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Steps:
-    """Which time steps the sequences of a batch have.
+    """Which time steps the sequences of a batch have, and when they are.
 
     length   T, the number of steps of the longest sequence
     lengths  (B,) int64, or None where every sequence has T steps; steps from ``lengths[i]`` on do not exist in
              sequence i: they have no latent, no frame and no term in the ELBO
-    times    (B, T) observation times, or None for equally spaced steps
+    times    (B, T) observation times, strictly increasing, or None for steps one unit of time apart
+    past     (B,) the time of the step before the first, where the steps continue others
     """
 
     length: int
     lengths: Tensor | None = None
     times: Tensor | None = None
+    past: Tensor | None = None
 
     @property
     def valid(self) -> Tensor | None:
@@ -36,3 +38,26 @@ class Steps:
         """
         valid = self.valid
         return (conditionals if valid is None else conditionals.mask(valid)).to_event(1)
+
+    @property
+    def intervals(self) -> Tensor | None:
+        """(B, T) time since the step before, zero at the first where there is none; None where all are one unit."""
+        if self.times is None:
+            return None
+        before = self.times[..., :1] if self.past is None else self.past.unsqueeze(-1)
+        return self.times.diff(dim=-1, prepend=before)
+
+    def after(self, past: int, horizon: int) -> "Steps":
+        """The ``horizon`` steps that follow the first ``past``, all of them existing.
+
+        They are at the sequence's own times as far as it has them; later ones go on at its last interval.
+        """
+        if self.times is None:
+            return Steps(horizon)
+        times, intervals = self.times, self.intervals
+        assert intervals is not None
+        missing = past + horizon - self.length
+        if missing > 0:
+            ahead = torch.arange(1, missing + 1, dtype=times.dtype, device=times.device)
+            times = torch.cat([times, times[..., -1:] + ahead * intervals[..., -1:]], dim=-1)
+        return Steps(horizon, times=times[..., past : past + horizon], past=times[..., past - 1])

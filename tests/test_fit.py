@@ -52,7 +52,7 @@ import torch
 from pyro.distributions import Normal
 
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
-from pyro_dsvae.models.dynamic_priors.path_distribution import PathDistribution
+from pyro_dsvae.models.path_distribution import PathDistribution
 
 
 class NaNLater(DynamicPrior):

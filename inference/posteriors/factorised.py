@@ -1,12 +1,10 @@
 """The factorised posterior of Li & Mandt (2018)."""
 
-import pyro
-from pyro.distributions import Normal
+from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor, nn
 
 from pyro_dsvae.inference.posteriors.encoders import DynamicEncoder, static_encoder
 from pyro_dsvae.inference.posteriors.posterior import Clip, Posterior
-from pyro_dsvae.inference.posteriors.views import mistake
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead
 
 
@@ -36,13 +34,9 @@ class Factorised(Posterior):
         self.layer = nn.Sequential(nn.Linear(feature_size, hidden_size), nn.SiLU())
         self.dynamic_head = GaussianHead(hidden_size, latent_size, initial_scale=0.1)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        clip = Clip.of(x, mask, lengths)
-        with pyro.plate("sequences", x.shape[0], dim=-1):
-            summary = self.static_encoder(clip.x, clip.observed, lengths)
-            if self.views and self.training:
-                summary = mistake(summary, self.progress)
-            f = pyro.sample("f", Normal(*self.static_head(summary)).to_event(1))
-            hidden = self.layer(self.dynamic_encoder(clip.x, clip.observed))
-            z = pyro.sample("z", clip.steps.join(Normal(*self.dynamic_head(hidden)).to_event(1)))
-        return f, z
+    def static(self, clip: Clip) -> TorchDistribution:
+        return Normal(*self.static_head(self.static_encoder(clip.x, clip.observed, clip.steps.lengths))).to_event(1)
+
+    def dynamic(self, clip: Clip, f: Tensor) -> TorchDistribution:
+        hidden = self.layer(self.dynamic_encoder(clip.x, clip.observed))
+        return clip.steps.join(Normal(*self.dynamic_head(hidden)).to_event(1))

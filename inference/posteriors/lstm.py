@@ -1,13 +1,11 @@
 """The full posterior of Li & Mandt (2018)."""
 
-import pyro
 import torch
-from pyro.distributions import Normal
+from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor, nn
 
 from pyro_dsvae.inference.posteriors.encoders import DynamicEncoder, static_encoder
 from pyro_dsvae.inference.posteriors.posterior import Clip, Posterior
-from pyro_dsvae.inference.posteriors.views import mistake
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM, run_lstm
 
@@ -49,17 +47,13 @@ class LSTM(Posterior):
         self.direct = nn.Linear(feature_size, hidden_size)
         self.dynamic_head = GaussianHead(hidden_size, latent_size, initial_scale=0.1)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        clip = Clip.of(x, mask, lengths)
-        with pyro.plate("sequences", x.shape[0], dim=-1):
-            summary = self.static_encoder(clip.x, clip.observed, lengths)
-            if self.views and self.training:
-                summary = mistake(summary, self.progress)
-            f = pyro.sample("f", Normal(*self.static_head(summary)).to_event(1))
-            features = self.dynamic_encoder(clip.x, clip.observed)
-            features = features.expand(*f.shape[:-1], *features.shape[-2:])
-            seen = torch.cat([features, f.unsqueeze(-2).expand(*features.shape[:-1], -1)], dim=-1)
-            hidden, _ = run_lstm(self.lstm, self.context(seen, lengths))
-            hidden = hidden + self.direct(features)
-            z = pyro.sample("z", clip.steps.join(Normal(*self.dynamic_head(hidden)).to_event(1)))
-        return f, z
+    def static(self, clip: Clip) -> TorchDistribution:
+        return Normal(*self.static_head(self.static_encoder(clip.x, clip.observed, clip.steps.lengths))).to_event(1)
+
+    def dynamic(self, clip: Clip, f: Tensor) -> TorchDistribution:
+        features = self.dynamic_encoder(clip.x, clip.observed)
+        features = features.expand(*f.shape[:-1], *features.shape[-2:])
+        seen = torch.cat([features, f.unsqueeze(-2).expand(*features.shape[:-1], -1)], dim=-1)
+        hidden, _ = run_lstm(self.lstm, self.context(seen, clip.steps.lengths))
+        hidden = hidden + self.direct(features)
+        return clip.steps.join(Normal(*self.dynamic_head(hidden)).to_event(1))

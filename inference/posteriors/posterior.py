@@ -1,37 +1,18 @@
 """What every posterior (guide) is, and what it reads."""
 
 from abc import ABCMeta, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
+import pyro
 import torch
+from pyro.distributions import TorchDistribution
 from pyro.nn import PyroModule
 from torch import Tensor
 
+from pyro_dsvae.inference.posteriors.views import mistaken
 from pyro_dsvae.models.dsvae import observed_values
 from pyro_dsvae.models.steps import Steps
-
-
-class _AbstractPyroModule(type(PyroModule), ABCMeta):  # type: ignore[misc]
-    """Both of what Pyro modules and abstract classes need of their class."""
-
-
-class Posterior(PyroModule, metaclass=_AbstractPyroModule):
-    """An amortised guide q(f, z_1:T | x_1:T): samples "f", then "z", in the model's order.
-
-    The first three constructor arguments of every posterior are ``frame_shape``, ``static_size`` (F) and ``latent_size``
-    (D), supplied by the model; all others are options.
-
-    progress  share of the fit that is done, 0 to 1, set by the training loop; guide views may depend on it
-    """
-
-    progress: float = 1.0
-
-    @abstractmethod
-    def forward(self, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Sample f (\\*B, F) and z (\\*B, T, D) for frames x (B, T, \\*frame); arguments as in `DSVAE.forward`.
-
-        What is not observed must have no influence on either.
-        """
 
 
 @dataclass(frozen=True)
@@ -48,10 +29,60 @@ class Clip:
     steps: Steps
 
     @classmethod
-    def of(cls, x: Tensor, mask: Tensor | None, lengths: Tensor | None) -> "Clip":
+    def of(
+        cls, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None, times: Tensor | None = None
+    ) -> "Clip":
         """The visible part of frames x (B, T, \\*frame)."""
-        steps = Steps(x.shape[1], lengths)
+        steps = Steps(x.shape[1], lengths, times)
         values = observed_values(mask, steps, x.ndim - 2)
         if values is None:
             return cls(x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device), steps)
         return cls(torch.where(values, x, torch.zeros_like(x)), values.flatten(2).any(dim=2), steps)
+
+    def take(self, rows: Tensor) -> "Clip":
+        """The sequences with these indices."""
+        lengths, times = (None if v is None else v[rows] for v in (self.steps.lengths, self.steps.times))
+        return Clip(self.x[rows], self.observed[rows], replace(self.steps, lengths=lengths, times=times))
+
+
+class _AbstractPyroModule(type(PyroModule), ABCMeta):  # type: ignore[misc]
+    """Both of what Pyro modules and abstract classes need of their class."""
+
+
+class Posterior(PyroModule, metaclass=_AbstractPyroModule):
+    """An amortised guide q(f, z_1:T | x_1:T) = q(f | x) q(z_1:T | f, x): samples "f", then "z", in the model's order.
+
+    The first three constructor arguments of every posterior are ``frame_shape``, ``static_size`` (F) and ``latent_size``
+    (D), supplied by the model; all others are options. A subclass says what the two distributions are. Where q(z) is not a
+    product over steps it is a `PathDistribution`, so that its KL can be taken step by step.
+
+    views       whether q looks at random views of a clip while training (`pyro_dsvae.inference.posteriors.views`)
+    progress    share of the fit that is done, 0 to 1, set by the training loop; guide views may depend on it
+    comparable  whether the ELBO under this guide bounds the evidence, so that models may be compared by it
+    """
+
+    views: bool = False
+    progress: float = 1.0
+    comparable: ClassVar[bool] = True
+
+    @abstractmethod
+    def static(self, clip: Clip) -> TorchDistribution:
+        """q(f | x), batch (B,) and event (F,). What is not observed must have no influence."""
+
+    @abstractmethod
+    def dynamic(self, clip: Clip, f: Tensor) -> TorchDistribution:
+        """q(z_1:T | f, x), batch \\*B and event (T, D), for f (\\*B, F). What is not observed must have no influence."""
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None, times: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Sample f (\\*B, F) and z (\\*B, T, D) for frames x (B, T, \\*frame); arguments as in `DSVAE.forward`."""
+        clip = Clip.of(x, mask, lengths, times)
+        seen = clip
+        if self.views and self.training:
+            rows = mistaken(len(x), self.progress, x.device)
+            seen = clip if rows is None else clip.take(rows)
+        with pyro.plate("sequences", x.shape[0], dim=-1):
+            f = pyro.sample("f", self.static(seen))
+            z = pyro.sample("z", self.dynamic(clip, f))
+        return f, z

@@ -31,8 +31,8 @@ def mirror(x: Tensor) -> Tensor:
     return torch.where(flipped[..., None, None, None], x.flip(-1), x)
 
 
-def mistake(summary: Tensor, progress: float) -> Tensor:
-    """Features of f (B, H) where, early in the fit, some sequences get those of another.
+def mistaken(count: int, progress: float, device: torch.device) -> Tensor | None:
+    """Rows (count,) to infer f from: early in the fit some sequences get that of another; None where each has its own.
 
     Whatever both latents could carry goes to the one that learns it first, and the direction a figure looks in is as easy to
     see for f as for z. A share of sequences, falling from a half to none over the first `MISTAKEN` of the fit, gets f from
@@ -41,9 +41,9 @@ def mistake(summary: Tensor, progress: float) -> Tensor:
     """
     share = 0.5 * max(0.0, 1 - progress / MISTAKEN)
     if share == 0:
-        return summary
-    mistaken = torch.rand(summary.shape[0], 1, device=summary.device) < share
-    return torch.where(mistaken, summary.roll(1, dims=0), summary)
+        return None
+    rows = torch.arange(count, device=device)
+    return torch.where(torch.rand(count, device=device) < share, rows.roll(1), rows)
 
 
 def recolour(x: Tensor) -> Tensor:

@@ -1,10 +1,11 @@
 """What every prior over the dynamic latents is."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from pyro_dsvae.models.dynamic_priors.path_distribution import PathDistribution
+from pyro_dsvae.models.path_distribution import PathDistribution
 from pyro_dsvae.models.steps import Steps
 
 
@@ -13,7 +14,11 @@ class DynamicPrior(nn.Module, ABC):
 
     The first constructor argument of every dynamic prior is ``latent_size`` (D), supplied by the model; all others are
     options. To write your own, subclass this and `PathDistribution`, and name it by its dotted path.
+
+    continuous_time  whether the prior honours observation times; one that does not refuses irregular ones
     """
+
+    continuous_time: ClassVar[bool] = False
 
     def __init__(self, latent_size: int) -> None:
         super().__init__()

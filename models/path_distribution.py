@@ -12,7 +12,7 @@ from pyro_dsvae.models.steps import Steps
 
 
 class PathDistribution(TorchDistribution):
-    """p(z_1:T) = prod_t p(z_t | z_<t), one distribution with batch \\*B and event (T, D).
+    """p(z_1:T) = prod_t p(z_t | z_<t), one distribution with batch \\*B and event (T, D): a prior's, or a posterior's.
 
     A subclass supplies the one-step conditionals of a *given* path in one pass (teacher forcing), ancestral sampling and
     continuation. The log density is defined through the conditionals, so the two cannot disagree:
@@ -37,11 +37,14 @@ class PathDistribution(TorchDistribution):
 
     @abstractmethod
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
-        """Ancestral, reparameterised draws (\\*sample_shape, \\*B, T, D)."""
+        """Ancestral draws (\\*sample_shape, \\*B, T, D), reparameterised unless ``has_rsample`` is False."""
 
     @abstractmethod
     def continue_from(self, z_past: Tensor, horizon: int) -> "PathDistribution":
-        """p(z_{t+1:t+H} | z_1:t) for ``z_past`` (\\*B, t, D): a path distribution with event (H, D)."""
+        """p(z_{t+1:t+H} | z_1:t) for ``z_past`` (\\*B, t, D): a path distribution with event (H, D).
+
+        Its steps are at the times of ``steps.after(t, H)``.
+        """
 
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "PathDistribution":
         """Itself: a path takes its batch from f, so a plate never has to widen it. Raises `ValueError` where one would."""
