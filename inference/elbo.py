@@ -16,7 +16,6 @@ from pyro.poutine.runtime import Message
 from pyro.poutine.util import site_is_subsample
 from pyro.util import check_model_guide_match, check_site_shape
 from torch import Tensor
-from torch.distributions import kl_divergence
 
 from pyro_dsvae.models.diagonal_chain import DiagonalChain
 from pyro_dsvae.models.path_distribution import PathDistribution
@@ -158,11 +157,12 @@ def _terms(model_trace: Trace, guide_trace: Trace) -> ELBOTerms:
 
 def _kl(site: Any, guide_site: Any) -> tuple[Tensor, str]:
     """KL of one latent site without its scale, and the estimator used."""
-    value, estimator = _divergence(guide_site["fn"], site["fn"], guide_site["value"])
+    value, estimator = kl_of(guide_site["fn"], site["fn"], guide_site["value"])
     return scale_and_mask(value, mask=guide_site["mask"]), estimator
 
 
-def _divergence(q: Any, p: Any, value: Tensor) -> tuple[Tensor, str]:
+def kl_of(q: Any, p: Any, value: Tensor) -> tuple[Tensor, str]:
+    """KL(q || p) \\*B in nats, or its estimate along ``value`` drawn from q, and how it was computed."""
     try:
         return kl_divergence(q, p), CLOSED_FORM
     except NotImplementedError:

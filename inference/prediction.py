@@ -44,7 +44,7 @@ def decode(model: DSVAE, f: Tensor, z: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def sample_latents(model: DSVAE, count: int, length: int) -> tuple[Tensor, Tensor]:
-    """Draws from the prior: f (count, F) and z (count, length, D)."""
+def sample_latents(model: DSVAE, count: int, steps: Steps) -> tuple[Tensor, Tensor]:
+    """Draws from the prior: f (count, F) and z (count, T, D)."""
     f = model.static_prior().expand([count]).sample()
-    return f, model.dynamic_prior(f, Steps(length)).sample()
+    return f, model.dynamic_prior(f, steps).sample()

@@ -151,6 +151,7 @@ class SVI:
             "seconds": self.seconds,
             "best": self.best,
             "frame_shape": list(self.objective.model.likelihood.frame_shape),
+            "length": self.train.frames.shape[1],
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }

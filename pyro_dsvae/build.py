@@ -1,24 +1,30 @@
 """From recipes of parts to a model and a guide that fit the data and each other."""
 
+import functools
+import inspect
 import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
 import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
 
 from pyro_dsvae.inference.objective import Objective
-from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.inference.posteriors.posterior import Clip, Posterior
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
+from pyro_dsvae.models.static_priors.vamp_prior import VampPrior
+from pyro_dsvae.parts import part_class
 
 Part = TypeVar("Part")
 
 
 def build(
-    frame_shape: tuple[int, ...],
+    examples: Tensor,
     seed: int,
     static_size: int,
     latent_size: int,
@@ -29,23 +35,43 @@ def build(
 ) -> Objective:
     """Model and guide with initial weights drawn from ``seed``; the generator's state is left as it was.
 
-    Raises `UsageError` where a part does not take frames of this shape.
+    examples  (n, T, \\*frame) stored frames of some training sequences: their shape shapes the networks, and what is
+              initialised from data (`VampPrior`) is initialised from them
+
+    Raises `UsageError` where a part does not take frames of this shape, or two parts do not go together.
     """
+    frame_shape = tuple(examples.shape[2:])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        made = functools.partial(_made, empty=static_size == 0)
         model = DSVAE(
-            _made("static_prior", lambda: static_prior(static_size)),
-            _made("dynamic_prior", lambda: dynamic_prior(latent_size)),
-            _made("likelihood", lambda: likelihood(static_size, latent_size, frame_shape)),
+            made("static_prior", lambda: static_prior(static_size)),
+            made("dynamic_prior", lambda: _with_static_size(dynamic_prior, static_size)(latent_size)),
+            made("likelihood", lambda: likelihood(static_size, latent_size, frame_shape)),
         )
-        return Objective(model, _made("posterior", lambda: posterior(frame_shape, static_size, latent_size)))
+        guide = made("posterior", lambda: posterior(frame_shape, static_size, latent_size))
+        if isinstance(model.static_prior, VampPrior):
+            model.static_prior.connect(functools.partial(_encode, guide), model.likelihood.prepare(examples))
+        return Objective(model, guide)
 
 
-def _made(name: str, recipe: Callable[[], Part]) -> Part:
-    """The part. Raises `UsageError` where its options, such as a size of 0, make none."""
+def _encode(guide: Posterior, x: Tensor) -> TorchDistribution:
+    """q(f | x) for whole frames x (K, T, \\*frame)."""
+    return guide.static(Clip.of(x))
+
+
+def _with_static_size(recipe: Callable[..., DynamicPrior], static_size: int) -> Callable[..., DynamicPrior]:
+    """The recipe of a prior that may depend on f, told how large f is; any other as it is."""
+    if "static_size" in inspect.signature(part_class(recipe) or recipe).parameters:
+        return functools.partial(recipe, static_size=static_size)
+    return recipe
+
+
+def _made(name: str, recipe: Callable[[], Part], empty: bool) -> Part:
+    """The part. Raises `UsageError` where its options make none, such as a size of 0 unless f itself is ``empty``."""
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("error", message="Initializing zero-element")
+            warnings.filterwarnings("ignore" if empty else "error", message="Initializing zero-element")
             return recipe()
     except UsageError:
         raise

@@ -14,6 +14,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.parts import is_option
 
 
 def parser_for(function: Callable[..., Any], manual: str | None) -> ArgumentParser:
@@ -202,7 +203,7 @@ def _init_options(class_path: str) -> list[str]:
     kind = getattr(import_module(module), name)
     parameters = inspect.signature(kind).parameters.values()
     free = issubclass(kind, DataSource)
-    return [p.name for p in parameters if free or p.default is not inspect.Parameter.empty]
+    return [p.name for p in parameters if free or is_option(p)]
 
 
 def _short(class_path: str) -> str:

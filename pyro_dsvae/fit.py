@@ -4,9 +4,10 @@
   python -m pyro_dsvae.fit --data LPCSprites --data.root DIR --data.size 32 --minutes 30
   python -m pyro_dsvae.fit --data Arrays --data.path clips.npz --likelihood Bernoulli
   python -m pyro_dsvae.fit --dynamic_prior IID               any part by name …
-  python -m pyro_dsvae.fit --dynamic_prior my_priors.Drift   … or by the dotted path of your own class
+  python -m pyro_dsvae.fit --dynamic_prior my_priors.Damped  … or by the dotted path of your own class
   python -m pyro_dsvae.fit --out runs/a --resume             go on with a run that was stopped or killed
   python -m pyro_dsvae.fit --config runs/a/config.yaml       repeat a run
+  python -m pyro_dsvae.fit --config kalman-vae               a well-known model: the recipes are listed below
 
 --data, --static_prior, --dynamic_prior, --posterior and --likelihood take the name of a class; its options follow as
 --dynamic_prior.hidden_size 64, and --dynamic_prior.help LSTM lists them. Fitting ends at --steps or --minutes, whichever
@@ -24,9 +25,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
-from pyro_dsvae import cli
+from pyro_dsvae import cli, recipes
 from pyro_dsvae.build import build
+from pyro_dsvae.catalogue import PARTS
 from pyro_dsvae.data.dataset import DataSource, SequenceData
 from pyro_dsvae.data.sprites import Sprites
 from pyro_dsvae.inference.objective import Sequences
@@ -88,7 +91,7 @@ def fit(
         device: where to fit; auto takes a GPU where there is one
         precision: 32, or bf16 inside the networks
         resume: go on with the run in --out
-        static_size: dimension F of the static latent f
+        static_size: dimension F of the static latent f; 0 for a model without a static part
         latent_size: dimension D of each dynamic latent z_t; small keeps looks out of z
         static_prior: p(f)
         dynamic_prior: p(z_1:T)
@@ -121,13 +124,15 @@ def fit(
     }
     run = _resumed(path, config) if resume else None
     sequences = data.load()
+    train = _rows(sequences, "train")
     objective = build(
-        sequences.frame_shape, seed, static_size, latent_size, static_prior, dynamic_prior, posterior, likelihood
+        _examples(sequences), seed, static_size, latent_size, static_prior, dynamic_prior, posterior, likelihood
     )
     objective.model.likelihood.check(sequences.frames)
+    _check_times(sequences, objective.model.dynamic_prior)
     svi = SVI(
         objective,
-        _rows(sequences, "train"),
+        train,
         _rows(sequences, "validation"),
         optimisation,
         budget,
@@ -155,9 +160,10 @@ def _check_options(device: str, static_size: int, latent_size: int, out: Path | 
     """Raises `UsageError` for what can be told before anything is read."""
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: this machine has no usable CUDA device; use auto or cpu")
-    for name, size in (("static_size", static_size), ("latent_size", latent_size)):
-        if size < 1:
-            raise UsageError(f"{name} is {size}; a latent needs at least 1 dimension")
+    if static_size < 0:
+        raise UsageError(f"static_size is {static_size}; it is a number of dimensions, 0 for no static part")
+    if latent_size < 1:
+        raise UsageError(f"latent_size is {latent_size}; a latent needs at least 1 dimension")
     if resume and out is None:
         raise UsageError("--resume needs --out DIR, the run to go on with")
 
@@ -169,7 +175,28 @@ def next_free(data: DataSource) -> Path:
 
 
 def _rows(data: SequenceData, split: Literal["train", "validation", "test"]) -> Sequences:
-    return Sequences(data.frames, data.mask, data.lengths, data.rows(split))
+    # Priors know intervals only; large times would lose theirs in single precision.
+    times = None if data.times is None else (data.times - data.times[:, :1]).float()
+    return Sequences(data.frames, data.mask, data.lengths, data.rows(split), times)
+
+
+def _examples(data: SequenceData) -> Tensor:
+    """Frames of at most 256 training sequences, evenly spaced."""
+    rows = data.rows("train")
+    return data.frames[rows[:: -(-len(rows) // 256)]]
+
+
+def _check_times(data: SequenceData, prior: DynamicPrior) -> None:
+    """Raises `UsageError` where frames are not equally spaced and the prior cannot tell."""
+    if data.times is None or prior.continuous_time:
+        return
+    intervals = data.times.diff(dim=1)
+    if not torch.allclose(intervals, intervals[:1, :1].expand_as(intervals), rtol=1e-3):
+        able = ", ".join(name for name, kind in PARTS["dynamic_prior"].items() if kind.continuous_time)
+        raise UsageError(
+            f"the frames of these data are not equally spaced in time, and the dynamic prior {type(prior).__name__} "
+            f"cannot tell: use one of {able}"
+        )
 
 
 def _resumed(path: Path, config: Mapping[str, Any]) -> RunDirectory:
@@ -228,12 +255,15 @@ class _Interrupts:
 
 def main(arguments: Sequence[str]) -> int:
     """The command: 0, or 130 after Ctrl-C."""
-    parser = cli.parser_for(fit, __doc__)
+    parser = cli.parser_for(fit, f"{__doc__}\nRecipes:\n\n{recipes.listing()}")
+    arguments = recipes.resolve(arguments)
     arguments = _bare_flag(arguments)
     given = cli.peek(arguments, "out", "resume")
     if given["out"] is not None and given["resume"] == "true":
         # Options that are not named are those of the run, so that --out DIR --resume is all one has to say.
-        arguments = ["--config", str(RunDirectory.open(Path(given["out"])).config_file), *arguments]
+        before = RunDirectory.open(Path(given["out"]))
+        before.config()  # says in one line where the file is spoilt
+        arguments = ["--config", str(before.config_file), *arguments]
     values = cli.instantiate(parser, cli.parse(parser, arguments))
     result = fit(**{name: value for name, value in vars(values).items() if name != "config"})
     if not result.finished:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pyro_dsvae import cli
 from pyro_dsvae.build import build
 from pyro_dsvae.data.dataset import DataSource
@@ -42,8 +44,10 @@ def load(path: str | Path, checkpoint: str = "best.pt", device: str = "cpu") -> 
     parser = cli.parser_for(fit, None)
     options = cli.instantiate(parser, cli.parse(parser, ["--config", str(directory.config_file)]))
     state = directory.load(checkpoint, device)
+    # What is initialised from data is overwritten by the checkpoint; only shapes matter.
+    examples = torch.zeros(1, state.get("length", 1), *state.get("frame_shape", ()), dtype=torch.uint8)
     objective = build(
-        tuple(state.get("frame_shape", ())),
+        examples,
         options.seed,
         options.static_size,
         options.latent_size,

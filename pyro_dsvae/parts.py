@@ -21,8 +21,7 @@ def describe(part: object) -> dict[str, Any]:
     if isinstance(part, type):
         return _entry(part, _options(part))
     if isinstance(part, functools.partial):
-        # The command-line parser's recipes carry the class as the last positional argument of a partial of its own.
-        kind = next((c for c in (part.func, *part.args) if isinstance(c, type)), None)
+        kind = part_class(part)
         if kind is not None and not (kind is part.func and part.args):
             return _entry(kind, _options(kind) | part.keywords)
     elif not inspect.isroutine(part):
@@ -34,6 +33,14 @@ def describe(part: object) -> dict[str, Any]:
         f"cannot write {part!r} into config.yaml; give a class, functools.partial(Class, option=value), "
         "or an object that keeps its constructor's arguments under their names"
     )
+
+
+def part_class(part: object) -> type | None:
+    """The class that a part or a recipe for one makes; None where it is another callable."""
+    if isinstance(part, functools.partial):
+        # The command-line parser's recipes carry the class as the last positional argument of a partial of its own.
+        return next((c for c in (part.func, *part.args) if isinstance(c, type)), None)
+    return part if isinstance(part, type) else None
 
 
 def plain(value: object) -> object:
@@ -65,5 +72,10 @@ def _signature(kind: Callable[..., object]) -> dict[str, inspect.Parameter]:
 
 
 def _options(kind: type) -> dict[str, Any]:
-    """The constructor's options with their defaults; arguments without one are supplied by the model."""
-    return {n: p.default for n, p in _signature(kind).items() if p.default is not inspect.Parameter.empty}
+    """The constructor's options with their defaults, without what the model supplies."""
+    return {n: p.default for n, p in _signature(kind).items() if is_option(p)}
+
+
+def is_option(parameter: inspect.Parameter) -> bool:
+    """Whether a constructor's argument is the user's to set: what has no default, and sizes, are supplied by the model."""
+    return parameter.default is not inspect.Parameter.empty and parameter.name != "static_size"

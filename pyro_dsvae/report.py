@@ -1,5 +1,6 @@
 """What a fit says at its end: held-out figures, swaps under a judge, pictures."""
 
+import math
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +17,8 @@ from pyro_dsvae.inference.objective import TERMS, Sequences
 from pyro_dsvae.inference.prediction import decode, posterior_means, sample_latents
 from pyro_dsvae.inference.svi import SVI
 from pyro_dsvae.judge import SwapScores, accuracies, load_or_train_judge, swap_scores
+from pyro_dsvae.models.dsvae import observed_values
+from pyro_dsvae.models.steps import Steps
 from pyro_dsvae.runs import RunDirectory
 
 
@@ -27,11 +30,14 @@ def report(run: RunDirectory, svi: SVI, data: SequenceData, test: Sequences) -> 
     best = run.load("best.pt", svi.fabric.device)
     svi.objective.load_state_dict(best["objective"])
     terms = svi.evaluate(test)
+    if svi.objective.model.likelihood.discrete:
+        terms["bits_per_dimension"] = -terms["elbo"] / (math.log(2) * _observed_values(data.part("test")))
     count = svi.step * min(svi.optimisation.batch_size, len(svi.train))
     summary: dict[str, Any] = {
         "test": terms,
         "validation": {"elbo": best["best"], "step": best["step"]},
         "kl_estimators": svi.objective.estimators,
+        "comparable": svi.objective.guide.comparable,
         "steps": svi.step,
         "seconds": round(svi.seconds, 1),
         "sequences_per_second": round(count / max(svi.seconds, 1e-9), 1),
@@ -43,6 +49,8 @@ def report(run: RunDirectory, svi: SVI, data: SequenceData, test: Sequences) -> 
     }
     console = Console(highlight=False)
     _print_terms(console, terms, svi.objective.estimators)
+    if not svi.objective.guide.comparable:
+        console.print("The guide is a point: this ELBO bounds no evidence and compares with no other.")
     held_out = data.part("test")
     if data.labels and len(held_out) > 1:
         judge = load_or_train_judge(data, svi.objective.model.likelihood.prepare, device=svi.fabric.device)
@@ -60,13 +68,13 @@ def report(run: RunDirectory, svi: SVI, data: SequenceData, test: Sequences) -> 
             "mean_taken_over": scores.mean_taken_over if scores.taken_over else None,
         }
         _print_scores(console, truth, scores)
-    draw(run, svi, data)
+    draw(run, svi, data, test)
     run.write_summary(summary)
     return summary
 
 
 @torch.no_grad()
-def draw(run: RunDirectory, svi: SVI, data: SequenceData) -> None:
+def draw(run: RunDirectory, svi: SVI, data: SequenceData, test: Sequences) -> None:
     """The pictures of a run, from test clips: training, reconstruction, swap, sample."""
     model, guide = svi.objective.model, svi.objective.guide
     model.eval()
@@ -85,7 +93,10 @@ def draw(run: RunDirectory, svi: SVI, data: SequenceData) -> None:
     figures.swap(x[0].cpu(), x[donors[0]].cpu(), look, x[donors[1]].cpu(), motion, run.figures / "swap.png")
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(svi.seed)
-        samples = decode(model, *sample_latents(model, 8, data.length)).cpu()
+        # At the times of true clips, where data have times.
+        seen = test.batch(torch.arange(min(8, len(test))), device)
+        count = 8 if seen.times is None else len(seen.times)
+        samples = decode(model, *sample_latents(model, count, Steps(data.length, times=seen.times))).cpu()
     figures.samples(samples, run.figures / "sample.png")
 
 
@@ -122,6 +133,8 @@ def _print_terms(console: Console, terms: Mapping[str, float], estimators: Mappi
         table.add_column(column, justify="right" if column == "mean" else "left")
     for name in TERMS:
         table.add_row(name, f"{terms[name]:,.1f}", notes.get(name, ""))
+    if "bits_per_dimension" in terms:
+        table.add_row("bits per dimension", f"{terms['bits_per_dimension']:.3f}", "")
     console.print(table)
 
 
@@ -135,6 +148,13 @@ def _print_scores(console: Console, truth: Mapping[str, float], scores: SwapScor
                 name, kind, *(f"{v:.1%}" for v in (value, scores.chance[name], scores.reconstructed[name], truth[name]))
             )
     console.print(table)
+
+
+def _observed_values(data: SequenceData) -> float:
+    """How many values of a sequence are observed, on average."""
+    observed = observed_values(data.mask, Steps(data.length, data.lengths), len(data.frame_shape))
+    whole = math.prod(data.frames.shape[1:])
+    return whole if observed is None else float(observed.expand(data.frames.shape).float().mean()) * whole
 
 
 def _version(name: str) -> str:

@@ -16,9 +16,9 @@ from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.dynamic_priors.iid import IID
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM, LSTMPath
-from pyro_dsvae.models.path_distribution import PathDistribution
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 from pyro_dsvae.models.networks.frames import FrameDecoder
+from pyro_dsvae.models.path_distribution import PathDistribution
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.steps import Steps
 

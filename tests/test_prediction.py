@@ -20,6 +20,7 @@ from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.bernoulli import Bernoulli
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
+from pyro_dsvae.models.steps import Steps
 
 B, T, F, D = 3, 5, 4, 2
 IMAGE, VECTOR = (3, 16, 16), (6,)
@@ -121,7 +122,7 @@ def test_decode_is_the_mean_of_the_site_x() -> None:
 @pytest.mark.parametrize("prior", [LSTMPrior, IID])
 def test_sample_latents(prior: Any) -> None:
     model = dsvae(prior=prior)
-    f, z = sample_latents(model, 7, 9)
+    f, z = sample_latents(model, 7, Steps(9))
     assert f.shape == (7, F)
     assert z.shape == (7, 9, D)
     assert not f.requires_grad
@@ -129,9 +130,9 @@ def test_sample_latents(prior: Any) -> None:
     assert len({row.sum().item() for row in f}) == 7
     assert len({path.sum().item() for path in z}) == 7
     pyro.set_rng_seed(3)
-    first = sample_latents(model, 7, 9)
+    first = sample_latents(model, 7, Steps(9))
     pyro.set_rng_seed(3)
-    again = sample_latents(model, 7, 9)
+    again = sample_latents(model, 7, Steps(9))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
 
 
@@ -140,7 +141,7 @@ def test_sample_latents_draws_from_the_prior_of_the_model() -> None:
     model, count = dsvae(), 4000
     with torch.no_grad():
         trace = poutine.trace(model).get_trace(shape=(count, 4))
-    for ours, site in zip(sample_latents(model, count, 4), "fz", strict=True):
+    for ours, site in zip(sample_latents(model, count, Steps(4)), "fz", strict=True):
         theirs: Tensor = trace.nodes[site]["value"]
         error = ((ours.var(0) + theirs.var(0)) / count).sqrt()
         assert ((ours.mean(0) - theirs.mean(0)).abs() < 4.5 * error).all()
@@ -175,7 +176,7 @@ def test_predictive_draws_from_the_prior(prior: Any, likelihood: Any, parallel: 
 
 def test_predictive_reconstructs_from_given_latents() -> None:
     model = dsvae()
-    f, z = sample_latents(model, B, T)
+    f, z = sample_latents(model, B, Steps(T))
     latents = {"f": f.expand(4, B, F), "z": z.expand(4, B, T, D)}
     draws = Predictive(model, posterior_samples=latents, parallel=True)(shape=(B, T))
     assert draws["x"].shape == (4, B, T, *VECTOR)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pyro_dsvae.inference.posteriors.views import choose_frames, mirror, recolour, warp
 from pyro_dsvae.models.networks.conv import LocalEncoder, check_image
 from pyro_dsvae.models.networks.frames import frame_encoder
-from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM
+from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM, run_lstm
 
 WARP = 1 / 16
 
@@ -97,3 +97,34 @@ class FrameFeatures(nn.Module):
     def forward(self, x: Tensor, observed: Tensor) -> Tensor:
         features = self.encoder(x)
         return torch.where(observed.unsqueeze(-1), features, self.missing.to(features.dtype))
+
+
+def encoders(
+    frame_shape: tuple[int, ...], feature_size: int, hidden_size: int, width: int, views: bool | None
+) -> tuple[bool, StaticEncoder, DynamicEncoder]:
+    """Whether the guide has views (by default for images only), and its two halves."""
+    views = len(frame_shape) == 3 if views is None else views
+    static = static_encoder(frame_shape, feature_size, hidden_size, width, views)
+    return views, static, DynamicEncoder(frame_shape, feature_size, width, views)
+
+
+def with_static(features: Tensor, f: Tensor) -> Tensor:
+    """Features (B, T, E) of every frame, each joined to f (\\*B, F): (\\*B, T, E + F)."""
+    features = features.expand(*f.shape[:-1], *features.shape[-2:])
+    return torch.cat([features, f.unsqueeze(-2).expand(*features.shape[:-1], -1)], dim=-1)
+
+
+class Smoother(nn.Module):
+    """What the whole clip and f say of every z_t, (\\*B, T, H): the networks of the `LSTM` posterior up to its heads."""
+
+    def __init__(self, feature_size: int, static_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.context = BidirectionalLSTM(feature_size + static_size, hidden_size)
+        self.lstm = nn.LSTM(2 * hidden_size, hidden_size, batch_first=True)
+        # What a frame says of its own z_t need not pass two recurrent layers, which learn slowly.
+        self.direct = nn.Linear(feature_size, hidden_size)
+
+    def forward(self, features: Tensor, f: Tensor, lengths: Tensor | None) -> Tensor:
+        """For features (B, T, E) and f (\\*B, F)."""
+        hidden, _ = run_lstm(self.lstm, self.context(with_static(features, f), lengths))
+        return hidden + self.direct(features)

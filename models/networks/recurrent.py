@@ -23,6 +23,15 @@ def run_lstm(lstm: nn.LSTM, inputs: Tensor, state: State | None = None) -> tuple
     )
 
 
+def run_gru(gru: nn.GRU, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """A one-layer batch-first GRU over ``inputs`` (\\*B, T, E): outputs (\\*B, T, H) and the last state (\\*B, H)."""
+    batch = inputs.shape[:-2]
+    if state is not None:
+        state = state.expand(*batch, state.shape[-1]).reshape(1, -1, state.shape[-1]).contiguous()
+    outputs, hidden = gru(inputs.reshape(-1, *inputs.shape[-2:]), state)
+    return outputs.reshape(*batch, *outputs.shape[-2:]), hidden[0].reshape(*batch, -1)
+
+
 class BidirectionalLSTM(nn.Module):
     """Two LSTMs, one reading each sequence forwards and one backwards *from its own last step*.
 

@@ -1,41 +1,27 @@
-"""A dynamic prior of one's own: the latents walk at random."""
+"""A dynamic prior of one's own: the latents swing about zero, and forget."""
 
 import torch
-from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor, nn
 
+from pyro_dsvae.models.diagonal_chain import DiagonalChain, Transitions
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
-from pyro_dsvae.models.path_distribution import PathDistribution
 from pyro_dsvae.models.steps import Steps
 
 
-class RandomWalk(DynamicPrior):
-    """z_1 ~ N(0, I) and z_t ~ N(z_{t-1}, scale^2 I), with a learned scale."""
+class Damped(DynamicPrior):
+    """z_1 ~ N(0, I) and z_t ~ N(memory z_{t-1}, (1 - memory^2) I), memory in (-1, 1) learned per dimension."""
 
-    def __init__(self, latent_size: int, scale: float = 0.3) -> None:
+    def __init__(self, latent_size: int, memory: float = 0.9) -> None:
         super().__init__(latent_size)
-        self.log_scale = nn.Parameter(torch.tensor(scale).log())
+        self.raw_memory = nn.Parameter(torch.full((latent_size,), memory).atanh())
 
-    def forward(self, f: Tensor, steps: Steps) -> PathDistribution:
-        start = f.new_zeros(*f.shape[:-1], self.latent_size)
-        scales = torch.cat([f.new_ones(1), self.log_scale.exp().expand(steps.length - 1)])
-        return RandomWalkPath(start, scales, steps)
+    def forward(self, f: Tensor, steps: Steps) -> DiagonalChain:
+        memory = self.raw_memory.tanh()
 
+        def later(ahead: Steps) -> Transitions:  # of steps that follow others: z_t = memory z_{t-1} + 0 + scale noise
+            scale = (1 - memory**2).sqrt().expand(ahead.length, -1)
+            return Transitions(memory, torch.zeros_like(memory), scale)
 
-class RandomWalkPath(PathDistribution):
-    """A walk that leaves ``start`` (*B, D) with one scale per step (T,)."""
-
-    def __init__(self, start: Tensor, scales: Tensor, steps: Steps) -> None:
-        self.start, self.scales = start, scales.unsqueeze(-1)
-        super().__init__(start.shape[:-1], steps, start.shape[-1])
-
-    def conditionals(self, z: Tensor) -> TorchDistribution:  # all p(z_t | z_<t) along a given path, in one pass
-        first = self.start.expand_as(z[..., 0, :]).unsqueeze(-2)
-        return Normal(torch.cat([first, z[..., :-1, :]], dim=-2), self.scales).to_event(1)
-
-    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
-        noise = torch.randn(self.shape(sample_shape)).to(self.start)
-        return self.start.unsqueeze(-2) + (self.scales * noise).cumsum(-2)
-
-    def continue_from(self, z_past: Tensor, horizon: int) -> PathDistribution:
-        return RandomWalkPath(z_past[..., -1, :], self.scales[-1].expand(horizon), Steps(horizon))
+        whole = later(steps)
+        scale = torch.cat([torch.ones_like(whole.scale[:1]), whole.scale[1:]])  # the first step has none before it
+        return DiagonalChain(f.shape[:-1], whole._replace(scale=scale), steps, later)

@@ -1,0 +1,64 @@
+"""The distribution of an invertible function of noise."""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.distributions import constraints
+
+
+class Pushforward(TorchDistribution):
+    """The distribution of y = g(e) with e from ``base``, for a g that is fast and an inverse that may be slow.
+
+    log q(y) = log base(e) - log |det dg/de|. A draw brings its noise and determinant with it, so the density of the last
+    draw of this object, told by identity, is not computed through the inverse; that of any other value is.
+
+    base     distribution of the noise
+    push     e -> (g(e), log |det dg/de|), the latter in the shape of the base's log densities
+    pull     y -> e
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+    has_rsample = True
+
+    def __init__(
+        self,
+        base: TorchDistribution,
+        push: Callable[[Tensor], tuple[Tensor, Tensor]],
+        pull: Callable[[Tensor], Tensor],
+    ) -> None:
+        self.base = base
+        self.push = push
+        self.pull = pull
+        self._drawn: Tensor | None = None
+        self._density: Tensor | None = None
+        super().__init__(base.batch_shape, base.event_shape, validate_args=False)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        return constraints.independent(constraints.real, len(self.event_shape))
+
+    @property
+    def mean(self) -> Tensor:
+        """The image of the noise's mean: a central value, but not E y, which has no closed form."""
+        return self.push(self.base.mean)[0]
+
+    def expand(self, batch_shape: torch.Size, _instance: object = None) -> "Pushforward":
+        return Pushforward(self.base.expand(batch_shape), self.push, self.pull)
+
+    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+        noise = self.base.rsample(sample_shape)
+        value, log_det = self.push(noise)
+        # A draw without gradients is a constant, whose density has gradients that those of the draw's are not.
+        self._drawn = value if torch.is_grad_enabled() else None
+        self._density = self.base.log_prob(noise) - log_det
+        return value
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if value is self._drawn and self._density is not None:
+            return self._density
+        noise = self.pull(value)
+        _, log_det = self.push(noise)
+        return self.base.log_prob(noise) - log_det

@@ -1,0 +1,105 @@
+"""Priors with a network that reads the steps so far and predicts the next one."""
+
+from abc import abstractmethod
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.path_distribution import PathDistribution
+from pyro_dsvae.models.steps import Steps
+
+# What a network keeps of the steps it has read: tensors (*B, ...), or None before the first.
+Memory = tuple[Tensor, ...] | None
+
+
+class AutoregressivePrior(DynamicPrior):
+    """p(z_t | z_<t) = predict(h_t) with h_t = read(z_0, ..., z_{t-1}) and a learned z_0.
+
+    Conditioned on f, every input is (z_{t-1}, f), so the density is p(z_t | z_<t, f). A subclass supplies the network and
+    the family of the next step.
+
+    input_size  D, or D + F where it is conditioned on f: the size of what `read` is given
+    """
+
+    def __init__(self, latent_size: int, condition_on_static: bool, static_size: int) -> None:
+        super().__init__(latent_size)
+        if condition_on_static and static_size < 1:
+            raise UsageError(f"condition_on_static needs static_size, the size of f, at least 1, not {static_size}")
+        self.condition_on_static = condition_on_static
+        self.input_size = latent_size + (static_size if condition_on_static else 0)
+        self.start = nn.Parameter(torch.zeros(latent_size))
+
+    @abstractmethod
+    def read(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+        """Features (\\*B, T, H) of ``inputs`` (\\*B, T, E) that follow those in ``memory``; and the memory after them.
+
+        The feature at t may depend on inputs up to t.
+        """
+
+    @abstractmethod
+    def predict(self, features: Tensor) -> TorchDistribution:
+        """p(z_t | z_<t), batch (\\*B, T) and event (D,), for features (\\*B, T, H) after z_{t-1}; reparameterised."""
+
+    def forward(self, f: Tensor, steps: Steps) -> "AutoregressivePath":
+        first = self.start.expand(*f.shape[:-1], 1, -1)
+        return AutoregressivePath(self, first, None, steps, f if self.condition_on_static else None)
+
+
+class AutoregressivePath(PathDistribution):
+    """The path distribution of an `AutoregressivePrior` that has read what is in ``memory`` and reads ``first`` next.
+
+    first   (\\*B, 1, D) the step before the first: the learned z_0, or the last step that was seen
+    static  (\\*B, F) f, or None where the prior does not look at it
+    """
+
+    def __init__(
+        self,
+        prior: AutoregressivePrior,
+        first: Tensor,
+        memory: Memory,
+        steps: Steps,
+        static: Tensor | None = None,
+    ) -> None:
+        self.prior = prior
+        self.first = first
+        self.memory = memory
+        self.static = static
+        super().__init__(first.shape[:-2], steps, first.shape[-1])
+
+    def conditionals(self, z: Tensor) -> TorchDistribution:
+        return self.prior.predict(self._read_before(z)[0])
+
+    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+        z = self.first.expand(*sample_shape, *self.first.shape)
+        memory, path = self._memory(z.shape[:-2]), []
+        for _ in range(self.steps.length):
+            features, memory = self.prior.read(self._with_static(z), memory)
+            z = self.prior.predict(features).rsample()
+            path.append(z)
+        return torch.cat(path, dim=-2)
+
+    def continue_from(self, z_past: Tensor, horizon: int) -> "AutoregressivePath":
+        _, memory = self._read_before(z_past)
+        static = None if self.static is None else self.static.expand(*z_past.shape[:-2], -1)
+        steps = self.steps.after(z_past.shape[-2], horizon)
+        return AutoregressivePath(self.prior, z_past[..., -1:, :], memory, steps, static)
+
+    def _read_before(self, z: Tensor) -> tuple[Tensor, Memory]:
+        """What `read` makes of the step before each step of ``z`` (\\*B, T, D)."""
+        before = torch.cat([self.first.expand(*z.shape[:-2], 1, -1), z[..., :-1, :]], dim=-2)
+        return self.prior.read(self._with_static(before), self._memory(z.shape[:-2]))
+
+    def _with_static(self, z: Tensor) -> Tensor:
+        if self.static is None:
+            return z
+        return torch.cat([z, self.static.unsqueeze(-2).expand(*z.shape[:-1], -1)], dim=-1)
+
+    def _memory(self, batch_shape: torch.Size) -> Memory:
+        """The memory with further batch dimensions on the left."""
+        if self.memory is None:
+            return None
+        own = len(self.batch_shape)
+        return tuple(m.expand(*batch_shape, *m.shape[own:]) for m in self.memory)

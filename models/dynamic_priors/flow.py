@@ -1,0 +1,72 @@
+"""An autoregressive prior whose next step has the density of a normalising flow."""
+
+from typing import Literal
+
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+from torch.distributions import AffineTransform, TransformedDistribution
+
+from pyro_dsvae.models.dynamic_priors.autoregressive import AutoregressivePrior, Memory
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.networks.gaussian_head import GaussianHead, full_precision
+from pyro_dsvae.models.networks.recurrent import run_lstm
+from pyro_dsvae.models.zuko_distribution import FlowDistribution, load_zuko, own_precision
+
+
+class Flow(AutoregressivePrior):
+    """z_t = mu(h_t) + sigma(h_t) u_t, u_t ~ a normalising flow given h_t, with h_t = LSTM(z_{t-1}, h_{t-1}), learned z_0.
+
+    p(z_t | z_<t) may be skewed, heavy on one side or have several modes, and its dimensions depend on each other. A
+    spline bends [-5, 5] only and leaves the rest as it is; that interval is in standard deviations here, since location and
+    scale come from h_t. The flow's dimensions are autoregressive: draws take D passes per step, densities one.
+
+    latent_size          D, supplied by the model
+    kind                 of the flow's layers: "spline", rational-quadratic and monotonic, for any shape; or "affine"
+                         (masked autoregressive), whose one-dimensional conditionals stay normal, with fewer parameters
+    hidden_size          units of the LSTM
+    transforms           layers of the flow
+    units                hidden units of each of the two hidden layers of every layer's network
+    bins                 bins of a spline
+    condition_on_static  p(z_t | z_<t, f): the LSTM reads (z_{t-1}, f), so that how things move depends on what they are
+    static_size          F, supplied by the model; needed only with ``condition_on_static``
+
+    Needs Zuko (pip install 'pyro-dsvae[flows]').
+
+    Sources: Papamakarios et al., "Masked Autoregressive Flow for Density Estimation", NeurIPS 2017 (affine); Durkan et al.,
+    "Neural Spline Flows", NeurIPS 2019 (spline).
+    """
+
+    def __init__(
+        self,
+        latent_size: int,
+        kind: Literal["affine", "spline"] = "spline",
+        hidden_size: int = 128,
+        transforms: int = 2,
+        units: int = 64,
+        bins: int = 8,
+        condition_on_static: bool = False,
+        static_size: int = 0,
+    ) -> None:
+        super().__init__(latent_size, condition_on_static, static_size)
+        if kind not in ("affine", "spline"):
+            raise UsageError(f"the kind of a flow is affine or spline, not {kind!r}")
+        if transforms < 1 or units < 1 or bins < 2:
+            raise UsageError(
+                f"a flow needs transforms and units of at least 1 and bins of at least 2, not {transforms}, {units}, {bins}"
+            )
+        flows = load_zuko("the Flow prior").flows
+        self.lstm = nn.LSTM(self.input_size, hidden_size, batch_first=True)
+        self.head = GaussianHead(hidden_size, latent_size)
+        if kind == "spline":
+            self.flow = flows.NSF(latent_size, hidden_size, bins, transforms=transforms, hidden_features=(units, units))
+        else:
+            self.flow = flows.MAF(latent_size, hidden_size, transforms=transforms, hidden_features=(units, units))
+
+    def read(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+        return run_lstm(self.lstm, inputs, None if memory is None else (memory[0], memory[1]))
+
+    def predict(self, features: Tensor) -> TorchDistribution:
+        loc, scale = self.head(features)
+        with own_precision():
+            standard = self.flow(full_precision(features))
+        return FlowDistribution(TransformedDistribution(standard, [AffineTransform(loc, scale, event_dim=1)]))

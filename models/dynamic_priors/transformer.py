@@ -1,0 +1,49 @@
+"""An autoregressive prior with self-attention."""
+
+from pyro.distributions import Normal, TorchDistribution
+from torch import Tensor
+
+from pyro_dsvae.models.dynamic_priors.autoregressive import AutoregressivePrior, Memory
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.networks.attention import CausalTransformer
+from pyro_dsvae.models.networks.gaussian_head import GaussianHead
+
+
+class Transformer(AutoregressivePrior):
+    """p(z_t | z_<t) = N(mu(h_t), diag sigma(h_t)^2) with h_t = Transformer(z_0, ..., z_{t-1}) and a learned z_0.
+
+    Positions are sinusoidal, so a path may be longer than any seen in training. Draws keep the keys and values of all steps
+    so far: step t costs O(t).
+
+    latent_size          D, supplied by the model
+    width                features per step, even and a multiple of ``heads``
+    heads                attention heads per layer
+    layers               layers of attention
+    condition_on_static  p(z_t | z_<t, f): the network reads (z_{t-1}, f), so that how things move depends on what they are
+    static_size          F, supplied by the model; needed only with ``condition_on_static``
+
+    Source: Vaswani et al., "Attention Is All You Need", NeurIPS 2017.
+    """
+
+    def __init__(
+        self,
+        latent_size: int,
+        width: int = 64,
+        heads: int = 4,
+        layers: int = 2,
+        condition_on_static: bool = False,
+        static_size: int = 0,
+    ) -> None:
+        super().__init__(latent_size, condition_on_static, static_size)
+        if heads < 1 or layers < 1:
+            raise UsageError(f"a Transformer needs at least one head and one layer, not {heads} and {layers}")
+        if width < 2 or width % 2 or width % heads:
+            raise UsageError(f"the width of a Transformer must be even and a multiple of heads={heads}, not {width}")
+        self.network = CausalTransformer(self.input_size, width, heads, layers)
+        self.head = GaussianHead(width, latent_size)
+
+    def read(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+        return self.network(inputs, memory)
+
+    def predict(self, features: Tensor) -> TorchDistribution:
+        return Normal(*self.head(features)).to_event(1)
