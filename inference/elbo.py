@@ -16,6 +16,7 @@ from pyro.poutine.runtime import Message
 from pyro.poutine.util import site_is_subsample
 from pyro.util import check_model_guide_match, check_site_shape
 from torch import Tensor
+from torch.distributions import kl_divergence
 
 from pyro_dsvae.models.diagonal_chain import DiagonalChain
 from pyro_dsvae.models.path_distribution import PathDistribution

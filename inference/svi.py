@@ -34,7 +34,7 @@ class Optimisation:
     """
 
     batch_size: int = 32
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     clip: float = 200.0
     kl_static: float = 1.0
     kl_dynamic: float = 1.0

@@ -1,5 +1,6 @@
 """Normalising flows of Zuko, an optional library, as Pyro distributions."""
 
+from importlib import import_module
 from types import ModuleType
 from typing import ClassVar
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.networks.own_precision import own_precision
 
 
 def load_zuko(part: str) -> ModuleType:
@@ -16,8 +18,7 @@ def load_zuko(part: str) -> ModuleType:
     # Zuko switches off the validation of every distribution in the process when it is first imported.
     with validation_enabled(is_validation_enabled()):
         try:
-            import zuko
-            import zuko.flows
+            zuko = import_module("zuko")
         except ImportError as error:
             raise UsageError(f"{part} needs zuko: pip install 'pyro-dsvae[flows]'") from error
     return zuko
@@ -51,9 +52,3 @@ class FlowDistribution(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         with own_precision():
             return self.flow.log_prob(value)
-
-
-def own_precision() -> torch.autocast:
-    """A context in which networks run in the precision of their weights: autocast off, on whichever device it is on."""
-    device = "cuda" if torch.is_autocast_enabled("cuda") else "cpu"
-    return torch.autocast(device, enabled=False)

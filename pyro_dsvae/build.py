@@ -11,6 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyro_dsvae.inference.objective import Objective
+from pyro_dsvae.inference.posteriors.delta import Delta
 from pyro_dsvae.inference.posteriors.posterior import Clip, Posterior
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
@@ -51,6 +52,11 @@ def build(
         )
         guide = made("posterior", lambda: posterior(frame_shape, static_size, latent_size))
         if isinstance(model.static_prior, VampPrior):
+            if isinstance(guide, Delta):
+                raise UsageError(
+                    "--static_prior VampPrior mixes densities of the posterior and --posterior Delta has none: "
+                    "take any other posterior, or GaussianMixture as the prior"
+                )
             model.static_prior.connect(functools.partial(_encode, guide), model.likelihood.prepare(examples))
         return Objective(model, guide)
 

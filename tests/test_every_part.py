@@ -52,15 +52,8 @@ def fitted(data: Path, out: Path, *options: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("option", "name"), PARTS_IN_TURN)
 def test_fit_with_this_part(data: Path, tmp_path: Path, option: str, name: str) -> None:
-    summary = fitted(
-        data,
-        tmp_path / "run",
-        "--static_size=3",
-        "--latent_size=2",
-        f"--{option}={name}",
-        *SMALL["posterior"],
-        *SMALL["likelihood"],
-    )
+    sizes = ["--static_size=3", "--latent_size=2", *SMALL["posterior"], *SMALL["likelihood"]]
+    summary = fitted(data, tmp_path / "run", f"--{option}={name}", *sizes)
     assert set(summary["kl_estimators"]) == {"f", "z"}
     assert summary["comparable"] == (name != "Delta")
     assert ("bits_per_dimension" in summary["test"]) == (name == "DiscretizedLogistic")

@@ -11,6 +11,7 @@ from pyro_dsvae.models.networks.gaussian_head import GaussianHead, full_precisio
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM, State, run_lstm
 from pyro_dsvae.models.path_distribution import PathDistribution
 from pyro_dsvae.models.steps import Steps
+from pyro_dsvae.models.zuko_distribution import own_precision
 
 
 class Autoregressive(Posterior):
@@ -52,8 +53,8 @@ class Autoregressive(Posterior):
 
     def dynamic(self, clip: Clip, f: Tensor) -> "PosteriorPath":
         features = self.dynamic_encoder(clip.x, clip.observed)
-        context = self.context(with_static(features, f), clip.steps.lengths)
-        direct = self.direct(features).expand(*f.shape[:-1], -1, -1)
+        context = full_precision(self.context(with_static(features, f), clip.steps.lengths))
+        direct = full_precision(self.direct(features)).expand(*f.shape[:-1], -1, -1)
         first = self.cell.start.expand(*f.shape[:-1], 1, -1)
         return PosteriorPath(self.cell, context, direct, first, None, clip.steps)
 
@@ -69,8 +70,8 @@ class Cell(nn.Module):
 
     def along(self, context: Tensor, first: Tensor, z: Tensor, state: State | None) -> tuple[Tensor, State]:
         """h (\\*B, T, H) and the last state, given the path z (\\*B, T, D)."""
-        batch = z.shape[:-2]
-        before = torch.cat([first.expand(*batch, 1, -1), z[..., :-1, :]], dim=-2)
+        batch = torch.broadcast_shapes(z.shape[:-2], first.shape[:-2])
+        before = torch.cat([first.expand(*batch, 1, -1), z[..., :-1, :].expand(*batch, -1, -1)], dim=-2)
         return run_lstm(self.lstm, torch.cat([context.expand(*batch, -1, -1), before], dim=-1), state)
 
     def unroll(self, context: Tensor, direct: Tensor, first: Tensor, state: State | None, noise: Tensor) -> Tensor:
@@ -85,7 +86,7 @@ class Cell(nn.Module):
         hidden, memory = (zero, zero) if state is None else (s.expand_as(zero) for s in state)
         path = []
         for gate_in, at, e in zip(gates_in, direct.unbind(-2), noise.unbind(-2), strict=True):
-            gates = full_precision(gate_in + linear(torch.cat([z, hidden], dim=-1), weight))
+            gates = gate_in + linear(torch.cat([z, hidden], dim=-1), weight)
             i, f, g, o = gates.chunk(4, dim=-1)
             memory = f.sigmoid() * memory + i.sigmoid() * g.tanh()
             hidden = o.sigmoid() * memory.tanh()
@@ -98,7 +99,10 @@ class Cell(nn.Module):
 class PosteriorPath(PathDistribution):
     """The path distribution of `Autoregressive` after ``first`` (\\*B, 1, D) in recurrent state ``state``.
 
-    context  (\\*B, T, C) and direct (\\*B, T, H): what the clip says of every step
+    context  (\\*B, T, C) and direct (\\*B, T, H): what the clip says of every step, float32 or wider
+
+    Its recurrence runs in the precision of its weights, whatever autocast says, so that the density of a draw is the one it
+    was drawn with, up to rounding of float32.
     """
 
     def __init__(
@@ -120,8 +124,9 @@ class PosteriorPath(PathDistribution):
         return self._unroll(self.first.new_zeros(self.shape()))
 
     def conditionals(self, z: Tensor) -> TorchDistribution:
-        hidden, _ = self.cell.along(self.context, self.first, z, self.state)
-        return Normal(*self.cell.head(hidden + self.direct)).to_event(1)
+        with own_precision():
+            hidden, _ = self.cell.along(self.context, self.first, z, self.state)
+            return Normal(*self.cell.head(hidden + self.direct)).to_event(1)
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         noise = torch.randn(self.shape(sample_shape), dtype=self.first.dtype, device=self.first.device)
@@ -132,9 +137,11 @@ class PosteriorPath(PathDistribution):
         past = z_past.shape[-2]
         if past + horizon > self.steps.length:
             raise ValueError(f"the path has {self.steps.length} steps; it says nothing of step {past + horizon}")
-        _, state = self.cell.along(self.context[..., :past, :], self.first, z_past, self.state)
+        with own_precision():
+            _, state = self.cell.along(self.context[..., :past, :], self.first, z_past, self.state)
         context, direct = (v[..., past : past + horizon, :] for v in (self.context, self.direct))
         return PosteriorPath(self.cell, context, direct, z_past[..., -1:, :], state, self.steps.after(past, horizon))
 
     def _unroll(self, noise: Tensor) -> Tensor:
-        return self.cell.unroll(self.context, self.direct, self.first, self.state, noise)
+        with own_precision():
+            return self.cell.unroll(self.context, self.direct, self.first, self.state, noise)

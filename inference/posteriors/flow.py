@@ -1,5 +1,8 @@
 """The posterior that need not be normal."""
 
+from collections.abc import Sequence
+from typing import cast
+
 from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor, nn
 
@@ -82,11 +85,12 @@ class Flow(Posterior):
         hidden = self.smoother(self.dynamic_encoder(clip.x, clip.observed), f, steps.lengths)
         loc, scale = self.dynamic_head(hidden)
         hidden = full_precision(hidden)
+        layers = cast(Sequence[CausalAffine], self.dynamic_flow)
 
         def push(value: Tensor) -> tuple[Tensor, Tensor]:
             log_scale = scale.log()
             with own_precision():
-                for layer in self.dynamic_flow:
+                for layer in layers:
                     value, log_sigma = layer(value, hidden, steps)
                     log_scale = log_scale + log_sigma
             log_det = log_scale.sum(-1)
@@ -97,7 +101,7 @@ class Flow(Posterior):
         def pull(z: Tensor) -> Tensor:
             value = (z - loc) / scale
             with own_precision():
-                for layer in reversed(self.dynamic_flow):
+                for layer in reversed(layers):
                     value = layer.inverse(value, hidden, steps)
             return value
 

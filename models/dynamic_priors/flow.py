@@ -9,8 +9,9 @@ from torch.distributions import AffineTransform, TransformedDistribution
 from pyro_dsvae.models.dynamic_priors.autoregressive import AutoregressivePrior, Memory
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead, full_precision
+from pyro_dsvae.models.networks.own_precision import own_precision
 from pyro_dsvae.models.networks.recurrent import run_lstm
-from pyro_dsvae.models.zuko_distribution import FlowDistribution, load_zuko, own_precision
+from pyro_dsvae.models.zuko_distribution import FlowDistribution, load_zuko
 
 
 class Flow(AutoregressivePrior):
@@ -21,8 +22,8 @@ class Flow(AutoregressivePrior):
     scale come from h_t. The flow's dimensions are autoregressive: draws take D passes per step, densities one.
 
     latent_size          D, supplied by the model
-    kind                 of the flow's layers: "spline", rational-quadratic and monotonic, for any shape; or "affine"
-                         (masked autoregressive), whose one-dimensional conditionals stay normal, with fewer parameters
+    kind                 of the flow's layers: "spline", rational-quadratic and monotonic, for any shape; or "affine", where
+                         dimensions shift and scale each other, so that with D = 1 it is still a normal
     hidden_size          units of the LSTM
     transforms           layers of the flow
     units                hidden units of each of the two hidden layers of every layer's network

@@ -1,6 +1,7 @@
-"""Gaussian frames with a learned, bounded scale."""
+"""Gaussian frames with a bounded scale, learned or given."""
 
 import math
+from typing import Literal
 
 import torch
 from pyro.distributions import Normal as NormalDistribution
@@ -8,24 +9,26 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.likelihoods.bounded import GAIN, between, check_bounds, logit_between
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 from pyro_dsvae.models.networks.frames import frame_decoder
 
-# An Adam step moves every parameter by about the learning rate; sigma has further to go than a weight.
-GAIN = 10.0
-
 
 class Normal(Likelihood):
-    """p(x | f, z) = prod over values of N(x; mu(f, z), sigma^2), one sigma for all values, learned within bounds.
+    """p(x | f, z) = prod over values of N(x; mu(f, z), sigma^2), sigma learned within bounds or fixed.
 
     sigma = min_scale (max_scale / min_scale)^sigmoid(10 raw). Without the lower bound the density of exactly repeated pixels
     grows without limit and the KL terms stop to matter; without the upper one an early sigma can swallow the data.
 
-    width      channels of the decoder's finest layer (images) or units / 16 (vectors)
-    scale      sigma before training, in units of the frames
-    min_scale  lower bound of sigma
-    max_scale  upper bound of sigma
+    width       channels of the decoder's finest layer (images) or units / 16 (vectors)
+    scale       sigma before training, in units of the frames
+    min_scale   lower bound of sigma
+    max_scale   upper bound of sigma
+    scale_kind  whose sigma it is. global: one for all values; channel: one for each channel of an image or each value of a
+                vector; predicted: the decoder says, for every value of every frame; fixed: ``scale``, for good
     """
+
+    raw_scale: Tensor
 
     def __init__(
         self,
@@ -36,24 +39,46 @@ class Normal(Likelihood):
         scale: float = 0.1,
         min_scale: float = 0.05,
         max_scale: float = 1.0,
+        scale_kind: Literal["global", "channel", "predicted", "fixed"] = "global",
     ) -> None:
-        if not 0 < min_scale < scale < max_scale < math.inf:
-            raise UsageError(
-                f"Normal needs 0 < min_scale < scale < max_scale, not {min_scale}, {scale} and {max_scale}"
-            )
-        super().__init__(frame_decoder(static_size, latent_size, frame_shape, width))
+        if scale_kind not in ("global", "channel", "predicted", "fixed"):
+            raise UsageError(f"Normal knows the scale_kind global, channel, predicted and fixed, not {scale_kind}")
+        if scale_kind != "fixed":
+            check_bounds("Normal", min_scale, scale, max_scale)
+        elif not 0 < scale < math.inf:
+            raise UsageError(f"Normal with a fixed scale needs 0 < scale, not {scale}")
+        predicted = scale_kind == "predicted"
+        channels = frame_shape[0] * (2 if predicted else 1)
+        decoder = frame_decoder(static_size, latent_size, (channels, *frame_shape[1:]), width)
+        super().__init__(decoder, frame_shape)
         self.min_scale = min_scale
         self.max_scale = max_scale
-        share = math.log(scale / min_scale) / math.log(max_scale / min_scale)
-        self.raw_scale = nn.Parameter(torch.tensor(math.log(share / (1 - share)) / GAIN))
+        self.scale_kind = scale_kind
+        if scale_kind == "fixed":
+            self.register_buffer("raw_scale", torch.tensor(scale), persistent=False)
+            return
+        start = torch.tensor(logit_between(scale, min_scale, max_scale) / GAIN)
+        if predicted:
+            # What the decoder predicts is a deviation from this.
+            self.register_buffer("raw_scale", start, persistent=False)
+        elif scale_kind == "channel":
+            self.raw_scale = nn.Parameter(start.expand(frame_shape[0], *(1 for _ in frame_shape[1:])).clone())
+        else:
+            self.raw_scale = nn.Parameter(start)
 
     @property
     def scale(self) -> Tensor:
-        """sigma, a scalar."""
-        return self.min_scale * (self.max_scale / self.min_scale) ** torch.sigmoid(GAIN * self.raw_scale)
+        """sigma: a scalar, or one per channel, broadcastable to a frame; where predicted, that of a decoder saying 0."""
+        if self.scale_kind == "fixed":
+            return self.raw_scale
+        return between(GAIN * self.raw_scale, self.min_scale, self.max_scale)
 
     def forward(self, f: Tensor, z: Tensor) -> TorchDistribution:
-        return NormalDistribution(self.decoder(f, z), self.scale)
+        decoded = self.decoder(f, z)
+        if self.scale_kind != "predicted":
+            return NormalDistribution(decoded, self.scale)
+        loc, deviation = decoded.chunk(2, dim=-len(self.frame_shape))
+        return NormalDistribution(loc, between(GAIN * self.raw_scale + deviation, self.min_scale, self.max_scale))
 
     def check(self, frames: Tensor) -> None:
         """Every finite frame lies in the support; the data set contract has refused the others."""

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pixel_shuffle, silu
+from torch.nn.functional import group_norm, pixel_shuffle, silu
 
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.networks.frames import FrameDecoder, FrameEncoder
@@ -76,7 +76,7 @@ class ConvDecoder(FrameDecoder):
     """z_t lays out the coarsest map; f scales and shifts the channels of every finer one (FiLM) and paints the last.
 
     So z says where and f says what: f reaches no place that z has not laid out. Transposed 4x4 convolutions double the map
-    up to half the frame. There a 3x3 convolution makes ``REGIONS`` maps, and f gives each the colours of the four pixels
+    up to half the frame, each map brought to mean 0 and variance 1 before f modulates it, so that f need not follow its scale. There a 3x3 convolution makes ``REGIONS`` maps, and f gives each the colours of the four pixels
     that a place becomes: x = sum_k map_k(f, z) palette_k(f), rearranged to full size (sub-pixel convolution). Channels at
     full resolution would cost as much as all layers before them; and with one palette for all clips a colour of a part
     would need channels of its own.
@@ -110,7 +110,7 @@ class ConvDecoder(FrameDecoder):
         scales, shifts = scale.split(self.modulated, dim=1), shift.split(self.modulated, dim=1)
         maps = self.layout(z).reshape(-1, self.upsamplings[0].in_channels, self.base, self.base)
         for upsample, a, b in zip(self.upsamplings, scales, shifts, strict=True):
-            maps = upsample(maps)
+            maps = group_norm(upsample(maps), 1)
             maps = silu(torch.addcmul(maps + b, maps, a))
         regions = self.regions(maps)
         palette = per_frame(self.palette(look)).view(-1, 4 * self.frame_shape[0], REGIONS)

@@ -51,7 +51,8 @@ class VampPrior(StaticPrior):
         if examples.ndim < 3 or len(examples) == 0:
             raise UsageError(f"VampPrior needs examples (N, T, *frame), N at least 1, not {tuple(examples.shape)}")
         rows = torch.arange(self.components, device=examples.device) % len(examples)
-        start = examples[rows].to(self.logits)
+        # What was not observed may hold anything, even a NaN.
+        start = examples[rows].to(self.logits).nan_to_num(0, 0, 0)
         spread = JITTER * start.std(correction=0)
         self.pseudo_inputs = nn.Parameter(start + spread * torch.randn_like(start))
         self._encode = (encode,)

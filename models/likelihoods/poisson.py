@@ -1,0 +1,50 @@
+"""Counts: spikes, photons, events per bin."""
+
+import math
+from typing import ClassVar
+
+import torch
+from pyro.distributions import Poisson as PoissonDistribution
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+from pyro_dsvae.models.networks.frames import frame_decoder
+
+# A rate of zero makes a single stray count impossible.
+MIN_RATE = 1e-4
+
+
+class Poisson(Likelihood):
+    """log P(x | f, z) = sum over values of x log r - r - log x!, with r = 10^-4 + scale softplus(decoder(f, z)).
+
+    Counts may be stored as bytes, other integers or floats; bytes are not divided by 255.
+
+    width  channels of the decoder's finest layer (images) or units / 16 (vectors)
+    scale  a typical count: networks find numbers near one more easily than near a hundred
+    """
+
+    full_byte: ClassVar[int] = 1
+
+    def __init__(
+        self, static_size: int, latent_size: int, frame_shape: tuple[int, ...], width: int = 16, scale: float = 1.0
+    ) -> None:
+        if not 0 < scale < math.inf:
+            raise UsageError(f"Poisson needs 0 < scale, not {scale}")
+        super().__init__(frame_decoder(static_size, latent_size, frame_shape, width))
+        self.scale = scale
+
+    def forward(self, f: Tensor, z: Tensor) -> TorchDistribution:
+        return PoissonDistribution(self.scale * softplus(self.decoder(f, z)) + MIN_RATE)
+
+    def check(self, frames: Tensor) -> None:
+        if frames.dtype == torch.uint8:
+            return
+        bad = frames[(frames < 0) | (frames != frames.round())]
+        if len(bad):
+            raise UsageError(
+                f"the Poisson likelihood needs counts 0, 1, 2, …, but the frames hold {bad[0].item():.4g}; "
+                "store counts as they are or use --likelihood Normal"
+            )

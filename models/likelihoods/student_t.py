@@ -1,0 +1,67 @@
+"""Frames with heavy-tailed noise: outliers such as lost joints or clicks hardly move the fit."""
+
+import torch
+from pyro.distributions import StudentT as StudentTDistribution
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.likelihoods.bounded import GAIN, between, check_bounds, logit_between
+from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+from pyro_dsvae.models.networks.frames import frame_decoder
+
+# Mean and variance exist above 2; a hundred degrees of freedom are as good as a normal.
+MIN_DEGREES, MAX_DEGREES = 2.05, 100.0
+
+
+class StudentT(Likelihood):
+    """p(x | f, z) = prod over values of t(x; nu, mu(f, z), s), one s and one nu for all values, both learned within bounds.
+
+    t(x; nu, mu, s) is proportional to (1 + ((x - mu) / s)^2 / nu)^(-(nu + 1) / 2) / s; its standard deviation is
+    s sqrt(nu / (nu - 2)). s = min_scale (max_scale / min_scale)^sigmoid(10 raw), nu likewise from 2.05 to 100; the bounds of
+    s as for `Normal`.
+
+    width      channels of the decoder's finest layer (images) or units / 16 (vectors)
+    scale      s before training, in units of the frames
+    min_scale  lower bound of s
+    max_scale  upper bound of s
+    degrees    nu before training: small for heavy tails
+
+    Source: Takahashi et al., "Student-t Variational Autoencoder for Robust Density Estimation", IJCAI 2018.
+    """
+
+    def __init__(
+        self,
+        static_size: int,
+        latent_size: int,
+        frame_shape: tuple[int, ...],
+        width: int = 16,
+        scale: float = 0.1,
+        min_scale: float = 0.03,
+        max_scale: float = 1.0,
+        degrees: float = 5.0,
+    ) -> None:
+        check_bounds("StudentT", min_scale, scale, max_scale)
+        if not MIN_DEGREES < degrees < MAX_DEGREES:
+            raise UsageError(f"StudentT needs {MIN_DEGREES} < degrees < {MAX_DEGREES:g}, not {degrees}")
+        super().__init__(frame_decoder(static_size, latent_size, frame_shape, width))
+        self.min_scale = min_scale
+        self.max_scale = max_scale
+        self.raw_scale = nn.Parameter(torch.tensor(logit_between(scale, min_scale, max_scale) / GAIN))
+        self.raw_degrees = nn.Parameter(torch.tensor(logit_between(degrees, MIN_DEGREES, MAX_DEGREES) / GAIN))
+
+    @property
+    def scale(self) -> Tensor:
+        """s, a scalar."""
+        return between(GAIN * self.raw_scale, self.min_scale, self.max_scale)
+
+    @property
+    def degrees(self) -> Tensor:
+        """nu, a scalar."""
+        return between(GAIN * self.raw_degrees, MIN_DEGREES, MAX_DEGREES)
+
+    def forward(self, f: Tensor, z: Tensor) -> TorchDistribution:
+        return StudentTDistribution(self.degrees, self.decoder(f, z), self.scale)
+
+    def check(self, frames: Tensor) -> None:
+        """Every finite frame lies in the support; the data set contract has refused the others."""
