@@ -50,7 +50,8 @@ class Steps:
     def after(self, past: int, horizon: int) -> "Steps":
         """The ``horizon`` steps that follow the first ``past``, all of them existing.
 
-        They are at the sequence's own times as far as it has them; later ones go on at its last interval.
+        They are at the sequence's own times as far as it has them; later ones go on at its last interval, or one unit of
+        time apart where there is none. ``past`` is at least 1.
         """
         if self.times is None:
             return Steps(horizon)
@@ -59,5 +60,6 @@ class Steps:
         missing = past + horizon - self.length
         if missing > 0:
             ahead = torch.arange(1, missing + 1, dtype=times.dtype, device=times.device)
-            times = torch.cat([times, times[..., -1:] + ahead * intervals[..., -1:]], dim=-1)
+            last = torch.where(intervals[..., -1:] > 0, intervals[..., -1:], torch.ones_like(intervals[..., -1:]))
+            times = torch.cat([times, times[..., -1:] + ahead * last], dim=-1)
         return Steps(horizon, times=times[..., past : past + horizon], past=times[..., past - 1])

@@ -5,31 +5,50 @@ from collections.abc import Mapping
 from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.data.lpc_sprites import LPCSprites
 from pyro_dsvae.data.sprites import Sprites
-from pyro_dsvae.inference.posteriors import autoregressive, causal_lstm, delta, factorised, structured_gaussian
-from pyro_dsvae.inference.posteriors import flow as flow_posterior
-from pyro_dsvae.inference.posteriors import lstm as lstm_posterior
-from pyro_dsvae.models.dynamic_priors import flow as flow_dynamics
-from pyro_dsvae.models.dynamic_priors import (
-    gaussian_process,
-    gru,
-    iid,
-    linear_gaussian,
-    lstm,
-    random_walk,
-    switching_linear,
-    transformer,
-)
-from pyro_dsvae.models.likelihoods import (
-    bernoulli,
-    continuous_bernoulli,
-    discretized_logistic,
-    laplace,
-    normal,
-    poisson,
-    student_t,
-)
-from pyro_dsvae.models.static_priors import diagonal_normal, gaussian_mixture, standard_normal, vamp_prior
-from pyro_dsvae.models.static_priors import flow as static_flow
+from pyro_dsvae.inference.posteriors.autoregressive import Autoregressive
+from pyro_dsvae.inference.posteriors.causal_lstm import CausalLSTM
+from pyro_dsvae.inference.posteriors.delta import Delta
+from pyro_dsvae.inference.posteriors.factorised import Factorised
+from pyro_dsvae.inference.posteriors.flow import Flow as FlowPosterior
+from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
+from pyro_dsvae.inference.posteriors.structured_gaussian import StructuredGaussian
+from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
+from pyro_dsvae.models.dynamic_priors.flow import Flow as FlowDynamics
+from pyro_dsvae.models.dynamic_priors.gaussian_process import GaussianProcess
+from pyro_dsvae.models.dynamic_priors.gru import GRU
+from pyro_dsvae.models.dynamic_priors.iid import IID
+from pyro_dsvae.models.dynamic_priors.linear_gaussian import LinearGaussian
+from pyro_dsvae.models.dynamic_priors.lstm import LSTM
+from pyro_dsvae.models.dynamic_priors.random_walk import RandomWalk
+from pyro_dsvae.models.dynamic_priors.switching_linear import SwitchingLinear
+from pyro_dsvae.models.dynamic_priors.transformer import Transformer
+from pyro_dsvae.models.likelihoods.bernoulli import Bernoulli
+from pyro_dsvae.models.likelihoods.continuous_bernoulli import ContinuousBernoulli
+from pyro_dsvae.models.likelihoods.discretized_logistic import DiscretizedLogistic
+from pyro_dsvae.models.likelihoods.laplace import Laplace
+from pyro_dsvae.models.likelihoods.normal import Normal
+from pyro_dsvae.models.likelihoods.poisson import Poisson
+from pyro_dsvae.models.likelihoods.student_t import StudentT
+from pyro_dsvae.models.static_priors.diagonal_normal import DiagonalNormal
+from pyro_dsvae.models.static_priors.flow import Flow as StaticFlow
+from pyro_dsvae.models.static_priors.gaussian_mixture import GaussianMixture
+from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
+from pyro_dsvae.models.static_priors.vamp_prior import VampPrior
+
+DYNAMIC_PRIORS: Mapping[str, type[DynamicPrior]] = {
+    kind.__name__: kind
+    for kind in (
+        LSTM,
+        GRU,
+        Transformer,
+        RandomWalk,
+        LinearGaussian,
+        GaussianProcess,
+        SwitchingLinear,
+        FlowDynamics,
+        IID,
+    )
+}
 
 
 def _by_name(*kinds: type) -> Mapping[str, type]:
@@ -38,40 +57,10 @@ def _by_name(*kinds: type) -> Mapping[str, type]:
 
 PARTS: Mapping[str, Mapping[str, type]] = {
     "data": _by_name(Sprites, LPCSprites, Arrays),
-    "static_prior": _by_name(
-        standard_normal.StandardNormal,
-        diagonal_normal.DiagonalNormal,
-        gaussian_mixture.GaussianMixture,
-        vamp_prior.VampPrior,
-        static_flow.Flow,
-    ),
-    "dynamic_prior": _by_name(
-        lstm.LSTM,
-        gru.GRU,
-        transformer.Transformer,
-        random_walk.RandomWalk,
-        linear_gaussian.LinearGaussian,
-        gaussian_process.GaussianProcess,
-        switching_linear.SwitchingLinear,
-        flow_dynamics.Flow,
-        iid.IID,
-    ),
+    "static_prior": _by_name(StandardNormal, DiagonalNormal, GaussianMixture, VampPrior, StaticFlow),
+    "dynamic_prior": DYNAMIC_PRIORS,
     "posterior": _by_name(
-        lstm_posterior.LSTM,
-        factorised.Factorised,
-        causal_lstm.CausalLSTM,
-        autoregressive.Autoregressive,
-        structured_gaussian.StructuredGaussian,
-        flow_posterior.Flow,
-        delta.Delta,
+        LSTMPosterior, Factorised, CausalLSTM, Autoregressive, StructuredGaussian, FlowPosterior, Delta
     ),
-    "likelihood": _by_name(
-        normal.Normal,
-        laplace.Laplace,
-        student_t.StudentT,
-        bernoulli.Bernoulli,
-        continuous_bernoulli.ContinuousBernoulli,
-        discretized_logistic.DiscretizedLogistic,
-        poisson.Poisson,
-    ),
+    "likelihood": _by_name(Normal, Laplace, StudentT, Bernoulli, ContinuousBernoulli, DiscretizedLogistic, Poisson),
 }

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from pyro_dsvae import cli, recipes
 from pyro_dsvae.build import build
-from pyro_dsvae.catalogue import PARTS
+from pyro_dsvae.catalogue import DYNAMIC_PRIORS
 from pyro_dsvae.data.dataset import DataSource, SequenceData
 from pyro_dsvae.data.sprites import Sprites
 from pyro_dsvae.inference.objective import Sequences
@@ -192,7 +192,7 @@ def _check_times(data: SequenceData, prior: DynamicPrior) -> None:
         return
     intervals = data.times.diff(dim=1)
     if not torch.allclose(intervals, intervals[:1, :1].expand_as(intervals), rtol=1e-3):
-        able = ", ".join(name for name, kind in PARTS["dynamic_prior"].items() if kind.continuous_time)
+        able = ", ".join(name for name, kind in DYNAMIC_PRIORS.items() if kind.continuous_time)
         raise UsageError(
             f"the frames of these data are not equally spaced in time, and the dynamic prior {type(prior).__name__} "
             f"cannot tell: use one of {able}"

@@ -9,6 +9,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from pyro_dsvae.catalogue import PARTS
 from pyro_dsvae.inference.posteriors.encoders import OrderedStaticEncoder, UnorderedStaticEncoder
 from pyro_dsvae.inference.posteriors.factorised import Factorised
 from pyro_dsvae.inference.posteriors.lstm import LSTM
@@ -17,7 +18,7 @@ from pyro_dsvae.inference.posteriors.views import MISTAKEN, choose_frames, mirro
 
 B, T, F, D = 3, 5, 4, 2
 IMAGE, VECTOR = (3, 16, 16), (6,)
-POSTERIORS = [LSTM, Factorised]
+POSTERIORS = [*PARTS["posterior"].values()]
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from pyro_dsvae.models.networks.recurrent import _reorder, _reversal, run_lstm
+from pyro_dsvae.models.networks.recurrent import reorder, reversal, run_lstm
 from pyro_dsvae.models.steps import Steps
 
 MAX_LOG_SCALE = 3.0
@@ -55,4 +55,4 @@ class CausalAffine(nn.Module):
 
     def _ordered(self, values: Tensor, steps: Steps) -> Tensor:
         """In the order that the layer reads, and from it back to that of time."""
-        return _reorder(values, _reversal(values, steps.lengths)) if self.backwards else values
+        return reorder(values, reversal(values, steps.lengths)) if self.backwards else values

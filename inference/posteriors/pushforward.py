@@ -34,6 +34,7 @@ class Pushforward(TorchDistribution):
         self.pull = pull
         self._drawn: Tensor | None = None
         self._density: Tensor | None = None
+        self._constant = False
         super().__init__(base.batch_shape, base.event_shape, validate_args=False)
 
     @property
@@ -51,13 +52,14 @@ class Pushforward(TorchDistribution):
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         noise = self.base.rsample(sample_shape)
         value, log_det = self.push(noise)
-        # A draw without gradients is a constant, whose density has gradients that those of the draw's are not.
-        self._drawn = value if torch.is_grad_enabled() else None
-        self._density = self.base.log_prob(noise) - log_det
+        self._drawn, self._density = value, self.base.log_prob(noise) - log_det
+        self._constant = not torch.is_grad_enabled()
         return value
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if value is self._drawn and self._density is not None:
+        # A value drawn without gradients is a constant; that its density has gradients is something its draw cannot know.
+        known = not (self._constant and torch.is_grad_enabled())
+        if value is self._drawn and self._density is not None and known:
             return self._density
         noise = self.pull(value)
         _, log_det = self.push(noise)

@@ -8,7 +8,7 @@ from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor, nn
 
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
-from pyro_dsvae.models.dynamic_priors.kernels import JITTER, Kernel, correlation
+from pyro_dsvae.models.dynamic_priors.kernels import KERNELS, Kernel, correlation
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.gaussian_path import GaussianPath, Moments
 from pyro_dsvae.models.steps import Steps
@@ -32,8 +32,8 @@ class GaussianProcess(DynamicPrior):
         periodic  exp(-2 sin^2(pi r / period) / l^2)             repeats; here l has no unit
 
     Length-scale and variance are learned, one each per dimension. The jitter is part of the prior, independent noise at
-    every step: it bounds how well a step can be foretold, by a standard deviation of sqrt(jitter variance). Work is
-    O(D T^3), once per batch without observation times and for every sequence with them.
+    every step. It keeps K regular and bounds how well a step can be foretold, by a standard deviation of
+    sqrt(jitter variance). Work is O(D T^3), once per batch without observation times, for every sequence with them.
 
     latent_size  D, supplied by the model
     kernel       one of the above
@@ -41,7 +41,7 @@ class GaussianProcess(DynamicPrior):
     spread       ratio of the longest initial length-scale to the shortest, in equal steps of their logarithm; 1: all equal
     variance     initial variance of every dimension
     period       time after which a periodic path repeats, held fixed; other kernels do not look at it
-    jitter       share of the variance; none: 1e-5 for rbf, cauchy and periodic, 1e-6 for matern52, 0 for the others
+    jitter       share of the variance; matern12 and matern32 do without, unless steps are very close in time
 
     Source: Rasmussen & Williams, Gaussian Processes for Machine Learning, MIT Press 2006; over latent paths: Fortuin et al.,
     "GP-VAE: Deep Probabilistic Time Series Imputation", AISTATS 2020.
@@ -57,21 +57,21 @@ class GaussianProcess(DynamicPrior):
         spread: float = 4.0,
         variance: float = 1.0,
         period: float = 8.0,
-        jitter: float | None = None,
+        jitter: float = 1e-5,
     ) -> None:
         super().__init__(latent_size)
-        if kernel not in JITTER:
-            raise UsageError(f"GaussianProcess knows no kernel {kernel!r}; choose from {', '.join(JITTER)}")
+        if kernel not in KERNELS:
+            raise UsageError(f"GaussianProcess knows no kernel {kernel!r}; choose from {', '.join(KERNELS)}")
         for name, value in (("lengthscale", lengthscale), ("variance", variance), ("period", period)):
             if not math.exp(-LIMIT) <= value <= math.exp(LIMIT):
                 raise UsageError(f"GaussianProcess needs a positive, finite {name}, not {value}")
         if not 1 <= spread <= math.exp(LIMIT):
             raise UsageError(f"GaussianProcess needs a finite spread of at least 1, not {spread}")
-        if jitter is not None and not 0 <= jitter < math.inf:
+        if not 0 <= jitter < math.inf:
             raise UsageError(f"GaussianProcess needs a finite jitter of at least 0, not {jitter}")
         self.kernel = kernel
         self.period = period
-        self.jitter = JITTER[kernel] if jitter is None else jitter
+        self.jitter = jitter
         places = torch.linspace(-0.5, 0.5, latent_size) if latent_size > 1 else torch.zeros(1)
         self.log_lengthscale = nn.Parameter(math.log(lengthscale) + math.log(spread) * places)
         self.log_variance = nn.Parameter(torch.full((latent_size,), math.log(variance)))
@@ -103,7 +103,7 @@ class GaussianProcess(DynamicPrior):
         k = correlation(self.kernel, distance, self.lengthscale[:, None, None], self.period)
         k = k + self.jitter * torch.eye(times.shape[-1], dtype=k.dtype, device=k.device)
         try:
-            # In float64, where a Gram matrix with jitter 1e-5 is well posed; float32 would be wrong by percents.
+            # In float64: in float32, with jitter 1e-5 and a smooth kernel, one-step scales are off by percents.
             return self.variance.sqrt()[:, None, None] * torch.linalg.cholesky(k)
         except torch.linalg.LinAlgError as error:
             low, high = self.lengthscale.min().item(), self.lengthscale.max().item()

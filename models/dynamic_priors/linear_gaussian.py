@@ -28,7 +28,8 @@ class LinearGaussian(DynamicPrior):
 
     where S is skew (rotation) and R positive definite (decay), so ||exp((S - R) dt)|| < 1: whatever the parameters are, the
     process is stable and Q_t is positive definite. Every stable linear equation with noise in all directions can be
-    written so. m, P, S and R are learned. dt_t is the time since the step before, one where there are no observation times.
+    written so. m, P, S and R are learned. dt_t is the time since the step before, one where there are no observation times;
+    each length of interval in a batch costs one matrix exponential, O(D^3).
 
     latent_size  D, supplied by the model
     timescale    time in which correlation falls by a factor of e, before training

@@ -76,10 +76,11 @@ class ConvDecoder(FrameDecoder):
     """z_t lays out the coarsest map; f scales and shifts the channels of every finer one (FiLM) and paints the last.
 
     So z says where and f says what: f reaches no place that z has not laid out. Transposed 4x4 convolutions double the map
-    up to half the frame, each map brought to mean 0 and variance 1 before f modulates it, so that f need not follow its scale. There a 3x3 convolution makes ``REGIONS`` maps, and f gives each the colours of the four pixels
-    that a place becomes: x = sum_k map_k(f, z) palette_k(f), rearranged to full size (sub-pixel convolution). Channels at
-    full resolution would cost as much as all layers before them; and with one palette for all clips a colour of a part
-    would need channels of its own.
+    up to half the frame, each map brought to mean 0 and variance 1 before f modulates it, so that f need not follow its
+    scale. There a 3x3 convolution makes ``REGIONS`` maps, and f gives each the colours of the four pixels that a place
+    becomes: x = sum_k map_k(f, z) palette_k(f), rearranged to full size (sub-pixel convolution). Channels at full resolution
+    would cost as much as all layers before them; and with one palette for all clips a colour of a part would need channels
+    of its own.
 
     Source of the modulation: Perez et al., "FiLM: Visual Reasoning with a General Conditioning Layer", AAAI 2018.
     """

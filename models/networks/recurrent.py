@@ -46,21 +46,21 @@ class BidirectionalLSTM(nn.Module):
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Outputs (\\*B, T, 2H) for ``inputs`` (\\*B, T, E) and ``lengths`` (B,)."""
-        order = _reversal(inputs, lengths)
+        order = reversal(inputs, lengths)
         ahead, _ = run_lstm(self.forwards, inputs)
-        back, _ = run_lstm(self.backwards, _reorder(inputs, order))
-        return torch.cat([ahead, _reorder(back, order)], dim=-1)
+        back, _ = run_lstm(self.backwards, reorder(inputs, order))
+        return torch.cat([ahead, reorder(back, order)], dim=-1)
 
     def summary(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Both final states joined, (\\*B, 2H): each direction after it has read the whole sequence."""
         outputs = self(inputs, lengths)
         hidden_size = outputs.shape[-1] // 2
-        last = _reversal(inputs, lengths)[..., :1]
-        ahead = _reorder(outputs[..., :hidden_size], last)
+        last = reversal(inputs, lengths)[..., :1]
+        ahead = reorder(outputs[..., :hidden_size], last)
         return torch.cat([ahead[..., 0, :], outputs[..., 0, hidden_size:]], dim=-1)
 
 
-def _reversal(inputs: Tensor, lengths: Tensor | None) -> Tensor:
+def reversal(inputs: Tensor, lengths: Tensor | None) -> Tensor:
     """Indices (\\*B, T) that reverse each sequence within its length and leave the rest in place."""
     steps = torch.arange(inputs.shape[-2], device=inputs.device)
     if lengths is None:
@@ -69,5 +69,6 @@ def _reversal(inputs: Tensor, lengths: Tensor | None) -> Tensor:
     return torch.where(backwards >= 0, backwards, steps).expand(inputs.shape[:-1])
 
 
-def _reorder(values: Tensor, order: Tensor) -> Tensor:
+def reorder(values: Tensor, order: Tensor) -> Tensor:
+    """``values`` (\\*B, T, E) at the steps ``order`` (\\*B, T')."""
     return values.gather(-2, order.unsqueeze(-1).expand(*order.shape, values.shape[-1]))
