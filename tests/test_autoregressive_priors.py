@@ -617,6 +617,20 @@ def test_flow_densities_change_variables(kind: Any) -> None:
             torch.testing.assert_close(scored[t], expected)
 
 
+@pytest.mark.parametrize("kind", ["spline", "affine"])
+def test_flow_networks_are_never_rounded(kind: Any) -> None:
+    """A flow is scored and drawn from in full precision, whatever autocast says then."""
+    prior, z = RECIPES[f"Flow, {kind}"]().float(), paths(B).float()
+    conditionals = prior(statics(B).float(), Steps(T)).conditionals(z)
+    exact = conditionals.log_prob(z)
+    pyro.set_rng_seed(1)
+    drawn = conditionals.sample()
+    pyro.set_rng_seed(1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(conditionals.log_prob(z), exact)
+        assert torch.equal(conditionals.sample(), drawn)
+
+
 @pytest.mark.parametrize("options", [{"kind": "cubic"}, {"transforms": 0}, {"units": 0}, {"bins": 1}])
 def test_flow_options_are_checked(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="flow"):

@@ -7,6 +7,7 @@ from pyro_dsvae.models.dynamic_priors.autoregressive import AutoregressivePath, 
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead
 from pyro_dsvae.models.networks.recurrent import run_lstm
 
+# The path of this prior under the name it had when it was the only one.
 LSTMPath = AutoregressivePath
 
 
