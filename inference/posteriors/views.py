@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
-MISTAKEN = 0.3
+MISTAKEN = 0.15
 
 
 def choose_frames(observed: Tensor, count: int) -> tuple[Tensor, Tensor]:
