@@ -134,17 +134,17 @@ def test_a_step_of_learning(case: Case) -> None:
 
 @every_pair
 def test_vectorised_particles_are_as_good_as_single_ones(case: Case) -> None:
-    """The same mean, by Monte Carlo: 200 particles at once against 200 one after the other."""
+    """The same mean, by Monte Carlo: 500 particles at once against 30 one after the other."""
     made = objective(case).double().eval()
     x = frames_for(case.likelihood).double()
     lengths = torch.tensor([T, 2, 3])
     with torch.no_grad():
-        together = terms_of(made, x, None, lengths, None, particles=200)
-        apart = torch.stack([terms_of(made, x, None, lengths, None).elbo for _ in range(200)])
+        together = terms_of(made, x, None, lengths, None, particles=500)
+        apart = torch.stack([terms_of(made, x, None, lengths, None).elbo for _ in range(30)])
     assert together.elbo.shape == (B,)
-    # Both are means over 200 draws.
-    error = apart.std(0) * math.sqrt(2 / 200) + 1e-9
-    assert ((together.elbo - apart.mean(0)).abs() < 4.5 * error).all()
+    # 30 draws tell their own spread to about 15 %.
+    error = apart.std(0) / math.sqrt(30) + 1e-9
+    assert ((together.elbo - apart.mean(0)).abs() < 5.5 * error).all()
 
 
 @every_pair
@@ -246,7 +246,7 @@ def test_single_and_double_precision_agree(case: Case) -> None:
 
 
 def test_the_one_pair_that_cannot_work_is_refused() -> None:
-    with pytest.raises(UsageError, match="VampPrior .* Delta .* take any other posterior"):
+    with pytest.raises(UsageError, match=r"VampPrior .* Delta .* take any other posterior"):
         objective(Case(static_prior=REFUSED[0], posterior=REFUSED[1]))
 
 

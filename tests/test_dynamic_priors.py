@@ -13,9 +13,10 @@ from torch.distributions import kl_divergence
 
 from pyro_dsvae.inference.elbo import SequenceELBO
 from pyro_dsvae.models.dsvae import DSVAE
+from pyro_dsvae.models.dynamic_priors.autoregressive import AutoregressivePath
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.dynamic_priors.iid import IID
-from pyro_dsvae.models.dynamic_priors.lstm import LSTM, LSTMPath
+from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 from pyro_dsvae.models.networks.frames import FrameDecoder
 from pyro_dsvae.models.path_distribution import PathDistribution
@@ -61,7 +62,7 @@ class OpenLoop(LSTM):
         return OpenLoopPath(self, self.start.expand(*f.shape[:-1], 1, -1), None, steps)
 
 
-class OpenLoopPath(LSTMPath):
+class OpenLoopPath(AutoregressivePath):
     def conditionals(self, z: Tensor) -> TorchDistribution:
         return super().conditionals(self.rsample())
 
@@ -175,7 +176,7 @@ def test_a_step_depends_on_those_before_it_only(prior: Callable[[], DynamicPrior
         changed[:, t:] += 1
         after: Any = path.conditionals(changed)
         assert torch.equal(after.mean[:, : t + 1], before.mean[:, : t + 1])
-        if isinstance(path, LSTMPath) and t + 1 < T:
+        if isinstance(path, AutoregressivePath) and t + 1 < T:
             assert not torch.equal(after.mean[:, t + 1], before.mean[:, t + 1])
 
 

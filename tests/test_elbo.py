@@ -35,8 +35,8 @@ from pyro_dsvae.inference.kl_weights import weigh_kl
 from pyro_dsvae.inference.posteriors.factorised import Factorised
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.models.dsvae import DSVAE
+from pyro_dsvae.models.dynamic_priors.autoregressive import AutoregressivePath
 from pyro_dsvae.models.dynamic_priors.iid import IID
-from pyro_dsvae.models.dynamic_priors.lstm import LSTMPath
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.bernoulli import Bernoulli
 from pyro_dsvae.models.likelihoods.normal import Normal as NormalLikelihood
@@ -159,9 +159,9 @@ def test_equals_the_textbook_model_in_single_precision(posterior: str) -> None:
 def test_the_textbook_model_notices_a_wrong_prior(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison above can fail: three ways to get the prior term wrong."""
     model, guide = example()
-    right = LSTMPath.conditionals
+    right = AutoregressivePath.conditionals
 
-    def wrong(self: LSTMPath, z: Tensor) -> TorchDistribution:
+    def wrong(self: AutoregressivePath, z: Tensor) -> TorchDistribution:
         if fault == "open loop":
             return right(self, self.rsample().expand_as(z))
         if fault == "shifted path":
@@ -169,7 +169,7 @@ def test_the_textbook_model_notices_a_wrong_prior(fault: str, monkeypatch: pytes
         # Steps beyond the end keep their KL; the mask of the guide alone would hide it from the closed form.
         return right(self, z)
 
-    monkeypatch.setattr(LSTMPath, "conditionals", wrong)
+    monkeypatch.setattr(AutoregressivePath, "conditionals", wrong)
     if fault == "KL of missing steps":
         monkeypatch.setattr("pyro_dsvae.models.steps.Steps.valid", None)
     with pytest.raises(AssertionError):
@@ -194,14 +194,14 @@ def test_three_sites_in_the_model_and_two_in_the_guide_for_any_length(posterior:
 def test_the_prior_is_evaluated_once_per_path(monkeypatch: pytest.MonkeyPatch) -> None:
     model, guide = example()
     calls: list[torch.Size] = []
-    right = LSTMPath.conditionals
+    right = AutoregressivePath.conditionals
 
-    def counted(self: LSTMPath, z: Tensor) -> TorchDistribution:
+    def counted(self: AutoregressivePath, z: Tensor) -> TorchDistribution:
         calls.append(z.shape)
         return right(self, z)
 
-    monkeypatch.setattr(LSTMPath, "conditionals", counted)
-    monkeypatch.setattr(LSTMPath, "rsample", lambda *_: pytest.fail("training never samples the prior"))
+    monkeypatch.setattr(AutoregressivePath, "conditionals", counted)
+    monkeypatch.setattr(AutoregressivePath, "rsample", lambda *_: pytest.fail("training never samples the prior"))
     with pyro.validation_enabled(False):
         SequenceELBO().terms(model, guide, clips(), None, torch.tensor([4, 2, 5])).loss.backward()
         assert calls == [(B, T, D)]

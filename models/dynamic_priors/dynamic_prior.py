@@ -15,6 +15,9 @@ class DynamicPrior(nn.Module, ABC):
     The first constructor argument of every dynamic prior is ``latent_size`` (D), supplied by the model; all others are
     options. To write your own, subclass this and `PathDistribution`, and name it by its dotted path.
 
+    A constructor with a parameter ``static_size`` is given F under that name, for p(z_1:T | f); give it a default, it is no
+    option.
+
     continuous_time  whether the prior honours observation times; one that does not refuses irregular ones
     """
 

@@ -3,12 +3,9 @@
 from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor, nn
 
-from pyro_dsvae.models.dynamic_priors.autoregressive import AutoregressivePath, AutoregressivePrior, Memory
+from pyro_dsvae.models.dynamic_priors.autoregressive import AutoregressivePrior, Memory
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead
 from pyro_dsvae.models.networks.recurrent import run_lstm
-
-# The path of this prior under the name it had when it was the only one.
-LSTMPath = AutoregressivePath
 
 
 class LSTM(AutoregressivePrior):
