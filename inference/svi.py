@@ -15,7 +15,7 @@ from torch import Tensor
 from pyro_dsvae.inference.objective import TERMS, Batch, KLWeights, Objective, Sequences
 from pyro_dsvae.models.errors import UsageError
 
-DEFAULT_STEPS = 2_600
+DEFAULT_STEPS = 2_400
 LOG_EVERY = 25
 
 
