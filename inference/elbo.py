@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from pyro_dsvae.models.diagonal_chain import DiagonalChain
+from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.path_distribution import PathDistribution
 
 # How a KL was computed, from exact to noisy.
@@ -92,6 +93,9 @@ class SequenceELBO(TraceMeanField_ELBO):
         guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
         if is_validation_enabled():
+            for site in model_trace.nodes.values():
+                if site["type"] == "sample" and isinstance(site["fn"], PathDistribution):
+                    _refuse_open_loop(site["fn"], site["value"])
             check_model_guide_match(model_trace, guide_trace, self.max_plate_nesting)
             for trace in (model_trace, guide_trace):
                 trace.compute_log_prob()
@@ -180,6 +184,22 @@ def kl_of(q: Any, p: Any, value: Tensor) -> tuple[Tensor, str]:
     if held is None:
         return q.log_prob(value) - p.log_prob(value), MONTE_CARLO
     return held.log_prob(value) - p.log_prob(value), STICKING_THE_LANDING
+
+
+def _refuse_open_loop(p: PathDistribution, z: Tensor) -> None:
+    """Raises `UsageError` where a prior draws while it scores: it would be evaluated along its own path, not the given one."""
+    before = _generators(z)
+    p.conditionals(z)
+    if not all(torch.equal(a, b) for a, b in zip(before, _generators(z), strict=True)):
+        raise UsageError(
+            f"{type(p).__name__}.conditionals(z) draws random numbers (open loop): a prior that follows its own samples learns "
+            "nothing of the path that it must predict; compute p(z_t | z_<t) from the z that is given"
+        )
+
+
+def _generators(z: Tensor) -> list[Tensor]:
+    """The states of the generators that may serve tensors like ``z``."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(z.device)] if z.is_cuda else [])]
 
 
 def _held(q: Any) -> Any:

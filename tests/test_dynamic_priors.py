@@ -17,6 +17,7 @@ from pyro_dsvae.models.dynamic_priors.autoregressive import AutoregressivePath
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.dynamic_priors.iid import IID
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
+from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 from pyro_dsvae.models.networks.frames import FrameDecoder
 from pyro_dsvae.models.path_distribution import PathDistribution
@@ -126,6 +127,14 @@ def test_an_open_loop_prior_learns_nothing_of_it() -> None:
     """The test above fails, by far, for the mistake that it is there to catch."""
     pyro.set_rng_seed(0)
     assert abs(learned_coefficient(OpenLoop(1, hidden_size=16), loss_by_elbo)) < 0.3
+
+
+def test_an_open_loop_prior_is_refused_where_models_are_checked() -> None:
+    """The first step of every fit is checked, so none can be fitted by mistake."""
+    pyro.set_rng_seed(0)
+    with pytest.raises(UsageError, match="open loop"):
+        loss_by_elbo(OpenLoop(1, hidden_size=4), ar1(3, 5))
+    assert torch.isfinite(loss_by_elbo(LSTM(1, hidden_size=4), ar1(3, 5)))
 
 
 # --- one distribution, said in several ways ---------------------------------------------------------------------------
