@@ -10,6 +10,10 @@ from typing import Any
 from pyro_dsvae.models.errors import UsageError
 
 
+# Arguments with a default that are the model's to give, not the user's.
+SUPPLIED = ("static_size",)
+
+
 def describe(part: object) -> dict[str, Any]:
     """``{"class_path": …, "init_args": {…}}``, complete: options left at their defaults are named too.
 
@@ -23,7 +27,8 @@ def describe(part: object) -> dict[str, Any]:
     if isinstance(part, functools.partial):
         kind = part_class(part)
         if kind is not None and not (kind is part.func and part.args):
-            return _entry(kind, _options(kind) | part.keywords)
+            given = {n: v for n, v in part.keywords.items() if n not in SUPPLIED}
+            return _entry(kind, _options(kind) | given)
     elif not inspect.isroutine(part):
         kind = type(part)
         names = _signature(kind)
@@ -78,4 +83,4 @@ def _options(kind: type) -> dict[str, Any]:
 
 def is_option(parameter: inspect.Parameter) -> bool:
     """Whether a constructor's argument is the user's to set: what has no default, and sizes, are supplied by the model."""
-    return parameter.default is not inspect.Parameter.empty and parameter.name != "static_size"
+    return parameter.default is not inspect.Parameter.empty and parameter.name not in SUPPLIED

@@ -39,11 +39,13 @@ class Nested:
 
 def test_class_is_described_with_its_defaults() -> None:
     """What the model supplies is left out."""
-    assert describe(LSTM) == {"class_path": NAME, "init_args": {"hidden_size": 128}}
+    assert describe(LSTM) == {"class_path": NAME, "init_args": {"hidden_size": 128, "condition_on_static": False}}
 
 
 def test_partial_is_described_with_its_options() -> None:
-    assert describe(partial(LSTM, hidden_size=3)) == {"class_path": NAME, "init_args": {"hidden_size": 3}}
+    options = {"hidden_size": 3, "condition_on_static": False}
+    assert describe(partial(LSTM, hidden_size=3)) == {"class_path": NAME, "init_args": options}
+    assert describe(partial(LSTM, hidden_size=3, static_size=9)) == {"class_path": NAME, "init_args": options}
 
 
 def test_object_is_described_by_what_it_kept() -> None:
@@ -119,5 +121,5 @@ def test_later_options_win_over_the_file(tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump(parsed("--dynamic_prior.hidden_size=7", "--seed=3")))
     assert parsed("--config", str(file), "--seed=4")["seed"] == 4
     changed = parsed("--config", str(file), "--dynamic_prior.hidden_size=9")["dynamic_prior"]
-    assert changed["init_args"] == {"hidden_size": 9}
+    assert changed["init_args"] == {"hidden_size": 9, "condition_on_static": False}
     assert parsed("--config", str(file), "--dynamic_prior=IID")["dynamic_prior"]["init_args"] == {}

@@ -1,0 +1,72 @@
+"""Latents of a batch of sequences, and a map that moves and stretches them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Latents(NamedTuple):
+    """f (\\*B, F) and z (\\*B, T, D)."""
+
+    f: Tensor
+    z: Tensor
+
+    def rows(self, rows: Tensor) -> "Latents":
+        """Those of some of the sequences, for a batch (B,)."""
+        return Latents(self.f[rows], self.z[rows])
+
+    @classmethod
+    def joined(cls, parts: Sequence["Latents"]) -> "Latents":
+        """Several batches (B,) as one."""
+        return cls(torch.cat([part.f for part in parts]), torch.cat([part.z for part in parts]))
+
+
+@dataclass(frozen=True)
+class Adjustment:
+    """u -> centre + shift + exp(log_stretch) (u - centre) for every entry of f and z, one map per sequence.
+
+    centre       where stretching leaves things in place; it changes nothing but what the other two mean
+    shift        in units of the latents
+    log_stretch  0 where nothing is stretched
+    exists       (B, T) bool, or None where all steps exist
+    """
+
+    centre: Latents
+    shift: Latents
+    log_stretch: Latents
+    exists: Tensor | None
+
+    def __call__(self, u: Latents) -> Latents:
+        parts = zip(u, self.centre, self.shift, self.log_stretch, strict=True)
+        return Latents(*(c + shift + s.exp() * (v - c) for v, c, shift, s in parts))
+
+    def undo(self, v: Latents) -> Latents:
+        parts = zip(v, self.centre, self.shift, self.log_stretch, strict=True)
+        return Latents(*(c + (w - c - shift) * (-s).exp() for w, c, shift, s in parts))
+
+    @property
+    def log_det(self) -> Tensor:
+        """(B,) log of the factor by which volumes grow, over the steps that exist."""
+        per_step = self.log_stretch.z.sum(-1)
+        if self.exists is not None:
+            per_step = torch.where(self.exists, per_step, torch.zeros_like(per_step))
+        return self.log_stretch.f.sum(-1) + per_step.sum(-1)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Adjustment"]) -> "Adjustment":
+        """Several batches (B,) as one."""
+        exists = [part.exists for part in parts if part.exists is not None]
+        return cls(
+            Latents.joined([part.centre for part in parts]),
+            Latents.joined([part.shift for part in parts]),
+            Latents.joined([part.log_stretch for part in parts]),
+            torch.cat(exists) if exists else None,
+        )
+
+    def rows(self, rows: Tensor) -> "Adjustment":
+        """That of some of the sequences."""
+        exists = None if self.exists is None else self.exists[rows]
+        return Adjustment(self.centre.rows(rows), self.shift.rows(rows), self.log_stretch.rows(rows), exists)
