@@ -11,11 +11,11 @@ Options after -- go to every fit. Fits that are there already are not repeated. 
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
+
+from fits import fitted
 
 VARIANTS: dict[str, list[str]] = {
     "default": [],
@@ -25,16 +25,10 @@ VARIANTS: dict[str, list[str]] = {
 
 
 def run(variant: str, seed: int, out: Path, options: list[str]) -> dict[str, Any]:
-    """Fit one variant with one seed, or take up what is left of it; its summary."""
-    folder = out / f"{variant.replace(' ', '-').lower()}-{seed}"
-    if not (folder / "summary.json").exists():
-        command = [sys.executable, "-m", "pyro_dsvae.fit", "--out", str(folder)]
-        if (folder / "config.yaml").exists():
-            command += ["--resume"]
-        else:
-            command += ["--seed", str(seed), *options, *VARIANTS[variant]]
-        subprocess.run(command, check=True)
-    return json.loads((folder / "summary.json").read_text())
+    """The summary of one variant with one seed."""
+    return fitted(
+        out / f"{variant.replace(' ', '-').lower()}-{seed}", ["--seed", str(seed), *options, *VARIANTS[variant]]
+    )
 
 
 def spread(values: list[float], form: str) -> str:

@@ -9,12 +9,10 @@ model of frames on their own can keep.
 """
 
 import argparse
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
+from fits import fitted
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -26,19 +24,9 @@ from pyro_dsvae.models.steps import Steps
 RECIPES = {
     "autoencoder": ["--config", "autoencoder"],
     "vae": ["--config", "vae"],
-    "default (DSVAE with guide views)": [],
+    "default (DSVAE)": [],
 }
 SHOWN = 3
-
-
-def run(name: str, out: Path, options: list[str]) -> Path:
-    """The run directory of a recipe, fitted if it is not there."""
-    folder = out / name.split(maxsplit=1)[0]
-    if not (folder / "summary.json").exists():
-        subprocess.run(
-            [sys.executable, "-m", "pyro_dsvae.fit", "--out", str(folder), *RECIPES[name], *options], check=True
-        )
-    return folder
 
 
 @torch.no_grad()
@@ -65,7 +53,7 @@ def clips(folder: Path) -> tuple[Tensor, Tensor, float]:
 
 def picture(panels: dict[str, tuple[Tensor, Tensor]], path: Path) -> None:
     """One row per recipe: on the left pairs of clip and reconstruction, on the right draws."""
-    figure = Figure(figsize=(12, 3.1 * len(panels)), dpi=110, layout="constrained")
+    figure = Figure(figsize=(9, 3.1 * len(panels)), dpi=110, layout="constrained")
     grid = figure.subplots(len(panels), 2, squeeze=False)
     for row, (name, columns) in zip(grid, panels.items(), strict=True):
         titles = (f"{name}: clip above its reconstruction", f"{name}: draws from the prior")
@@ -90,8 +78,8 @@ def main() -> None:
     print("| recipe | ELBO | reconstruction | KL of f | KL of z | one character from frame to frame |")
     print("|---|---|---|---|---|---|")
     for name in arguments.only or RECIPES:
-        folder = run(name, arguments.out, options)
-        test = json.loads((folder / "summary.json").read_text())["test"]
+        folder = arguments.out / name.split(maxsplit=1)[0]
+        test = fitted(folder, [*RECIPES[name], *options])["test"]
         pairs, drawn, same = clips(folder)
         panels[name] = (pairs, drawn)
         terms = [f"{test[key]:,.0f}" for key in ("elbo", "reconstruction", "kl_static", "kl_dynamic")]

@@ -168,7 +168,7 @@ class _Weights:
             stop = min(start + chunk, self.draws)
             prior = stop * self.from_prior // self.draws - start * self.from_prior // self.draws
             counts = (stop - start - prior, prior)
-            log_weights = torch.cat([self._weigh(n, False) for n, p in zip(counts, (False, True), strict=True) if n])
+            log_weights = torch.cat([self._weigh(n, p) for n, p in zip(counts, (False, True), strict=True) if n])
             origin = torch.arange(stop - start) >= counts[0]
             if self.from_prior:
                 # Bounds with fewer draws take the first of them, so both kinds have to be everywhere.

@@ -9,7 +9,6 @@ from typing import Any
 
 from pyro_dsvae.models.errors import UsageError
 
-
 # Arguments with a default that are the model's to give, not the user's.
 SUPPLIED = ("static_size",)
 

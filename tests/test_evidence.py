@@ -19,6 +19,7 @@ from torch.distributions import constraints
 
 from pyro_dsvae.build import build
 from pyro_dsvae.catalogue import PARTS
+from pyro_dsvae.inference import annealed_importance_sampling
 from pyro_dsvae.inference.adjustment import Latents
 from pyro_dsvae.inference.annealed_importance_sampling import AnnealedEvidence, annealed_evidence
 from pyro_dsvae.inference.evidence import Evidence, estimate_evidence
@@ -26,9 +27,12 @@ from pyro_dsvae.inference.held_out import Clips
 from pyro_dsvae.inference.importance_weights import LogMean, bounds
 from pyro_dsvae.inference.inference_data import pareto_k_hat
 from pyro_dsvae.inference.objective import Objective, Sequences
+from pyro_dsvae.inference.posteriors.posterior import Clip
 from pyro_dsvae.inference.posteriors.pushforward import Pushforward
 from pyro_dsvae.inference.proposal import Joint, Proposal
 from pyro_dsvae.inference.refinement import Refinement
+from pyro_dsvae.inference.widening import widen
+from pyro_dsvae.models.diagonal_chain import DiagonalChain, Transitions
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
 
@@ -281,6 +285,40 @@ def test_a_wider_proposal_of_the_exact_shape_undoes_a_wrong_scale() -> None:
     torch.testing.assert_close(found.log_evidence, data.evidence, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("name", [name for name in PARTS["posterior"] if name != "Delta"])
+def test_widening_scales_deviations_and_leaves_centres(name: str) -> None:
+    """Of f, and of z given f, along the same noise: where one draw is m + s, the widened one is m + 2.5 s.
+
+    A path that is normal given its past is compared at its first step, a flow by the noise that it comes from.
+    """
+    made = small({"posterior": name}).eval()
+    clip = Clip.of(frames_for("Normal")[:, :2].double())
+    f = torch.randn(50, 3, 1)
+    with torch.no_grad():
+        for q, steps in ((made.guide.static(clip), None), (made.guide.dynamic(clip, f), 1)):
+            draws = []
+            for scale in (0.0, 1.0, 2.5):
+                torch.manual_seed(3)
+                wide = widen(q, max(scale, 1e-12))
+                value = wide.rsample()
+                if isinstance(wide, Pushforward):
+                    value = q.pull(value)
+                draws.append(value if steps is None or name != "Autoregressive" else value[..., :steps, :])
+            centre, plain, wide = draws
+            torch.testing.assert_close(wide - centre, 2.5 * (plain - centre), rtol=1e-6, atol=1e-8)
+            assert (plain - centre).abs().max() > 0.01
+
+
+def test_a_widened_chain_has_the_same_mean_and_scaled_covariances() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a, b, s = torch.randn(3, 5, 4, 2, generator=generator)
+    chain = DiagonalChain(torch.Size([5]), Transitions(a, b, s.exp()), Steps(4))
+    one, other = chain.moments(), widen(chain, 1.7).moments()
+    torch.testing.assert_close(other.loc, one.loc)
+    torch.testing.assert_close(other.variance, 1.7**2 * one.variance)
+    torch.testing.assert_close(other.lagged, 1.7**2 * one.lagged)
+
+
 def test_no_weight_exceeds_what_a_defensive_mixture_allows() -> None:
     """w <= p(x | f, z) / a <= max p(x | .) / a, even for a guide that is nearly a point elsewhere."""
     data = Data()
@@ -385,7 +423,7 @@ def test_the_mean_annealed_weight_is_the_evidence_however_fast_the_annealing(sta
     """12 temperatures are far too few for a good estimate; unbiased it is, or a transition does not keep its density."""
     data = Data("missing values, ragged")
     guide = Guide(1.2, 0.3, diagonal=True)
-    found = anneal(data.repeated(2, 700), guide, chains=20, temperatures=12, leapfrogs=3, start=start)
+    found = anneal(data.repeated(2, 500), guide, chains=16, temperatures=12, leapfrogs=3, start=start)
     assert (found.standard_error > 0.05).double().mean() > 0.9
     assert_unbiased(found.log_evidence, data.evidence[2])
 
@@ -393,7 +431,7 @@ def test_the_mean_annealed_weight_is_the_evidence_however_fast_the_annealing(sta
 def test_annealing_agrees_with_the_exact_evidence_and_with_importance_sampling() -> None:
     data = Data("missing values, ragged")
     guide = Guide(0.9)
-    annealed = anneal(data, guide, chains=24, temperatures=100, leapfrogs=4)
+    annealed = anneal(data, guide, chains=20, temperatures=60, leapfrogs=4)
     weighted = estimate(data, guide, draws=2_000)
     assert (annealed.standard_error < 0.3).all()
     assert ((annealed.log_evidence - data.evidence).abs() < 3.5 * annealed.standard_error).all()
@@ -406,9 +444,29 @@ def test_annealing_from_the_prior_does_not_rest_on_the_guide() -> None:
     """A guide a fifth as wide as it should be: importance sampling is far off, annealing is not."""
     data = Data("ragged")
     guide = Guide(0.2, diagonal=True)
-    annealed = anneal(data, guide, chains=24, temperatures=100, leapfrogs=4)
+    annealed = anneal(data, guide, chains=20, temperatures=60, leapfrogs=4)
     assert ((annealed.log_evidence - data.evidence).abs() < 4 * annealed.standard_error + 0.05).all()
     assert (estimate(data, guide, draws=1_000).log_evidence < data.evidence - 1).any()
+
+
+def test_step_sizes_are_settled_before_the_chains_that_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step size that depended on a chain's own past would bias its weight, by too little for a test to see."""
+    calls: list[Any] = []
+    run = annealed_importance_sampling._Annealing.run
+
+    def recorded(self: Any, chains: int, step_sizes: Tensor | None) -> Any:
+        calls.append((chains, step_sizes, run(self, chains, step_sizes)))
+        return calls[-1][-1]
+
+    monkeypatch.setattr(annealed_importance_sampling._Annealing, "run", recorded)
+    found = anneal(Data(), Guide(), chains=7, temperatures=9, leapfrogs=2)
+    (_, given, pilot), (chains, used, last) = calls
+    assert given is None
+    assert chains == 7
+    assert torch.equal(used, pilot.step_sizes)
+    assert torch.equal(last.step_sizes, used)
+    assert used.shape == (8, 4)
+    torch.testing.assert_close(found.log_evidence, last.log_weights.exp().mean(0).log())
 
 
 # --- what an estimate must not depend on ------------------------------------------------------------------------------
@@ -508,7 +566,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(case.values()) or "default")
 def test_every_part_gives_the_evidence_that_brute_force_gives(case: Mapping[str, str]) -> None:
-    """log p(x) as the mean of p(x | f, z) over 100,000 draws from the prior, against every kind of proposal."""
+    """log p(x) as the mean of p(x | f, z) over 60,000 draws from the prior, against every kind of proposal."""
     made = small(case).eval()
     # Typical frames, and few of their values observed, so that draws from the prior meet the posterior.
     with torch.no_grad():
@@ -516,7 +574,7 @@ def test_every_part_gives_the_evidence_that_brute_force_gives(case: Mapping[str,
     mask = torch.tensor([[[1, 0, 0, 0], [0, 1, 0, 0]], [[0, 0, 1, 0], [0, 0, 0, 0]], [[0, 1, 0, 1], [1, 1, 1, 1]]])
     mask, lengths = mask.bool(), torch.tensor([2, 2, 1])
     exact, error = brute_force(made, frames, mask, lengths)
-    assert (error < 0.1).all()
+    assert (error < 0.15).all()
     sequences = Sequences(frames, mask, lengths, torch.arange(3))
     kinds: list[dict[str, Any]] = [
         {"defensive": 0.5, "scale": 3.0, "refinement": Refinement(steps=10, draws=4, check=20)}
@@ -524,7 +582,7 @@ def test_every_part_gives_the_evidence_that_brute_force_gives(case: Mapping[str,
     if "posterior" in case:
         kinds += [{"scale": 8.0}, {"defensive": 0.5}]
     for options in kinds:
-        found = estimate_evidence(made.model, made.guide, sequences, draws=5_000, frames_at_once=40_000, **options)
+        found = estimate_evidence(made.model, made.guide, sequences, draws=4_000, frames_at_once=40_000, **options)
         tolerance = 4.5 * (error.square() + found.standard_error.square()).sqrt()
         assert (found.log_evidence < exact + tolerance).all()
         # Half of the draws are from the prior, as all of those of the oracle; without them, where the error has a meaning.
@@ -536,15 +594,35 @@ def test_every_part_gives_the_evidence_that_brute_force_gives(case: Mapping[str,
         torch.testing.assert_close(bits, -found.log_evidence / math.log(2) / torch.tensor([2, 1, 2]))
 
 
+def test_observation_times_are_honoured() -> None:
+    """The same clip at two spacings, under a prior in continuous time: two evidences, both those of brute force."""
+    made = small({"dynamic_prior": "LinearGaussian"}).eval()
+    with torch.no_grad():
+        # Two equal frames: likely at once, a coincidence long after.
+        frames = made.model(shape=(1, 1)).expand(2, 2, -1)
+    mask = torch.tensor([[1, 1, 0, 0], [1, 1, 0, 0]]).bool().expand(2, -1, -1)
+    times = torch.tensor([[0.0, 0.05], [0.0, 30.0]])
+    exact, error = brute_force(made, frames, mask, torch.tensor([2, 2]), times)
+    sequences = Sequences(frames, mask, None, torch.arange(2), times)
+    found = estimate_evidence(made.model, made.guide, sequences, draws=20_000, defensive=0.5, frames_at_once=40_000)
+    tolerance = 4.5 * (error.square() + found.standard_error.square()).sqrt()
+    assert ((found.log_evidence - exact).abs() < tolerance).all()
+    assert abs(float(exact[0] - exact[1])) > 2 * float(tolerance.max())
+
+
 @torch.no_grad()
-def brute_force(made: Objective, frames: Tensor, mask: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+def brute_force(
+    made: Objective, frames: Tensor, mask: Tensor, lengths: Tensor, times: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """log of the mean of p(observed values | f, z) over draws from the prior, part by part, one sequence at a time."""
     x = made.model.likelihood.prepare(frames)
-    draws, values = 100_000, []
+    draws, values = 60_000, []
     f = made.model.static_prior().expand([draws]).sample()
-    z = made.model.dynamic_prior(f, Steps(2)).sample()
-    decoded = made.model.likelihood(f, z)
     for b in range(len(x)):
+        # Without times, paths of the prior are the same for all sequences, and so serve all.
+        if b == 0 or times is not None:
+            clock = None if times is None else times[b].expand(draws, -1)
+            decoded = made.model.likelihood(f, made.model.dynamic_prior(f, Steps(2, None, clock)).sample())
         seen = mask[b].clone()
         seen[int(lengths[b]) :] = False
         values.append(decoded.log_prob(x[b])[:, seen].sum(1))
@@ -636,6 +714,26 @@ def test_single_precision_agrees_with_double() -> None:
         single = Joint(made.model, Clips(x.float(), None, None, None)).at(halved).log_joint
     assert log_q.dtype == single.dtype == torch.float64
     torch.testing.assert_close(single, double, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_gives_the_evidence_that_the_cpu_gives() -> None:
+    made = small({}).eval()
+    with torch.no_grad():
+        frames = made.model(shape=(3, 2))
+    mask = torch.tensor([[1, 1], [1, 0], [1, 1]]).bool()
+    sequences = Sequences(frames, mask, torch.tensor([2, 2, 1]), torch.arange(3))
+    options: dict[str, Any] = {"draws": 3_000, "defensive": 0.5, "refinement": Refinement(steps=30)}
+    here = estimate_evidence(made.model, made.guide, sequences, **options)
+    made.to("cuda")
+    there = estimate_evidence(made.model, made.guide, sequences, device=torch.device("cuda"), **options)
+    annealed = annealed_evidence(
+        made.model, made.guide, sequences, temperatures=60, start="guide", device=torch.device("cuda")
+    )
+    for other in (there, annealed):
+        error = (here.standard_error.square() + other.standard_error.square()).sqrt()
+        assert ((other.log_evidence - here.log_evidence).abs() < 4.5 * error + 0.1).all()
 
 
 # --- how it is used ---------------------------------------------------------------------------------------------------
