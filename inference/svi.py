@@ -11,6 +11,7 @@ import pyro
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.nn import Conv2d, ConvTranspose2d
 
 from pyro_dsvae.inference.objective import TERMS, Batch, KLWeights, Objective, Sequences
 from pyro_dsvae.models.errors import UsageError
@@ -136,7 +137,10 @@ class SVI:
         )
         self.optimisation, self.budget, self.seed = optimisation, budget, seed
         self.train, self.validation = train, validation
-        self.objective = objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.objective = objective
+        for module in objective.modules():
+            if isinstance(module, Conv2d | ConvTranspose2d):
+                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.Adam(objective.parameters(), lr=optimisation.learning_rate, fused=True)
         self.module, self.optimizer = self.fabric.setup(self.objective, optimizer)
         self.step = 0

@@ -172,7 +172,8 @@ def test_the_textbook_model_notices_a_wrong_prior(fault: str, monkeypatch: pytes
     monkeypatch.setattr(AutoregressivePath, "conditionals", wrong)
     if fault == "KL of missing steps":
         monkeypatch.setattr("pyro_dsvae.models.steps.Steps.valid", None)
-    with pytest.raises(AssertionError):
+    # An open loop would be refused by the checks of the first step, before it could be compared.
+    with pyro.validation_enabled(fault != "open loop"), pytest.raises(AssertionError):
         assert_agrees_with_textbook(model.double(), guide.double(), clips().double(), "ragged")
 
 

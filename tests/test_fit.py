@@ -410,7 +410,7 @@ def test_values_outside_the_support_are_refused(tmp_path: Path, low: float) -> N
         (["--optimisation.kl_warmup=2"], "kl_warmup is 2"),
         (["--device=gpu"], "auto, cpu, cuda"),
         (["--precision=16"], "32, bf16"),
-        (["--static_size=0"], "static_size is 0"),
+        (["--static_size=-1"], "static_size is -1"),
         (["--latent_size=0"], "latent_size is 0"),
         (["--likelihood.min_scale=2"], "Normal needs 0 < min_scale"),
         (["--config=nowhere.yaml"], "nowhere.yaml"),

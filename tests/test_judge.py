@@ -6,15 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyro
 import pytest
 import torch
-from pyro.distributions import Normal
+from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor, nn
 
 from pyro_dsvae import judge as module
 from pyro_dsvae.data.dataset import Label, SequenceData
-from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.inference.posteriors.posterior import Clip, Posterior
 from pyro_dsvae.judge import Judge, accuracies, load_or_train_judge, partners, swap_scores, train_judge
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.iid import IID
@@ -204,14 +203,13 @@ class Oracle(Posterior):
         self.seen: list[tuple[Tensor | None, Tensor | None]] = []
         self.dropout = nn.Dropout()
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def static(self, clip: Clip) -> TorchDistribution:
         assert not self.training
-        self.seen.append((mask, lengths))
-        bright = (x > 0.5).float()
-        with pyro.plate("sequences", x.shape[0], dim=-1):
-            f = pyro.sample("f", Normal(bright.amax((1, 3, 4)), 9.0).to_event(1))
-            z = pyro.sample("z", Normal(bright.amax((2, 3)), 9.0).to_event(2))
-        return f, z
+        self.seen.append((clip.observed, clip.steps.lengths))
+        return Normal((clip.x > 0.5).float().amax((1, 3, 4)), 9.0).to_event(1)
+
+    def dynamic(self, clip: Clip, f: Tensor) -> TorchDistribution:
+        return Normal((clip.x > 0.5).float().amax((2, 3)), 9.0).to_event(2)
 
 
 class Painter(NormalLikelihood):
@@ -259,14 +257,14 @@ def test_a_model_that_ignores_a_latent_scores_the_share_of_its_one_answer(traine
     assert still.taken_over["keys"] == 1.0
 
 
-class Leaky(Oracle):
+class Leaky(Posterior):
     """Puts colour and place into z, f is empty: nothing is taken over."""
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        with pyro.plate("sequences", x.shape[0], dim=-1):
-            f = pyro.sample("f", Normal(torch.zeros(len(x), 3), 1.0).to_event(1))
-            z = pyro.sample("z", Normal(x.flatten(2), 1.0).to_event(2))
-        return f, z
+    def static(self, clip: Clip) -> TorchDistribution:
+        return Normal(torch.zeros(len(clip.x), 3), 1.0).to_event(1)
+
+    def dynamic(self, clip: Clip, f: Tensor) -> TorchDistribution:
+        return Normal(clip.x.flatten(2), 1.0).to_event(2)
 
 
 class Copier(Painter):
@@ -289,11 +287,12 @@ def test_all_in_z_scores_chance_on_f(trained: Judge) -> None:
 def test_mask_and_lengths_reach_the_guide(trained: Judge) -> None:
     data = toy().part("test")
     n = len(data)
-    data = replace(data, lengths=torch.full((n,), T), mask=torch.ones(n, T, dtype=torch.bool))
+    data = replace(data, lengths=torch.full((n,), T), mask=(torch.arange(T) != 1).expand(n, T))
     guide = Oracle()
     swap_scores(trained, model(), guide, data, prepare, batch_size=n - 1)
     shapes = [(tuple(m.shape), tuple(k.shape)) for m, k in guide.seen if m is not None and k is not None]
     assert shapes == [((n - 1, T), (n - 1,)), ((1, T), (1,))]
+    assert all(m is not None and m.any(0).tolist() == [True, False, True, True] for m, _ in guide.seen)
 
 
 def test_means_without_labels_of_a_kind_are_nan(trained: Judge) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pyro_dsvae import recipes
 from pyro_dsvae.catalogue import PARTS
 from pyro_dsvae.data.dataset import DataSource
 from pyro_dsvae.inference.posteriors.posterior import Posterior
@@ -80,6 +81,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def test_wheel_holds_the_tree(wheel: list[str]) -> None:
     """An unlisted sub-package would vanish silently."""
     expected = {name for folder in FOLDERS for name in modules(folder)} | {"pyro_dsvae/py.typed"}
+    expected |= {f"pyro_dsvae/recipes/{name}.yaml" for name in recipes.names()}
     assert {name for name in wheel if ".dist-info/" not in name} == expected
 
 
