@@ -56,7 +56,8 @@ class FitJournal:
         self.run.save("checkpoint.pt", {**state, "data": self.fingerprint})
 
     def save_best(self, state: Mapping[str, Any]) -> None:
-        self.run.save("best.pt", {key: state[key] for key in ("step", "best", "frame_shape", "objective")})
+        kept = ("step", "best", "frame_shape", "length", "objective")
+        self.run.save("best.pt", {key: state[key] for key in kept})
 
     def advance(self, progress: float, seconds: float, elbo: float) -> None:
         if self.first is None:
