@@ -14,7 +14,7 @@ from pyro_dsvae.catalogue import DYNAMIC_PRIORS
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.steps import Steps
 
-T, D, COUNT = 16, 2, 384
+T, D, COUNT, TRAIN = 16, 2, 384, 8_000
 QUICK = ("RandomWalk", "LinearGaussian", "GaussianProcess", "IID")
 # What a prior is like as a world of its own: with memory where it can have any, far from how the others start.
 WORLDS: dict[str, dict[str, Any]] = {
@@ -35,7 +35,7 @@ NETWORKS = ("LSTM", "GRU", "Transformer", "Flow")
 
 
 def paths(name: str) -> tuple[Tensor, Tensor]:
-    """Training and held-out paths (COUNT, T, D) of a world."""
+    """Training (TRAIN, T, D) and held-out (COUNT, T, D) paths of a world."""
     pyro.set_rng_seed(1)
     world = DYNAMIC_PRIORS[name](D, **(OPTIONS.get(name, {}) | WORLDS.get(name, {})))
     if name in NETWORKS:
@@ -43,8 +43,8 @@ def paths(name: str) -> tuple[Tensor, Tensor]:
             for p in world.parameters():
                 p.mul_(2.0)
     with torch.no_grad():
-        z = world(torch.zeros(2 * COUNT, 1), Steps(T)).sample()
-    return z[:COUNT], z[COUNT:]
+        z = world(torch.zeros(TRAIN + COUNT, 1), Steps(T)).sample()
+    return z[:TRAIN], z[TRAIN:]
 
 
 def fitted(name: str, train: Tensor, steps: int) -> DynamicPrior:
@@ -58,7 +58,9 @@ def fitted(name: str, train: Tensor, steps: int) -> DynamicPrior:
     with pyro.validation_enabled(False):
         for _ in range(steps):
             optimiser.zero_grad()
-            (-prior(torch.zeros(COUNT, 1), Steps(T)).log_prob(train).mean()).backward()
+            # So many paths that a network cannot learn them by heart.
+            batch = train[torch.randint(TRAIN, (COUNT,))]
+            (-prior(torch.zeros(COUNT, 1), Steps(T)).log_prob(batch).mean()).backward()
             torch.nn.utils.clip_grad_norm_(prior.parameters(), 10.0)
             optimiser.step()
             schedule.step()
