@@ -174,12 +174,12 @@ def kl_of(q: Any, p: Any, value: Tensor) -> tuple[Tensor, str]:
         pass
     if isinstance(p, PathDistribution):
         p = p.given(value)
-        if isinstance(q, PathDistribution):
-            q = q.given(value)
         try:
-            return kl_divergence(q, p), CLOSED_FORM_PER_STEP
+            along = q.given(value) if isinstance(q, PathDistribution) else q
+            return kl_divergence(along, p), CLOSED_FORM_PER_STEP
         except NotImplementedError:
             pass
+    # Of q itself, not of its conditionals along the path: those move with the path, and that part of the gradient stays.
     held = _held(q)
     if held is None:
         return q.log_prob(value) - p.log_prob(value), MONTE_CARLO
