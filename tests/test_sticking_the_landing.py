@@ -53,3 +53,14 @@ def test_the_mean_gradient_is_exact(independent: bool) -> None:
     for each, expected in zip(torch.autograd.grad(estimate.sum(), q), exact, strict=True):
         error = each.std(0) / DRAWS**0.5
         assert ((each.mean(0) - expected).abs() < 4.5 * error + 1e-9).all()
+
+
+def test_the_gradient_of_a_chain_at_its_target_has_no_variance() -> None:
+    """Where q is p the path derivatives cancel draw by draw, those through the conditional means included."""
+    pyro.set_rng_seed(0)
+    world = [torch.tensor([[0.0], [0.8], [-0.7], [0.9]]).double(), torch.randn(T, 1).double(), torch.rand(T, 1) + 0.4]
+    q = [v.double().expand(100, T, 1).clone().requires_grad_() for v in world]
+    paths = chain(*q, count=100)
+    estimate, _ = kl_of(paths, Disguised(chain(*(v.double() for v in world), count=100)), paths.rsample())
+    for each in torch.autograd.grad(estimate.sum(), q):
+        assert each.abs().max() < 1e-9
