@@ -18,7 +18,10 @@ from pyro_dsvae.parts import is_option
 
 
 def parser_for(function: Callable[..., Any], manual: str | None) -> ArgumentParser:
-    """A parser whose options are the arguments of ``function``; ``manual`` is the verb's docstring."""
+    """A parser whose options are the arguments of ``function``; ``manual`` is the verb's docstring.
+
+    Arguments without a default are positional: ``python -m pyro_dsvae.ppc RUN``.
+    """
     import_module("pyro_dsvae.catalogue")  # its import makes the parts known by their short names
     parser = ArgumentParser(
         prog=f"python -m {_module(function)}",
@@ -28,7 +31,7 @@ def parser_for(function: Callable[..., Any], manual: str | None) -> ArgumentPars
         allow_abbrev=False,
     )
     parser.add_argument("--config", action="config", help="read options from a YAML file, such as a run's config.yaml")
-    parser.add_function_arguments(function, sub_configs=False)
+    parser.add_function_arguments(function, as_positional=True, sub_configs=False)
     return parser
 
 
@@ -116,6 +119,8 @@ def _explain_option(parser: ArgumentParser, text: str) -> str:
         if not name.startswith("-"):
             return f"unexpected argument {name!r}; options are given as --NAME VALUE, and --help lists them"
         return f"unknown option {name}{_nearest(name, _option_names(parser))}; --help lists them all"
+    if match := re.search(r"^the following arguments are required: (\w+)", text):
+        return f"{match[1].upper()} is missing: {parser.prog} {match[1].upper()} …; --help says what it is"
     if match := re.search(r"argument (--[\w.]+): expected one argument", text):
         return f"{match[1]} needs a value"
     return one_sentence(text)

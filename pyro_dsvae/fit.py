@@ -32,7 +32,6 @@ from pyro_dsvae.build import build
 from pyro_dsvae.catalogue import DYNAMIC_PRIORS
 from pyro_dsvae.data.dataset import DataSource, SequenceData
 from pyro_dsvae.data.sprites import Sprites
-from pyro_dsvae.inference.objective import Sequences
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.svi import DEFAULT_STEPS, SVI, Budget, NonFiniteError, Optimisation
@@ -124,7 +123,7 @@ def fit(
     }
     run = _resumed(path, config) if resume else None
     sequences = data.load()
-    train = _rows(sequences, "train")
+    train = sequences.sequences("train")
     objective = build(
         _examples(sequences), seed, static_size, latent_size, static_prior, dynamic_prior, posterior, likelihood
     )
@@ -133,14 +132,14 @@ def fit(
     svi = SVI(
         objective,
         train,
-        _rows(sequences, "validation"),
+        sequences.sequences("validation"),
         optimisation,
         budget,
         seed,
         device,
         precision,
     )
-    test = _rows(sequences, "test")
+    test = sequences.sequences("test")
     fingerprint = sequences.fingerprint()
     if run is None:
         run = RunDirectory.create(path, config, {**svi.state(), "data": fingerprint})
@@ -172,12 +171,6 @@ def next_free(data: DataSource) -> Path:
     """The first of runs/NAME-001, runs/NAME-002, … that does not exist."""
     name = type(data).__name__.lower()
     return next(path for n in range(1, 10**6) if not (path := Path("runs") / f"{name}-{n:03}").exists())
-
-
-def _rows(data: SequenceData, split: Literal["train", "validation", "test"]) -> Sequences:
-    # Priors know intervals only; large times would lose theirs in single precision.
-    times = None if data.times is None else (data.times - data.times[:, :1]).float()
-    return Sequences(data.frames, data.mask, data.lengths, data.rows(split), times)
 
 
 def _examples(data: SequenceData) -> Tensor:

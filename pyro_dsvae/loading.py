@@ -1,5 +1,6 @@
 """Opening a finished run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 
 from pyro_dsvae import cli
 from pyro_dsvae.build import build
-from pyro_dsvae.data.dataset import DataSource
+from pyro_dsvae.data.dataset import DataSource, SequenceData
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
@@ -24,6 +25,7 @@ class Run:
     data     the source of the sequences
     model    p(f) p(z) p(x | f, z)
     guide    q(f, z | x)
+    state    what the checkpoint holds beside the weights: step, length, frame_shape, data (their fingerprint)
     """
 
     path: Path
@@ -31,6 +33,14 @@ class Run:
     data: DataSource
     model: DSVAE
     guide: Posterior
+    state: Mapping[str, Any]
+
+    def sequences(self) -> SequenceData:
+        """The data of the run, read now. Raises `UsageError` where they cannot be read or are not those it was fitted to."""
+        data = self.data.load()
+        if self.state.get("data", data.fingerprint()) != data.fingerprint():
+            raise UsageError(f"{self.path} was fitted to other data than {type(self.data).__name__} gives now")
+        return data
 
 
 def load(path: str | Path, checkpoint: str = "best.pt", device: str = "cpu") -> Run:
@@ -63,4 +73,5 @@ def load(path: str | Path, checkpoint: str = "best.pt", device: str = "cpu") -> 
             f"{directory.path / checkpoint} does not fit its config.yaml; restore either, or fit again"
         ) from error
     objective.to(device).eval()
-    return Run(directory.path, directory.config(), options.data, objective.model, objective.guide)
+    kept = {name: value for name, value in state.items() if name != "objective"}
+    return Run(directory.path, directory.config(), options.data, objective.model, objective.guide, kept)

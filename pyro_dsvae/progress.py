@@ -1,11 +1,11 @@
-"""What a fit shows and writes while it runs."""
+"""What long work shows, and a fit writes, while it runs."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from pyro_dsvae.inference.svi import Budget
 from pyro_dsvae.runs import RunDirectory
@@ -57,7 +57,7 @@ class FitJournal:
 
     def save_best(self, state: Mapping[str, Any]) -> None:
         kept = ("step", "best", "frame_shape", "length", "objective")
-        self.run.save("best.pt", {key: state[key] for key in kept})
+        self.run.save("best.pt", {**{key: state[key] for key in kept}, "data": self.fingerprint})
 
     def advance(self, progress: float, seconds: float, elbo: float) -> None:
         if self.first is None:
@@ -70,6 +70,36 @@ class FitJournal:
 
     def stop(self) -> bool:
         return self.stopping
+
+
+class Bar:
+    """A progress bar on standard error for work that tells its share, with the time left.
+
+    ``Bar`` itself is what such work takes as ``progress``: ``bar(0.3)``. Elsewhere than on a terminal it prints nothing.
+
+    what  the work, in a few words
+    """
+
+    def __init__(self, what: str) -> None:
+        console = Console(file=sys.stderr)
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        self.bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self.task = self.bar.add_task(what, total=1.0)
+
+    def __enter__(self) -> "Bar":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, share: float) -> None:
+        """``share`` (0 to 1) of the work is done."""
+        self.bar.update(self.task, completed=share)
+
+    def part(self, start: float, stop: float) -> Callable[[float], None]:
+        """What a part of the work takes as ``progress``: its 0 is ``start`` of the whole, its 1 ``stop``."""
+        return lambda share: self(start + share * (stop - start))
 
 
 def _clock(seconds: float) -> str:

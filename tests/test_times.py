@@ -76,7 +76,7 @@ def test_the_prior_of_a_batch_is_that_of_its_times(irregular: Path) -> None:
     prior = DYNAMIC_PRIORS["RandomWalk"](2)
     guide = PARTS["posterior"]["Factorised"]((P,), 2, 2, hidden_size=4, feature_size=4, width=1)
     model = DSVAE(PARTS["static_prior"]["StandardNormal"](2), prior, PARTS["likelihood"]["Normal"](2, 2, (P,), width=1))
-    batch = fit._rows(data, "train").batch(torch.arange(4), torch.device("cpu"))
+    batch = data.sequences("train").batch(torch.arange(4), torch.device("cpu"))
     terms = SequenceELBO().terms(model, guide, batch.frames, batch.mask, batch.lengths, batch.times)
 
     q = guide.dynamic(Clip.of(batch.frames), torch.zeros(4, 2)).base_dist

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from pyro_dsvae.inference.objective import Sequences
 from pyro_dsvae.models.errors import UsageError
 
 Split = Literal["train", "validation", "test"]
@@ -79,6 +80,12 @@ class SequenceData:
     def part(self, split: Split) -> "SequenceData":
         """A copy of the sequences of one split, in their order. Raises `UsageError` where there are none."""
         return self.take(self.rows(split))
+
+    def sequences(self, split: Split) -> Sequences:
+        """The sequences of one split as model and guide take them, without a copy. Raises as `rows`."""
+        # Priors know intervals only; large times would lose theirs in single precision.
+        times = None if self.times is None else (self.times - self.times[:, :1]).float()
+        return Sequences(self.frames, self.mask, self.lengths, self.rows(split), times)
 
     def take(self, rows: Tensor) -> "SequenceData":
         """The sequences with these indices, in this order."""
