@@ -1,9 +1,12 @@
 """The module that is optimised: a model and a guide under one ELBO."""
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyro_dsvae.inference.elbo import SequenceELBO
@@ -76,7 +79,8 @@ class Objective(nn.Module):
         ``estimators`` tells afterwards how the KL of each site was computed.
         """
         x = self.model.likelihood.prepare(batch.frames)
-        model, guide = weigh_kl(self.model, self.guide, {"f": weights.static, "z": weights.dynamic})
+        weigh = {"f": weights.static, "z": weights.dynamic}
+        model, guide = weigh_kl(_unregistered(self.model), _unregistered(self.guide), weigh)
         terms = self.elbo.terms(model, guide, x, batch.mask, batch.lengths, batch.times)
         self.estimators = dict(terms.estimators)
         return {
@@ -86,3 +90,11 @@ class Objective(nn.Module):
             "kl_static": terms.kl["f"].mean(),
             "kl_dynamic": terms.kl["z"].mean(),
         }
+
+
+def _unregistered(module: PyroModule) -> Callable[..., Any]:
+    """The module as a Pyro program that does not tell Pyro of its parameters, about 60 messages a step.
+
+    They are for optimisers that take parameters from the global store; this objective is optimised by `torch.optim`.
+    """
+    return functools.partial(nn.Module.__call__, module)
