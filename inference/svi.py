@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Literal, Protocol
 
@@ -13,7 +14,8 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn import Conv2d, ConvTranspose2d
 
-from pyro_dsvae.inference.objective import TERMS, Batch, KLWeights, Objective, Sequences
+from pyro_dsvae.inference.objective import TERMS, KLWeights, Objective, Sequences
+from pyro_dsvae.inference.processes import Processes, launched
 from pyro_dsvae.models.errors import UsageError
 
 DEFAULT_STEPS = 2_400
@@ -118,6 +120,10 @@ class SVI:
     validation  what chooses the best checkpoint
     device      "cpu", "cuda" or "auto"
     precision   "32", or "bf16" inside the networks (densities stay in float32)
+    devices     how many devices share every batch, one process each; those that are missing are started. Each has noise of
+                its own; gradients are averaged, so the loss is that of the joint batch
+
+    Raises `UsageError` where the batch cannot be shared evenly.
     """
 
     def __init__(
@@ -130,11 +136,22 @@ class SVI:
         seed: int = 0,
         device: Literal["auto", "cpu", "cuda"] = "auto",
         precision: Literal["32", "bf16"] = "32",
+        devices: int = 1,
     ) -> None:
         accelerator = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        per_node, nodes = launched() or (devices, 1)
         self.fabric = Fabric(
-            accelerator=accelerator, devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true"
+            accelerator=accelerator,
+            devices=per_node,
+            num_nodes=nodes,
+            strategy="ddp" if per_node * nodes > 1 else "auto",
+            precision="bf16-mixed" if precision == "bf16" else "32-true",
         )
+        size = min(optimisation.batch_size, len(train))
+        if size % (per_node * nodes):
+            raise UsageError(f"a batch of {size} sequences cannot be shared evenly by {per_node * nodes} devices")
+        self.fabric.launch()
+        self.processes = Processes(self.fabric)
         self.optimisation, self.budget, self.seed = optimisation, budget, seed
         self.train, self.validation = train, validation
         self.objective = objective
@@ -143,6 +160,8 @@ class SVI:
                 module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.Adam(objective.parameters(), lr=optimisation.learning_rate, fused=True)
         self.module, self.optimizer = self.fabric.setup(self.objective, optimizer)
+        # One process keeps the name that fits had before there were several, and so their noise.
+        self._noise = "noise" if self.processes.rank == 0 else f"noise of {self.processes.rank}"
         self.step = 0
         self.seconds = 0.0
         self.best = -math.inf
@@ -171,44 +190,39 @@ class SVI:
 
         Raises `NonFiniteError` as soon as a term is seen to be infinite or not a number; what was saved before is good.
         """
-        started, saved = time.perf_counter() - self.seconds, time.perf_counter()
+        started, saved = time.perf_counter() - self.seconds, self.seconds
         window: list[Tensor] = []
         stopped = False
         while not stopped and self.budget.progress(self.step, self.seconds) < 1:
             progress = self.budget.progress(self.step, self.seconds)
             window.append(self._step(progress))
-            self.seconds = time.perf_counter() - started
-            stopped = journal.stop()
+            self.seconds, stopped = self.processes.agree(time.perf_counter() - started, journal.stop())
             done = self.budget.progress(self.step, self.seconds)
             if stopped or done >= 1 or self.step % LOG_EVERY == 0:
                 row = self._row(window)
                 window = []
-                journal.log(row)
-                journal.advance(done, self.seconds, row["elbo"])
+                self.processes.first(partial(journal.log, row))
+                self.processes.first(partial(journal.advance, done, self.seconds, row["elbo"]))
             evaluations = self.optimisation.evaluations
             due = int(done * evaluations) > int(progress * evaluations)
             if due and not stopped:
                 if window:
                     self._check(window)
                 self._evaluate(journal)
-                self.seconds = time.perf_counter() - started
-            if (
-                stopped
-                or done >= 1
-                or (not window and time.perf_counter() - saved > self.optimisation.checkpoint_seconds)
-            ):
+                self.seconds, _ = self.processes.agree(time.perf_counter() - started, False)
+            if stopped or done >= 1 or (not window and self.seconds - saved > self.optimisation.checkpoint_seconds):
                 self._check_parameters()
-                journal.save(self.state())
-                saved = time.perf_counter()
+                self.processes.first(partial(journal.save, self.state()))
+                saved = self.seconds
         return not stopped
 
     def _step(self, progress: float) -> Tensor:
         """One optimiser step; its terms (5,) stay on the device, so nothing waits for them."""
-        rows = self._rows(self.step)
+        rows = self.processes.share(self._rows(self.step))
         batch = self.train.batch(rows, self.fabric.device)
         for group in self.optimizer.param_groups:
             group["lr"] = self.optimisation.rate(self.step, progress)
-        _seed(_mix(self.seed, "noise", self.step), self.fabric.device)
+        _seed(_mix(self.seed, self._noise, self.step), self.fabric.device)
         if not self.module.training:  # it visits every module
             self.module.train()
         self.objective.guide.progress = progress
@@ -242,7 +256,7 @@ class SVI:
 
     def _check(self, window: list[Tensor]) -> Tensor:
         """The window's terms (n, 5) on the host. Raises `NonFiniteError`."""
-        values = torch.stack(window).cpu()
+        values = self.processes.total(torch.stack(window).cpu()) / self.processes.count
         bad = (~torch.isfinite(values)).nonzero()
         if len(bad):
             row, column = bad[bad[:, 1] > 0][0].tolist() if (bad[:, 1] > 0).any() else bad[0].tolist()
@@ -267,38 +281,47 @@ class SVI:
 
     def _evaluate(self, journal: Journal) -> None:
         terms = self.evaluate(self.validation)
-        journal.log(self._labelled("validation", terms, self.optimizer.param_groups[0]["lr"]))
+        row = self._labelled("validation", terms, self.optimizer.param_groups[0]["lr"])
+        self.processes.first(partial(journal.log, row))
         if terms["elbo"] > self.best:
             self.best = terms["elbo"]
-            journal.save_best(self.state())
+            self.processes.first(partial(journal.save_best, self.state()))
 
     def _labelled(self, split: str, terms: Mapping[str, float], rate: float) -> dict[str, Any]:
         return {"step": self.step, "seconds": round(self.seconds, 3), "split": split, "learning_rate": rate, **terms}
 
     def evaluate(self, sequences: Sequences) -> dict[str, float]:
         """The `TERMS` on held-out ``sequences``: means in nats per sequence, one draw each, the same noise every time."""
-        return evaluate(self.module, sequences, self.fabric.device, seed=_mix(self.seed, "evaluation", 0))
+        with self.fabric.autocast():
+            return evaluate(self.objective, sequences, self.fabric.device, self.seed, processes=self.processes)
 
 
 @torch.no_grad()
 def evaluate(
-    objective: Callable[[Batch, KLWeights], dict[str, Tensor]],
+    objective: Objective,
     sequences: Sequences,
     device: torch.device,
     seed: int,
     batch_size: int = 128,
+    processes: Processes | None = None,
 ) -> dict[str, float]:
-    """The unweighted `TERMS` of an objective in evaluation mode; leaves its mode and all generators as they were."""
-    assert isinstance(objective, torch.nn.Module)
+    """The unweighted `TERMS` of an objective in evaluation mode; leaves its mode and all generators as they were.
+
+    Every batch has noise of its own, so the figures are the same however many ``processes`` share the work.
+    """
     training = objective.training
     objective.eval()
     totals = torch.zeros(len(TERMS), dtype=torch.float64)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), pyro.validation_enabled(False):
-        torch.manual_seed(seed)
-        for rows in torch.arange(len(sequences)).split(batch_size):
+        for number, rows in enumerate(torch.arange(len(sequences)).split(batch_size)):
+            if processes is not None and number % processes.count != processes.rank:
+                continue
+            _seed(_mix(seed, "evaluation", number), device)
             terms = objective(sequences.batch(rows, device), KLWeights())
             totals += torch.stack([terms[name] for name in TERMS]).double().cpu() * len(rows)
     objective.train(training)
+    if processes is not None:
+        totals = processes.total(totals)
     return dict(zip(TERMS, (totals / len(sequences)).tolist(), strict=True))
 
 

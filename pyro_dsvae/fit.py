@@ -8,6 +8,8 @@
   python -m pyro_dsvae.fit --out runs/a --resume             go on with a run that was stopped or killed
   python -m pyro_dsvae.fit --config runs/a/config.yaml       repeat a run
   python -m pyro_dsvae.fit --config kalman-vae               a well-known model: the recipes are listed below
+  python -m pyro_dsvae.fit --devices 2                       every batch shared by two devices of this machine …
+  torchrun --nproc-per-node 8 --nnodes 2 … -m pyro_dsvae.fit … or by those of several
 
 --data, --static_prior, --dynamic_prior, --posterior and --likelihood take the name of a class; its options follow as
 --dynamic_prior.hidden_size 64, and --dynamic_prior.help LSTM lists them. Fitting ends at --steps or --minutes, whichever
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
 from pyro_dsvae import cli, recipes
@@ -48,7 +51,7 @@ from pyro_dsvae.report import report
 from pyro_dsvae.runs import RunDirectory
 
 # What may change when a run is resumed: where it runs and how long, not what is fitted.
-RESUMABLE = ("steps", "minutes", "device")
+RESUMABLE = ("steps", "minutes", "device", "devices")
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ def fit(
     minutes: float | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     precision: Literal["32", "bf16"] = "32",
+    devices: int = 1,
     resume: bool = False,
     static_size: int = 64,
     latent_size: int = 8,
@@ -89,6 +93,7 @@ def fit(
         minutes: of fitting
         device: where to fit; auto takes a GPU where there is one
         precision: 32, or bf16 inside the networks
+        devices: how many devices share every batch, one process each
         resume: go on with the run in --out
         static_size: dimension F of the static latent f; 0 for a model without a static part
         latent_size: dimension D of each dynamic latent z_t; small keeps looks out of z
@@ -101,7 +106,7 @@ def fit(
     if steps is None and minutes is None:
         steps = DEFAULT_STEPS
     budget = Budget(steps, minutes)
-    _check_options(device, static_size, latent_size, out, resume)
+    _check_options(device, devices, static_size, latent_size, out, resume)
     parts = {
         "static_prior": static_prior,
         "dynamic_prior": dynamic_prior,
@@ -116,12 +121,15 @@ def fit(
         "minutes": minutes,
         "device": device,
         "precision": precision,
+        "devices": devices,
         "static_size": static_size,
         "latent_size": latent_size,
         **{name: describe(part) for name, part in parts.items()},
         "optimisation": plain(optimisation),
     }
     run = _resumed(path, config) if resume else None
+    if run is None:
+        RunDirectory.check_free(path)
     sequences = data.load()
     train = sequences.sequences("train")
     objective = build(
@@ -138,14 +146,16 @@ def fit(
         seed,
         device,
         precision,
+        devices,
     )
     test = sequences.sequences("test")
     fingerprint = sequences.fingerprint()
     if run is None:
-        run = RunDirectory.create(path, config, {**svi.state(), "data": fingerprint})
+        start = {**svi.state(), "data": fingerprint}
+        run = svi.processes.first(lambda: RunDirectory.create(path, config, start)) or RunDirectory(path)
     else:
         _restore(run, svi, fingerprint)
-    with FitJournal(run, budget, svi.step, fingerprint) as journal, _Interrupts(journal):
+    with FitJournal(run, budget, svi.step, fingerprint, shown=svi.processes.rank == 0) as journal, _Interrupts(journal):
         try:
             finished = svi.run(journal)
         except NonFiniteError as error:
@@ -155,10 +165,14 @@ def fit(
     return FitResult(run.path, True, report(run, svi, sequences, test))
 
 
-def _check_options(device: str, static_size: int, latent_size: int, out: Path | None, resume: bool) -> None:
+def _check_options(
+    device: str, devices: int, static_size: int, latent_size: int, out: Path | None, resume: bool
+) -> None:
     """Raises `UsageError` for what can be told before anything is read."""
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: this machine has no usable CUDA device; use auto or cpu")
+    if devices < 1 or (devices > torch.cuda.device_count() and (device == "cuda" or torch.cuda.is_available())):
+        raise UsageError(f"devices is {devices}; this machine has {max(1, torch.cuda.device_count())}")
     if static_size < 0:
         raise UsageError(f"static_size is {static_size}; it is a number of dimensions, 0 for no static part")
     if latent_size < 1:
@@ -222,7 +236,7 @@ def _restore(run: RunDirectory, svi: SVI, fingerprint: str) -> None:
         raise UsageError(
             f"{run.path / 'checkpoint.pt'} does not fit its config.yaml; restore either, or fit again"
         ) from error
-    run.forget_after(svi.step)
+    svi.processes.first(lambda: run.forget_after(svi.step))
 
 
 class _Interrupts:
@@ -259,6 +273,8 @@ def main(arguments: Sequence[str]) -> int:
         arguments = ["--config", str(before.config_file), *arguments]
     values = cli.instantiate(parser, cli.parse(parser, arguments))
     result = fit(**{name: value for name, value in vars(values).items() if name != "config"})
+    if rank_zero_only.rank:  # of several processes the first one speaks
+        return 0 if result.finished else 130
     if not result.finished:
         print(f"stopped and saved; go on with: python -m pyro_dsvae.fit --out {result.run} --resume", file=sys.stderr)
     print(f"run: {result.run}")

@@ -15,10 +15,10 @@ class FitJournal:
     """The journal of one fit: files of the run directory, and a progress bar with the ELBO and the time left.
 
     On a terminal the bar moves in place; elsewhere one line is printed per held-out evaluation. ``stopping`` set to True
-    ends the fit after the step it is in.
+    ends the fit after the step it is in. Of several processes only one has a bar that is ``shown``.
     """
 
-    def __init__(self, run: RunDirectory, budget: Budget, step: int, fingerprint: str) -> None:
+    def __init__(self, run: RunDirectory, budget: Budget, step: int, fingerprint: str, shown: bool = True) -> None:
         self.run, self.budget, self.step, self.fingerprint = run, budget, step, fingerprint
         self.stopping = False
         self.first: tuple[float, float] | None = None
@@ -29,7 +29,7 @@ class FitJournal:
             TaskProgressColumn(),
             TextColumn("{task.fields[status]}"),
             console=self.console,
-            disable=not self.console.is_terminal,
+            disable=not (shown and self.console.is_terminal),
         )
         self.task = self.bar.add_task("fitting", total=1.0, status="")
 

@@ -25,11 +25,23 @@ from pyro_dsvae.runs import RunDirectory
 def report(run: RunDirectory, svi: SVI, data: SequenceData, test: Sequences) -> Mapping[str, Any]:
     """Evaluate the best state on the test split, write figures and summary.json, print both; return the summary.
 
-    The summary's ``test`` holds the unweighted `TERMS`, means in nats per sequence.
+    The summary's ``test`` holds the unweighted `TERMS`, means in nats per sequence. Of several processes all evaluate, and
+    the first does the rest; to the others the summary is empty.
     """
     best = run.load("best.pt", svi.fabric.device)
     svi.objective.load_state_dict(best["objective"])
     terms = svi.evaluate(test)
+    return svi.processes.first(lambda: _report(run, svi, data, test, best, terms)) or {}
+
+
+def _report(
+    run: RunDirectory,
+    svi: SVI,
+    data: SequenceData,
+    test: Sequences,
+    best: Mapping[str, Any],
+    terms: dict[str, float],
+) -> Mapping[str, Any]:
     if svi.objective.model.likelihood.discrete:
         terms["bits_per_dimension"] = -terms["elbo"] / (math.log(2) * _observed_values(data.part("test")))
     count = svi.step * min(svi.optimisation.batch_size, len(svi.train))

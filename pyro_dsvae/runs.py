@@ -45,9 +45,7 @@ class RunDirectory:
         It appears whole or not at all, so that a run killed at any moment can be resumed. Raises `UsageError` where
         something is there already or nothing can be written.
         """
-        if path.exists() or path.is_symlink():
-            hint = f"; continue it with --out {path} --resume" if (path / "config.yaml").exists() else ""
-            raise UsageError(f"{path} exists{hint}, or name another folder with --out")
+        cls.check_free(path)
         part = cls(path.with_name(f".{path.name}.{os.getpid()}"))
         try:
             with _writing(path):
@@ -61,6 +59,13 @@ class RunDirectory:
             shutil.rmtree(part.path, ignore_errors=True)
             raise
         return cls(path)
+
+    @staticmethod
+    def check_free(path: Path) -> None:
+        """Raises `UsageError` where something is at ``path`` already."""
+        if path.exists() or path.is_symlink():
+            hint = f"; continue it with --out {path} --resume" if (path / "config.yaml").exists() else ""
+            raise UsageError(f"{path} exists{hint}, or name another folder with --out")
 
     @classmethod
     def open(cls, path: Path) -> "RunDirectory":

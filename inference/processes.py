@@ -1,0 +1,76 @@
+"""The processes that share a fit, one per device: what each takes, and how they agree."""
+
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from pyro_dsvae.models.errors import UsageError
+
+Value = TypeVar("Value")
+
+
+def launched() -> tuple[int, int] | None:
+    """Devices per node and nodes where ``torchrun`` has started this process; None elsewhere."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return None
+    local = int(os.environ["LOCAL_WORLD_SIZE"])
+    return local, int(os.environ["WORLD_SIZE"]) // local
+
+
+class Processes:
+    """All processes of a fit, seen from one of them.
+
+    They talk over a group of their own on the CPU, so that agreeing on when to stop does not wait for a GPU. With one process
+    every method is trivial.
+
+    rank   of this process, 0 for the first, which alone writes
+    count  of processes
+    """
+
+    def __init__(self, fabric: Fabric) -> None:
+        self.rank, self.count = fabric.global_rank, fabric.world_size
+        self.group = dist.new_group(backend="gloo") if self.count > 1 else None
+
+    def share(self, rows: Tensor) -> Tensor:
+        """This process's part of a joint batch: every ``count``-th of its rows."""
+        return rows[self.rank :: self.count]
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over processes of a tensor on the CPU."""
+        if self.group is None:
+            return values
+        values = values.clone()
+        dist.all_reduce(values, group=self.group)
+        return values
+
+    def agree(self, seconds: float, stop: bool) -> tuple[float, bool]:
+        """The first process's clock, and whether any process was asked to stop."""
+        if self.group is None:
+            return seconds, stop
+        said = self.total(torch.tensor([seconds if self.rank == 0 else 0.0, float(stop)], dtype=torch.float64)).tolist()
+        return said[0], said[1] > 0
+
+    def first(self, work: Callable[[], Value]) -> Value | None:
+        """What ``work`` returns, done by the first process while the others wait; None for them.
+
+        Where it fails with a `UsageError` all end: the others silently, with the status of an error of the user.
+        """
+        if self.group is None:
+            return work()
+        result, error = None, None
+        if self.rank == 0:
+            try:
+                result = work()
+            except UsageError as caught:
+                error = caught
+        failed = bool(self.total(torch.tensor([float(error is not None)])))
+        if error is not None:
+            raise error
+        if failed:
+            raise SystemExit(2)
+        return result
