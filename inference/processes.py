@@ -22,6 +22,11 @@ def launched() -> tuple[int, int] | None:
     return local, int(os.environ["WORLD_SIZE"]) // local
 
 
+def is_first() -> bool:
+    """Whether this process is the only one, or the one that writes."""
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
 class Processes:
     """All processes of a fit, seen from one of them.
 

@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
 from pyro_dsvae import cli, recipes
@@ -37,6 +36,7 @@ from pyro_dsvae.data.dataset import DataSource, SequenceData
 from pyro_dsvae.data.sprites import Sprites
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.inference.processes import is_first
 from pyro_dsvae.inference.svi import DEFAULT_STEPS, SVI, Budget, NonFiniteError, Optimisation
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
@@ -273,7 +273,7 @@ def main(arguments: Sequence[str]) -> int:
         arguments = ["--config", str(before.config_file), *arguments]
     values = cli.instantiate(parser, cli.parse(parser, arguments))
     result = fit(**{name: value for name, value in vars(values).items() if name != "config"})
-    if rank_zero_only.rank:  # of several processes the first one speaks
+    if not is_first():  # of several processes the first one speaks
         return 0 if result.finished else 130
     if not result.finished:
         print(f"stopped and saved; go on with: python -m pyro_dsvae.fit --out {result.run} --resume", file=sys.stderr)
