@@ -105,7 +105,7 @@ class Journal(Protocol):
         """Share of the budget used so far, for a progress bar."""
 
     def stop(self) -> bool:
-        """Whether the user has asked to stop after this step."""
+        """Whether the user has asked to stop after this step; asked once after every step."""
 
 
 class SVI:

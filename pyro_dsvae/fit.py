@@ -22,6 +22,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -46,6 +47,7 @@ from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 from pyro_dsvae.parts import describe, plain
+from pyro_dsvae.profiling import StepProfile
 from pyro_dsvae.progress import FitJournal
 from pyro_dsvae.report import report
 from pyro_dsvae.runs import RunDirectory
@@ -73,6 +75,7 @@ def fit(
     precision: Literal["32", "bf16"] = "32",
     devices: int = 1,
     resume: bool = False,
+    profile: bool = False,
     static_size: int = 64,
     latent_size: int = 8,
     static_prior: Callable[[int], StaticPrior] = StandardNormal,
@@ -95,6 +98,7 @@ def fit(
         precision: 32, or bf16 inside the networks
         devices: how many devices share every batch, one process each
         resume: go on with the run in --out
+        profile: write a PyTorch profiler trace and a table of five steps into the run's folder profile/
         static_size: dimension F of the static latent f; 0 for a model without a static part
         latent_size: dimension D of each dynamic latent z_t; small keeps looks out of z
         static_prior: p(f)
@@ -155,7 +159,12 @@ def fit(
         run = svi.processes.first(lambda: RunDirectory.create(path, config, start)) or RunDirectory(path)
     else:
         _restore(run, svi, fingerprint)
-    with FitJournal(run, budget, svi.step, fingerprint, shown=svi.processes.rank == 0) as journal, _Interrupts(journal):
+    first = svi.processes.rank == 0
+    with (
+        StepProfile(run) if profile and first else nullcontext() as profiled,
+        FitJournal(run, budget, svi.step, fingerprint, first, profiled) as journal,
+        _Interrupts(journal),
+    ):
         try:
             finished = svi.run(journal)
         except NonFiniteError as error:
@@ -282,11 +291,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _bare_flag(arguments: Sequence[str]) -> list[str]:
-    """``--resume`` alone means ``--resume true``."""
+    """``--resume`` alone means ``--resume true``, and so for ``--profile``."""
     following = [*arguments, "-"][1:]
-    return [
-        f"{a}=true" if a == "--resume" and n.startswith("-") else a for a, n in zip(arguments, following, strict=True)
-    ]
+    flags = ("--resume", "--profile")
+    return [f"{a}=true" if a in flags and n.startswith("-") else a for a, n in zip(arguments, following, strict=True)]
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from pyro_dsvae.inference.svi import Budget
+from pyro_dsvae.profiling import StepProfile
 from pyro_dsvae.runs import RunDirectory
 
 
@@ -18,7 +19,16 @@ class FitJournal:
     ends the fit after the step it is in. Of several processes only one has a bar that is ``shown``.
     """
 
-    def __init__(self, run: RunDirectory, budget: Budget, step: int, fingerprint: str, shown: bool = True) -> None:
+    def __init__(
+        self,
+        run: RunDirectory,
+        budget: Budget,
+        step: int,
+        fingerprint: str,
+        shown: bool = True,
+        profile: StepProfile | None = None,
+    ) -> None:
+        self.profile = profile
         self.run, self.budget, self.step, self.fingerprint = run, budget, step, fingerprint
         self.stopping = False
         self.first: tuple[float, float] | None = None
@@ -69,6 +79,8 @@ class FitJournal:
         self.bar.update(self.task, completed=min(progress, 1.0), status=status)
 
     def stop(self) -> bool:
+        if self.profile is not None:
+            self.profile.step()
         return self.stopping
 
 
