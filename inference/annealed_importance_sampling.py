@@ -11,6 +11,7 @@ from torch import Tensor
 from pyro_dsvae.inference.adjustment import Latents
 from pyro_dsvae.inference.held_out import CPU, Clips, Guide, Work, check_proposal, evaluation, paths_at_once
 from pyro_dsvae.inference.importance_weights import LogMean
+from pyro_dsvae.inference.langevin import Point, joined, transition
 from pyro_dsvae.inference.objective import Sequences
 from pyro_dsvae.inference.proposal import Joint, Proposal
 from pyro_dsvae.models.dsvae import DSVAE
@@ -140,8 +141,8 @@ class _Annealing:
         self.betas, self.leapfrogs, self.work = betas, leapfrogs, work
         guided, _ = proposal.draw(SCALE_DRAWS)
         self.static_size, self.latent_size = guided.f.shape[-1], guided.z.shape[-1]
-        self.target_precision = 1 / _joined(guided).var(0).clamp(min=1e-12)
-        self.start_precision = 1 / _joined(self._begin(SCALE_DRAWS)).var(0).clamp(min=1e-12)
+        self.target_precision = 1 / joined(guided).var(0).clamp(min=1e-12)
+        self.start_precision = 1 / joined(self._begin(SCALE_DRAWS)).var(0).clamp(min=1e-12)
         # Steps that do not exist have a flat density, on which a chain would walk off; so they stay where they are.
         exists = joint.clips.steps.valid
         self.moving = torch.ones_like(self.target_precision)
@@ -151,7 +152,7 @@ class _Annealing:
 
     def run(self, chains: int, step_sizes: Tensor | None) -> _Run:
         """Anneal. Without step sizes these are adapted on the way, and the weights have no meaning."""
-        state = _joined(self._begin(chains))
+        state = joined(self._begin(chains))
         log_weights = torch.zeros(state.shape[:-1], dtype=torch.float64, device=state.device)
         current = state.new_full(state.shape[1:2], math.log(FIRST_STEP))
         used, accepted = [], []
@@ -189,21 +190,11 @@ class _Annealing:
         # Random lengths, whatever the state is, keep trajectories from coming full circle.
         length = step * torch.empty_like(point.log_start, dtype=step.dtype).uniform_(0.7, 1.3)
         reach = length.unsqueeze(-1) * precision.rsqrt() * self.moving
-        momentum = torch.randn_like(point.state)
-        energy = momentum.square().sum(-1) / 2 - point.log_density(beta)
-        end = point
-        for _ in range(self.leapfrogs):
-            momentum = momentum + reach * end.gradient / 2
-            end = self._at(end.state + reach * momentum, beta)
-            momentum = momentum + reach * end.gradient / 2
-        change = momentum.square().sum(-1) / 2 - end.log_density(beta) - energy
-        # A trajectory that ran into what is not a number is refused, as one of infinite energy is.
-        probability = (-change).exp().clamp(max=1).nan_to_num(0.0)
-        accept = torch.rand_like(probability) < probability
-        state = torch.where(accept.unsqueeze(-1), end.state, point.state)
-        return state, probability.mean(0).to(step.dtype)
 
+        def at(moved: Tensor) -> Point:
+            end = self._at(moved, beta)
+            return Point(end.state, end.log_density(beta), end.gradient)
 
-def _joined(latents: Latents) -> Tensor:
-    """(\\*B, F + T D)"""
-    return torch.cat([latents.f, latents.z.flatten(-2)], dim=-1)
+        here = Point(point.state, point.log_density(beta), point.gradient)
+        end, probability = transition(at, here, reach, self.leapfrogs)
+        return end.state, probability.mean(0).to(step.dtype)
