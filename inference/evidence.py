@@ -9,15 +9,12 @@ from torch import Tensor
 
 from pyro_dsvae.inference.held_out import CPU, Clips, Guide, Work, check_proposal, evaluation, paths_at_once
 from pyro_dsvae.inference.importance_weights import LogMean, bounds
-from pyro_dsvae.inference.inference_data import MIN_DRAWS, pareto_k_hat
+from pyro_dsvae.inference.inference_data import MIN_DRAWS, UNRELIABLE, pareto_k_hat
 from pyro_dsvae.inference.objective import Sequences
 from pyro_dsvae.inference.proposal import Joint, Proposal
 from pyro_dsvae.inference.refinement import Refined, Refinement, refine
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
-
-# Above this k-hat no practicable number of draws is enough.
-UNRELIABLE = 0.7
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,29 @@
 """What ArviZ does for this project. No other file knows ArviZ."""
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import arviz_base
 import numpy as np
+import torch
+import xarray
 from arviz_stats.base import array_stats
 from numpy.typing import NDArray
+from torch import Tensor
+
+from pyro_dsvae.inference.comparison import Comparison
+from pyro_dsvae.models.errors import UsageError
 
 # The fewest draws whose upper fifth is a tail that ArviZ fits.
 MIN_DRAWS = 25
 # Weights that are as equal as this, in nats, have no tail: what is left to fit is rounding.
 FLAT = 0.01
+
+USABLE, UNRELIABLE = 0.5, 0.7
+POINTWISE = ("candidate", "seed", "sequence")
+DPI = 150
 
 
 def pareto_k_hat(log_weights: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -39,3 +55,196 @@ def _k_hat(log_weights: NDArray[np.float64]) -> float:
 def _tail_size(draws: int) -> int:
     """How many weights ArviZ takes for the tail."""
     return int(3 * draws**0.5) if draws > 225 else draws // 5
+
+
+# --- trees ------------------------------------------------------------------------------------------------------------
+
+
+def comparison_tree(
+    log_evidence: Mapping[str, Tensor],
+    monte_carlo_error: Mapping[str, Tensor],
+    effective_sample_size: Mapping[str, Tensor] | None = None,
+    k_hat: Mapping[str, Tensor] | None = None,
+    kl_f: Mapping[str, Tensor] | None = None,
+    kl_z: Mapping[str, Tensor] | None = None,
+    distortion: Mapping[str, Tensor] | None = None,
+    forecast: Mapping[str, Tensor] | None = None,
+    seeds: Mapping[str, Sequence[int]] | None = None,
+    sequences: Tensor | None = None,
+    attributes: Mapping[str, str | float | int] | None = None,
+) -> xarray.DataTree:
+    """Everything per sequence from which a comparison can be computed again, for `save_tree`.
+
+    Groups and variables, all with the dimensions candidate, seed, sequence:
+
+        evidence         log_evidence, monte_carlo_error, effective_sample_size, k_hat
+        rate_distortion  kl_f, kl_z, distortion
+        forecast         log_probability
+
+    Each argument maps a candidate's name to its values (S, N), in nats per sequence, in the order of ``sequences``. The
+    group is not called log_likelihood, because this is marginal evidence of held-out sequences: the PSIS-LOO of ArviZ,
+    which is for conditional likelihoods, must not be applied to it.
+
+    seeds       name -> the seeds of its S fits, 0 to S - 1 by default; values are NaN where others have a seed that it has not
+    sequences   (N,) which rows of the data set these are, 0 to N - 1 by default
+    attributes  of the whole tree: what was compared, on which part of which data, with how many draws
+    """
+    if seeds is None:
+        seeds = {name: range(len(values)) for name, values in log_evidence.items()}
+    for name, values in log_evidence.items():
+        if len(set(seeds[name])) != len(values):
+            raise UsageError(
+                f"{name} has {len(values)} fits, which need as many different seeds, not {list(seeds[name])}"
+            )
+    N = next(iter(log_evidence.values())).shape[1]
+    numbers = sorted({seed for name in log_evidence for seed in seeds[name]})
+    groups = {
+        "evidence": {
+            "log_evidence": log_evidence,
+            "monte_carlo_error": monte_carlo_error,
+            "effective_sample_size": effective_sample_size,
+            "k_hat": k_hat,
+        },
+        "rate_distortion": {"kl_f": kl_f, "kl_z": kl_z, "distortion": distortion},
+        "forecast": {"log_probability": forecast},
+    }
+
+    def padded(variable: str, values: Mapping[str, Tensor]) -> NDArray[np.float64]:
+        array = np.full((len(log_evidence), len(numbers), N), np.nan)
+        for c, (name, reference) in enumerate(log_evidence.items()):
+            if name not in values or values[name].shape != reference.shape:
+                raise UsageError(f"{variable} must be given for {name} as {tuple(reference.shape)}, as its evidence is")
+            array[c, [numbers.index(seed) for seed in seeds[name]]] = values[name].detach().double().cpu().numpy()
+        return array
+
+    data = {
+        group: {name: padded(name, values) for name, values in variables.items() if values is not None}
+        for group, variables in groups.items()
+    }
+    data = {group: variables for group, variables in data.items() if variables}
+    return arviz_base.from_dict(
+        data,
+        sample_dims=[],
+        dims={name: list(POINTWISE) for variables in data.values() for name in variables},
+        coords={
+            "candidate": list(log_evidence),
+            "seed": numbers,
+            "sequence": np.arange(N) if sequences is None else sequences.cpu().numpy(),
+        },
+        attrs={"/": {"units": "nats per sequence"} | dict(attributes or {})},
+    )
+
+
+def pointwise(tree: xarray.DataTree, variable: str = "log_evidence", group: str = "evidence") -> dict[str, Tensor]:
+    """name -> (S, N) float64 of a variable of `comparison_tree`, as `compare_evidence` takes it."""
+    if group not in tree.children or variable not in tree[group].data_vars:
+        raise UsageError(f"the tree has no variable {group}/{variable}")
+    array = tree[f"{group}/{variable}"].transpose(*POINTWISE)
+    fitted = tree["evidence/log_evidence"].transpose(*POINTWISE).notnull().all("sequence")
+    names = [str(name) for name in array["candidate"].values]
+    return {name: torch.from_numpy(array.values[c][fitted.values[c]].copy()) for c, name in enumerate(names)}
+
+
+def save_tree(tree: xarray.DataTree, path: Path) -> None:
+    """Write netCDF that `open_tree`, ArviZ and xarray read. A file that is there is replaced at once, or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    tree.to_netcdf(part, engine="h5netcdf")
+    part.replace(path)
+
+
+def open_tree(path: Path) -> xarray.DataTree:
+    """What `save_tree` wrote, in memory. Raises `UsageError` where there is no such file or it is none."""
+    try:
+        with xarray.open_datatree(path, engine="h5netcdf") as tree:
+            return tree.load()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read as netCDF: {str(error).splitlines()[0]}") from error
+
+
+# --- plots ------------------------------------------------------------------------------------------------------------
+
+
+def plot_comparison(comparison: Comparison, path: Path) -> Any:
+    """ArviZ's comparison plot: how far each candidate lies below the best. Returns its PlotCollection.
+
+    Bars are the intervals of the differences to the candidate with the largest mean, paired and jointly at the stated
+    confidence, so a bar that reaches the line is a verdict "cannot tell". (ArviZ's own bars are the errors of each
+    candidate alone, which say nothing of a comparison.) Bars are drawn symmetric about the mean, their upper ends exact.
+    """
+    import arviz_plots
+
+    best = comparison.candidates[0]
+    others = [comparison.between(other.name, best.name) for other in comparison.candidates[1:]]
+    # "mlpd" is ArviZ's name of a mean log predictive density.
+    table = xarray.Dataset(
+        {
+            "mlpd": ("candidate", [0.0, *(d.mean for d in others)]),
+            "se": ("candidate", [0.0, *(d.interval[1] - d.mean for d in others)]),
+        },
+        coords={"candidate": [c.name for c in comparison.candidates]},
+    )
+    plot = arviz_plots.plot_compare(
+        table.to_dataframe(),
+        relative_scale=False,
+        backend="matplotlib",
+        figure_kwargs={
+            "figsize": (8, 1.6 + 0.4 * len(comparison.candidates)),
+            "figsize_units": "inches",
+            "layout": "constrained",
+        },
+        visuals={"title": False},
+    )
+    axes = plot.viz["plot"].item()
+    joint = "joint " if len(comparison.differences) > 1 else ""
+    axes.set_xlabel(
+        f"log evidence below that of {best.name}, nats per sequence\n"
+        f"bars: {joint}{100 * comparison.confidence:g} % intervals of the paired differences",
+        fontsize=10,
+    )
+    axes.tick_params(labelsize=10)
+    return _saved(plot, path)
+
+
+def plot_k_hats(k_hat: Mapping[str, Tensor], path: Path) -> Any:
+    """ArviZ's k-hat plot, one panel per candidate for k-hat (S, N) of all its fits. Returns its PlotCollection.
+
+    Lines at .5 and .7, the share above .7 in the title. Infinite values are drawn at the top.
+    """
+    import arviz_plots
+
+    flat = {name: values.detach().double().cpu().flatten().numpy() for name, values in k_hat.items()}
+    top = 1.1 * max(values[np.isfinite(values)].max(initial=1.0) for values in flat.values())
+    array = np.full((len(flat), max(map(len, flat.values()))), np.nan)
+    for row, values in zip(array, flat.values(), strict=True):
+        row[: len(values)] = np.minimum(values, top)
+    titles = [f"{name}: {(values > UNRELIABLE).mean():.1%} above .7" for name, values in flat.items()]
+    columns = min(len(flat), 3)
+    plot = arviz_plots.plot_khat(
+        SimpleNamespace(pareto_k=xarray.DataArray(array, dims=["candidate", "point"], coords={"candidate": titles})),
+        hline_values=[USABLE, UNRELIABLE],
+        backend="matplotlib",
+        cols=["candidate"],
+        col_wrap=columns,
+        figure_kwargs={
+            "figsize": (4 * columns, 3 * -(-len(flat) // columns)),
+            "figsize_units": "inches",
+            "layout": "constrained",
+        },
+        visuals={
+            "khat": {"size": 4, "width": 0, "alpha": 0.5},
+            "hlines": {"zorder": 3, "color": "black"},
+            "title": {"size": 11},
+            "xlabel": {"text": "sequence, fit after fit", "size": 10},
+            "ylabel": {"text": "k-hat", "size": 10},
+        },
+    )
+    return _saved(plot, path)
+
+
+def _saved(plot: Any, path: Path) -> Any:
+    from matplotlib import pyplot
+
+    plot.savefig(path, dpi=DPI)
+    # Or pyplot would keep it for ever.
+    pyplot.close(plot.viz["figure"].item())
+    return plot

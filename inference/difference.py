@@ -1,0 +1,117 @@
+"""The difference of two candidates, what may be said of it, and in which words."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Verdict = Literal["better", "worse", "cannot tell"]
+Interval = tuple[float, float]
+
+# Above this share of sequences with k-hat above .7 the mean evidence is a loose bound, not an estimate.
+LOOSE = 0.1
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean log evidence of ``first`` minus that of ``second``, in nats per sequence, and what may be said of it.
+
+    data_error         standard error over sequences, paired, for these fits
+    seed_error         standard error by the seeds of both; None where one of them has one seed
+    monte_carlo_error  standard error by finite draws; part of ``data_error``, which is never taken to be smaller
+    bias               what finite draws take from the mean: by so much it would grow, if each candidate's bias were undone
+    standard_error     of everything that ``interval`` is about
+    degrees            of freedom of ``standard_error``
+    interval           for the candidates, whatever the seeds; for these fits where there is no ``seed_error``
+    fits_interval      for these fits: other sequences, the same seeds
+    confidence         that all intervals of the comparison hold at once
+    pairs              how many of them there are
+    unreliable         shares of sequences with k-hat above .7, of ``first`` and ``second``; None where not told
+    """
+
+    first: str
+    second: str
+    mean: float
+    data_error: float
+    seed_error: float | None
+    monte_carlo_error: float
+    bias: float
+    standard_error: float
+    degrees: float
+    interval: Interval
+    fits_interval: Interval
+    confidence: float
+    pairs: int
+    unreliable: tuple[float | None, float | None] = (None, None)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether ``first`` is better or worse than ``second``, where the whole interval says so."""
+        return _verdict(self.interval)
+
+    @property
+    def of_fits(self) -> bool:
+        """Whether the verdict is about two fits only: with one seed nobody knows what another would give."""
+        return self.seed_error is None
+
+    @property
+    def loose(self) -> bool:
+        """Whether the evidence of one of the two is a loose bound, k-hat being above .7 for many sequences."""
+        return any(share is not None and share > LOOSE for share in self.unreliable)
+
+    @property
+    def caution(self) -> str | None:
+        """What is to be known about k-hat, None where nothing is."""
+        named = zip((self.first, self.second), self.unreliable, strict=True)
+        flagged = [f"{share:.1%} ({name})" for name, share in named if share]
+        if not flagged:
+            return None
+        meaning = "the evidence is a loose lower bound" if self.loose else "theirs is a loose lower bound"
+        return f"k-hat is above .7 for {' and '.join(flagged)} of the sequences: {meaning}"
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in plain language, with its interval."""
+        better = self if self.mean >= 0 else self.reversed()
+        mean, low, high = _numbers(better.mean, better.interval)
+        joint = "joint " if self.pairs > 1 else ""
+        interval = f"{joint}{100 * self.confidence:g} % interval {low} to {high}"
+        conditions = ["by this bound"] * self.loose + ["for these two fits"] * self.of_fits
+        start = "".join(f"{condition}, " for condition in conditions)
+        if better.verdict == "better":
+            return f"{start}{better.first} is better than {better.second} by {mean} nats per sequence ({interval})"
+        text = (
+            f"{start}cannot tell {better.first} from {better.second}: difference {mean} nats per sequence, {interval}"
+        )
+        if _verdict(self.fits_interval) != "cannot tell":
+            _, low, high = _numbers(better.mean, better.fits_interval)
+            text += f"; these very fits do differ ({low} to {high}), so more seeds may tell"
+        return text
+
+    def reversed(self) -> "Difference":
+        """``second`` minus ``first``."""
+        return replace(
+            self,
+            first=self.second,
+            second=self.first,
+            mean=0.0 - self.mean,
+            bias=0.0 - self.bias,
+            interval=_negated(self.interval),
+            fits_interval=_negated(self.fits_interval),
+            unreliable=self.unreliable[::-1],
+        )
+
+
+def _numbers(mean: float, interval: Interval) -> list[str]:
+    """Mean and interval with two digits of what is uncertain; more where an end would be shown as zero."""
+    half = (interval[1] - interval[0]) / 2
+    smallest = min(half / 10, *(abs(end) for end in interval))
+    decimals = min(max(-math.floor(math.log10(smallest)), 0), 6) if smallest > 0 else 1
+    return [f"{round(value, decimals) + 0.0:,.{decimals}f}" for value in (mean, *interval)]
+
+
+def _verdict(interval: Interval) -> Verdict:
+    return "better" if interval[0] > 0 else "worse" if interval[1] < 0 else "cannot tell"
+
+
+def _negated(interval: Interval) -> Interval:
+    return 0.0 - interval[1], 0.0 - interval[0]
