@@ -1,0 +1,210 @@
+"""The codes of a data set, in files, and what they know of its labels."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import xarray
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from pyro_dsvae import latent_figures
+from pyro_dsvae.actions.output import Output, chosen_formats, output, place
+from pyro_dsvae.actions.selection import Source
+from pyro_dsvae.data.dataset import SPLITS, Label, Split
+from pyro_dsvae.inference.encoding import Codes
+from pyro_dsvae.loading import load
+from pyro_dsvae.metrics.encoding import path_features
+from pyro_dsvae.metrics.probes import Probe, probe
+from pyro_dsvae.progress import Bar
+
+FORMATS = ("npz", "nc", "csv")
+AT_ONCE = 1024
+
+
+def encode(
+    run: Path,
+    clips: str | None = None,
+    draws: int = 0,
+    split: Literal["train", "validation", "test", "all"] = "all",
+    probes: bool = True,
+    resize: bool = False,
+    format: str = "npz",
+    out: Path | None = None,
+    overwrite: bool = False,
+    seed: int = 0,
+) -> Path:
+    """Write f and z of clips, mean and scale and draws, with their labels, for use elsewhere; say what each code knows.
+
+    The probe of a label is a linear classifier on f, or on all z of a clip, trained on the train split and counted on the
+    test split. It is made where the data have labels and --split is all; probe.json has a non-linear one, too.
+
+    Args:
+        run: the run directory
+        clips: positions in the split (3,7 or 0:4) or files; by default all
+        draws: draws from q(f, z | x) per clip, beside mean and scale; not in CSV
+        split: of the data
+        probes: whether to probe the codes for labels
+        resize: bring files of another size or channel count to those of the run
+        format: of npz, nc, csv, with commas
+        out: the new folder; by default RUN/latents/encode-NNN
+        overwrite: replace what is there
+        seed: of the draws and the probes
+    """
+    opened = load(run)
+    formats = chosen_formats(format, False, FORMATS)
+    path = place("encode", run, out, overwrite)
+    source = Source(opened, "test" if split == "all" else split, resize)
+    with Bar("encoding") as bar:
+        if clips is None:
+            found = _of_data(source, None if split == "all" else split, draws, seed, bar)
+        else:
+            chosen = source.named(clips)
+            codes = chosen.encode(opened, draws, seed, bar)
+            found = Encoded(codes, chosen.names, chosen.indices, torch.full((len(chosen),), -1), chosen.labels)
+    options = {"clips": clips, "draws": draws, "split": split, "probes": probes, "seed": seed}
+    with output("encode", run, path, formats, options, overwrite) as to:
+        to.arrays(found.arrays())
+        if "nc" in formats:
+            found.dataset(to.about).to_netcdf(to.folder / "encode.nc", engine="h5netcdf")
+        if "csv" in formats:
+            _write_csv(to, found)
+        if probes and clips is None and split == "all" and found.labels:
+            with Bar("probing") as bar:
+                report = _probes(found, seed, bar)
+            _tell(to, report)
+    return path
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The codes of n clips, and what is known of these.
+
+    indices  (n,) position in the split, -1 for a clip from a file
+    split    (n,) index into `SPLITS`, -1 where the clips were named
+    """
+
+    codes: Codes
+    names: Sequence[str]
+    indices: Tensor
+    split: Tensor
+    labels: Mapping[str, Label]
+
+    def arrays(self) -> dict[str, Any]:
+        """All of it, for ``.npz``."""
+        codes = self.codes
+        values: dict[str, Any] = {"f": codes.f, "f_scale": codes.f_scale, "z": codes.z, "z_scale": codes.z_scale}
+        if len(codes.f_draws):
+            values |= {"f_draws": codes.f_draws, "z_draws": codes.z_draws}
+        if codes.lengths is not None:
+            values["lengths"] = codes.lengths
+        values |= {"indices": self.indices, "split": self.split, "names": np.array(self.names)}
+        for name, label in self.labels.items():
+            values |= {f"labels_{name}": label.values, f"role_{name}": np.array(label.role)}
+            values[f"classes_{name}"] = np.array(label.classes)
+        return values
+
+    def dataset(self, about: Mapping[str, Any]) -> xarray.Dataset:
+        """The same with names for its axes, for netCDF."""
+        codes = self.codes
+        axes = {"f": ("clip", "f_dim"), "z": ("clip", "step", "z_dim")}
+        variables: dict[str, Any] = {}
+        for name, dims in axes.items():
+            variables[name] = (dims, getattr(codes, name).cpu().numpy())
+            variables[f"{name}_scale"] = (dims, getattr(codes, f"{name}_scale").cpu().numpy())
+            if len(codes.f_draws):
+                variables[f"{name}_draws"] = (("draw", *dims), getattr(codes, f"{name}_draws").cpu().numpy())
+        if codes.lengths is not None:
+            variables["length"] = ("clip", codes.lengths.cpu().numpy())
+        for name, label in self.labels.items():
+            variables[f"label_{name}"] = ("clip", np.array(label.classes)[label.values.numpy()])
+        variables["index"], variables["split"] = ("clip", self.indices.numpy()), ("clip", np.array(self.split_names()))
+        return xarray.Dataset(variables, {"clip": list(range(len(self.names)))}, {"about": json.dumps(about)})
+
+    def split_names(self) -> list[str]:
+        """(n,) name of the split, or "" where clips were named."""
+        return [SPLITS[i] if i >= 0 else "" for i in self.split.tolist()]
+
+
+def _of_data(source: Source, split: Split | None, draws: int, seed: int, bar: Bar) -> Encoded:
+    """The clips of one split, or all, some at a time, since as floating values they take four times the memory."""
+    data = source.data
+    rows = torch.arange(len(data)) if split is None else data.rows(split)
+    positions = torch.empty(len(data), dtype=torch.int64)
+    for index in range(len(SPLITS)):
+        of = data.split == index
+        positions[of] = torch.arange(int(of.sum()))
+    parts = []
+    for number, some in enumerate(rows.split(AT_ONCE)):
+        part = data.take(some)
+        codes = source.run.encode(part.frames, part.mask, part.lengths, part.times, draws, seed + number)
+        parts.append(codes)
+        bar(min(1.0, (number + 1) * AT_ONCE / len(rows)))
+    kept = {name: replace(label, values=label.values[rows]) for name, label in data.labels.items()}
+    names = [f"clip {i}" for i in positions[rows].tolist()]
+    return Encoded(Codes.joined(parts), names, positions[rows], data.split[rows].long(), kept)
+
+
+def _write_csv(to: Output, found: Encoded) -> None:
+    """static.csv with one line per clip, dynamic.csv with one per step that exists."""
+    codes = found.codes
+    f, f_scale, z, z_scale = (v.cpu().tolist() for v in (codes.f, codes.f_scale, codes.z, codes.z_scale))
+    labels = {name: [label.classes[i] for i in label.values.tolist()] for name, label in found.labels.items()}
+    with (to.folder / "static.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        sizes = range(codes.f.shape[1])
+        writer.writerow(["clip", "split", *labels, *(f"f_{i}" for i in sizes), *(f"f_scale_{i}" for i in sizes)])
+        for i, (name, part) in enumerate(zip(found.names, found.split_names(), strict=True)):
+            known = [values[i] for values in labels.values()]
+            writer.writerow([name, part, *known, *map(_short, f[i]), *map(_short, f_scale[i])])
+    lengths = [codes.z.shape[1]] * len(f) if codes.lengths is None else codes.lengths.tolist()
+    with (to.folder / "dynamic.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        sizes = range(codes.z.shape[2])
+        writer.writerow(["clip", "split", "step", *(f"z_{i}" for i in sizes), *(f"z_scale_{i}" for i in sizes)])
+        for i, (name, part) in enumerate(zip(found.names, found.split_names(), strict=True)):
+            for step in range(lengths[i]):
+                writer.writerow([name, part, step, *map(_short, z[i][step]), *map(_short, z_scale[i][step])])
+
+
+def _short(value: float) -> str:
+    return f"{value:.6g}"
+
+
+def _probes(found: Encoded, seed: int, bar: Bar) -> dict[str, dict[str, Probe]]:
+    """Label -> code "f" and "z" -> what a probe of it tells."""
+    train, test = ((found.split == SPLITS.index(name)).nonzero().squeeze(1) for name in ("train", "test"))
+    labels = [{name: replace(v, values=v.values[rows]) for name, v in found.labels.items()} for rows in (train, test)]
+    codes = found.codes
+    lengths = None if codes.lengths is None else codes.lengths.cpu()
+    report: dict[str, dict[str, Probe]] = {name: {} for name in found.labels}
+    for number, (code, values) in enumerate({"f": codes.f.cpu(), "z": path_features(codes.z.cpu(), lengths)}.items()):
+        for name, probed in probe(values[train], labels[0], values[test], labels[1], seed).items():
+            report[name][code] = probed
+        bar((number + 1) / 2)
+    return report
+
+
+def _tell(to: Output, report: Mapping[str, Mapping[str, Probe]]) -> None:
+    """The report as a table, a picture and probe.json."""
+    shown = {name: {code: asdict(value) for code, value in codes.items()} for name, codes in report.items()}
+    (to.folder / "probe.json").write_text(json.dumps(shown, indent=2) + "\n")
+    latent_figures.probes(
+        {
+            name: {code: value.linear for code, value in codes.items()} | {"chance": next(iter(codes.values())).chance}
+            for name, codes in report.items()
+        },
+        to.folder / "probe.png",
+    )
+    table = Table(title="linear probes on test clips: share predicted right", title_justify="left")
+    for column in ("label", "from f", "from z", "by chance"):
+        table.add_column(column, justify="left" if column == "label" else "right")
+    for name, codes in report.items():
+        table.add_row(name, *(f"{share:.1%}" for share in (codes["f"].linear, codes["z"].linear, codes["f"].chance)))
+    Console(highlight=False).print(table)

@@ -1,0 +1,174 @@
+"""How clips go on."""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pyro_dsvae.actions.output import chosen_formats, output, place
+from pyro_dsvae.actions.selection import Selection, Source
+from pyro_dsvae.data.dataset import Split
+from pyro_dsvae.figures import GREY, LOOK, MOTION
+from pyro_dsvae.inference.forecast import Forecast
+from pyro_dsvae.inference.forecast_scores import baselines, forecast_scores
+from pyro_dsvae.inference.objective import Sequences
+from pyro_dsvae.latent_figures import Cell, Page, Row, heat
+from pyro_dsvae.loading import load
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.progress import Bar
+from pyro_dsvae.run import Run
+
+SHOWN_DRAWS = 3
+INTERVAL = 0.9
+
+
+def forecast(
+    run: Path,
+    clips: str | None = None,
+    count: int = 2,
+    given: int | None = None,
+    horizon: int = 8,
+    draws: int = 20,
+    score: int = 100,
+    split: Split = "test",
+    resize: bool = False,
+    format: str | None = None,
+    out: Path | None = None,
+    overwrite: bool = False,
+    seed: int = 0,
+) -> Path:
+    """Go on after the first frames of clips: many futures, their mean and spread, scored where the truth is known.
+
+    Many clips of the split are forecast, too, and scored against the frames that came (mean squared error, CRPS, log
+    probability), beside three forecasts that need no model. Where one of these is better, that is said.
+
+    Args:
+        run: the run directory
+        clips: positions in the split (3,7 or 0:4) or files; by default clips that differ
+        count: how many, where none are named
+        given: frames to go on from; by default 5 of 8 of a clip of the data, and all of a file
+        horizon: frames to forecast
+        draws: futures of each clip
+        score: clips of the split to score on; 0 for none
+        split: of the data, that positions count in
+        resize: bring files of another size or channel count to those of the run
+        format: of gif, png, npz, with commas; all by default
+        out: the new folder; by default RUN/latents/forecast-NNN
+        overwrite: replace what is there
+        seed: of all draws
+    """
+    for name, value, least in (("given", given, 1), ("horizon", horizon, 1), ("draws", draws, 2), ("score", score, 0)):
+        if value is not None and value < least:
+            raise UsageError(f"--{name} is {value}; it is at least {least}")
+    opened = load(run)
+    formats = chosen_formats(format, len(opened.frame_shape) == 3)
+    path = place("forecast", run, out, overwrite)
+    source = Source(opened, split, resize)
+    chosen = source.named_or_varied(clips, count, "dynamic", seed)
+    given = _given(chosen, given)
+    options = {"clips": clips, "count": count, "given": given, "horizon": horizon, "draws": draws, "score": score}
+    options |= {"split": split, "seed": seed}
+    with output("forecast", run, path, formats, options, overwrite) as to, Bar("forecasting") as bar:
+        found = _forecast(opened, chosen, given, horizon, draws, seed)
+        bar(0.1)
+        low, high = found.interval(INTERVAL)
+        to.page(_page(chosen, found, given))
+        to.strips({f"{i:02}": mean for i, mean in enumerate(found.mean)})
+        to.arrays(
+            {
+                "frames": found.mean,
+                "low": low,
+                "high": high,
+                "draws": found.means,
+                "given": chosen.x[:, :given],
+                "z": found.z,
+                "f": found.f,
+                "indices": chosen.indices,
+            }
+        )
+        length = opened.length
+        if score and bool((chosen.indices >= 0).any()):
+            if given < length:
+                sequences = _some(source, score)
+                scores = forecast_scores(
+                    opened.model,
+                    opened.guide,
+                    sequences,
+                    given,
+                    max(draws, 25),
+                    seed,
+                    device=opened.device,
+                    progress=bar.part(0.1, 1.0),
+                )
+                said = scores.sentences()
+                table = {
+                    name: {"mse": _mean(errors.mse), "crps": _mean(errors.crps)}
+                    for name, errors in {"forecast": scores.model, **scores.baselines}.items()
+                }
+                log_prob = _mean(scores.log_prob.log_prob[scores.log_prob.scored])
+                report = {"given": given, "clips": len(sequences), "log_prob": log_prob, "errors": table, "says": said}
+                (to.folder / "scores.json").write_text(json.dumps(report, indent=2) + "\n")
+                bar.bar.stop()
+                print(f"held-out clips: {said[0]}")
+                print(f"log p(later frames | given) {log_prob:,.1f} nats per sequence")
+                for sentence in said[1:]:
+                    print(sentence)
+            else:
+                print(f"nothing to score: all {length} frames of the data are given")
+    return path
+
+
+def _given(chosen: Selection, given: int | None) -> int:
+    """How many frames to go on from. Raises `UsageError` where a clip is shorter."""
+    length = chosen.x.shape[1]
+    shortest = length if chosen.lengths is None else int(chosen.lengths.min())
+    if given is None:
+        return max(1, round(shortest * 5 / 8)) if bool((chosen.indices >= 0).any()) else shortest
+    if given > shortest:
+        name = chosen.names[0 if chosen.lengths is None else int(chosen.lengths.argmin())]
+        raise UsageError(f"{name} is too short to go on from {given} frames: it has {shortest}; take a smaller --given")
+    return given
+
+
+def _forecast(run: Run, chosen: Selection, given: int, horizon: int, draws: int, seed: int) -> Forecast:
+    mask, times = (None if v is None else v[:, :given] for v in (chosen.mask, chosen.times))
+    future = None
+    if chosen.times is not None and chosen.lengths is None:
+        later = chosen.times[:, given : given + horizon]
+        more = horizon - later.shape[1]
+        last = chosen.times[:, -1:] - chosen.times[:, -2:-1]
+        future = torch.cat([later, chosen.times[:, -1:] + last * torch.arange(1, more + 1)], dim=1)
+    return run.forecast(chosen.x[:, :given], horizon, mask, None, times, future, draws, seed)
+
+
+def _some(source: Source, count: int) -> Sequences:
+    """Clips of the split at equal distances."""
+    whole = source.data.sequences(source.split)
+    return Sequences(whole.frames, whole.mask, whole.lengths, whole.rows[source.spread(count)], whole.times)
+
+
+def _mean(values: Tensor) -> float:
+    return float(values.nanmean())
+
+
+def _page(chosen: Selection, found: Forecast, given: int) -> Page:
+    horizon = found.z.shape[2]
+    rows = []
+    spread = found.means.std(0, correction=0)
+    simple = baselines(chosen.x[:, :given], chosen.observed[:, :given], horizon)
+    for i, name in enumerate(chosen.names):
+        past = chosen.shown[i, :given]
+        known = chosen.shown[i, : given + horizon]
+        missing = torch.full((given + horizon - len(known), *known.shape[1:]), 0.89).to(known)
+        lines = [("truth", torch.cat([known, missing]) if known.ndim == 4 else known)]
+        lines += [("mean of draws", torch.cat([past, found.mean[i]]))]
+        lines += [(f"draw {k + 1}", torch.cat([past, draw[i]])) for k, draw in enumerate(found.means[:SHOWN_DRAWS])]
+        hot = heat(torch.cat([torch.zeros_like(past), spread[i]]), float(spread.max()))
+        lines += [("spread", hot)]
+        lines += [("loop the clip", torch.cat([past, simple["loop the clip"][i]]))]
+        for number, (label, clip) in enumerate(lines):
+            first = number == 0
+            rows.append(Row([Cell(clip)], f"{name}\n{label}" if first else label, first and i > 0))
+    title = [(f"{given} frames are given", LOOK), (", then ", GREY), (f"{horizon} are forecast", MOTION)]
+    return Page(rows, title, divider=given)

@@ -1,0 +1,170 @@
+"""What is missing of clips, from what is there."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pyro_dsvae.actions.damage import Damage
+from pyro_dsvae.actions.output import chosen_formats, output, place
+from pyro_dsvae.actions.selection import Selection, Source
+from pyro_dsvae.data.dataset import Split
+from pyro_dsvae.figures import GREY, MOTION
+from pyro_dsvae.inference.imputation import Imputation, Method
+from pyro_dsvae.latent_figures import Cell, Page, Row, heat, veiled
+from pyro_dsvae.loading import load
+from pyro_dsvae.progress import Bar
+
+SHOWN_DRAWS = 2
+
+
+def impute(
+    run: Path,
+    clips: str | None = None,
+    count: int = 2,
+    missing_frames: str | None = None,
+    missing_pixels: float = 0.0,
+    crop: str | None = None,
+    noise: float = 0.0,
+    draws: int = 20,
+    method: Method = "refined",
+    split: Split = "test",
+    resize: bool = False,
+    format: str | None = None,
+    out: Path | None = None,
+    overwrite: bool = False,
+    seed: int = 0,
+) -> Path:
+    """Fill what is missing of clips: posterior draws given what is observed, their mean and their spread.
+
+    For clips of the data the gaps are made here, by --missing-frames, --missing-pixels, --crop and --noise (by default half
+    of the pixels), so that the result can be held against the truth. A clip of one's own brings its gaps in its .npz, as an
+    array mask, True where observed.
+
+    Args:
+        run: the run directory
+        clips: positions in the split (3,7 or 0:4) or files; by default clips that differ
+        count: how many, where none are named
+        missing_frames: frames to hide, counted from 0, such as 2,5
+        missing_pixels: share of the values to hide, 0 to 1: in images pixels, in vectors entries
+        crop: what to leave of every frame, as x,y,width,height in pixels
+        noise: standard deviation of the noise added to what is left, in units of the frames
+        draws: posterior draws
+        method: amortised (the guide as it is), refined (fitted to each clip) or langevin (refined, then moved by chains)
+        split: of the data, that positions count in
+        resize: bring files of another size or channel count to those of the run
+        format: of gif, png, npz, with commas; all by default
+        out: the new folder; by default RUN/latents/impute-NNN
+        overwrite: replace what is there
+        seed: of what is hidden, and of all draws
+    """
+    damage = Damage(missing_frames, missing_pixels, crop, noise, seed)
+    opened = load(run)
+    formats = chosen_formats(format, len(opened.frame_shape) == 3)
+    path = place("impute", run, out, overwrite)
+    truth = Source(opened, split, resize).named_or_varied(clips, count, "dynamic", seed)
+    if damage.nothing and bool(truth.observed.all()):
+        damage = replace(damage, missing_pixels=0.5)
+    seen = damage.of(truth, opened)
+    with Bar("imputing") as bar:
+        found = opened.impute(
+            seen.x, seen.mask, seen.lengths, seen.times, draws=draws, method=method, seed=seed, progress=bar
+        )
+    options = {"clips": clips, "count": count, "missing_frames": missing_frames, "crop": crop, "noise": noise}
+    options |= {"missing_pixels": damage.missing_pixels, "draws": draws, "method": method, "split": split, "seed": seed}
+    with output("impute", run, path, formats, options, overwrite) as to:
+        to.page(_page(truth, seen, found, bool(noise)))
+        to.strips({f"{i:02}": mean[: _length(truth, i)] for i, mean in enumerate(restored(found, bool(noise)))})
+        to.arrays(
+            {
+                "frames": restored(found, bool(noise)),
+                "spread": found.model_sd,
+                "sd": found.sd,
+                "draws": found.means if noise else found.draws,
+                "observed": seen.x,
+                "mask": seen.observed,
+                "truth": truth.x,
+                "f": found.f,
+                "z": found.z,
+                "indices": truth.indices,
+                "from_prior": found.from_prior,
+            }
+        )
+    _say(truth, seen, found, bool(noise))
+    return path
+
+
+def restored(found: Imputation, noisy: bool) -> Tensor:
+    """(B, T, \\*frame): of noisy clips every value from the model, of others only those that were not observed."""
+    return found.model_mean if noisy else found.mean
+
+
+def nearest_frame(x: Tensor, observed: Tensor) -> Tensor:
+    """The baseline: every missing value from the nearest frame that has it; where none has, the clip's mean value.
+
+    x, observed  (B, T, \\*frame)
+    """
+    length = x.shape[1]
+    steps = torch.arange(length)
+    filled, far = x.clone(), torch.full_like(x, torch.inf)
+    far[observed] = 0
+    for distance in range(1, length):
+        for shift in (-distance, distance):
+            source = (steps + shift).clamp(0, length - 1)
+            known = observed[:, source] & ((steps + shift >= 0) & (steps + shift < length)).view(
+                -1, *(1,) * (x.ndim - 2)
+            )
+            better = known & (far > distance)
+            filled = torch.where(better, x[:, source], filled)
+            far = torch.where(better, torch.full_like(far, distance), far)
+    mean = (x * observed).flatten(1).sum(1) / observed.flatten(1).sum(1).clamp(min=1)
+    return torch.where(far.isinf(), mean.view(-1, *(1,) * (x.ndim - 1)), filled)
+
+
+def _length(clips: Selection, row: int) -> int:
+    return clips.x.shape[1] if clips.lengths is None else int(clips.lengths[row])
+
+
+def _page(truth: Selection, seen: Selection, found: Imputation, noisy: bool) -> Page:
+    rows = []
+    # The noise of the likelihood is the same everywhere and would hide what is uncertain.
+    mean, spread = restored(found, noisy), found.model_sd
+    draws = found.means if noisy else found.draws
+    known = bool(truth.observed.all())
+    for i in range(len(truth)):
+        end = _length(truth, i)
+        lines = [("observed", veiled(seen.x[i, :end], seen.observed[i, :end]))]
+        lines += [("truth", truth.x[i, :end])] if known else []
+        lines += [("mean of draws", mean[i, :end])]
+        lines += [(f"draw {k + 1}", draw[i, :end]) for k, draw in enumerate(draws[:SHOWN_DRAWS])]
+        lines += [("spread", heat(spread[i, :end], float(spread.max())))]
+        for number, (label, clip) in enumerate(lines):
+            first = number == 0
+            rows.append(
+                Row(
+                    [Cell(clip, MOTION if first else None)],
+                    f"{truth.names[i]}\n{label}" if first else label,
+                    first and i > 0,
+                )
+            )
+    title = [("What is there", MOTION), (", and what the model makes of it", GREY)]
+    return Page(rows, title, side=64)
+
+
+def _say(truth: Selection, seen: Selection, found: Imputation, noisy: bool) -> None:
+    """Errors where the truth is known, beside the baseline; and what was guessed from nothing."""
+    for i in found.from_prior.nonzero().flatten().tolist():
+        print(f"{truth.names[i]}: nothing is observed, so its draws are those of the prior")
+    hidden = truth.observed if noisy else truth.observed & ~seen.observed
+    if not bool(hidden.any()):
+        return
+    simple = seen.x if noisy and bool(seen.observed.all()) else nearest_frame(seen.x, seen.observed)
+    ours, theirs = (
+        float((values - truth.x).square()[hidden].mean().sqrt()) for values in (restored(found, noisy).cpu(), simple)
+    )
+    what = "all values" if noisy else "the values that were hidden"
+    name = "the noisy clip itself" if noisy and bool(seen.observed.all()) else "copying the nearest frame"
+    print(f"root mean squared error over {what}: {ours:.4f}; {name} has {theirs:.4f}")
+    if ours >= theirs:
+        print(f"the model does not restore better than {name} here")

@@ -1,0 +1,77 @@
+"""From one clip to another."""
+
+from pathlib import Path
+
+from torch import Tensor
+
+from pyro_dsvae.actions.output import chosen_formats, output, place
+from pyro_dsvae.actions.selection import Selection, Source
+from pyro_dsvae.data.dataset import Role, Split
+from pyro_dsvae.figures import GREY, LOOK, MOTION
+from pyro_dsvae.inference.interpolation import Interpolation
+from pyro_dsvae.latent_figures import Cell, Page, Row
+from pyro_dsvae.loading import load
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.run import Latent
+
+WORDS = {
+    "static": [("The look goes over", LOOK), (", the motion is that of the first clip", GREY)],
+    "dynamic": [("The motion goes over", MOTION), (", the look is that of the first clip", GREY)],
+    "both": [("The look", LOOK), (" and ", GREY), ("the motion", MOTION), (" go over", GREY)],
+}
+
+
+def interpolate(
+    run: Path,
+    between: str | None = None,
+    latent: Latent = "both",
+    steps: int = 7,
+    split: Split = "test",
+    resize: bool = False,
+    format: str | None = None,
+    out: Path | None = None,
+    overwrite: bool = False,
+    seed: int = 0,
+) -> Path:
+    """Go from one clip to another in f, in z, or in both, along the geometry of the priors.
+
+    Args:
+        run: the run directory
+        between: the two clips, such as 3,40: positions in the split or files; by default two that differ
+        latent: static changes f only, dynamic z only, both both
+        steps: clips along the way, with both ends
+        split: of the data, that positions count in
+        resize: bring files of another size or channel count to those of the run
+        format: of gif, png, npz, with commas; all by default
+        out: the new folder; by default RUN/latents/interpolate-NNN
+        overwrite: replace what is there
+        seed: of the choice where no clips are named
+    """
+    opened = load(run)
+    formats = chosen_formats(format, len(opened.frame_shape) == 3)
+    path = place("interpolate", run, out, overwrite)
+    role: Role = "dynamic" if latent == "dynamic" else "static"
+    ends = Source(opened, split, resize).named_or_varied(between, 2, role, seed)
+    if len(ends) != 2:
+        raise UsageError(f"--between takes two clips, such as 3,40, not {len(ends)}")
+    times = None if ends.times is None else ends.times[:1]
+    found = opened.interpolate_latents(ends.encode(opened), steps, latent, times)
+    frames = opened.decode(found.f[:, 0], found.z[:, 0])
+    options = {"between": between, "latent": latent, "steps": steps, "split": split, "seed": seed}
+    with output("interpolate", run, path, formats, options, overwrite) as to:
+        to.page(_page(ends, found, frames, latent))
+        to.strips({f"{i:02}": clip for i, clip in enumerate(frames)})
+        to.arrays(
+            {"frames": frames, "f": found.f[:, 0], "z": found.z[:, 0], "shares": found.shares, "indices": ends.indices}
+        )
+    for name, way in found.geometry.items():
+        print(f"{name}: {way}")
+    return path
+
+
+def _page(ends: Selection, found: Interpolation, frames: Tensor, latent: Latent) -> Page:
+    length = frames.shape[1]
+    rows = [Row([Cell(ends.shown[0, :length], GREY)], ends.names[0])]
+    rows += [Row([Cell(clip)], f"{share:.0%}") for share, clip in zip(found.shares.tolist(), frames, strict=True)]
+    rows.append(Row([Cell(ends.shown[1, :length], GREY)], ends.names[1]))
+    return Page(rows, WORDS[latent], side=64)

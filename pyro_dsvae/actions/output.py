@@ -1,0 +1,104 @@
+"""Where an action writes, in which formats, and what it says of itself."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from pyro_dsvae import latent_figures
+from pyro_dsvae.clip_writers import write_npz, write_strip
+from pyro_dsvae.latent_figures import Page
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.outputs import check_free, new_folder
+
+FORMATS = ("gif", "png", "npz")
+MOST_STRIPS = 64
+
+
+@dataclass(frozen=True)
+class Output:
+    """A folder that is being filled: pictures NAME.png and NAME.gif, arrays NAME.npz, and single clips in clips/.
+
+    action   name of the action, and of its files
+    folder   where to write
+    formats  which of `FORMATS`
+    about    version, action, run and options, for options.json and for every .npz
+    """
+
+    action: str
+    folder: Path
+    formats: Sequence[str]
+    about: Mapping[str, Any]
+
+    def page(self, page: Page) -> None:
+        """A picture, and an animation of it."""
+        if "png" in self.formats:
+            latent_figures.write_png(page, self.folder / f"{self.action}.png")
+        if "gif" in self.formats and page.image:
+            latent_figures.write_gif(page, self.folder / f"{self.action}.gif")
+
+    def arrays(self, arrays: Mapping[str, Any]) -> None:
+        """One file of arrays."""
+        if "npz" in self.formats:
+            write_npz(self.folder / f"{self.action}.npz", arrays, self.about)
+
+    def strips(self, clips: Mapping[str, Tensor]) -> None:
+        """Single clips (T, C, H, W) as PNG strips, which can be given back as inputs; at most `MOST_STRIPS` of them."""
+        some = list(clips.items())[:MOST_STRIPS]
+        if "png" in self.formats and some and some[0][1].ndim == 4:
+            (self.folder / "clips").mkdir()
+            for name, clip in some:
+                write_strip(self.folder / "clips" / f"{name}.png", clip)
+
+
+@contextmanager
+def output(
+    action: str, run: Path, path: Path, formats: Sequence[str], options: Mapping[str, Any], overwrite: bool = False
+) -> Iterator[Output]:
+    """The folder of an action, at the ``path`` that `place` gave; it appears whole or not at all."""
+    about = {
+        "pyro_dsvae": _version(),
+        "command": f"python -m pyro_dsvae.latents {action}",
+        "run": str(run.resolve()),
+        "options": {name: _plain(value) for name, value in options.items()},
+    }
+    with new_folder(path, overwrite) as folder:
+        (folder / "options.json").write_text(json.dumps(about, indent=2) + "\n")
+        yield Output(action, folder, formats, about)
+
+
+def place(action: str, run: Path, out: Path | None, overwrite: bool = False) -> Path:
+    """Where an action will write, by default the next free RUN/latents/ACTION-NNN. Raises `UsageError` where that is taken."""
+    if out is None:
+        return next(p for n in range(1, 10**6) if not (p := run / "latents" / f"{action}-{n:03}").exists())
+    check_free(out, overwrite)
+    return out
+
+
+def chosen_formats(text: str | None, image: bool, known: Sequence[str] = FORMATS) -> list[str]:
+    """The formats in "gif,png"; by default all that suit the frames. Raises `UsageError` for others."""
+    if text is None:
+        return [name for name in known if image or name != "gif"]
+    names = [name.strip().lower() for name in text.split(",") if name.strip()]
+    wrong = [name for name in names if name not in known]
+    if wrong or not names:
+        raise UsageError(f"--format got {text!r}; it is one or more of {', '.join(known)}, with commas between them")
+    if "gif" in names and not image:
+        raise UsageError("--format gif is for images, but the frames of this run are vectors: take png or npz")
+    return names
+
+
+def _version() -> str:
+    try:
+        return version("pyro-dsvae")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

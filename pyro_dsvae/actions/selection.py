@@ -1,0 +1,213 @@
+"""The clips that a command names: some of the run's data, by index, or files of the user's own."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pyro_dsvae.clip_files import read_clips
+from pyro_dsvae.data.dataset import Label, Role, SequenceData, Split
+from pyro_dsvae.inference.encoding import Codes
+from pyro_dsvae.models.dsvae import observed_values
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.steps import Steps
+from pyro_dsvae.run import Progress, Run
+
+CANDIDATES = 400  # of a split, among which clips that differ are looked for
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some clips, in one layout whatever they were read from.
+
+    x        (n, T, \\*frame) values as `Likelihood.prepare` gives them
+    names    (n,) what to call each in a picture: "clip 3", or the name of its file
+    indices  (n,) int64 position in the split, -1 for a clip from a file
+    labels   name -> `Label`, where the data have labels and all clips are of the data
+    mask, lengths, times  as in `Run`
+    """
+
+    x: Tensor
+    names: tuple[str, ...]
+    indices: Tensor
+    mask: Tensor | None = None
+    lengths: Tensor | None = None
+    times: Tensor | None = None
+    labels: Mapping[str, Label] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def observed(self) -> Tensor:
+        """(n, T, \\*frame) bool, what there is to see."""
+        seen = observed_values(self.mask, Steps(self.x.shape[1], self.lengths), self.x.ndim - 2)
+        return torch.ones_like(self.x, dtype=torch.bool) if seen is None else seen.expand(self.x.shape)
+
+    @property
+    def shown(self) -> Tensor:
+        """(n, T, \\*frame) the clips for a picture, 0 where nothing was observed."""
+        return torch.where(self.observed, self.x, torch.zeros_like(self.x))
+
+    def encode(self, run: Run, draws: int = 0, seed: int = 0, progress: Progress | None = None) -> Codes:
+        """Their codes."""
+        return run.encode(self.x, self.mask, self.lengths, self.times, draws, seed, progress)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where clips come from: a run's data, read when first asked for, and files."""
+
+    run: Run
+    split: Split = "test"
+    resize: bool = False
+
+    @cached_property
+    def data(self) -> SequenceData:
+        """The data of the run. Raises as `Run.sequences`."""
+        return self.run.sequences()
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """(n,) the sequences of the split."""
+        return self.data.rows(self.split)
+
+    def named(self, text: str) -> Selection:
+        """The clips in ``text``: positions in the split ("3"), ranges ("0:4", without the last) and paths, with commas.
+
+        Raises `UsageError` for a position that the split has not, and for what `read_clips` refuses.
+        """
+        text = text.strip()
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        if text and Path(text).exists():
+            parts = [text]  # with a comma in its name, perhaps
+        if not parts:
+            raise UsageError("no clip is named; give positions in the split, such as 3,7 or 0:4, or the paths of files")
+        found = []
+        for part in parts:
+            positions = _positions(part)
+            if positions is None:
+                found.append(self._of_file(Path(part).expanduser()))
+            else:
+                self._check(positions, part)
+                found.append(self.at(torch.tensor(positions)))
+        return joined(found)
+
+    def named_or_varied(self, text: str | None, count: int, role: Role, seed: int) -> Selection:
+        """The clips in ``text``, or where there is none ``count`` that differ in labels of this role."""
+        return self.at(self._varied(count, role, seed)) if text is None else self.named(text)
+
+    def at(self, positions: Tensor) -> Selection:
+        """Clips of the split by position (n,)."""
+        part = self.data.take(self.rows[positions])
+        return Selection(
+            self.run.model.likelihood.prepare(part.frames),
+            tuple(f"clip {i}" for i in positions.tolist()),
+            positions,
+            part.mask,
+            part.lengths,
+            part.times,
+            part.labels,
+        )
+
+    def spread(self, count: int) -> Tensor:
+        """At most ``count`` positions at equal distances over the split."""
+        return torch.linspace(0, len(self.rows) - 1, min(count, len(self.rows))).round().long()
+
+    def _of_file(self, path: Path) -> Selection:
+        read = read_clips(path, self.run.frame_shape, self.resize)
+        n = len(read.frames)
+        names = tuple(path.stem if n == 1 else f"{path.stem} {i}" for i in range(n))
+        x = self.run.model.likelihood.prepare(read.frames)
+        return Selection(x, names, torch.full((n,), -1), read.mask, read.lengths, read.times)
+
+    def _check(self, positions: Sequence[int], part: str) -> None:
+        count = len(self.rows)
+        if not positions:
+            raise UsageError(f"the range {part} holds no clip")
+        wrong = next((i for i in positions if not 0 <= i < count), None)
+        if wrong is not None:
+            raise UsageError(f"there is no clip {wrong}: the {self.split} split has {count} clips, 0 to {count - 1}")
+
+    def _varied(self, count: int, role: Role, seed: int) -> Tensor:
+        """(count,) positions, one after the other the one that differs most, in labels of the role, from those before it."""
+        n = len(self.rows)
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:CANDIDATES]
+        labels = [label for label in self.data.labels.values() if label.role == role] or list(self.data.labels.values())
+        if not labels:
+            return order[:count].sort().values
+        values = torch.stack([label.values[self.rows[order]] for label in labels], dim=1)
+        chosen = [0]
+        while len(chosen) < min(count, len(order)):
+            differ = (values[:, None] != values[chosen]).sum(-1).float()
+            nearest, total = differ.min(1).values, differ.mean(1)
+            nearest[chosen] = -1
+            chosen.append(int((nearest + total / 1000).argmax()))
+        return order[chosen]
+
+
+def _positions(part: str) -> list[int] | None:
+    """Positions in "3", "-1" or "0:4"; None for anything else."""
+    if re.fullmatch(r"-?\d+", part):
+        return [int(part)]
+    if match := re.fullmatch(r"(\d+):(\d+)", part):
+        return list(range(int(match[1]), int(match[2])))
+    return None
+
+
+def joined(parts: Sequence[Selection]) -> Selection:
+    """Several selections as one, as long as the longest clip; what shorter ones lack does not exist."""
+    if len(parts) == 1:
+        return parts[0]
+    length = max(part.x.shape[1] for part in parts)
+    parts = [_padded(part, length) for part in parts]
+    lengths = None
+    if any(part.lengths is not None for part in parts):
+        lengths = torch.cat([_or(part.lengths, torch.full((len(part),), length)) for part in parts])
+    mask = None
+    if any(part.mask is not None for part in parts):
+        mask = torch.cat([part.observed for part in parts])
+    times = None
+    if any(part.times is not None for part in parts):
+        times = torch.cat([_or(part.times, torch.arange(length).double().expand(len(part), -1)) for part in parts])
+    labels = {
+        name: replace(label, values=torch.cat([part.labels[name].values for part in parts]))
+        for name, label in parts[0].labels.items()
+        if all(name in part.labels for part in parts)
+    }
+    return Selection(
+        torch.cat([part.x for part in parts]),
+        tuple(name for part in parts for name in part.names),
+        torch.cat([part.indices for part in parts]),
+        mask,
+        lengths,
+        times,
+        labels,
+    )
+
+
+def _or(values: Tensor | None, default: Tensor) -> Tensor:
+    return default if values is None else values
+
+
+def _padded(part: Selection, length: int) -> Selection:
+    own = part.x.shape[1]
+    more = length - own
+    if more == 0:
+        return part
+
+    def longer(values: Tensor | None) -> Tensor | None:
+        return (
+            None if values is None else torch.cat([values, values.new_zeros(len(part), more, *values.shape[2:])], dim=1)
+        )
+
+    x, mask = longer(part.x), longer(part.mask)
+    assert x is not None
+    times = part.times
+    if times is not None:
+        times = torch.cat([times, times[:, -1:] + torch.arange(1, more + 1)], dim=1)
+    return replace(part, x=x, mask=mask, lengths=_or(part.lengths, torch.full((len(part),), own)), times=times)

@@ -1,0 +1,94 @@
+"""Every look with every motion."""
+
+from pathlib import Path
+
+from torch import Tensor
+
+from pyro_dsvae.actions.output import chosen_formats, output, place
+from pyro_dsvae.actions.selection import Selection, Source
+from pyro_dsvae.data.dataset import Split
+from pyro_dsvae.figures import GREY, LOOK, MOTION
+from pyro_dsvae.latent_figures import Cell, Page, Row
+from pyro_dsvae.loading import load
+
+
+def swap(
+    run: Path,
+    looks: str | None = None,
+    motions: str | None = None,
+    count: int = 3,
+    split: Split = "test",
+    resize: bool = False,
+    format: str | None = None,
+    out: Path | None = None,
+    overwrite: bool = False,
+    seed: int = 0,
+) -> Path:
+    """Change who, or change what they do: a grid of clips, each with the look of its row and the motion of its column.
+
+    Args:
+        run: the run directory
+        looks: clips that give f, one per row: positions in the split (3,7 or 0:4) or files; by default clips that differ
+        motions: clips that give z, one per column, alike
+        count: how many looks, and motions, where none are named
+        split: of the data, that positions count in
+        resize: bring files of another size or channel count to those of the run
+        format: of gif, png, npz, with commas; all by default
+        out: the new folder; by default RUN/latents/swap-NNN
+        overwrite: replace what is there
+        seed: of the choice where no clips are named
+    """
+    opened = load(run)
+    formats = chosen_formats(format, len(opened.frame_shape) == 3)
+    path = place("swap", run, out, overwrite)
+    source = Source(opened, split, resize)
+    rows = source.named_or_varied(looks, count, "static", seed)
+    # Other clips than the looks.
+    columns = source.named_or_varied(motions, count, "dynamic", seed + 1)
+    look, motion = rows.encode(opened), columns.encode(opened)
+    frames = opened.decode(look.f[:, None], motion.z[None])
+    options = {"looks": looks, "motions": motions, "count": count, "split": split, "seed": seed}
+    with output("swap", run, path, formats, options, overwrite) as to:
+        to.page(_page(rows, columns, frames))
+        to.strips(
+            {
+                f"look-{i:02}-motion-{j:02}": _existing(frames[i, j], columns, j)
+                for i in range(len(rows))
+                for j in range(len(columns))
+            }
+        )
+        lengths = {} if columns.lengths is None else {"motion_lengths": columns.lengths}
+        to.arrays(
+            {
+                "frames": frames,
+                "f": look.f,
+                "z": motion.z,
+                "look_indices": rows.indices,
+                "motion_indices": columns.indices,
+                **lengths,
+            }
+        )
+    return path
+
+
+def _existing(frames: Tensor, clips: Selection, row: int) -> Tensor:
+    return frames if clips.lengths is None else frames[: clips.lengths[row]]
+
+
+def _page(rows: Selection, columns: Selection, frames: Tensor) -> Page:
+    image = rows.x.ndim == 5
+    look, motion = ("look", "motion") if image else ("static part", "dynamic part")
+    donors = [Cell(_existing(clip, columns, j), MOTION) for j, clip in enumerate(columns.shown)]
+    grid = [Row([None, *donors], f"motion of\n{', '.join(columns.names)}" if len(columns) == 1 else "")]
+    for i, name in enumerate(rows.names):
+        # One frame tells a look.
+        given = rows.shown[i, :1] if image else _existing(rows.shown[i], rows, i)
+        made = [Cell(_existing(clip, columns, j)) for j, clip in enumerate(frames[i])]
+        grid.append(Row([Cell(given, LOOK), *made], name, apart=i == 0))
+    title = [
+        ("Each row has the ", GREY),
+        (f"{look} of its left clip", LOOK),
+        (", each column the ", GREY),
+        (f"{motion} of its top clip", MOTION),
+    ]
+    return Page(grid, title, ["", *columns.names], side=64)

@@ -1,0 +1,98 @@
+"""Use the latents of a run: change what stays, change what moves, generate, repair, forecast.
+
+python -m pyro_dsvae.latents ACTION RUN …
+python -m pyro_dsvae.latents ACTION --help      the options of an action
+
+"""
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+
+from pyro_dsvae import cli
+from pyro_dsvae.models.errors import UsageError
+
+# Action -> what it does, and an example.
+ACTIONS: Mapping[str, tuple[str, str]] = {
+    "swap": ("every look with every motion", "swap RUN --looks 3,7 --motions 1,2"),
+    "sample": ("new clips; or a kept look or motion; or a data set of them", "sample RUN --keep static --clip 3"),
+    "interpolate": (
+        "from one clip to another, in f, in z, or in both",
+        "interpolate RUN --between 3,40 --latent static",
+    ),
+    "traverse": ("one latent dimension at a time, the most informative first", "traverse RUN --clip 3"),
+    "impute": ("fill what is missing", "impute RUN --missing-frames 2,5 --missing-pixels .5"),
+    "forecast": ("go on after the first frames, beside simple baselines", "forecast RUN --given 5 --horizon 8"),
+    "encode": ("f and z of a data set, and what each knows of the labels", "encode RUN --format npz,csv"),
+}
+
+
+def manual() -> str:
+    """The verb's manual: the actions with examples."""
+    lines = [f"  {name:13}{what}" for name, (what, _) in ACTIONS.items()]
+    examples = [f"  python -m pyro_dsvae.latents {example}" for _, example in ACTIONS.values()]
+    return "\n".join(
+        [
+            __doc__.strip(),
+            "",
+            "Actions:",
+            "",
+            *lines,
+            "",
+            "Examples:",
+            "",
+            *examples,
+            "",
+            "RUN is the folder that fit printed. Clips are positions in the test split (or --split), such as 3, 3,7 or 0:4, or",
+            "files: an .npz with an array frames, a GIF, a PNG strip (square frames side by side), a folder of frames. Each",
+            "action writes a new folder, RUN/latents/ACTION-NNN or --out, and prints it as the last line: wrote: PATH.",
+            "",
+            "From Python: run = pyro_dsvae.load(RUN), then run.swap, run.sample, run.interpolate, run.traverse, run.impute,",
+            "run.forecast, run.encode: tensors in, tensors out.",
+        ]
+    )
+
+
+def action(name: str) -> Callable[..., Path]:
+    """The function of an action. Raises `UsageError` for any other name."""
+    if name not in ACTIONS:
+        near = difflib.get_close_matches(name, list(ACTIONS), 1, cutoff=0.5)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise UsageError(f"unknown action {name!r}{hint}; it is one of {', '.join(ACTIONS)}")
+    found: Callable[..., Path] = getattr(import_module(f"pyro_dsvae.actions.{name}"), name)
+    return found
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command: 0."""
+    if not arguments:
+        raise UsageError(
+            f"ACTION is missing: python -m pyro_dsvae.latents ACTION RUN …; it is one of {', '.join(ACTIONS)}"
+        )
+    name, *rest = arguments
+    if name in ("-h", "--help"):
+        print(f"usage: python -m pyro_dsvae.latents ACTION RUN …\n\n{manual()}")
+        return 0
+    if name.startswith("-"):
+        raise UsageError(
+            f"unknown option {name.partition('=')[0]}; the first argument is an action: {', '.join(ACTIONS)}"
+        )
+    function = action(name)
+    parser = cli.parser_for(function, None)
+    parser.prog = f"python -m pyro_dsvae.latents {name}"
+    parser.description = function.__doc__
+    values = cli.instantiate(parser, cli.parse(parser, [_dashed(argument) for argument in rest]))
+    path = function(**{option: value for option, value in vars(values).items() if option != "config"})
+    print(f"wrote: {path}")
+    return 0
+
+
+def _dashed(argument: str) -> str:
+    """``--missing-frames`` is ``--missing_frames``."""
+    name, equals, value = argument.partition("=")
+    return name.replace("-", "_").replace("__", "--", 1) + equals + value if name.startswith("--") else argument
+
+
+if __name__ == "__main__":
+    cli.main(main)
