@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.inference.adjustment import Adjustment, Latents
+from pyro_dsvae.inference.filling import fill_where_better
 from pyro_dsvae.inference.held_out import Clips, Guide, Work
 from pyro_dsvae.inference.langevin import Langevin, Moved, move
 from pyro_dsvae.inference.posteriors.posterior import Posterior
@@ -148,6 +149,7 @@ def _of_prior(model: DSVAE, clips: Clips, how: Conditioning, work: Work) -> Post
 
 def _given(model: DSVAE, guide: Guide, clips: Clips, how: Conditioning, paths: int, work: Work) -> PosteriorDraws:
     joint, count = Joint(model, clips), len(clips.x)
+    guide = fill_where_better(model, guide, clips)
     adjustment: Adjustment | None = None
     if how.refinement is not None:
         adjustment = refine(model, guide, clips, how.refinement).adjustment

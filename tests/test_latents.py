@@ -21,7 +21,6 @@ from PIL import Image
 import pyro_dsvae
 from pyro_dsvae import cli, latents
 from pyro_dsvae.actions.damage import Damage
-from pyro_dsvae.actions.impute import nearest_frame
 from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.actions.traverse import told
 from pyro_dsvae.clip_files import read_clips
@@ -29,6 +28,7 @@ from pyro_dsvae.clip_writers import provenance, write_gif, write_strip
 from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.data.dataset import Label
 from pyro_dsvae.fit import fit
+from pyro_dsvae.inference.filling import nearest_frame
 from pyro_dsvae.inference.posteriors.lstm import LSTM as Posterior
 from pyro_dsvae.inference.svi import Optimisation
 from pyro_dsvae.loading import Run

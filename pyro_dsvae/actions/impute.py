@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from pyro_dsvae.actions.damage import Damage
@@ -11,6 +10,7 @@ from pyro_dsvae.actions.output import chosen_formats, output, place
 from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.data.dataset import Split
 from pyro_dsvae.figures import GREY, MOTION
+from pyro_dsvae.inference.filling import nearest_frame
 from pyro_dsvae.inference.imputation import Imputation, Method
 from pyro_dsvae.latent_figures import Cell, Page, Row, heat, veiled
 from pyro_dsvae.loading import load
@@ -98,28 +98,6 @@ def impute(
 def restored(found: Imputation, noisy: bool) -> Tensor:
     """(B, T, \\*frame): of noisy clips every value from the model, of others only those that were not observed."""
     return found.model_mean if noisy else found.mean
-
-
-def nearest_frame(x: Tensor, observed: Tensor) -> Tensor:
-    """The baseline: every missing value from the nearest frame that has it; where none has, the clip's mean value.
-
-    x, observed  (B, T, \\*frame)
-    """
-    length = x.shape[1]
-    steps = torch.arange(length)
-    filled, far = x.clone(), torch.full_like(x, torch.inf)
-    far[observed] = 0
-    for distance in range(1, length):
-        for shift in (-distance, distance):
-            source = (steps + shift).clamp(0, length - 1)
-            known = observed[:, source] & ((steps + shift >= 0) & (steps + shift < length)).view(
-                -1, *(1,) * (x.ndim - 2)
-            )
-            better = known & (far > distance)
-            filled = torch.where(better, x[:, source], filled)
-            far = torch.where(better, torch.full_like(far, distance), far)
-    mean = (x * observed).flatten(1).sum(1) / observed.flatten(1).sum(1).clamp(min=1)
-    return torch.where(far.isinf(), mean.view(-1, *(1,) * (x.ndim - 1)), filled)
 
 
 def _length(clips: Selection, row: int) -> int:
