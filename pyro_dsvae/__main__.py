@@ -5,7 +5,13 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-VERBS = {"fit": "fit a model and leave a run directory"}
+VERBS = {
+    "fit": "fit a model and leave a run directory",
+    "latents": "use the latents of a run: swap, sample, interpolate, traverse, impute, forecast, encode",
+    "compare": "compare priors on held-out evidence: who is better, by how much, how sure",
+    "ppc": "check a run: in which respects its world differs from that of held-out data",
+    "evaluate": "judge a run: generation, swaps, probes and scores on held-out sequences",
+}
 
 
 def main() -> None:
