@@ -10,6 +10,8 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
+from pyro_dsvae.catalogue import DYNAMIC_PRIORS
+from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.objective import Objective
 from pyro_dsvae.inference.posteriors.delta import Delta
 from pyro_dsvae.inference.posteriors.posterior import Clip, Posterior
@@ -59,6 +61,25 @@ def build(
                 )
             model.static_prior.connect(functools.partial(_encode, guide), model.likelihood.prepare(examples))
         return Objective(model, guide)
+
+
+def examples(data: SequenceData) -> Tensor:
+    """Frames of at most 256 training sequences, evenly spaced."""
+    rows = data.rows("train")
+    return data.frames[rows[:: -(-len(rows) // 256)]]
+
+
+def check_times(data: SequenceData, prior: DynamicPrior) -> None:
+    """Raises `UsageError` where frames are not equally spaced and the prior cannot tell."""
+    if data.times is None or prior.continuous_time:
+        return
+    intervals = data.times.diff(dim=1)
+    if not torch.allclose(intervals, intervals[:1, :1].expand_as(intervals), rtol=1e-3):
+        able = ", ".join(name for name, kind in DYNAMIC_PRIORS.items() if kind.continuous_time)
+        raise UsageError(
+            f"the frames of these data are not equally spaced in time, and the dynamic prior {type(prior).__name__} "
+            f"cannot tell: use one of {able}"
+        )
 
 
 def _encode(guide: Posterior, x: Tensor) -> TorchDistribution:

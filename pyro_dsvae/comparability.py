@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from pyro_dsvae.build import build
+from pyro_dsvae.build import build, check_times, examples
 from pyro_dsvae.candidates import Candidate, Fit
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.held_out import check_proposal
@@ -72,14 +72,14 @@ def _names(groups: Sequence[Sequence[Path]]) -> list[str]:
 
 def check_candidates(candidates: Sequence[Candidate], data: SequenceData) -> None:
     """Build every candidate before the first is fitted. Raises `UsageError` where one cannot be built, or not compared."""
-    rows = data.rows("train")
-    examples = data.frames[rows[:: -(-len(rows) // 256)]]
+    some = examples(data)
     built: list[tuple[str, DSVAE]] = []
     names = ("static_size", "latent_size", "static_prior", "dynamic_prior", "posterior", "likelihood")
     for candidate in candidates:
         options = candidate.options()
-        objective = build(examples, 0, **{name: options[name] for name in names})
+        objective = build(some, 0, **{name: options[name] for name in names})
         objective.model.likelihood.check(data.frames)
+        check_times(data, objective.model.dynamic_prior)
         check_proposal(objective.guide)
         built.append((candidate.name, objective.model))
     _check_measures(built, data)

@@ -28,12 +28,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from pyro_dsvae import cli, recipes
-from pyro_dsvae.build import build
-from pyro_dsvae.catalogue import DYNAMIC_PRIORS
-from pyro_dsvae.data.dataset import DataSource, SequenceData
+from pyro_dsvae.build import build, check_times, examples
+from pyro_dsvae.data.dataset import DataSource
 from pyro_dsvae.data.sprites import Sprites
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.posteriors.posterior import Posterior
@@ -137,10 +135,10 @@ def fit(
     sequences = data.load()
     train = sequences.sequences("train")
     objective = build(
-        _examples(sequences), seed, static_size, latent_size, static_prior, dynamic_prior, posterior, likelihood
+        examples(sequences), seed, static_size, latent_size, static_prior, dynamic_prior, posterior, likelihood
     )
     objective.model.likelihood.check(sequences.frames)
-    _check_times(sequences, objective.model.dynamic_prior)
+    check_times(sequences, objective.model.dynamic_prior)
     svi = SVI(
         objective,
         train,
@@ -194,25 +192,6 @@ def next_free(data: DataSource) -> Path:
     """The first of runs/NAME-001, runs/NAME-002, … that does not exist."""
     name = type(data).__name__.lower()
     return next(path for n in range(1, 10**6) if not (path := Path("runs") / f"{name}-{n:03}").exists())
-
-
-def _examples(data: SequenceData) -> Tensor:
-    """Frames of at most 256 training sequences, evenly spaced."""
-    rows = data.rows("train")
-    return data.frames[rows[:: -(-len(rows) // 256)]]
-
-
-def _check_times(data: SequenceData, prior: DynamicPrior) -> None:
-    """Raises `UsageError` where frames are not equally spaced and the prior cannot tell."""
-    if data.times is None or prior.continuous_time:
-        return
-    intervals = data.times.diff(dim=1)
-    if not torch.allclose(intervals, intervals[:1, :1].expand_as(intervals), rtol=1e-3):
-        able = ", ".join(name for name, kind in DYNAMIC_PRIORS.items() if kind.continuous_time)
-        raise UsageError(
-            f"the frames of these data are not equally spaced in time, and the dynamic prior {type(prior).__name__} "
-            f"cannot tell: use one of {able}"
-        )
 
 
 def _resumed(path: Path, config: Mapping[str, Any]) -> RunDirectory:
