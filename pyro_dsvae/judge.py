@@ -5,11 +5,12 @@ import logging
 import math
 import os
 import pickle
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 from rich.console import Console
@@ -30,6 +31,7 @@ _log = logging.getLogger(__name__)
 
 Prepare = Callable[[Tensor], Tensor]
 Device = torch.device | str
+Kind = Literal["own", "literature"]
 
 SCHEMA = 1  # raise it when the network or its training changes: cached judges of other schemas are not read
 WIDTH, FEATURES, HIDDEN, STEPS, BATCH, LEARNING_RATE = 16, 128, 32, 350, 32, 4e-3
@@ -38,41 +40,34 @@ WIDTH, FEATURES, HIDDEN, STEPS, BATCH, LEARNING_RATE = 16, 128, 32, 350, 32, 4e-
 _DAMAGE = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
 
 
-class Judge(nn.Module):
-    """Says of a clip which class of every label it shows.
+class Judge(nn.Module, ABC):
+    """Says of a clip which class of every label it shows. Images are first clipped to the range of true ones.
 
-    Frame features; both final states of a bidirectional LSTM (what moves) joined with their mean over time (what
-    stays); one linear head per label. Values are standardised, images first clipped to the range of true ones.
-
-    frame_shape  (C, S, S) or (P,)
-    classes      label -> number of its classes
+    frame_shape   (C, S, S) or (P,)
+    classes       label -> number of its classes
+    standardises  whether values are brought to mean 0 and variance 1 per channel
     """
 
+    standardises: ClassVar[bool] = True
     shift: Tensor  # (C, 1, 1) or (P,)
     scale: Tensor  # (C, 1, 1) or (P,)
     bounds: Tensor  # (2,)
 
-    def __init__(self, frame_shape: tuple[int, ...], classes: Mapping[str, int], width: int = WIDTH) -> None:
+    def __init__(self, frame_shape: tuple[int, ...], classes: Mapping[str, int]) -> None:
         super().__init__()
         self.frame_shape = tuple(frame_shape)
         self.classes = dict(classes)
-        self.encoder = frame_encoder(self.frame_shape, FEATURES, width)
-        self.normalise = nn.LayerNorm(FEATURES)
-        self.lstm = BidirectionalLSTM(FEATURES, HIDDEN)
-        self.heads = nn.ModuleList(nn.Linear(2 * HIDDEN + FEATURES, count) for count in self.classes.values())
         self.register_buffer("shift", torch.zeros(frame_shape[0], *(1,) * (len(frame_shape) - 1)))
         self.register_buffer("scale", torch.ones_like(self.shift))
         self.register_buffer("bounds", torch.tensor([-math.inf, math.inf]))
 
+    @abstractmethod
+    def logits(self, x: Tensor, lengths: Tensor | None) -> dict[str, Tensor]:
+        """Logits (B, classes) per label for clipped, standardised frames x (B, T, \\*frame)."""
+
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
         """Logits (B, classes) per label for frames x (B, T, \\*frame); ``lengths`` (B,) as in `DSVAE.forward`."""
-        x = (x.clamp(self.bounds[0], self.bounds[1]) - self.shift) / self.scale
-        features = self.normalise(self.encoder(x))
-        valid = Steps(x.shape[1], lengths).valid
-        weights = features.new_ones(features.shape[:2]) if valid is None else valid.to(features)
-        mean = (features * weights.unsqueeze(-1)).sum(1) / weights.sum(1, keepdim=True)
-        joined = torch.cat([self.lstm.summary(features, lengths), mean], dim=-1)
-        return {name: head(joined) for name, head in zip(self.classes, self.heads, strict=True)}
+        return self.logits((x.clamp(self.bounds[0], self.bounds[1]) - self.shift) / self.scale, lengths)
 
     @property
     def device(self) -> torch.device:
@@ -83,18 +78,59 @@ class Judge(nn.Module):
         """Take shift, scale and bounds from some true clips x (B, T, \\*frame), nan where not observed."""
         values = x.flatten(0, 1).transpose(0, 1).flatten(1)
         mean = values.nanmean(1, keepdim=True).nan_to_num()
-        deviation = (values - mean).square().nanmean(1).sqrt()
-        self.shift.copy_(mean.view_as(self.shift))
-        self.scale.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)).view_as(self.scale))
+        if self.standardises:
+            deviation = (values - mean).square().nanmean(1).sqrt()
+            self.shift.copy_(mean.view_as(self.shift))
+            self.scale.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)).view_as(self.scale))
         if len(self.frame_shape) == 3:
             low, high = (float(v) for v in values.nan_to_num(float(mean[0])).aminmax())
             self.bounds.copy_(torch.tensor((0.0, 1.0) if low >= 0 and high <= 1 else (low, high)))
 
 
+class OwnJudge(Judge):
+    """This project's: small, for any frames, right on all clips of the sprites after a minute on two cores.
+
+    Frame features; both final states of a bidirectional LSTM (what moves) joined with their mean over time (what
+    stays); one linear head per label.
+    """
+
+    def __init__(self, frame_shape: tuple[int, ...], classes: Mapping[str, int], width: int = WIDTH) -> None:
+        super().__init__(frame_shape, classes)
+        self.encoder = frame_encoder(self.frame_shape, FEATURES, width)
+        self.normalise = nn.LayerNorm(FEATURES)
+        self.lstm = BidirectionalLSTM(FEATURES, HIDDEN)
+        self.heads = nn.ModuleList(nn.Linear(2 * HIDDEN + FEATURES, count) for count in self.classes.values())
+
+    def logits(self, x: Tensor, lengths: Tensor | None) -> dict[str, Tensor]:
+        features = self.normalise(self.encoder(x))
+        valid = Steps(x.shape[1], lengths).valid
+        weights = features.new_ones(features.shape[:2]) if valid is None else valid.to(features)
+        mean = (features * weights.unsqueeze(-1)).sum(1) / weights.sum(1, keepdim=True)
+        joined = torch.cat([self.lstm.summary(features, lengths), mean], dim=-1)
+        return {name: head(joined) for name, head in zip(self.classes, self.heads, strict=True)}
+
+
+def new_judge(data: SequenceData, kind: type[Judge], seed: int, prepare: Prepare, device: Device = "cpu") -> Judge:
+    """An untrained judge of these data that knows their scale; the global random state is left as it was.
+
+    Raises `UsageError` where the data have no labels or no network takes their frames.
+    """
+    if not data.labels:
+        raise UsageError("the data have no labels; a judge of who and what needs at least one")
+    # Only the CPU's generator is used, so only that one is kept aside; the network moves to its device afterwards.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        judge = kind(data.frame_shape, {name: len(label.classes) for name, label in data.labels.items()})
+    judge.to(device)
+    some = torch.arange(len(data))[:: -(-len(data) // 512)]
+    judge.fit_scale(shown(judge, data, some, prepare, fill=math.nan)[0])
+    return judge
+
+
 def train_judge(
     data: SequenceData, prepare: Prepare, seed: int = 0, device: Device = "cpu", *, progress: bool = False
 ) -> Judge:
-    """A judge trained on the train split, in evaluation mode; the global random state is left as it was.
+    """This project's judge trained on the train split, in evaluation mode; the global random state is left as it was.
 
     prepare   stored frames (B, T, \\*frame) -> floating values, as `Likelihood.prepare`
     progress  show a bar on standard error
@@ -102,20 +138,13 @@ def train_judge(
     Raises `UsageError` where the data have no labels or no network takes their frames.
     """
     part = data.part("train")
-    if not part.labels:
-        raise UsageError("the data have no labels; a judge of who and what needs at least one")
-    # Only the CPU's generator is used, so only that one is kept aside; the network moves to its device afterwards.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        judge = Judge(part.frame_shape, {name: len(label.classes) for name, label in part.labels.items()})
-    judge.to(device)
-    judge.fit_scale(_shown(judge, part, torch.arange(len(part))[:: -(-len(part) // 512)], prepare, fill=math.nan)[0])
+    judge = new_judge(part, OwnJudge, seed, prepare, device)
     optimiser = torch.optim.Adam(judge.parameters(), lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS, pct_start=0.15)
     batches = _batches(len(part), seed)
     for _ in track(range(STEPS), "The judge", console=Console(stderr=True), transient=True, disable=not progress):
         rows, strength = next(batches)
-        x, lengths = _shown(judge, part, rows, prepare)
+        x, lengths = shown(judge, part, rows, prepare)
         logits = judge(_blurred(x, strength.to(x)) if x.ndim == 5 else x, lengths)
         losses = [cross_entropy(logits[name], label.values[rows].to(device)) for name, label in part.labels.items()]
         optimiser.zero_grad()
@@ -147,7 +176,7 @@ def _observed(data: SequenceData, rows: Tensor, device: Device) -> tuple[Tensor 
     return mask, lengths
 
 
-def _shown(
+def shown(
     judge: Judge, data: SequenceData, rows: Tensor, prepare: Prepare, x: Tensor | None = None, fill: float | None = None
 ) -> tuple[Tensor, Tensor | None]:
     """What a judge sees of sequences, or of x (B, T, \\*frame) in their place, with ``fill`` or the mean in the gaps."""
@@ -165,19 +194,30 @@ def load_or_train_judge(
     seed: int = 0,
     device: Device = "cpu",
     progress: bool = False,
+    kind: Kind = "own",
+    epochs: int = 100,
 ) -> Judge:
     """The judge of these data from the cache, or else a new one, which is then kept there.
 
     ``cache_dir``, where None, is pyro_dsvae/judges below the user's cache directory. A damaged file is replaced; where
-    none can be written the judge is trained each time. Other arguments as for `train_judge`.
+    none can be written the judge is trained each time. ``kind`` is this project's or the literature's; ``epochs`` is the
+    limit of the latter (`train_literature_judge`). Other arguments as for `train_judge`.
     """
+    # That module builds on this one.
+    from pyro_dsvae.metrics.literature_judge import LiteratureJudge, train_literature_judge
+
     folder = cache_folder() / "judges" if cache_dir is None else cache_dir
-    key = hashlib.sha256(f"{SCHEMA} {seed} {data.fingerprint()}".encode())
+    literature = kind == "literature"
+    which = f"literature {epochs} " if literature else ""
+    key = hashlib.sha256(f"{which}{SCHEMA} {seed} {data.fingerprint()}".encode())
     key.update(prepare(data.frames[:1]).contiguous().view(torch.uint8).numpy().data)
     path = folder / f"judge-{SCHEMA}-{key.hexdigest()[:24]}.pt"
-    judge = _read(path, data) if os.path.isfile(path) else None
+    judge = _read(path, data, LiteratureJudge if literature else OwnJudge) if os.path.isfile(path) else None
     if judge is None:
-        judge = train_judge(data, prepare, seed, device, progress=progress)
+        if literature:
+            judge = train_literature_judge(data, prepare, seed, device, epochs=epochs, progress=progress)
+        else:
+            judge = train_judge(data, prepare, seed, device, progress=progress)
         _write(path, judge)
     return judge.to(device)
 
@@ -187,14 +227,14 @@ def _digest(state: Mapping[str, Tensor]) -> str:
     return hashlib.sha256(b"".join(value.numpy().tobytes() for value in state.values())).hexdigest()
 
 
-def _read(path: Path, data: SequenceData) -> Judge | None:
+def _read(path: Path, data: SequenceData, kind: type[Judge]) -> Judge | None:
     """The judge in a sound cache file, or None."""
     try:
         saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if saved["digest"] != _digest(saved["state"]):
             raise ValueError("its digest differs")
         with torch.random.fork_rng(devices=[]):
-            judge = Judge(data.frame_shape, {name: len(label.classes) for name, label in data.labels.items()})
+            judge = kind(data.frame_shape, {name: len(label.classes) for name, label in data.labels.items()})
         judge.load_state_dict(saved["state"])
     except _DAMAGE as error:
         _log.warning("the cached judge %s cannot be used (%s); it is trained anew", path, type(error).__name__)
@@ -247,8 +287,22 @@ def accuracies(judge: Judge, data: SequenceData, prepare: Prepare, batch_size: i
     """Label -> share of these true sequences that the judge gets right."""
     with torch.no_grad(), _evaluating(judge):
         chunks = torch.arange(len(data)).split(batch_size)
-        found = [_classes(judge, *_shown(judge, data, rows, prepare)) for rows in chunks]
+        found = [_classes(judge, *shown(judge, data, rows, prepare)) for rows in chunks]
     return {name: _share(found, name, label.values) for name, label in data.labels.items()}
+
+
+@torch.no_grad()
+def log_probabilities(
+    judge: Judge, data: SequenceData, rows: Tensor, prepare: Prepare, frames: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Label -> log probability of each class (B, classes), float64 on the CPU, of sequences or of frames in their place.
+
+    rows    (B,) of ``data``: which sequences, and whose mask and lengths
+    frames  (B, T, \\*frame) on the judge's device, or None for the sequences' own
+    """
+    with _evaluating(judge):
+        said = judge(*shown(judge, data, rows, prepare, frames))
+    return {name: logits.double().log_softmax(-1).cpu() for name, logits in said.items()}
 
 
 def swap_scores(
@@ -278,7 +332,7 @@ def swap_scores(
         for rows in chunks:
             for look, found in ((partner[rows], swapped), (rows, plain)):
                 frames = decode(model, f[look], z[rows])
-                found.append(_classes(judge, *_shown(judge, data, rows, prepare, frames)))
+                found.append(_classes(judge, *shown(judge, data, rows, prepare, frames)))
     labels = data.labels.items()
     return SwapScores(
         {name: _share(swapped, name, label.values) for name, label in labels if label.role == "dynamic"},

@@ -1,0 +1,232 @@
+"""Evaluate a finished run on held-out sequences: bound, reconstructions, and where the data have labels, what is in f and z.
+
+  python -m pyro_dsvae.evaluate RUN                        the test split
+  python -m pyro_dsvae.evaluate RUN --split validation     to choose among models; report on test once
+  python -m pyro_dsvae.evaluate RUN --evidence 64          importance-weighted evidence of 64 sequences, too
+  python -m pyro_dsvae.evaluate RUN --judge literature     the literature's classifier, trained anew; wants a GPU
+
+With labels a judge, trained on true training clips, says what generated clips show: with f drawn from its prior and z kept,
+with z drawn and f kept, and with both taken from different clips. Probes tell which label can be read off f alone and off
+z alone; DCI, MIG and SAP (with scikit-learn: pip install 'pyro-dsvae[evaluate]') how far single codes tell one label each.
+
+Writes evaluation.json, evaluation.md and figures to --out and prints its path as the last line: wrote: DIR. Every figure
+is a function of the run, the options and --seed.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from pyro_dsvae import cli, evaluation_figures
+from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.inference.adjustment import Latents
+from pyro_dsvae.inference.held_out import check_proposal, evaluation
+from pyro_dsvae.inference.inference_data import MIN_DRAWS
+from pyro_dsvae.inference.prediction import decode
+from pyro_dsvae.judge import Judge, Kind, load_or_train_judge, partners
+from pyro_dsvae.loading import Run, load
+from pyro_dsvae.metrics import tables
+from pyro_dsvae.metrics.encoding import draw, encode, one_split
+from pyro_dsvae.metrics.factors import parts_of, with_parts
+from pyro_dsvae.metrics.generation import judge_clips
+from pyro_dsvae.metrics.labelled import measure_judged, measure_probes, measure_scores
+from pyro_dsvae.metrics.result import EvaluationResult
+from pyro_dsvae.metrics.unlabelled import measure_evidence, measure_terms
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.outputs import check_free, new_folder
+from pyro_dsvae.progress import Bar
+
+TRAINING_CLIPS = 4_000  # at most, for probes and scores
+PAIRS = 24
+
+
+def evaluate(
+    run: Path,
+    out: Path | None = None,
+    split: Literal["validation", "test"] = "test",
+    judge: Kind = "own",
+    judge_epochs: int = 100,
+    draws: int = 1,
+    evidence: int = 0,
+    evidence_draws: int = 1_000,
+    seed: int = 0,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    overwrite: bool = False,
+) -> EvaluationResult:
+    """Measure a run on held-out sequences; print and write what was found.
+
+    Raises `UsageError` for anything the caller can put right.
+
+    Args:
+        run: the run directory
+        out: the folder to write (by default RUN/evaluation)
+        split: the sequences to evaluate; choose on validation, report on test
+        judge: own, this project's small classifier, or literature, the published architecture; both trained here
+        judge_epochs: at most this many for the literature's judge
+        draws: from the prior for every clip, where one latent is kept and the other drawn
+        evidence: number of sequences whose importance-weighted evidence is estimated
+        evidence_draws: importance weights for each of them
+        seed: of all draws, partners, and the training of probes and judge
+        device: where to work; auto takes a GPU where there is one
+        overwrite: replace what is at --out
+    """
+    path = run / "evaluation" if out is None else out
+    _check(draws, evidence, evidence_draws, judge_epochs, device)
+    place = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    opened = load(run, device=str(place))
+    if evidence:
+        check_proposal(opened.guide)
+    check_free(path, overwrite)
+    everything = opened.sequences()
+    data = everything.part(split)
+    options = {
+        "split": split,
+        "judge": judge,
+        "judge_epochs": judge_epochs,
+        "draws": draws,
+        "evidence": evidence,
+        "evidence_draws": evidence_draws,
+        "seed": seed,
+    }
+    console = Console(highlight=False)
+    # The folder comes first: one that cannot be written is to be known before the work.
+    with new_folder(path, overwrite) as folder:
+        knows: tuple[Judge, dict[str, Tensor]] | None = None
+        if data.labels:
+            prepare, terminal = opened.model.likelihood.prepare, sys.stderr.isatty()
+            trained = load_or_train_judge(
+                everything, prepare, seed=seed, device=place, progress=terminal, kind=judge, epochs=judge_epochs
+            )
+            said = judge_clips(trained, data, opened.model)
+            knows = trained, said
+            console.print(tables.judge_table(judge, _accuracy(said, data), split, len(data)).rich())
+        with Bar("evaluating") as bar:
+            result, latents = _measured(opened, everything, data, path, options, knows, bar, place)
+        found = result.tables(data)
+        for table in found[1 if result.accuracy else 0 :]:
+            console.print(table.rich())
+        for remark in result.remarks():
+            console.print(remark)
+        (folder / "evaluation.json").write_text(result.json())
+        (folder / "evaluation.md").write_text(result.page(data))
+        _draw(result, opened, data, latents, folder, place)
+    return result
+
+
+def _check(draws: int, evidence: int, evidence_draws: int, judge_epochs: int, device: str) -> None:
+    """Raises `UsageError` for what can be told before anything is read."""
+    if draws < 1:
+        raise UsageError(f"draws is {draws}; every clip needs at least 1")
+    if evidence < 0 or evidence == 1:
+        raise UsageError(f"evidence is {evidence}; it is a number of sequences, at least 2, or 0 for none")
+    if evidence and evidence_draws < MIN_DRAWS:
+        raise UsageError(f"evidence_draws is {evidence_draws}; evidence needs at least {MIN_DRAWS} for its diagnostics")
+    if judge_epochs < 1:
+        raise UsageError(f"judge_epochs is {judge_epochs}; a judge needs at least 1")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: this machine has no usable CUDA device; use auto or cpu")
+
+
+def _accuracy(said: dict[str, Tensor], data: SequenceData) -> dict[str, float]:
+    return {n: float((said[n].argmax(-1) == label.values).double().mean()) for n, label in data.labels.items()}
+
+
+def _measured(
+    run: Run,
+    everything: SequenceData,
+    data: SequenceData,
+    path: Path,
+    options: dict[str, Any],
+    knows: tuple[Judge, dict[str, Tensor]] | None,
+    bar: Bar,
+    device: torch.device,
+) -> tuple[EvaluationResult, Latents]:
+    """All figures, and the posterior means of ``data``; ``knows`` is the judge and what it says of the true clips."""
+    model, guide, sequences, seed = run.model, run.guide, one_split(data), options["seed"]
+    notes: list[str] = []
+    latents = encode(model, guide, sequences, device, bar.part(0.0, 0.05))
+    terms = measure_terms(model, guide, sequences, latents, seed, device)
+    evidence = None
+    if options["evidence"]:
+        number, count = options["evidence"], options["evidence_draws"]
+        evidence = measure_evidence(model, guide, sequences, number, count, seed, device, bar.part(0.15, 0.3))
+    accuracy, judged, probes, scores = {}, None, {}, None
+    if knows is None:
+        notes.append("The data have no labels, so there are no judge, swaps, probes, DCI, MIG and SAP.")
+    else:
+        judge, said = knows
+        parts = parts_of(data.labels)
+        accuracy = _accuracy(said, data)
+        whole = everything.part("train")
+        judged = measure_judged(
+            model, latents, data, whole, judge, said, parts, options["draws"], seed, bar.part(0.3, 0.65)
+        )
+        if judged.swaps is None:
+            notes.append(f"The {options['split']} split has one sequence, so nothing can be swapped.")
+        train = _some(whole, seed)
+        training = encode(model, guide, one_split(train), device, bar.part(0.65, 0.7))
+        drawn = [draw(model, guide, one_split(part), seed, device) for part in (train, data)]
+        bar(0.78)
+        probes["means"] = measure_probes(training, train, latents, data, parts, seed)
+        bar(0.85)
+        probes["draws"] = measure_probes(drawn[0], train, drawn[1], data, parts, seed)
+        bar(0.92)
+        try:
+            scores = measure_scores(training, train, latents, data, seed)
+        except UsageError as error:
+            notes.append(f"{error}.")
+    found = EvaluationResult(
+        path, run.path, len(data), options, terms, evidence, accuracy, judged, probes, scores, tuple(notes)
+    )
+    return found, latents
+
+
+def _some(train: SequenceData, seed: int) -> SequenceData:
+    """At most `TRAINING_CLIPS` training clips, drawn without replacement."""
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
+    return train.take(order[:TRAINING_CLIPS].sort().values)
+
+
+def _draw(
+    result: EvaluationResult,
+    run: Run,
+    data: SequenceData,
+    latents: Latents,
+    folder: Path,
+    device: torch.device,
+) -> None:
+    """The figures."""
+    if result.judged is None:
+        return
+    labels = with_parts(data, parts_of(data.labels)).labels
+    evaluation_figures.confusion(
+        result.judged.confusion, result.judged.confusion_swapped, labels, folder / "confusion.png"
+    )
+    evaluation_figures.probes(result.probes, labels, folder / "probes.png")
+    if result.judged.swaps is None:
+        return
+    seed = result.options["seed"]
+    looks = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:PAIRS]
+    motions = partners(len(data), seed)[looks]
+    with evaluation(run.model, run.guide, seed, device):
+        decoded = decode(run.model, latents.f[looks].to(device), latents.z[motions].to(device)).cpu()
+    prepare: Callable[[Tensor], Tensor] = run.model.likelihood.prepare
+    evaluation_figures.swaps(prepare(data.frames[looks]), prepare(data.frames[motions]), decoded, folder / "swaps.png")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command."""
+    parser = cli.parser_for(evaluate, __doc__)
+    values = cli.instantiate(parser, cli.parse(parser, arguments))
+    result = evaluate(**{name: value for name, value in vars(values).items() if name != "config"})
+    print(f"wrote: {result.path}")
+    return 0
+
+
+if __name__ == "__main__":
+    cli.main(main)

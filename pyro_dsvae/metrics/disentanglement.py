@@ -1,0 +1,170 @@
+"""Label-based scores of single dimensions of the latents: DCI, MIG and SAP."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pyro_dsvae.data.dataset import Label
+from pyro_dsvae.models.errors import UsageError
+
+Array = NDArray[np.float64]
+
+TREES, LEAF = 10, 5
+BINS = 20
+
+
+@dataclass(frozen=True)
+class DCI:
+    """All between 0 and 1, the higher the better.
+
+    disentanglement  every code is important for one factor only
+    completeness     every factor is told by one code only
+    informativeness  factor -> accuracy on the evaluated clips, from all codes
+    importance       (codes, factors) float64, columns sum to 1, or are 0 where nothing tells the factor
+    """
+
+    disentanglement: float
+    completeness: float
+    informativeness: dict[str, float]
+    importance: Tensor
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """One score per factor and their mean; the higher, the more one single code tells the factor."""
+
+    mean: float
+    factors: dict[str, float]
+
+
+def scikit_learn(module: str) -> ModuleType:
+    """A module of scikit-learn, which is no dependency. Raises `UsageError` where it is not installed."""
+    try:
+        return import_module(f"sklearn.{module}")
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "DCI, MIG and SAP need scikit-learn; install it with: pip install 'pyro-dsvae[evaluate]'"
+        ) from error
+
+
+def dci(
+    codes: Tensor,
+    labels: Mapping[str, Label],
+    test_codes: Tensor,
+    test_labels: Mapping[str, Label],
+    seed: int = 0,
+) -> DCI:
+    """Disentanglement, completeness and informativeness of codes (N, C) of training clips and (M, C) of others.
+
+    For every factor a random forest predicts its class from all codes; R_ij is how much code i lowers the Gini impurity
+    for factor j. With P_i. = R_i. / sum_k R_ik over K factors and P_.j = R_.j / sum_i R_ij over C codes,
+
+        disentanglement = sum_i rho_i (1 - H_K(P_i.)),   rho_i = sum_j R_ij / sum_ij R_ij
+        completeness    = mean_j (1 - H_C(P_.j))
+
+    with entropies to base K and C. Informativeness is the accuracy on the other clips.
+
+    Source: Eastwood & Williams, "A Framework for the Quantitative Evaluation of Disentangled Representations", ICLR 2018,
+    with its second choice of predictor, forests.
+    """
+    ensemble = scikit_learn("ensemble")
+    importance, informativeness = [], {}
+    for name, label in labels.items():
+        forest = ensemble.RandomForestClassifier(
+            TREES, min_samples_leaf=LEAF, max_features=None, random_state=seed, n_jobs=torch.get_num_threads()
+        )
+        forest.fit(_array(codes), label.values.numpy())
+        importance.append(forest.feature_importances_)
+        informativeness[name] = float(forest.score(_array(test_codes), test_labels[name].values.numpy()))
+    matrix = np.stack(importance, axis=1)
+    return DCI(disentanglement(matrix), completeness(matrix), informativeness, torch.from_numpy(matrix))
+
+
+def disentanglement(importance: Array) -> float:
+    """That of `dci`, from the importance (C, K) of codes for factors."""
+    total = importance.sum()
+    if total == 0:
+        return 0.0
+    return float((importance.sum(1) / total) @ (1 - _entropies(importance, importance.shape[1])))
+
+
+def completeness(importance: Array) -> float:
+    """That of `dci`, from the importance (C, K) of codes for factors; a factor that nothing tells counts as 0."""
+    told = importance.sum(0) > 0
+    return float(np.mean(told * (1 - _entropies(importance.T, importance.shape[0]))))
+
+
+def _entropies(weights: Array, base: int) -> Array:
+    """Entropy of every row, normalised, to ``base``; 0 where there is only one choice."""
+    if base < 2:
+        return np.zeros(len(weights))
+    p = weights / np.maximum(weights.sum(1, keepdims=True), 1e-300)
+    return -(p * np.log(np.where(p > 0, p, 1))).sum(1) / np.log(base)
+
+
+def mig(codes: Tensor, labels: Mapping[str, Label]) -> Gaps:
+    """The mutual information gap of codes (N, C): (I(c_1; v) - I(c_2; v)) / H(v) for every factor v.
+
+    c_1 and c_2 are the two codes that tell most of it. Codes are cut into 20 equal bins between their extremes, as is
+    usual; the estimate of each I is too high by about (bins - 1) (classes - 1) / (2 N) nats.
+
+    Source: Chen et al., "Isolating Sources of Disentanglement in Variational Autoencoders", NeurIPS 2018.
+    """
+    information = scikit_learn("metrics").mutual_info_score
+    binned = [np.digitize(code, np.histogram_bin_edges(code, BINS)[1:-1]) for code in _array(codes).T]
+    gaps = {}
+    for name, label in labels.items():
+        values = label.values.numpy()
+        shared = np.sort([information(values, code) for code in binned])[::-1]
+        entropy = information(values, values)
+        gaps[name] = float((shared[0] - (shared[1] if len(shared) > 1 else 0)) / entropy) if entropy > 0 else 0.0
+    return _gaps(gaps)
+
+
+def sap(
+    codes: Tensor, labels: Mapping[str, Label], test_codes: Tensor, test_labels: Mapping[str, Label], seed: int = 0
+) -> Gaps:
+    """The separated attribute predictability of codes: difference of the two best single codes, for every factor.
+
+    How well one code predicts a factor of K classes is its balanced accuracy on the other clips with at most K - 1
+    thresholds, found by a decision tree of at most K leaves on the training clips.
+
+    Source: Kumar et al., "Variational Inference of Disentangled Latent Concepts from Unlabeled Observations", ICLR 2018.
+    """
+    trees, metrics = scikit_learn("tree"), scikit_learn("metrics")
+    x, x_test = _array(codes), _array(test_codes)
+    gaps = {}
+    for name, label in labels.items():
+        true, scores = test_labels[name].values.numpy(), []
+        for i in range(x.shape[1]):
+            tree = trees.DecisionTreeClassifier(
+                max_leaf_nodes=max(2, len(label.classes)), class_weight="balanced", random_state=seed
+            )
+            tree.fit(x[:, i : i + 1], label.values.numpy())
+            # The mean recall of the classes that occur.
+            scores.append(
+                float(
+                    metrics.recall_score(
+                        true, tree.predict(x_test[:, i : i + 1]), labels=np.unique(true), average="macro"
+                    )
+                )
+            )
+        scores.sort(reverse=True)
+        gaps[name] = scores[0] - (scores[1] if len(scores) > 1 else 0.0)
+    return _gaps(gaps)
+
+
+def _gaps(factors: dict[str, float]) -> Gaps:
+    return Gaps(sum(factors.values()) / len(factors), factors)
+
+
+def _array(codes: Tensor) -> Array:
+    # Trees compare in single precision.
+    array: Array = codes.double().numpy()
+    return array

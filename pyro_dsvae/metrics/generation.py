@@ -1,0 +1,220 @@
+"""Clips of which one latent is kept and the other drawn from its prior, under a judge."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pyro_dsvae.data.dataset import Role, SequenceData
+from pyro_dsvae.inference.adjustment import Latents
+from pyro_dsvae.inference.held_out import Work, evaluation, paths_at_once
+from pyro_dsvae.inference.prediction import decode
+from pyro_dsvae.judge import Judge, log_probabilities
+from pyro_dsvae.metrics.encoding import one_split
+from pyro_dsvae.models.dsvae import DSVAE
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.steps import Steps
+
+Fixed = Literal["motion", "content"]
+# Which labels a clip keeps when this part of it is kept.
+KEPT: Mapping[Fixed, Role] = {"motion": "dynamic", "content": "static"}
+
+
+@dataclass(frozen=True)
+class Entropies:
+    """What the judge's certainty and the variety of its answers say of generated clips, in nats.
+
+    score        IS = exp(H(y) - H(y|x)), 1 to the number of classes
+    conditional  H(y|x), mean entropy of the answers: 0 where the judge is always certain
+    marginal     H(y), entropy of the mean answer: ln classes where all are equally frequent
+    classes      the ceiling of ``score``
+    count        clips in it: as many of every true class
+
+    Source: Salimans et al., "Improved Techniques for Training GANs", NeurIPS 2016 (the score).
+    """
+
+    score: float
+    conditional: float
+    marginal: float
+    classes: int
+    count: int
+
+
+@dataclass(frozen=True)
+class HeadScores:
+    """What one head of the judge says of generated clips whose sources have known labels.
+
+    kept                        whether the label should be that of the source; otherwise it should be drawn anew
+    accuracy                    share whose most likely class is the true class of the source
+    accuracy_spread             standard deviation over draws, None with one
+    chance                      the accuracy where the class is drawn from that of the training clips
+    changed                     share whose most likely class is not the judge's own answer on the true source
+    changed_by_chance           the same where the class is drawn from that of the training clips
+    divergence                  mean KL(answer on the generated clip || answer on its source), nats
+    entropies                   see there
+    distribution                share of every class among the most likely ones
+    from_uniform                its total variation distance, half the sum of absolute differences, from equal shares
+    from_uniform_by_chance      what that is on average for as many independent, uniform draws
+    from_data                   its distance from the shares of the training clips
+    """
+
+    kept: bool
+    accuracy: float
+    accuracy_spread: float | None
+    chance: float
+    changed: float
+    changed_by_chance: float
+    divergence: float
+    entropies: Entropies
+    distribution: tuple[float, ...]
+    from_uniform: float
+    from_uniform_by_chance: float
+    from_data: float
+
+
+def generate(
+    fixed: Fixed,
+    model: DSVAE,
+    latents: Latents,
+    data: SequenceData,
+    judge: Judge,
+    draws: int = 1,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> dict[str, Tensor]:
+    """The judge's log probabilities of generated clips: label -> (R, N, classes), float64, R draws for each of N clips.
+
+    fixed    "motion": z is the posterior mean, f is drawn from p(f); "content": f is the posterior mean, z is a path drawn
+             from p(z | f) at the clip's own length and times
+    latents  posterior means of ``data`` (`pyro_dsvae.metrics.encoding.encode`)
+    data     the clips that are the sources, one split
+
+    Model and judge are on one device. What is decoded is the mean frame. (The code of the literature decodes the prior's
+    one-step *means* along a drawn path, not the path.) Raises `UsageError` for fewer than one draw.
+    """
+    if draws < 1:
+        raise UsageError(f"draws is {draws}; every clip needs at least 1")
+    n, device = len(data), judge.device
+    at_once = paths_at_once(one_split(data), None)
+    work, said = Work(progress, n * draws), []
+    with evaluation(model, judge, seed, device):
+        for _ in range(draws):
+            for rows in torch.arange(n).split(at_once):
+                f, z = (values.to(device) for values in latents.rows(rows))
+                if fixed == "motion":
+                    f = model.static_prior().expand([len(rows)]).sample()
+                else:
+                    z = model.dynamic_prior(f, steps_of(data, rows, device)).sample()
+                said.append(log_probabilities(judge, data, rows, model.likelihood.prepare, decode(model, f, z)))
+                work.did(len(rows))
+    return {name: torch.cat([s[name] for s in said]).unflatten(0, (draws, n)) for name in said[0]}
+
+
+def judge_clips(judge: Judge, data: SequenceData, model: DSVAE) -> dict[str, Tensor]:
+    """The judge's log probabilities (N, classes) by label on the clips themselves."""
+    chunks = torch.arange(len(data)).split(paths_at_once(one_split(data), None))
+    said = [log_probabilities(judge, data, rows, model.likelihood.prepare) for rows in chunks]
+    return {name: torch.cat([s[name] for s in said]) for name in said[0]}
+
+
+def steps_of(data: SequenceData, rows: Tensor, device: torch.device) -> Steps:
+    """The time axis of some sequences, as model and guide know it."""
+    part = one_split(data)
+    lengths, times = (None if v is None else v[rows].to(device) for v in (part.lengths, part.times))
+    return Steps(data.length, lengths, times)
+
+
+def score(
+    fixed: Fixed,
+    log_p: Mapping[str, Tensor],
+    log_p_source: Mapping[str, Tensor],
+    data: SequenceData,
+    train: SequenceData,
+) -> dict[str, HeadScores]:
+    """`score_head` of every label of ``data``; ``train`` says how frequent its classes are in the training clips."""
+    found = {}
+    for name, label in data.labels.items():
+        shares = train.labels[name].values.bincount(minlength=len(label.classes)) / len(train)
+        kept = label.role == KEPT[fixed]
+        found[name] = score_head(log_p[name], log_p_source[name], label.values, shares, kept)
+    return found
+
+
+def score_head(log_p: Tensor, log_p_source: Tensor, true: Tensor, shares: Tensor, kept: bool) -> HeadScores:
+    """Scores of one head.
+
+    log_p         (R, N, K) log probabilities on generated clips
+    log_p_source  (N, K) on their sources
+    true          (N,) int64, the sources' true classes
+    shares        (K,) of the classes among the training clips
+    kept          see `HeadScores`
+    """
+    draws, n, classes = log_p.shape
+    chosen, source = log_p.argmax(-1), log_p_source.argmax(-1)
+    right = (chosen == true).double().mean(1)
+    distribution = chosen.flatten().bincount(minlength=classes).double() / (draws * n)
+    shares = shares.double()
+    uniform = torch.full_like(shares, 1 / classes)
+    return HeadScores(
+        kept,
+        float(right.mean()),
+        float(right.std()) if draws > 1 else None,
+        float(shares[true].mean()),
+        float((chosen != source).double().mean()),
+        float(1 - shares[source].mean()),
+        float((log_p.exp() * (log_p - log_p_source)).sum(-1).mean()),
+        entropies(log_p[:, balanced(true)].flatten(0, 1)),
+        tuple(distribution.tolist()),
+        total_variation(distribution, uniform),
+        uniform_variation(draws * n, classes),
+        total_variation(distribution, shares),
+    )
+
+
+def balanced(true: Tensor) -> Tensor:
+    """Indices of as many sequences of every class that occurs: the first ones, in order."""
+    counts = true.bincount()
+    least = int(counts[counts > 0].min())
+    rows = [(true == kind).nonzero().squeeze(1)[:least] for kind in counts.nonzero().squeeze(1)]
+    return torch.cat(rows).sort().values
+
+
+def entropies(log_p: Tensor) -> Entropies:
+    """IS, H(y|x) and H(y) of log probabilities (N, K).
+
+    The score is computed from the divergences KL(p(y|x) || p(y)), and has to be exp(H(y) - H(y|x)): `AssertionError`
+    where it is not.
+    """
+    p = log_p.double().exp()
+    mean = p.mean(0)
+    # Where a probability underflows to 0 its term is 0, not 0 times minus infinity.
+    divergence = float((torch.special.xlogy(p, p) - torch.special.xlogy(p, mean)).sum(1).mean())
+    conditional = float(torch.special.entr(p).sum(1).mean())
+    marginal = float(torch.special.entr(mean).sum())
+    score = math.exp(divergence)
+    identity = math.exp(marginal - conditional)
+    assert math.isclose(score, identity, rel_tol=1e-9), f"IS is {score}, but exp(H(y) - H(y|x)) is {identity}"
+    return Entropies(score, conditional, marginal, log_p.shape[1], len(log_p))
+
+
+def total_variation(p: Tensor, q: Tensor) -> float:
+    """Half the sum of the absolute differences of two distributions (K,)."""
+    return float((p - q).abs().sum() / 2)
+
+
+def uniform_variation(count: int, classes: int) -> float:
+    """Mean total variation between equal shares and those of ``count`` independent draws from ``classes`` equal ones.
+
+    sum_k E|X_k / n - 1 / K| / 2 with X_k binomial, whose mean absolute deviation is 2 m C(n, m) p^m q^(n - m + 1) at
+    m = floor(n p) + 1 (de Moivre).
+    """
+    if classes < 2:
+        return 0.0
+    p = 1 / classes
+    m = count // classes + 1
+    choose = math.lgamma(count + 1) - math.lgamma(m + 1) - math.lgamma(count - m + 1)
+    log_deviation = math.log(2 * m) + choose + m * math.log(p) + (count - m + 1) * math.log1p(-p)
+    return classes * math.exp(log_deviation) / count / 2

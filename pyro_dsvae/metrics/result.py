@@ -1,0 +1,110 @@
+"""What an evaluation found, as a page and as JSON."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.metrics import tables
+from pyro_dsvae.metrics.factors import parts_of, with_parts
+from pyro_dsvae.metrics.labelled import Judged, Scores
+from pyro_dsvae.metrics.probes import Probe
+from pyro_dsvae.metrics.tables import Table
+from pyro_dsvae.metrics.unlabelled import EvidenceSummary, Terms
+
+MARKS = (
+    "The judge was trained by this project. Published figures were given by other judges, so these do not compare with them.",
+    "A dynamic label belongs to z by convention, even where it includes what never changes within a clip, such as the "
+    "direction a figure looks in. Where its classes are pairs of words, its two parts have rows of their own.",
+)
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What `pyro_dsvae.evaluate.evaluate` measured, and where it is.
+
+    path       the folder with evaluation.json, evaluation.md and the figures
+    run        the run directory
+    sequences  how many were evaluated
+    options    split, judge, judge_epochs, draws, evidence, evidence_draws, seed
+    terms      bound and reconstruction
+    evidence   None where not asked for
+    accuracy   label -> the judge's share of right answers on the true clips; empty without labels
+    judged     generation and swaps, None without labels
+    probes     "means" and "draws" of the posterior -> "f" and "z" -> label -> probe; empty without labels
+    scores     DCI, MIG and SAP, None without labels or without scikit-learn
+    notes      what could not be had, and why
+    """
+
+    path: Path
+    run: Path
+    sequences: int
+    options: dict[str, Any]
+    terms: Terms
+    evidence: EvidenceSummary | None
+    accuracy: dict[str, float]
+    judged: Judged | None
+    probes: dict[str, dict[str, dict[str, Probe]]]
+    scores: Scores | None
+    notes: tuple[str, ...]
+
+    def json(self) -> str:
+        """All of it; tensors as lists."""
+        return json.dumps(asdict(self), indent=2, default=_plain) + "\n"
+
+    def tables(self, data: SequenceData) -> list[Table]:
+        """All tables, the judge's own accuracy first where there is one; ``data`` are the evaluated sequences."""
+        found: list[Table] = []
+        if self.accuracy:
+            found.append(
+                tables.judge_table(self.options["judge"], self.accuracy, self.options["split"], self.sequences)
+            )
+        found.append(tables.terms_table(self.terms, self.evidence, self.options["split"]))
+        labels = with_parts(data, parts_of(data.labels)).labels
+        if self.judged is not None:
+            draws = self.options["draws"]
+            found += tables.generation_tables("motion", self.judged.fixed_motion, draws)
+            found += tables.generation_tables("content", self.judged.fixed_content, draws)
+            anew = [h for heads in (self.judged.fixed_motion, self.judged.fixed_content) for h in heads.items()]
+            found.append(tables.distribution_table(anew, labels))
+            if self.judged.swaps is not None:
+                found.append(tables.swap_table(self.judged.swaps, labels))
+        found += [tables.probe_table(probes, labels, source) for source, probes in self.probes.items()]
+        if self.scores is not None:
+            found.append(tables.score_table(self.scores))
+        return found
+
+    def remarks(self) -> list[str]:
+        """What has to be said beside the tables."""
+        return [*self.notes, *(MARKS if self.accuracy else ())]
+
+    def page(self, data: SequenceData) -> str:
+        """evaluation.md."""
+        options = " ".join(f"--{name} {value}" for name, value in self.options.items())
+        head = [
+            f"# Evaluation of {self.run.name}",
+            "",
+            f"    python -m pyro_dsvae.evaluate {self.run} {options}",
+            "",
+            *(f"- {remark}" for remark in self.remarks()),
+            "",
+        ]
+        pictures = [f"![{what}]({name}.png)\n" for name, what in self._figures()]
+        return "\n".join([*head, *(table.markdown() for table in self.tables(data)), *pictures])
+
+    def _figures(self) -> list[tuple[str, str]]:
+        found = []
+        if self.judged is not None and self.judged.swaps is not None:
+            found.append(("swaps", "Random swaps, none left out"))
+        if self.judged is not None:
+            found.append(("confusion", "Confusion matrices of the judge"))
+        if self.probes:
+            found.append(("probes", "Probes of each latent"))
+        return found
+
+
+def _plain(value: object) -> object:
+    return value.tolist() if isinstance(value, Tensor) else str(value)

@@ -1,0 +1,197 @@
+"""The measurements as tables, for the terminal and for the page."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from pyro_dsvae.data.dataset import Label
+from pyro_dsvae.metrics.generation import KEPT, Fixed, HeadScores
+from pyro_dsvae.metrics.labelled import Scores
+from pyro_dsvae.metrics.probes import Probe
+from pyro_dsvae.metrics.swaps import Swaps
+from pyro_dsvae.metrics.unlabelled import EvidenceSummary, Terms
+
+
+class Table(NamedTuple):
+    """Rows of text under a title; the first column is to the left, the others to the right."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+    def markdown(self) -> str:
+        """As Markdown."""
+        lines = [f"## {self.title}", ""]
+        rows = ["| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in (self.columns, *self.rows)]
+        lines += [rows[0], "|---|" + "---:|" * (len(self.columns) - 1), *rows[1:]]
+        return "\n".join([*lines, *(["", self.note] if self.note else []), ""])
+
+    def rich(self) -> RichTable:
+        """For the terminal."""
+        table = RichTable(title=self.title, title_justify="left", caption=self.note or None, caption_justify="left")
+        for i, column in enumerate(self.columns):
+            table.add_column(column, justify="right" if i else "left", overflow="fold")
+        for row in self.rows:
+            table.add_row(*(escape(cell) for cell in row))
+        return table
+
+
+def judge_table(kind: str, accuracy: Mapping[str, float], split: str, clips: int) -> Table:
+    """The judge's own accuracy, which bounds everything that it says."""
+    rows = [(name, _share(value, 2)) for name, value in accuracy.items()]
+    return Table(f"The judge ({kind})", ("label", f"right on {clips} true {split} clips"), rows)
+
+
+def terms_table(terms: Terms, evidence: EvidenceSummary | None, split: str) -> Table:
+    """Bound, reconstruction and evidence."""
+    rows = [
+        ("ELBO", f"{terms.elbo:,.2f}", ""),
+        ("reconstruction", f"{terms.reconstruction:,.2f}", ""),
+        ("KL of f", f"{terms.kl_static:,.2f}", terms.estimators.get("f", "")),
+        ("KL of z", f"{terms.kl_dynamic:,.2f}", terms.estimators.get("z", "")),
+        ("squared error per value", f"{terms.squared_error:.6f}", "from posterior means"),
+    ]
+    if terms.bits_per_dimension is not None:
+        rows.append(("bits per dimension", f"{terms.bits_per_dimension:.4f}", "of the ELBO"))
+    if evidence is not None:
+        some = f"{evidence.sequences} sequences, {evidence.draws} draws each"
+        rows.append(("log evidence", f"{evidence.mean:,.2f} ± {evidence.standard_error:,.2f}", some))
+        rows.append(("ELBO of the same", f"{evidence.elbo:,.2f}", ""))
+        rows.append(("k-hat above .7", _share(evidence.unreliable_share), "there the evidence is a loose bound"))
+    note = "" if terms.comparable else "The guide is a point: this ELBO bounds no evidence and compares with no other."
+    return Table(f"Held out ({split}), nats per sequence", ("term", "mean", "how"), rows, note)
+
+
+def generation_tables(fixed: Fixed, heads: Mapping[str, HeadScores], draws: int) -> list[Table]:
+    """What is kept and what is drawn anew, each in a table of its own."""
+    role = KEPT[fixed]
+    title = {
+        "motion": "Fixed motion: z kept, f drawn from its prior",
+        "content": "Fixed content: f kept, z drawn from its prior",
+    }[fixed]
+    clips = f"{draws} draw{'s' if draws > 1 else ''} for each clip"
+    kept = [
+        (
+            name,
+            _share(h.accuracy) + ("" if h.accuracy_spread is None else f" ± {_share(h.accuracy_spread)}"),
+            _share(h.chance),
+            f"{h.entropies.score:.4f} of {h.entropies.classes}",
+            f"{h.entropies.conditional:.4f}",
+            f"{h.entropies.marginal:.4f} of {math.log(h.entropies.classes):.4f}",
+            f"{h.divergence:.4f}",
+        )
+        for name, h in heads.items()
+        if h.kept
+    ]
+    anew = [
+        (
+            name,
+            _share(h.accuracy),
+            _share(h.chance),
+            _share(h.changed),
+            _share(h.changed_by_chance),
+            f"{h.from_uniform:.3f}",
+            f"{h.from_uniform_by_chance:.3f}",
+            f"{h.from_data:.3f}",
+        )
+        for name, h in heads.items()
+        if not h.kept
+    ]
+    tables = []
+    columns: Sequence[str]
+    if kept:
+        columns = (f"{role} label", "kept", "by chance", "IS", "H(y|x)", "H(y)", "KL from source")
+        note = "IS, H(y|x) and H(y) on as many clips of every class; IS = exp(H(y) - H(y|x)) holds."
+        tables.append(Table(f"{title}; what stays ({clips})", columns, kept, note))
+    if anew:
+        columns = ("label", "as before", "by chance", "changed", "by chance", "TV uniform", "by chance", "TV data")
+        note = (
+            "As before: the source's class again. Changed: the judge's answer differs from that on the source. "
+            "TV: total variation distance of the classes drawn from equal shares, and from those of the training clips."
+        )
+        tables.append(Table(f"{title}; what is drawn anew", columns, anew, note))
+    return tables
+
+
+def distribution_table(heads: Sequence[tuple[str, HeadScores]], labels: Mapping[str, Label]) -> Table:
+    """Shares of the classes of labels that are drawn anew."""
+    rows = [
+        (
+            name,
+            ", ".join(f"{kind} {_share(p)}" for kind, p in zip(labels[name].classes, head.distribution, strict=True)),
+        )
+        for name, head in heads
+        if not head.kept
+    ]
+    return Table("Classes of what is drawn anew", ("label", "share of every class"), rows)
+
+
+def swap_table(swaps: Swaps, labels: Mapping[str, Label]) -> Table:
+    """Both directions."""
+    rows = []
+    for name in swaps.chance:
+        moves = labels[name].role == "dynamic"
+        with_f, with_z = ("kept", "taken over") if moves else ("taken over", "kept")
+        values = (swaps.f_replaced[name], swaps.z_replaced[name], swaps.chance[name], swaps.reconstructed[name])
+        told = [_share(value) for value in values]
+        rows.append((name, f"{with_f} {told[0]}", f"{with_z} {told[1]}", *told[2:]))
+    columns = ("label", "f replaced", "z replaced", "by chance", "reconstructed")
+    return Table("Swaps between clips: share judged as it should be", columns, rows)
+
+
+def probe_table(probes: Mapping[str, Mapping[str, Probe]], labels: Mapping[str, Label], source: str) -> Table:
+    """What is in f alone, and in z alone; ``source`` is "means" or "draws"."""
+    f, z = probes["f"], probes["z"]
+    rows = [
+        (
+            name,
+            "z" if labels[name].role == "dynamic" else "f",
+            *map(_share, (f[name].linear, f[name].nonlinear, z[name].linear, z[name].nonlinear, f[name].chance)),
+        )
+        for name in f
+    ]
+    columns = ("label", "belongs to", "f linear", "f MLP", "z linear", "z MLP", "chance")
+    note = (
+        "A label should be told by the latent that it belongs to, and be at chance from the other. "
+        + {
+            "means": "Means of q tell more than q does: differences far below its scale count in full.",
+            "draws": "One draw of q for each clip: what the decoder is given, noise included.",
+        }[source]
+    )
+    return Table(f"Probes of f alone and of z alone, posterior {source}", columns, rows, note)
+
+
+def score_table(scores: Scores) -> Table:
+    """DCI, MIG and SAP."""
+    labels = scores.in_f
+    rows = [
+        (
+            name,
+            *(_share(v) for v in (scores.dci.informativeness[name], scores.in_f[name])),
+            *(f"{gaps.factors[name]:.3f}" for gaps in (scores.mig, scores.sap)),
+        )
+        for name in labels
+    ]
+    rows.append(
+        (
+            "mean",
+            _share(sum(scores.dci.informativeness.values()) / len(labels)),
+            "",
+            f"{scores.mig.mean:.3f}",
+            f"{scores.sap.mean:.3f}",
+        )
+    )
+    note = (
+        f"DCI disentanglement {scores.dci.disentanglement:.3f}, completeness {scores.dci.completeness:.3f}. Codes: dimensions "
+        "of f; of z the mean and the mean absolute change. These scores ask for one single code per label; that f and z "
+        "are separated they see only in the share of f."
+    )
+    return Table("Single codes", ("label", "DCI informativeness", "of it in f", "MIG", "SAP"), rows, note)
+
+
+def _share(value: float, digits: int = 1) -> str:
+    return f"{value:.{digits}%}"

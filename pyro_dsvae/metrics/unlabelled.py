@@ -1,0 +1,115 @@
+"""What can be said of a model without labels: its bound, its reconstructions, its evidence."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from pyro_dsvae.inference.adjustment import Latents
+from pyro_dsvae.inference.evidence import estimate_evidence
+from pyro_dsvae.inference.held_out import Clips, evaluation, paths_at_once
+from pyro_dsvae.inference.objective import Objective, Sequences
+from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.inference.prediction import decode
+from pyro_dsvae.inference.svi import evaluate
+from pyro_dsvae.models.dsvae import DSVAE, observed_values
+from pyro_dsvae.models.errors import UsageError
+
+Progress = Callable[[float], None] | None
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Means over held-out sequences.
+
+    elbo, reconstruction, kl_static, kl_dynamic  unweighted, nats per sequence, one draw for each sequence
+    estimators                                   site -> how its KL was computed
+    comparable                                   whether ``elbo`` bounds the evidence
+    squared_error                                mean squared error of frames decoded from posterior means, per observed value
+    bits_per_dimension                           -elbo in bits per observed value, None for densities
+    """
+
+    elbo: float
+    reconstruction: float
+    kl_static: float
+    kl_dynamic: float
+    estimators: dict[str, str]
+    comparable: bool
+    squared_error: float
+    bits_per_dimension: float | None
+
+
+@dataclass(frozen=True)
+class EvidenceSummary:
+    """Importance-weighted log evidence of some held-out sequences, nats per sequence (`estimate_evidence`).
+
+    sequences         how many, drawn without replacement
+    draws             importance weights for each
+    mean              mean log evidence
+    standard_error    of that mean over sequences
+    elbo              mean ELBO of the same sequences, from the same weights
+    unreliable_share  share with k-hat above .7, whose value is a loose bound
+    """
+
+    sequences: int
+    draws: int
+    mean: float
+    standard_error: float
+    elbo: float
+    unreliable_share: float
+
+
+def measure_terms(
+    model: DSVAE, guide: Posterior, sequences: Sequences, latents: Latents, seed: int, device: torch.device
+) -> Terms:
+    """The ELBO's terms and the error of reconstructions; ``latents`` are the posterior means of ``sequences``."""
+    objective = Objective(model, guide)
+    terms = evaluate(objective, sequences, device, seed)
+    error, observed = _squared_error(model, guide, sequences, latents, device)
+    bits = -terms["elbo"] * len(sequences) / (math.log(2) * observed) if model.likelihood.discrete else None
+    return Terms(
+        **terms,
+        estimators=objective.estimators,
+        comparable=guide.comparable,
+        squared_error=error,
+        bits_per_dimension=bits,
+    )
+
+
+def _squared_error(
+    model: DSVAE, guide: Posterior, sequences: Sequences, latents: Latents, device: torch.device
+) -> tuple[float, int]:
+    """Mean squared error per observed value, and how many were observed."""
+    total, count = 0.0, 0
+    with evaluation(model, guide, 0, device):
+        for positions in torch.arange(len(sequences)).split(paths_at_once(sequences, None)):
+            clips = Clips.of(model, sequences, positions, device)
+            error = (decode(model, *(v.to(device) for v in latents.rows(positions))) - clips.x).square()
+            seen = observed_values(clips.mask, clips.steps, clips.x.ndim - 2)
+            total += float(
+                (error if seen is None else torch.where(seen, error, torch.zeros_like(error))).sum(dtype=torch.float64)
+            )
+            count += int(clips.observed_count().sum())
+    return total / count, count
+
+
+def measure_evidence(
+    model: DSVAE,
+    guide: Posterior,
+    sequences: Sequences,
+    number: int,
+    draws: int,
+    seed: int,
+    device: torch.device,
+    progress: Progress = None,
+) -> EvidenceSummary:
+    """Evidence of ``number`` of the sequences, all where there are fewer. Raises `UsageError` as `estimate_evidence`."""
+    if number < 2:
+        raise UsageError(f"evidence of {number} sequences has no standard error; take at least 2, or 0 for none")
+    order = torch.randperm(len(sequences), generator=torch.Generator().manual_seed(seed))
+    some = replace(sequences, rows=sequences.rows[order[:number].sort().values])
+    found = estimate_evidence(model, guide, some, draws, seed=seed, device=device, progress=progress)
+    error = float(found.log_evidence.std()) / math.sqrt(len(some))
+    means = float(found.log_evidence.mean()), error, float(found.elbo.mean()), found.unreliable_share
+    return EvidenceSummary(len(some), draws, *means)
