@@ -106,6 +106,19 @@ class ContinuousBernoulliDistribution(TorchDistribution):
             y.sign() * (1 / torch.tanh(large) - 1 / large) / 2,
         )
 
+    @property
+    def variance(self) -> Tensor:
+        """1 / eta^2 - 1 / (4 sinh^2(eta / 2)) = (1 / y^2 - 1 / sinh^2 y) / 4 with y = eta / 2."""
+        y = (self.eta / 2).abs()
+        large = y.clamp(min=SERIES)
+        series = y.square().clamp(max=SERIES**2)
+        decay = torch.exp(-2 * large)
+        return 0.25 * torch.where(
+            y < SERIES,
+            1 / 3 - series * (1 / 15 - series * (2 / 189 - series * (1 / 675 - series * (2 / 10395)))),
+            large.square().reciprocal() - 4 * decay / (1 - decay).square(),
+        )
+
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         """Through the quantile function."""
         u = torch.rand(self._extended_shape(sample_shape), dtype=self.eta.dtype, device=self.eta.device)

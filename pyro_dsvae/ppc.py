@@ -1,0 +1,171 @@
+"""Predictive checks of a finished run: in which respects the fitted model's world differs from that of the data.
+
+  python -m pyro_dsvae.ppc RUN                                      128 held-out sequences
+  python -m pyro_dsvae.ppc RUN --sequences 500 --draws 50           more of them, sharper p-values
+  python -m pyro_dsvae.ppc RUN --split train                        the data it was fitted to, marked so
+  python -m pyro_dsvae.ppc RUN --discrepancies my_checks.blinking   a discrepancy of your own beside the built-in ones
+
+The model makes replications of held-out clips at four levels (new frames of the same f and z, new motion, new looks, all
+new), and numbers that say what a clip is like, the discrepancies, are compared between clips and replications: with
+observation noise, and without (decoder means). Then: do predictive intervals hold what they promise; does the guide find
+latents that the model itself drew (simulation-based calibration); are the latents of real clips spread as the priors say.
+
+Writes report.html (one file, opens anywhere), ppc.json, predictive.nc (for ArviZ and xarray) and figures/*.png to --out and
+prints its path as the last line: wrote: DIR. Every figure is a function of the run, the options and --seed.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from rich.console import Console
+
+from pyro_dsvae import cli, ppc_figures, ppc_report
+from pyro_dsvae.data.dataset import SequenceData, Split
+from pyro_dsvae.inference.discrepancy import discrepancy
+from pyro_dsvae.inference.inference_data import MIN_DRAWS, save_tree
+from pyro_dsvae.inference.objective import Sequences
+from pyro_dsvae.inference.predictive_data import predictive_tree
+from pyro_dsvae.inference.replications import LEVELS, replicate
+from pyro_dsvae.loading import Run, load
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.outputs import check_free, new_folder
+from pyro_dsvae.ppc_result import PPCResult
+from pyro_dsvae.ppc_work import Checking
+from pyro_dsvae.progress import Bar
+
+SHOWN = 4
+
+
+def ppc(
+    run: Path,
+    out: Path | None = None,
+    split: Split = "test",
+    sequences: int = 128,
+    draws: int = 20,
+    discrepancies: list[str] | str | None = None,
+    simulations: int = 300,
+    evidence_draws: int = 100,
+    seed: int = 0,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    overwrite: bool = False,
+) -> PPCResult:
+    """Check a run against sequences it was not fitted to; print and write what was found.
+
+    Raises `UsageError` for anything the caller can put right.
+
+    Args:
+        run: the run directory
+        out: the folder to write (by default RUN/ppc)
+        split: the sequences to check against; with train every check uses the data twice, which is marked
+        sequences: how many of the split are used, a random choice
+        draws: replications of every sequence at every level
+        discrepancies: dotted paths of your own discrepancies, one or a list
+        simulations: for simulation-based calibration, at least 50, or 0 to leave it out
+        evidence_draws: importance weights for log p(x) of each sequence, at least 25, or 0 to leave it out
+        seed: of all draws
+        device: where to work; auto takes a GPU where there is one
+        overwrite: replace what is at --out
+    """
+    path = run / "ppc" if out is None else out
+    _check(sequences, draws, simulations, evidence_draws, device)
+    own = [discrepancy(name) for name in _listed(discrepancies)]
+    place = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    opened = load(run, device=str(place))
+    check_free(path, overwrite)
+    data = opened.sequences()
+    chosen = _chosen(data, split, sequences, seed)
+    options: dict[str, Any] = {
+        "split": split,
+        "sequences": len(chosen),
+        "draws": draws,
+        "discrepancies": _listed(discrepancies),
+        "simulations": simulations,
+        "evidence_draws": evidence_draws,
+        "seed": seed,
+    }
+    with new_folder(path, overwrite) as folder:
+        start = time.monotonic()
+        with Bar("checking") as bar:
+            work = Checking(opened, data, chosen, place, seed, bar)
+            result = work.result(path, options, own)
+            kept = work.draws(draws)
+        known = data.take(chosen.rows)
+        asked: dict[str, str | int] = {"run": str(run), "split": split, "seed": seed, "draws": draws}
+        asked.update(result.versions)
+        tree = predictive_tree(
+            kept,
+            chosen.rows,
+            result.evidence,
+            known.mask,
+            known.lengths,
+            known.times,
+            {name: (label.values, label.classes) for name, label in known.labels.items()},
+            asked,
+        )
+        save_tree(tree, folder / "predictive.nc")
+        ppc_figures.draw(result, _shown(opened, chosen, seed, place), folder / "figures")
+        result = replace(result, seconds=time.monotonic() - start)
+        (folder / "ppc.json").write_text(result.json())
+        (folder / "report.html").write_text(ppc_report.page(result, folder / "figures"))
+    ppc_report.print_summary(result, Console(highlight=False))
+    return result
+
+
+def _listed(discrepancies: list[str] | str | None) -> list[str]:
+    if isinstance(discrepancies, str):
+        return [name.strip() for name in discrepancies.split(",") if name.strip()]
+    return list(discrepancies or [])
+
+
+def _check(sequences: int, draws: int, simulations: int, evidence_draws: int, device: str) -> None:
+    """Raises `UsageError` for what can be told before anything is read."""
+    if sequences < 2:
+        raise UsageError(f"sequences is {sequences}; checks compare at least 2")
+    if draws < 2:
+        raise UsageError(f"draws is {draws}; every sequence needs at least 2 replications")
+    if simulations and simulations < 50:
+        raise UsageError(f"simulations is {simulations}; it is at least 50, or 0 to leave the calibration out")
+    if evidence_draws and evidence_draws < MIN_DRAWS:
+        raise UsageError(f"evidence_draws is {evidence_draws}; it is at least {MIN_DRAWS}, or 0 to leave evidence out")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: this machine has no usable CUDA device; use auto or cpu")
+
+
+def _chosen(data: SequenceData, split: Split, count: int, seed: int) -> Sequences:
+    """At most ``count`` sequences of the split, drawn without replacement, in order of their rows."""
+    try:
+        everything = data.sequences(split)
+    except UsageError as error:
+        hint = "" if split == "train" else "; to check against the data it was fitted to, use --split train"
+        raise UsageError(f"this run has nothing to be checked against: {error}{hint}") from error
+    if len(everything) < 2:
+        raise UsageError(f"the {split} split holds one sequence; checks compare at least 2")
+    order = torch.randperm(len(everything), generator=torch.Generator().manual_seed(seed))
+    return replace(everything, rows=everything.rows[order[:count].sort().values])
+
+
+def _shown(run: Run, chosen: Sequences, seed: int, device: torch.device) -> ppc_figures.Shown:
+    """A few clips and one replication of each at every level."""
+    few = replace(chosen, rows=chosen.rows[:SHOWN])
+    made = list(replicate(run.model, run.guide, few, draws=1, seed=seed, device=device))
+    data = torch.cat([r.data for r in made if r.level == "frames" and r.data is not None])
+    rows = {level: torch.cat([r.x[0] for r in made if r.level == level]).cpu() for level in LEVELS}
+    means = {level: torch.cat([r.observed_mean[0] for r in made if r.level == level]).cpu() for level in LEVELS}
+    return ppc_figures.Shown(data.cpu(), rows, means)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command."""
+    parser = cli.parser_for(ppc, __doc__)
+    values = cli.instantiate(parser, cli.parse(parser, arguments))
+    result = ppc(**{name: value for name, value in vars(values).items() if name != "config"})
+    print(f"wrote: {result.path}")
+    return 0
+
+
+if __name__ == "__main__":
+    cli.main(main)
