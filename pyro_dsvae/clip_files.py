@@ -14,7 +14,7 @@ from PIL import Image, ImageSequence
 from torch import Tensor
 
 from pyro_dsvae.clip_writers import COMMENT
-from pyro_dsvae.data.arrays import _read as read_arrays
+from pyro_dsvae.data.arrays import read_arrays
 from pyro_dsvae.frame_conversion import CHANNELS, fitted
 from pyro_dsvae.models.errors import UsageError
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pyro_dsvae.data.dataset import SequenceData
-from pyro_dsvae.figures import DPI, GREY, INK, MOTION, RULE, _save
+from pyro_dsvae.figures import DPI, GREY, INK, MOTION, RULE, save
 from pyro_dsvae.inference.held_out import Clips, evaluation
 from pyro_dsvae.inference.objective import Sequences
 from pyro_dsvae.inference.prediction import decode, posterior_means
@@ -54,7 +54,7 @@ def rate_distortion(points: Mapping[str, Sequence[tuple[float, float]]], path: P
     axes.yaxis.set_major_formatter("{x:,g}")
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right upper", frameon=False, fontsize=9)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def drawn_motion(runs: Mapping[str, Run], data: SequenceData, sequences: Sequences, seed: int, path: Path) -> Figure:

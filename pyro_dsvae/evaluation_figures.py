@@ -19,18 +19,18 @@ from pyro_dsvae.figures import (
     MARGIN,
     MOTION,
     RULE,
-    _clips,
-    _save,
-    _Sheet,
-    _Style,
+    Sheet,
+    Style,
+    as_arrays,
+    save,
 )
 from pyro_dsvae.metrics.probes import Probe
 
 
 def swaps(looks: Tensor, motions: Tensor, decoded: Tensor, path: Path) -> Figure:
     """Clips (n, T, \\*frame) decoded with f of ``looks`` and z of ``motions``, each beside the two, in two columns."""
-    sources, moves, results = _clips(looks), _clips(motions), _clips(decoded)
-    style = _Style(sources, moves, results)
+    sources, moves, results = as_arrays(looks), as_arrays(motions), as_arrays(decoded)
+    style = Style(sources, moves, results)
     side = style.side(64)
     small = style.side(side // 2)
     look = side if style.image else style.width(small)
@@ -39,7 +39,7 @@ def swaps(looks: Tensor, motions: Tensor, decoded: Tensor, path: Path) -> Figure
     columns = 2 if len(results) > 1 else 1
     rows = -(-len(results) // columns)
     pitch, step = wide + 5 * GAP, side + 2 * BORDER + GAP
-    sheet = _Sheet(columns * pitch - 5 * GAP + 2 * MARGIN, head + rows * step + 2 * MARGIN)
+    sheet = Sheet(columns * pitch - 5 * GAP + 2 * MARGIN, head + rows * step + 2 * MARGIN)
     end = sheet.text(MARGIN, MARGIN + 8, "f of one clip", 12, LOOK, weight="bold")
     end = sheet.text(end, MARGIN + 8, ", ", 12, GREY)
     end = sheet.text(end, MARGIN + 8, "z of another", 12, MOTION, weight="bold")
@@ -55,7 +55,7 @@ def swaps(looks: Tensor, motions: Tensor, decoded: Tensor, path: Path) -> Figure
         x += style.width(small) + arrow
         sheet.text(x - arrow // 2, y + side // 2, "→", 13, GREY, ha="center")
         sheet.clip(x, y, result, style, side)
-    return _save(sheet.figure, path)
+    return save(sheet.figure, path)
 
 
 def confusion(
@@ -92,7 +92,7 @@ def confusion(
         axes.set_ylabel("true class", color=GREY, fontsize=9)
     for axes in panels[-1]:
         axes.set_xlabel("the judge's answer, %", color=GREY, fontsize=9)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def probes(found: Mapping[str, Mapping[str, Mapping[str, Probe]]], labels: Mapping[str, Label], path: Path) -> Figure:
@@ -122,4 +122,4 @@ def probes(found: Mapping[str, Mapping[str, Mapping[str, Probe]]], labels: Mappi
     panels[-1].set_xticks(places, [tick.replace(": ", ":\n") for tick in ticks], fontsize=8)
     handles, words = panels[0].get_legend_handles_labels()
     figure.legend(handles, words, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
-    return _save(figure, path)
+    return save(figure, path)

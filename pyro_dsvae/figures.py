@@ -54,7 +54,7 @@ def training(metrics: Sequence[Mapping[str, float | str]], path: Path) -> Figure
             shown.append(points)
         axes.set_title(title, fontsize=11, loc="left", color=INK)
         axes.set_ylim(*_limits(np.concatenate(shown), nonnegative=name.startswith("kl")))
-        _plain(axes)
+        plain_axes(axes)
     for axes in panels[1]:
         axes.set_xlabel("step")
     for axes in panels[:, 0]:
@@ -62,7 +62,7 @@ def training(metrics: Sequence[Mapping[str, float | str]], path: Path) -> Figure
     figure.align_ylabels(panels[:, 0])
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False, fontsize=10)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _limits(points: Array, nonnegative: bool) -> tuple[float, float]:
@@ -75,7 +75,7 @@ def _limits(points: Array, nonnegative: bool) -> tuple[float, float]:
     return (0.0 if nonnegative and low >= 0 else low - room), high + room
 
 
-def _plain(axes: Axes) -> None:
+def plain_axes(axes: Axes) -> None:
     axes.grid(color=RULE, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=9, colors=GREY)
@@ -92,14 +92,14 @@ def _plain(axes: Axes) -> None:
 
 def reconstruction(true: Tensor, reconstructed: Tensor, path: Path) -> Figure:
     """Clips (n, T, \\*frame), each above its reconstruction of the same shape."""
-    above, below = _clips(true), _clips(reconstructed)
-    style = _Style(above, below)
+    above, below = as_arrays(true), as_arrays(reconstructed)
+    style = Style(above, below)
     side, label = style.side(96), 130
     columns = 2 if len(above) > 1 else 1
     rows = -(-len(above) // columns)
     step = 2 * side + GAP + 3 * GAP
     pitch = style.width(side) + 4 * GAP
-    sheet = _Sheet(label + columns * pitch - 4 * GAP + 2 * MARGIN, rows * step - 3 * GAP + 2 * MARGIN)
+    sheet = Sheet(label + columns * pitch - 4 * GAP + 2 * MARGIN, rows * step - 3 * GAP + 2 * MARGIN)
     for i, pair in enumerate(zip(above, below, strict=True)):
         x, y = MARGIN + label + i % columns * pitch, MARGIN + i // columns * step
         for name, clip in zip(("true", "decoded"), pair, strict=True):
@@ -107,23 +107,23 @@ def reconstruction(true: Tensor, reconstructed: Tensor, path: Path) -> Figure:
                 sheet.text(MARGIN + label - 2 * GAP, y + side // 2, name, 11, GREY, ha="right")
             sheet.clip(x, y, clip, style, side)
             y += side + GAP
-    return _save(sheet.figure, path)
+    return save(sheet.figure, path)
 
 
 def samples(clips: Tensor, path: Path) -> Figure:
     """Clips (n, T, \\*frame) drawn from the prior."""
-    drawn = _clips(clips)
-    style = _Style(drawn)
+    drawn = as_arrays(clips)
+    style = Style(drawn)
     side, head = style.side(96), 44
     columns = 2 if len(drawn) > 1 else 1
     rows = -(-len(drawn) // columns)
     pitch = style.width(side) + 4 * GAP
-    sheet = _Sheet(columns * pitch - 4 * GAP + 2 * MARGIN, head + rows * (side + 2 * GAP) - 2 * GAP + 2 * MARGIN)
+    sheet = Sheet(columns * pitch - 4 * GAP + 2 * MARGIN, head + rows * (side + 2 * GAP) - 2 * GAP + 2 * MARGIN)
     sheet.text(MARGIN, MARGIN + 10, "Draws from the prior: one f and one path of z per clip", 11, GREY)
     for i, clip in enumerate(drawn):
         place = MARGIN + i % columns * pitch, MARGIN + head + i // columns * (side + 2 * GAP)
         sheet.clip(*place, clip, style, side)
-    return _save(sheet.figure, path)
+    return save(sheet.figure, path)
 
 
 def swap(
@@ -140,18 +140,18 @@ def swap(
     look_donors      (k, T, \\*frame) whose f replaces that of the source in ``look_replaced``, of the same shape
     motion_donors    (m, T, \\*frame) whose z replaces that of the source in ``motion_replaced``, of the same shape
     """
-    clip = _clips(source.unsqueeze(0))
+    clip = as_arrays(source.unsqueeze(0))
     looks, looked, motions, moved = (
-        _clips(clips) for clips in (look_donors, look_replaced, motion_donors, motion_replaced)
+        as_arrays(clips) for clips in (look_donors, look_replaced, motion_donors, motion_replaced)
     )
-    style = _Style(clip, looks, looked, motions, moved)
+    style = Style(clip, looks, looked, motions, moved)
     side = style.side(128)
     small = style.side(side // 2)
     left, arrow = max(style.width(small), 330), 76
     x = MARGIN + left + arrow
     head, step = 64, side + 2 * GAP
     heights = [head + (len(clips) + 1) * step + 2 * GAP for clips in (looks, motions)]
-    sheet = _Sheet(x + style.width(side) + MARGIN, sum(heights) + GAP + 2 * MARGIN)
+    sheet = Sheet(x + style.width(side) + MARGIN, sum(heights) + GAP + 2 * MARGIN)
     look, motion = ("the look", "the motion") if style.image else ("the static part", "the dynamic part")
     y = MARGIN
     for latent, changes, stays, kind, constant, donors, results in (
@@ -177,13 +177,13 @@ def swap(
             sheet.clip(x, y, result, style, side)
             y += step
         y += 3 * GAP
-    return _save(sheet.figure, path)
+    return save(sheet.figure, path)
 
 
 # --- layout -----------------------------------------------------------------------------------------------------------
 
 
-class _Style:
+class Style:
     """What all clips of one figure have in common: images or vectors, how many frames, the range of values."""
 
     def __init__(self, *clips: Array) -> None:
@@ -203,7 +203,7 @@ class _Style:
         return self.frames * side + (self.frames - 1) * SEAM
 
 
-class _Sheet:
+class Sheet:
     """A page laid out in pixels from its top left corner. Frames cover whole pixels, so that nothing blurs them."""
 
     def __init__(self, width: int, height: int) -> None:
@@ -226,7 +226,7 @@ class _Sheet:
         shape = Rectangle(place, width, height, color=colour, linewidth=0, transform=IdentityTransform())
         self.figure.add_artist(shape)
 
-    def clip(self, x: int, y: int, clip: Array, style: _Style, side: int, colour: str | None = None) -> None:
+    def clip(self, x: int, y: int, clip: Array, style: Style, side: int, colour: str | None = None) -> None:
         """A clip (T, \\*frame), ``side`` pixels high, with its top left corner at x, y, and a border outside it."""
         width = len(clip) * (side + SEAM) - SEAM if style.image else style.width(side)
         if colour is not None:
@@ -248,7 +248,7 @@ class _Sheet:
             axes.plot(curve, color=colormaps["viridis"](tone), linewidth=1.4)
 
 
-def _clips(clips: Tensor) -> Array:
+def as_arrays(clips: Tensor) -> Array:
     """Clips (n, T, \\*frame) as an array; of images at most `MOST_FRAMES` frames at equal distances."""
     values = np.nan_to_num(clips.detach().cpu().double().numpy())
     if values.ndim == 5 and values.shape[1] > MOST_FRAMES:
@@ -267,7 +267,7 @@ def _film(clip: Array, side: int) -> Pixels:
     return film[:, :-SEAM]
 
 
-def _save(figure: Figure, path: Path) -> Figure:
+def save(figure: Figure, path: Path) -> Figure:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DPI, metadata={"Software": None})
     return figure

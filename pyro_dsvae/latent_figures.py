@@ -23,10 +23,10 @@ from pyro_dsvae.figures import (
     MOTION,
     SEAM,
     Array,
-    _plain,
-    _save,
-    _Sheet,
-    _Style,
+    Sheet,
+    Style,
+    plain_axes,
+    save,
 )
 
 LINE = 20  # pixels from one line of words to the next
@@ -84,13 +84,13 @@ class Page:
         return max(len(clip) for clip in self._clips)
 
     @property
-    def _clips(self) -> list[Tensor]:
+    def as_arrays(self) -> list[Tensor]:
         return [cell.clip for row in self.rows for cell in row.cells if cell is not None]
 
 
 def write_png(page: Page, path: Path) -> Figure:
     """The page with all frames of a clip side by side, at most `MOST_FRAMES` at equal distances."""
-    return _save(_drawn(page, None).figure, path)
+    return save(_drawn(page, None).figure, path)
 
 
 def write_gif(page: Page, path: Path) -> None:
@@ -113,17 +113,17 @@ def _sideways(page: Page) -> Page:
     return replace(page, rows=rows, columns=columns)
 
 
-def _pixels(sheet: _Sheet) -> Image.Image:
+def _pixels(sheet: Sheet) -> Image.Image:
     canvas = sheet.figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 
 
-def _drawn(page: Page, at: int | None) -> _Sheet:
+def _drawn(page: Page, at: int | None) -> Sheet:
     """The page, or one moment of it."""
     shown = {id(cell): _shown(cell.clip, page, at) for row in page.rows for cell in row.cells if cell is not None}
-    style = _Style(*(clip[None] for clip in shown.values()))
+    style = Style(*(clip[None] for clip in shown.values()))
     side = style.side(page.side if at is None else page.side * 2)
     count = max(len(row.cells) for row in page.rows)
     widths = [
@@ -134,7 +134,7 @@ def _drawn(page: Page, at: int | None) -> _Sheet:
         for c in range(count)
     ]
     pitch = GAP + 2 * BORDER
-    probe = _Sheet(10, 10)
+    probe = Sheet(10, 10)
     lines = [row.label.split("\n") for row in page.rows]
     left = max((probe.text(0, 0, line, 10) for label in lines for line in label if line), default=0)
     left = MARGIN + (round(left) + 2 * GAP if left else 0)
@@ -145,7 +145,7 @@ def _drawn(page: Page, at: int | None) -> _Sheet:
     top = MARGIN + (LINE + 2 * GAP if page.title else 0) + (LINE + GAP if page.columns else 0)
     step = side + pitch
     height = top + sum(step + (2 * GAP if row.apart else 0) for row in page.rows) - pitch
-    sheet = _Sheet(max(inner, MARGIN + words) + MARGIN, height + MARGIN)
+    sheet = Sheet(max(inner, MARGIN + words) + MARGIN, height + MARGIN)
     end: float = MARGIN
     for part, colour in page.title:
         end = sheet.text(end, MARGIN + 4, part, 11, colour, weight="bold")
@@ -168,7 +168,7 @@ def _drawn(page: Page, at: int | None) -> _Sheet:
     return sheet
 
 
-def _width(clip: Array, style: _Style, side: int) -> int:
+def _width(clip: Array, style: Style, side: int) -> int:
     return len(clip) * (side + SEAM) - SEAM if style.image else style.width(side)
 
 
@@ -221,7 +221,7 @@ def probes(accuracy: Mapping[str, Mapping[str, float]], path: Path) -> Figure:
     figure = Figure(figsize=(1.6 + 1.2 * len(accuracy), 3.2), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    _plain(axes)
+    plain_axes(axes)
     places = np.arange(len(accuracy))
 
     def shares(kind: str) -> Array:
@@ -240,4 +240,4 @@ def probes(accuracy: Mapping[str, Mapping[str, float]], path: Path) -> Figure:
     axes.set_ylabel("% predicted right")
     axes.grid(visible=False, axis="x")
     figure.legend(handles=[*bars, line], loc="outside upper right", ncols=3, frameon=False, fontsize=9)
-    return _save(figure, path)
+    return save(figure, path)

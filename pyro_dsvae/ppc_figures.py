@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pyro_dsvae.figures import DPI, GREY, INK, LOOK, MOTION, RULE, _clips, _save, _Sheet, _Style
+from pyro_dsvae.figures import DPI, GREY, INK, LOOK, MOTION, RULE, Sheet, Style, as_arrays, save
 from pyro_dsvae.inference.aggregated_posterior import Aggregate
 from pyro_dsvae.inference.calibration import Calibration
 from pyro_dsvae.inference.ecdf_band import ECDFBand, histograms
@@ -129,19 +129,19 @@ def _titled(check: Check) -> str:
 
 def clips(shown: Shown, path: Path) -> Figure:
     """Each clip above its replications at every level, without and with observation noise."""
-    rows = [("data", _clips(shown.data))]
+    rows = [("data", as_arrays(shown.data))]
     for level in LEVELS:
-        rows.append((NAMES[level], _clips(shown.means[level])))
+        rows.append((NAMES[level], as_arrays(shown.means[level])))
         if level in ("frames", "population"):
-            rows.append((f"{NAMES[level]} + noise", _clips(shown.rows[level])))
-    style = _Style(*(values for _, values in rows))
+            rows.append((f"{NAMES[level]} + noise", as_arrays(shown.rows[level])))
+    style = Style(*(values for _, values in rows))
     side, label = style.side(64), 240
     step = side + GAP_OF_ROWS
     count = len(shown.data)
     columns = 2 if count > 1 else 1
     pitch = style.width(side) + 3 * GAP_OF_ROWS
     height = len(rows) * step + 3 * GAP_OF_ROWS
-    sheet = _Sheet(label + columns * pitch + GAP_OF_ROWS, -(-count // columns) * height + GAP_OF_ROWS)
+    sheet = Sheet(label + columns * pitch + GAP_OF_ROWS, -(-count // columns) * height + GAP_OF_ROWS)
     for i in range(count):
         x, y = label + i % columns * pitch, GAP_OF_ROWS + i // columns * height
         for name, values in rows:
@@ -150,7 +150,7 @@ def clips(shown: Shown, path: Path) -> Figure:
                 sheet.text(label - GAP_OF_ROWS, y + side // 2, name, 9, colour, ha="right")
             sheet.clip(x, y, values[i], style, side)
             y += step
-    return _save(sheet.figure, path)
+    return save(sheet.figure, path)
 
 
 GAP_OF_ROWS = 6
@@ -187,7 +187,7 @@ def effects(checks: PredictiveChecks, means: PredictiveChecks, path: Path) -> Fi
         axes.plot([], [], "o", color=COLOURS[level], markersize=5, label=NAMES[level])
     axes.plot([], [], "o", markerfacecolor="white", markeredgecolor=GREY, markersize=5, label="without noise")
     figure.legend(loc="outside upper center", ncols=5, frameon=False, fontsize=8, handletextpad=0.1, columnspacing=1)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def distribution(check: Check, mean: Check | None, path: Path) -> Figure:
@@ -210,7 +210,7 @@ def distribution(check: Check, mean: Check | None, path: Path) -> Figure:
     axes.set_yticks([])
     axes.set_title(_titled(check), fontsize=10, color=INK)
     axes.legend(frameon=False, fontsize=7.5)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def labels(shares: list[Check], path: Path) -> Figure:
@@ -224,7 +224,7 @@ def labels(shares: list[Check], path: Path) -> Figure:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_ylim(-0.6, len(shares) - 0.4)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 # --- calibration ------------------------------------------------------------------------------------------------------
@@ -243,7 +243,7 @@ def pit_histogram(found: Calibration, title: str, path: Path) -> Figure:
     axes.set_title(title, fontsize=10, color=INK)
     axes.set_xlabel("PIT of all values; level: calibrated", fontsize=8.5, color=GREY)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def ranks(test: RankTest, draws: int, band: ECDFBand, title: str, path: Path) -> Figure:
@@ -267,7 +267,7 @@ def ranks(test: RankTest, draws: int, band: ECDFBand, title: str, path: Path) ->
     axes.set_title(title + some, fontsize=10, color=INK)
     axes.set_xlabel("rank of the true value / draws", fontsize=8.5, color=GREY)
     axes.set_ylabel("ECDF - uniform", fontsize=8.5, color=GREY)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 # --- latents ----------------------------------------------------------------------------------------------------------
@@ -283,7 +283,7 @@ def aggregated(found: Aggregate, path: Path) -> Figure:
     axes.set(xticks=[], yticks=[])
     axes.margins(y=0.12)
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8, markerscale=2)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def bars(name: str, information: Tensor, active: Tensor, colour: str, path: Path) -> Figure:
@@ -297,7 +297,7 @@ def bars(name: str, information: Tensor, active: Tensor, colour: str, path: Path
     axes.set_xlabel(f"dimensions of {name}, sorted", fontsize=8.5, color=GREY)
     axes.set_ylabel("nats per sequence", fontsize=8.5, color=GREY)
     axes.set_xticks([])
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _panel(width: float, height: float) -> tuple[Figure, Axes]:

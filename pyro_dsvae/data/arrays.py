@@ -69,7 +69,7 @@ class Arrays(DataSource):
     def load(self) -> SequenceData:
         """The file's sequences; images channel-first."""
         try:
-            return self._data(_read(self.path))
+            return self._data(read_arrays(self.path))
         except UsageError as error:
             raise UsageError(f"{self.path}: {error}") from None
 
@@ -108,7 +108,7 @@ def _near(name: str, names: Iterable[str], words: str = "; did you mean {!r}?") 
     return words.format(found[0]) if found else ""
 
 
-def _read(path: Path) -> dict[str, Array]:
+def read_arrays(path: Path) -> dict[str, Array]:
     """Every array of the file by its key; that of a ``.npy`` file is "frames"."""
     try:
         with path.open("rb") as file:
