@@ -84,7 +84,7 @@ class Page:
         return max(len(clip) for clip in self._clips)
 
     @property
-    def as_arrays(self) -> list[Tensor]:
+    def _clips(self) -> list[Tensor]:
         return [cell.clip for row in self.rows for cell in row.cells if cell is not None]
 
 
