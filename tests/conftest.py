@@ -1,7 +1,20 @@
 """What holds for all tests."""
 
 import os
+from collections.abc import Iterator
+
+import pytest
 
 # Tests run in several processes; more threads than cores make small networks many times slower. Set before torch is
 # imported, and inherited by the commands that tests run.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def empty_store() -> Iterator[None]:
+    """What a test leaves in Pyro's global parameter store is not there for the next."""
+    import pyro
+
+    pyro.clear_param_store()
+    yield
+    pyro.clear_param_store()
