@@ -219,7 +219,7 @@ def _finding(found: Calibration) -> Finding:
             word = "narrow" if deviation[k] < 0 else "wide"
             held, error = (100 * float(v[k]) for v in (coverage.coverage, coverage.coverage_error))
             level = 100 * coverage.levels[k]
-            said.append(f"intervals are too {word}, {level:.0f} % ones hold {held:.0f} % (+- {error:.1f}) of the {of}")
+            said.append(f"intervals are too {word}, {level:.0f} % ones hold {held:.0f} % (± {error:.1f}) of the {of}")
             worst = max(worst, float(deviation[k].abs()))
         bias = coverage.mean - 0.5
         if abs(bias) > max(MATTERS, SURE * coverage.mean_error):

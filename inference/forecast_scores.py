@@ -63,7 +63,7 @@ class Comparison:
     def __str__(self) -> str:
         return (
             f'the forecast {self.verdict} "{self.baseline}" in {self.metric.upper()}: {self.ours:.4g} against '
-            f"{self.theirs:.4g}, difference {self.difference:+.3g} +- {self.standard_error:.2g}"
+            f"{self.theirs:.4g}, difference {self.difference:+.3g} ± {self.standard_error:.2g}"
         )
 
 

@@ -192,7 +192,7 @@ def _dependence_finding(found: Dependence) -> Finding:
     percent = 100 * max(found.r_squared, 0.0)
     told = f"f predicts {percent:.0f} % of the variance of the clips' mean z (p = {found.p_value:.3g})"
     if max(found.under_prior, 0.0) > 0.02:
-        told += f", {100 * found.under_prior:.0f} % for draws from the prior, which lets z depend on f"
+        told += f", {100 * found.under_prior:.0f} % for draws from the prior"
     if found.p_value > SURE or more < 0.02:
         return Finding("good", "f and z", f"{told}: no more than the model says")
     severity: Severity = "note" if more < 0.1 else "warning" if more < 0.5 else "serious"

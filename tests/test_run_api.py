@@ -10,6 +10,7 @@ from torch import Tensor
 
 import pyro_dsvae
 from pyro_dsvae.data.arrays import Arrays
+from pyro_dsvae.data.sprites import Sprites
 from pyro_dsvae.fit import fit
 from pyro_dsvae.inference.posteriors.flow import Flow
 from pyro_dsvae.inference.posteriors.lstm import LSTM as Posterior
@@ -17,6 +18,7 @@ from pyro_dsvae.inference.posteriors.posterior import Clip
 from pyro_dsvae.inference.posteriors.structured_gaussian import StructuredGaussian
 from pyro_dsvae.inference.prediction import posterior_means
 from pyro_dsvae.inference.svi import Optimisation
+from pyro_dsvae.judge import load_or_train_judge
 from pyro_dsvae.loading import Run
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.dynamic_priors.random_walk import RandomWalk
@@ -303,3 +305,26 @@ def test_other_shapes_are_refused(images: Run, vectors: Run) -> None:
     ):
         with pytest.raises(UsageError, match=says):
             call()
+
+
+@pytest.mark.slow
+def test_the_judge_still_sees_what_is_kept(tmp_path: Path) -> None:
+    """On drawn sprites: looks stay under new motions, motions under new looks, and what is not kept is drawn anew."""
+    result = fit(data=Sprites(), out=tmp_path / "run", steps=1_000, device="cpu")
+    run = pyro_dsvae.load(result.run)
+    data = run.sequences()
+    judge = load_or_train_judge(data, run.model.likelihood.prepare)
+    rows = data.rows("test")
+    x = data.frames[rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:200]]]
+
+    def seen(clips: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad():
+            return {name: logits.argmax(-1) for name, logits in judge(clips.clamp(0, 1).float()).items()}
+
+    before = seen(run.reconstruct(x))
+    for keep, kept, drawn in (("static", ("top", "hair"), ("action",)), ("dynamic", ("action",), ("top", "hair"))):
+        after = seen(run.sample(200, keep=keep, x=x))  # type: ignore[arg-type]
+        for name in kept:
+            assert float((before[name] == after[name]).float().mean()) > 0.7, (keep, name)
+        for name in drawn:
+            assert float((before[name] == after[name]).float().mean()) < 0.4, (keep, name)
