@@ -178,7 +178,8 @@ def _check_options(
     """Raises `UsageError` for what can be told before anything is read."""
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: this machine has no usable CUDA device; use auto or cpu")
-    if devices < 1 or (devices > torch.cuda.device_count() and (device == "cuda" or torch.cuda.is_available())):
+    on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    if devices < 1 or (on_gpu and devices > torch.cuda.device_count()):
         raise UsageError(f"devices is {devices}; this machine has {max(1, torch.cuda.device_count())}")
     if static_size < 0:
         raise UsageError(f"static_size is {static_size}; it is a number of dimensions, 0 for no static part")

@@ -4,6 +4,7 @@ import csv
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import torch
 from torch import Tensor
 
 import pyro_dsvae
+from pyro_dsvae.fit import _check_options
 from pyro_dsvae.inference.objective import Objective, Sequences
 from pyro_dsvae.inference.svi import SVI, Budget, Optimisation
+from pyro_dsvae.models.errors import UsageError
 
 SCRIPT = Path(__file__).parent / "examples" / "two_processes.py"
 TINY = [
@@ -141,3 +144,12 @@ def test_a_batch_that_cannot_be_shared_is_refused(folder: Path) -> None:
     ]
     done = fit(folder, "odd", *options, expected=2)
     assert "cannot be shared evenly by 2 devices" in done.stderr
+
+
+@pytest.mark.parametrize(("device", "refused"), [("cpu", False), ("auto", True), ("cuda", True)])
+def test_only_gpus_are_counted(device: str, refused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine with one GPU two processes may still share a fit on the CPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UsageError, match="this machine has 1") if refused else nullcontext():
+        _check_options(device, 2, 1, 1, None, False)
