@@ -24,7 +24,7 @@ class LinearDecoder(FrameDecoder):
         super().__init__((len(W),))
         self.W, self.C = W, C
 
-    def forward(self, f: Tensor, z: Tensor) -> Tensor:
+    def decode(self, f: Tensor, z: Tensor) -> Tensor:
         return (f @ self.W.T).unsqueeze(-2) + z @ self.C.T
 
 

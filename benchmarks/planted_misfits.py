@@ -48,7 +48,7 @@ class LinearDecoder(FrameDecoder):
         self.register_buffer("W", static)
         self.register_buffer("C", dynamic)
 
-    def forward(self, f: Tensor, z: Tensor) -> Tensor:
+    def decode(self, f: Tensor, z: Tensor) -> Tensor:
         return ((f @ self.W.T).unsqueeze(-2) + z @ self.C.T).unflatten(-1, SHAPE)
 
 

@@ -32,6 +32,7 @@ from handwritten import HandwrittenStep, NetworksOnlyStep, TextbookStep
 from torch import Tensor
 
 from pyro_dsvae.build import build
+from pyro_dsvae.inference.hardware import Hardware
 from pyro_dsvae.inference.objective import Objective, Sequences
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.svi import SVI, Budget, Optimisation
@@ -123,7 +124,7 @@ def _this_project(own: Objective, frames: Tensor, case: Case, device: str) -> Wo
     rows = Sequences(frames, None, None, torch.arange(len(frames)))
     precision = "bf16" if case.bf16 else "32"
     options = Optimisation(batch_size=case.batch, learning_rate=RATE, clip=CLIP)
-    loop = SVI(own, rows, rows, options, Budget(10**6), device=device, precision=precision)  # type: ignore[arg-type]
+    loop = SVI(own, rows, rows, options, Budget(10**6), hardware=Hardware(device, precision))  # type: ignore[arg-type]
     return lambda: loop._step(LATE)
 
 

@@ -9,7 +9,7 @@ import torch
 from scipy.special import stdtrit  # type: ignore[import-untyped]
 from torch import Tensor
 
-from pyro_dsvae.inference.difference import Difference, Interval
+from pyro_dsvae.inference.difference import NATS, Difference, Interval
 from pyro_dsvae.inference.stacking import stacking_weights
 from pyro_dsvae.models.errors import UsageError
 
@@ -78,6 +78,7 @@ def compare_evidence(
     monte_carlo_error: Mapping[str, Tensor],
     confidence: float = 0.95,
     unreliable: Mapping[str, float] | None = None,
+    unit: str = NATS,
 ) -> Comparison:
     """Compare candidates by the log evidence (S, N) of S fits each on the same N held-out sequences.
 
@@ -97,6 +98,7 @@ def compare_evidence(
     monte_carlo_error  name -> (S, N) their standard errors; zero for exact values
     confidence         that all intervals hold
     unreliable         name -> share of sequences with k-hat above .7
+    unit               of values other than log evidence, for the verdicts in words
 
     Raises `UsageError` where shapes or names do not fit, values are not finite, or there are fewer than two sequences.
 
@@ -121,7 +123,7 @@ def compare_evidence(
     # Python's sort is stable: candidates that are alike stay in the order in which they were given.
     fits.sort(key=lambda f: -f.mean)
     pairs = list(combinations(fits, 2))
-    differences = tuple(_difference(a, b, confidence, len(pairs)) for a, b in pairs)
+    differences = tuple(_difference(a, b, confidence, len(pairs), unit) for a, b in pairs)
     weights = stacking_weights(torch.stack([f.mixture for f in fits])).tolist()
     candidates = tuple(f.candidate(fits[0], weight) for f, weight in zip(fits, weights, strict=True))
     return Comparison(candidates, differences, counts.pop(), confidence)
@@ -199,7 +201,7 @@ class _Fits:
         )
 
 
-def _difference(a: _Fits, b: _Fits, confidence: float, pairs: int) -> Difference:
+def _difference(a: _Fits, b: _Fits, confidence: float, pairs: int, unit: str) -> Difference:
     d = a.values - b.values
     mean, bias = float(d.mean()) + 0.0, a.bias - b.bias
     paired, monte_carlo = _variance_of_mean(d), a.monte_carlo + b.monte_carlo
@@ -233,6 +235,7 @@ def _difference(a: _Fits, b: _Fits, confidence: float, pairs: int) -> Difference
         confidence,
         pairs,
         (a.unreliable, b.unreliable),
+        unit,
     )
 
 

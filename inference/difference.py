@@ -7,6 +7,8 @@ from typing import Literal
 Verdict = Literal["better", "worse", "cannot tell"]
 Interval = tuple[float, float]
 
+NATS = "nats per sequence"
+
 # Above this share of sequences with k-hat above .7 the mean evidence is a loose bound, not an estimate.
 LOOSE = 0.1
 
@@ -14,6 +16,8 @@ LOOSE = 0.1
 @dataclass(frozen=True)
 class Difference:
     """The mean log evidence of ``first`` minus that of ``second``, in nats per sequence, and what may be said of it.
+
+    Or the same of any other value of which more is better, in its ``unit``.
 
     data_error         standard error over sequences, paired, for these fits
     seed_error         standard error by the seeds of both; None where one of them has one seed
@@ -26,6 +30,7 @@ class Difference:
     confidence         that all intervals of the comparison hold at once
     pairs              how many of them there are
     unreliable         shares of sequences with k-hat above .7, of ``first`` and ``second``; None where not told
+    unit               of the values, in words
     """
 
     first: str
@@ -42,6 +47,7 @@ class Difference:
     confidence: float
     pairs: int
     unreliable: tuple[float | None, float | None] = (None, None)
+    unit: str = NATS
 
     @property
     def verdict(self) -> Verdict:
@@ -78,10 +84,8 @@ class Difference:
         conditions = ["by this bound"] * self.loose + ["for these two fits"] * self.of_fits
         start = "".join(f"{condition}, " for condition in conditions)
         if better.verdict == "better":
-            return f"{start}{better.first} is better than {better.second} by {mean} nats per sequence ({interval})"
-        text = (
-            f"{start}cannot tell {better.first} from {better.second}: difference {mean} nats per sequence, {interval}"
-        )
+            return f"{start}{better.first} is better than {better.second} by {mean} {self.unit} ({interval})"
+        text = f"{start}cannot tell {better.first} from {better.second}: difference {mean} {self.unit}, {interval}"
         if _verdict(self.fits_interval) != "cannot tell":
             _, low, high = _numbers(better.mean, better.fits_interval)
             text += f"; these very fits do differ ({low} to {high}), so more seeds may tell"

@@ -1,14 +1,21 @@
 """Forecasts against the frames that came, beside forecasts that need no model."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from pyro.ops.stats import crps_empirical
 from torch import Tensor
 
-from pyro_dsvae.inference.forecast import ForecastScore, check_given, forecast, forecast_log_prob, observed_count
+from pyro_dsvae.inference.forecast import (
+    Forecast,
+    ForecastScore,
+    check_given,
+    forecast,
+    forecast_log_prob,
+    observed_count,
+)
 from pyro_dsvae.inference.held_out import CPU, Clips, Guide, Work, evaluation, paths_at_once
 from pyro_dsvae.inference.objective import Sequences
 from pyro_dsvae.inference.refinement import Refinement
@@ -146,45 +153,109 @@ def forecast_scores(
     """
     check_given(sequences, given)
     horizon = sequences.frames.shape[1] - given
-    scored = (observed_count(sequences, slice(given, None)) > 0) & (observed_count(sequences, slice(given)) > 0)
-    size = max(1, paths_at_once(sequences, frames_at_once) // draws)
+    scored = _scored(sequences, given)
     work = Work(progress, float(len(sequences) + max(1, int(scored.sum()))))
     log_prob = forecast_log_prob(
         model, guide, sequences, given, draws, seed, device, frames_at_once, _share(work, len(sequences)), refinement
     )
     mixture = torch.full((len(sequences),), math.nan, dtype=torch.float64)
     sums = {name: torch.zeros(len(sequences), horizon, 3, dtype=torch.float64) for name in ("model", *BASELINES)}
-    for number, positions in enumerate(scored.nonzero().squeeze(-1).split(size) if bool(scored.any()) else ()):
-        clips = Clips.of(model, sequences, positions, device)
-        past, future = (_cut(clips, steps) for steps in (slice(given), slice(given, None)))
-        drawn = forecast(
-            model,
-            guide,
-            past.x,
-            horizon,
-            past.mask,
-            None,  # all of these are longer than what is given
-            past.times,
-            future.times,
-            draws,
-            seed + 2 + number,
-            refinement,
-            resample,
-            frames_at_once=frames_at_once,
-        )
-        observed = _values(clips)
-        given_values, seen = observed[:, :given], observed[:, given:]
-        truth = torch.where(seen, future.x, torch.zeros_like(future.x))
+    drawing = _Drawing(given, draws, seed + 2, refinement, resample, frames_at_once)
+    for part in drawing.parts(model, guide, sequences, scored, device):
         with evaluation(model, guide, seed, device):
-            mixture[positions] = _mixture(model, drawn.f, drawn.z, truth, seen, size * draws).cpu()
-        sums["model"][positions] = _errors(drawn.mean, drawn.samples, truth, seen)
-        for name, frames in baselines(past.x, given_values, horizon).items():
-            sums[name][positions] = _errors(frames, frames.unsqueeze(0), truth, seen)
-        work.did(len(positions))
+            at_once = max(draws, paths_at_once(sequences, frames_at_once))
+            mixture[part.positions] = _mixture(model, part.drawn.f, part.drawn.z, part.truth, part.seen, at_once).cpu()
+        sums["model"][part.positions] = _errors(part.drawn.mean, part.drawn.samples, part.truth, part.seen)
+        for name, frames in baselines(part.past, part.given, horizon).items():
+            sums[name][part.positions] = _errors(frames, frames.unsqueeze(0), part.truth, part.seen)
+        work.did(len(part.positions))
     errors = {name: _averaged(parts) for name, parts in sums.items()}
     return ForecastScores(
         given, horizon, scored, log_prob, mixture, errors["model"], {name: errors[name] for name in BASELINES}
     )
+
+
+def forecast_errors(
+    model: DSVAE,
+    guide: Guide,
+    sequences: Sequences,
+    given: int,
+    draws: int = 25,
+    seed: int = 0,
+    device: torch.device = CPU,
+    frames_at_once: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Errors:
+    """The errors alone of `forecast_scores`, which are cheap: no log probabilities, no baselines.
+
+    Raises `UsageError` where ``given`` leaves nothing.
+    """
+    check_given(sequences, given)
+    scored = _scored(sequences, given)
+    work = Work(progress, float(max(1, int(scored.sum()))))
+    sums = torch.zeros(len(sequences), sequences.frames.shape[1] - given, 3, dtype=torch.float64)
+    for part in _Drawing(given, draws, seed, None, True, frames_at_once).parts(model, guide, sequences, scored, device):
+        sums[part.positions] = _errors(part.drawn.mean, part.drawn.samples, part.truth, part.seen)
+        work.did(len(part.positions))
+    return _averaged(sums)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some sequences: their frames and observed values, (B, t, \\*frame) given and (B, H, \\*frame) to come, and forecasts."""
+
+    positions: Tensor
+    past: Tensor
+    given: Tensor
+    truth: Tensor
+    seen: Tensor
+    drawn: Forecast
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """How forecasts are drawn, as `forecast_scores` is told."""
+
+    given: int
+    draws: int
+    seed: int
+    refinement: Refinement | None
+    resample: bool
+    frames_at_once: int | None
+
+    def parts(
+        self, model: DSVAE, guide: Guide, sequences: Sequences, scored: Tensor, device: torch.device
+    ) -> Iterator[_Part]:
+        """All sequences that are ``scored``, as many at a time as memory allows."""
+        positions = scored.nonzero().squeeze(-1)
+        size = max(1, paths_at_once(sequences, self.frames_at_once) // self.draws)
+        for number, some in enumerate(positions.split(size) if len(positions) else ()):
+            clips = Clips.of(model, sequences, some, device)
+            past, future = (_cut(clips, steps) for steps in (slice(self.given), slice(self.given, None)))
+            drawn = forecast(
+                model,
+                guide,
+                past.x,
+                future.x.shape[1],
+                past.mask,
+                None,  # all of these are longer than what is given
+                past.times,
+                future.times,
+                self.draws,
+                self.seed + number,
+                self.refinement,
+                self.resample,
+                frames_at_once=self.frames_at_once,
+            )
+            observed = _values(clips)
+            given, seen = observed[:, : self.given], observed[:, self.given :]
+            truth = torch.where(seen, future.x, torch.zeros_like(future.x))
+            yield _Part(some, past.x, given, truth, seen, drawn)
+
+
+def _scored(sequences: Sequences, given: int) -> Tensor:
+    """(N,) bool, which have observed values both among the frames given and among those to come."""
+    return (observed_count(sequences, slice(given, None)) > 0) & (observed_count(sequences, slice(given)) > 0)
 
 
 def _cut(clips: Clips, steps: slice) -> Clips:

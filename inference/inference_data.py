@@ -69,6 +69,7 @@ def comparison_tree(
     kl_z: Mapping[str, Tensor] | None = None,
     distortion: Mapping[str, Tensor] | None = None,
     forecast: Mapping[str, Tensor] | None = None,
+    crps: Mapping[str, Tensor] | None = None,
     seeds: Mapping[str, Sequence[int]] | None = None,
     sequences: Tensor | None = None,
     attributes: Mapping[str, str | float | int] | None = None,
@@ -79,9 +80,10 @@ def comparison_tree(
 
         evidence         log_evidence, monte_carlo_error, effective_sample_size, k_hat
         rate_distortion  kl_f, kl_z, distortion
-        forecast         log_probability
+        forecast         log_probability, crps
 
-    Each argument maps a candidate's name to its values (S, N), in nats per sequence, in the order of ``sequences``. The
+    Each argument maps a candidate's name to its values (S, N), in nats per sequence, in the order of ``sequences``; the
+    CRPS is in units of the frames. The
     group is not called log_likelihood, because this is marginal evidence of held-out sequences: the PSIS-LOO of ArviZ,
     which is for conditional likelihoods, must not be applied to it.
 
@@ -106,7 +108,7 @@ def comparison_tree(
             "k_hat": k_hat,
         },
         "rate_distortion": {"kl_f": kl_f, "kl_z": kl_z, "distortion": distortion},
-        "forecast": {"log_probability": forecast},
+        "forecast": {"log_probability": forecast, "crps": crps},
     }
 
     def padded(variable: str, values: Mapping[str, Tensor]) -> NDArray[np.float64]:

@@ -46,10 +46,27 @@ class Sequences:
     def batch(self, positions: Tensor, device: torch.device) -> Batch:
         """The sequences at these positions of ``rows``, on ``device``."""
         rows = self.rows[positions]
-        values = (self.frames, self.mask, self.lengths, self.times)
-        frames, *others = (None if v is None else v[rows].to(device, non_blocking=True) for v in values)
+        frames, *others = (None if v is None else _taken(v, rows, device) for v in self.stored())
         assert frames is not None
         return Batch(frames, *others)
+
+    def stored(self) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+        """Frames, mask, lengths and times of the whole data set."""
+        return self.frames, self.mask, self.lengths, self.times
+
+    def elsewhere(self, move: Callable[[Tensor | None], Tensor | None]) -> "Sequences":
+        """The same part of the data set, stored where ``move`` puts it."""
+        frames, mask, lengths, times = (move(v) for v in self.stored())
+        assert frames is not None
+        return Sequences(frames, mask, lengths, self.rows, times)
+
+
+def _taken(values: Tensor, rows: Tensor, device: torch.device) -> Tensor:
+    """``values[rows]`` on ``device``. Nothing waits: from memory that is not pinned a copy to a GPU would."""
+    taken = values[rows.to(values.device, non_blocking=True)]
+    if device.type == "cuda" and taken.device.type == "cpu":
+        taken = taken.pin_memory()
+    return taken.to(device, non_blocking=True)
 
 
 class KLWeights(NamedTuple):

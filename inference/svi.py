@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import pyro
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
-from torch.nn import Conv2d, ConvTranspose2d
 
+from pyro_dsvae.inference.hardware import Hardware
 from pyro_dsvae.inference.objective import TERMS, KLWeights, Objective, Sequences
-from pyro_dsvae.inference.processes import Processes, launched
+from pyro_dsvae.inference.processes import Processes
 from pyro_dsvae.models.errors import UsageError
 
 DEFAULT_STEPS = 2_400
@@ -118,10 +117,8 @@ class SVI:
     objective   model and guide
     train       what to fit
     validation  what chooses the best checkpoint
-    device      "cpu", "cuda" or "auto"
-    precision   "32", or "bf16" inside the networks (densities stay in float32)
-    devices     how many devices share every batch, one process each; those that are missing are started. Each has noise of
-                its own; gradients are averaged, so the loss is that of the joint batch
+    hardware    where to fit. Of several devices each has noise of its own; gradients are averaged, so the loss is that of the
+                joint batch
 
     Raises `UsageError` where the batch cannot be shared evenly.
     """
@@ -134,30 +131,19 @@ class SVI:
         optimisation: Optimisation,
         budget: Budget,
         seed: int = 0,
-        device: Literal["auto", "cpu", "cuda"] = "auto",
-        precision: Literal["32", "bf16"] = "32",
-        devices: int = 1,
+        hardware: Hardware = Hardware(),
     ) -> None:
-        accelerator = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        per_node, nodes = launched() or (devices, 1)
-        self.fabric = Fabric(
-            accelerator=accelerator,
-            devices=per_node,
-            num_nodes=nodes,
-            strategy="ddp" if per_node * nodes > 1 else "auto",
-            precision="bf16-mixed" if precision == "bf16" else "32-true",
-        )
-        size = min(optimisation.batch_size, len(train))
-        if size % (per_node * nodes):
-            raise UsageError(f"a batch of {size} sequences cannot be shared evenly by {per_node * nodes} devices")
+        self.fabric = hardware.fabric()
+        size, processes = min(optimisation.batch_size, len(train)), math.prod(hardware.processes)
+        if size % processes:
+            raise UsageError(f"a batch of {size} sequences cannot be shared evenly by {processes} devices")
         self.fabric.launch()
         self.processes = Processes(self.fabric)
         self.optimisation, self.budget, self.seed = optimisation, budget, seed
-        self.train, self.validation = train, validation
+        placed = hardware.place({"train": train, "validation": validation}, self.fabric.device)
+        self.train, self.validation = placed["train"], placed["validation"]
         self.objective = objective
-        for module in objective.modules():
-            if isinstance(module, Conv2d | ConvTranspose2d):
-                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        hardware.prepare(objective)
         optimizer = torch.optim.Adam(objective.parameters(), lr=optimisation.learning_rate, fused=True)
         self.module, self.optimizer = self.fabric.setup(self.objective, optimizer)
         # One process keeps the name that fits had before there were several, and so their noise.

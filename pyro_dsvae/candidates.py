@@ -24,6 +24,8 @@ FIXED = {
     "device": "--device holds for all",
     "devices": "each fit takes one device",
     "profile": "it is for single fits",
+    "compile": "it changes how fast a fit is, not what is fitted",
+    "data_on": "it changes how fast a fit is, not what is fitted",
     "config": "give its options one by one",
 }
 

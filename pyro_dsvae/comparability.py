@@ -20,7 +20,7 @@ from pyro_dsvae.parts import describe
 from pyro_dsvae.runs import RunDirectory
 
 # In config.yaml of a run, but nothing that makes it another candidate.
-INCIDENTAL = ("seed", "device", "devices", "profile")
+INCIDENTAL = ("seed", "device", "devices", "profile", "compile", "data_on")
 
 # --- runs that are finished -------------------------------------------------------------------------------------------
 

@@ -62,7 +62,7 @@ from pyro_dsvae.runs import RunDirectory
 
 STEPS = 700
 # Options of fit that a comparison has no use for.
-CANDIDATES_OWN = ("out", "resume", "devices", "profile")
+CANDIDATES_OWN = ("out", "resume", "devices", "profile", "compile", "data_on")
 
 
 def compare(

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from pyro_dsvae.comparison_row import Row
-from pyro_dsvae.evaluations import Evaluation, Measure
+from pyro_dsvae.evaluations import FORECASTS, Evaluation, Measure
 from pyro_dsvae.inference.comparison import Comparison
 from pyro_dsvae.inference.elbo import CLOSED_FORM, CLOSED_FORM_PER_STEP, MONTE_CARLO, STICKING_THE_LANDING
 
@@ -63,6 +63,8 @@ def _tables(rows: Sequence[Row]) -> list[tuple[str, list[Column]]]:
         name,
         Column("forecast log p ± s.e.", lambda r: _maybe_error(r.forecast, r.forecast_error)),
         Column("to the best ± paired s.e.", lambda r: _maybe_error(r.forecast_difference, r.forecast_difference_error)),
+        Column("forecast CRPS ± s.e.", lambda r: _maybe_error(r.crps, r.crps_error, 4)),
+        Column("to the best ± paired s.e.", lambda r: _maybe_error(r.crps_difference, r.crps_difference_error, 4)),
         Column("drawn motion", lambda r: r.motion_verdict),
         Column("real: drawn / true / wrong", lambda r: f"{r.motion:.0%} / {r.motion_true:.0%} / {r.motion_wrong:.0%}"),
         *(
@@ -76,7 +78,10 @@ def _tables(rows: Sequence[Row]) -> list[tuple[str, list[Column]]]:
     return [
         ("Evidence of held-out sequences, nats per sequence; more is better", evidence),
         ("Rates (KL), distortion E[−log p(x | f, z)] and latents in use; nats per sequence", latents),
-        ("What the dynamics know: forecasts, nats per sequence; drawn motion, shares of clips", motion),
+        (
+            "What the dynamics know: forecasts, log p in nats per sequence; drawn motion, shares of clips",
+            motion,
+        ),
     ]
 
 
@@ -85,7 +90,8 @@ class Report:
     """All that is said of a comparison.
 
     rows      the candidates, the largest mean first, which is no ranking: only verdicts tell who is better
-    verdicts  a sentence for every pair, on evidence; forecast_verdicts the same on forecasts
+    verdicts  a sentence for every pair, on evidence; forecast_verdicts and crps_verdicts the same on forecasts, by the log
+              probability of what came and by how close their draws come
     notes     how it was measured, and what to beware of
     """
 
@@ -93,6 +99,7 @@ class Report:
     rows: tuple[Row, ...]
     verdicts: tuple[str, ...]
     forecast_verdicts: tuple[str, ...]
+    crps_verdicts: tuple[str, ...]
     notes: tuple[str, ...]
 
     @property
@@ -164,7 +171,8 @@ class Report:
         sure = f"{joint}at {100 * self.comparison.confidence:g} % confidence"
         titles = (
             ("Who explains the sequences better", self.verdicts),
-            ("Who forecasts better", self.forecast_verdicts),
+            ("Who forecasts better, by log p", self.forecast_verdicts),
+            ("Who forecasts better, by CRPS", self.crps_verdicts),
         )
         return [(f"{title}, {sure}", verdicts) for title, verdicts in titles if verdicts]
 
@@ -172,6 +180,7 @@ class Report:
 def make_report(
     comparison: Comparison,
     forecast: Comparison | None,
+    crps: Comparison | None,
     evaluations: Mapping[str, Sequence[Evaluation]],
     measure: Measure,
     size: int,
@@ -182,13 +191,14 @@ def make_report(
     size    sequences in the split, of which ``measure`` took some
     length  T
     """
-    foretold = {} if forecast is None else {c.name: c for c in forecast.candidates}
-    rows = tuple(Row.of(c, foretold.get(c.name), evaluations[c.name]) for c in comparison.candidates)
+    foretold, close = ({} if c is None else {one.name: one for one in c.candidates} for c in (forecast, crps))
+    rows = tuple(Row.of(c, foretold.get(c.name), close.get(c.name), evaluations[c.name]) for c in comparison.candidates)
     return Report(
         comparison,
         rows,
         tuple(d.sentence for d in comparison.differences),
         () if forecast is None else tuple(d.sentence for d in forecast.differences),
+        () if crps is None else tuple(d.sentence for d in crps.differences),
         tuple(_notes(comparison, rows, measure, size, length)),
     )
 
@@ -214,7 +224,9 @@ def _notes(comparison: Comparison, rows: Sequence[Row], measure: Measure, size: 
         notes.append(
             f"forecast log p is of the last {horizon} frame{'' if horizon == 1 else 's'} given the first {given}, by draws "
             f"that the evidences of both share; k-hat is above .7 for up to {max(r.forecast_k_hat_above for r in rows):.0%} of "
-            "the sequences, whose forecasts come out too high rather than too low"
+            "the sequences, whose forecasts come out too high rather than too low. Most of it is how well a frame is drawn, "
+            f"the same for any motion. The CRPS asks how close {FORECASTS} drawn futures come, in units of the frames; less is "
+            "better, and verdicts take its negative"
         )
     notes.append(
         "a classifier of temporal order, trained on this model's own reconstructions of training clips, says which share of "
@@ -245,12 +257,12 @@ def _number(value: float | None, decimals: int = 1) -> str:
     return "–" if value is None else f"{round(value, decimals) + 0.0:,.{decimals}f}"
 
 
-def _error(value: float, error: float) -> str:
-    return f"{_number(value)} ± {_number(error)}"
+def _error(value: float, error: float, decimals: int = 1) -> str:
+    return f"{_number(value, decimals)} ± {_number(error, decimals)}"
 
 
-def _maybe_error(value: float | None, error: float | None) -> str:
-    return "–" if value is None or error is None else _error(value, error)
+def _maybe_error(value: float | None, error: float | None, decimals: int = 1) -> str:
+    return "–" if value is None or error is None else _error(value, error, decimals)
 
 
 def _line(cells: Any) -> str:

@@ -26,13 +26,15 @@ class ComparisonResult:
 
     out         the folder with everything
     comparison  of the evidence: candidates, differences of all pairs, verdicts
-    forecast    the same of forecasts; None where fewer than two sequences have last frames
+    forecast    the same of log p(last frames | first frames); None where fewer than two sequences have last frames
+    crps        the same of the negative CRPS of forecasts, in units of the frames
     report      the table row by row, verdicts in words, notes
     """
 
     out: Path
     comparison: Comparison
     forecast: Comparison | None
+    crps: Comparison | None
     report: Report
 
     def __str__(self) -> str:
@@ -62,11 +64,17 @@ def concluded(
     comparison = compare_evidence(log_evidence, error, confidence, loose)
     foretold = next(iter(found.values()))[0].foretold
     forecasts = stacked(lambda e: e.forecast[foretold])
-    forecast = None
+    forecast = crps = None
     if int(foretold.sum()) >= 2:
         forecast = compare_evidence(forecasts, stacked(lambda e: e.forecast_error[foretold]), confidence)
+    drawn = ~next(iter(found.values()))[0].crps.isnan()
+    if int(drawn.sum()) >= 2:
+        # Draws scatter less than sequences by far, and are part of what scatters over them.
+        closeness = stacked(lambda e: -e.crps[drawn])
+        exact = {name: torch.zeros_like(values) for name, values in closeness.items()}
+        crps = compare_evidence(closeness, exact, confidence, unit="in CRPS")
     size = len(data.rows(measure.split))
-    report = make_report(comparison, forecast, found, measure, size, data.length)
+    report = make_report(comparison, forecast, crps, found, measure, size, data.length)
     out = folder.path
     tree = comparison_tree(
         log_evidence,
@@ -77,6 +85,7 @@ def concluded(
         stacked(lambda e: e.kl_z),
         stacked(lambda e: e.distortion),
         stacked(lambda e: e.forecast.masked_fill(~foretold, math.nan)),
+        stacked(lambda e: e.crps),
         {name: [one.seed for one in fits if one.candidate == name] for name in found},
         measure.rows(data),
         {"split": measure.split, "draws": measure.draws, "given": measure.given, "data": data.fingerprint()},
@@ -88,6 +97,7 @@ def concluded(
             "candidates": [asdict(row) for row in report.rows],
             "differences": [asdict(d) | {"verdict": d.verdict, "sentence": d.sentence} for d in comparison.differences],
             "forecast_verdicts": list(report.forecast_verdicts),
+            "crps_verdicts": list(report.crps_verdicts),
             "leaders": list(comparison.leaders),
             "notes": list(report.notes),
             "measure": asdict(measure) | {"sequences": comparison.sequences},
@@ -103,4 +113,4 @@ def concluded(
     }
     comparison_figures.rate_distortion(points, figures / "rate_distortion.png")
     comparison_figures.drawn_motion(shown, data, measure.chosen(data), measure.seed, figures / "motion.png")
-    return ComparisonResult(out, comparison, forecast, report)
+    return ComparisonResult(out, comparison, forecast, crps, report)

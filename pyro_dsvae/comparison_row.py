@@ -34,6 +34,8 @@ class Row:
                                           fewer than two sequences have last frames
     forecast_difference, forecast_difference_error  to the best candidate at that
     forecast_k_hat_above                  share of sequences
+    crps, crps_error                      of forecasts of the last frames, less is better; standard error over sequences
+    crps_difference, crps_difference_error  to the best candidate at that, at least 0
     motion, motion_true, motion_wrong     share of clips the motion judge takes for real: z from the prior; the controls
     motion_verdict                        right, partly right, wrong, cannot tell
     sure_generated, sure_true             label -> share of clips in which the judge of labels is sure of a class
@@ -70,6 +72,10 @@ class Row:
     forecast_difference: float | None
     forecast_difference_error: float | None
     forecast_k_hat_above: float
+    crps: float | None
+    crps_error: float | None
+    crps_difference: float | None
+    crps_difference_error: float | None
     motion: float
     motion_true: float
     motion_wrong: float
@@ -80,8 +86,8 @@ class Row:
     annealed_error: float | None
 
     @classmethod
-    def of(cls, c: Candidate, foretold: Candidate | None, fits: Sequence[Evaluation]) -> "Row":
-        """Of what was found for all fits of one candidate."""
+    def of(cls, c: Candidate, foretold: Candidate | None, close: Candidate | None, fits: Sequence[Evaluation]) -> "Row":
+        """Of what was found for all fits of one candidate: log evidence, log p of forecasts, their negative CRPS."""
         motion = _mean_motion([fit.motion for fit in fits])
         annealed = _annealed(fits)
         known = [fit for fit in fits if fit.bits is not None]
@@ -116,6 +122,10 @@ class Row:
             None if foretold is None else foretold.difference,
             None if foretold is None else foretold.difference_error,
             _share(torch.cat([fit.forecast_k_hat[fit.foretold] for fit in fits])),
+            None if close is None else -close.mean,
+            None if close is None else close.data_error,
+            None if close is None else -close.difference,
+            None if close is None else close.difference_error,
             motion.generated,
             motion.reconstructed,
             motion.wrong,

@@ -19,6 +19,7 @@ from pyro_dsvae.data.dataset import SequenceData, Split
 from pyro_dsvae.inference.annealed_importance_sampling import annealed_evidence
 from pyro_dsvae.inference.evidence import estimate_evidence
 from pyro_dsvae.inference.forecast import forecast_log_prob
+from pyro_dsvae.inference.forecast_scores import forecast_errors
 from pyro_dsvae.inference.latent_use import latent_use
 from pyro_dsvae.inference.objective import Sequences
 from pyro_dsvae.inference.paired_forecast import NoStepsError, paired_forecast
@@ -31,6 +32,8 @@ from pyro_dsvae.runs import RunDirectory
 
 # Raise it when the meaning of what is kept changes: files of another number are computed anew.
 SCHEMA = 1
+# Draws of every forecast whose CRPS is taken.
+FORECASTS = 25
 
 Progress = Callable[[float], None]
 
@@ -82,6 +85,7 @@ class Evaluation:
     estimators                how the KL of f and of z is computed
     forecast, forecast_error, forecast_k_hat  log p(last frames | first frames); 0 where a sequence has no last frames
     foretold                  (N,) bool, which have
+    crps                      of forecasts of the last frames, in units of the frames (`Errors`); NaN where there are none
     motion                    the motion judge on clips drawn from the prior
     annealed, annealed_error  (n,) by annealed importance sampling for the first n sequences, evenly spaced; or None
     parameters, seconds       of the fit
@@ -103,6 +107,7 @@ class Evaluation:
     forecast_error: Tensor
     forecast_k_hat: Tensor
     foretold: Tensor
+    crps: Tensor
     motion: JudgedMotion
     annealed: Tensor | None
     annealed_error: Tensor | None
@@ -150,6 +155,12 @@ def evaluate(fit: Fit, run: Run, data: SequenceData, measure: Measure, file: Pat
             "foretold": found.scored,
         }
 
+    def crps(progress: Progress) -> dict[str, Any]:
+        drawn = forecast_errors(
+            model, guide, sequences, measure.given, FORECASTS, measure.seed + 2, device, progress=progress
+        )
+        return {"crps": drawn.crps}
+
     def use(progress: Progress) -> dict[str, Any]:
         found = latent_use(model, guide, sequences, measure.seed, device, progress)
         return {
@@ -180,7 +191,8 @@ def evaluate(fit: Fit, run: Run, data: SequenceData, measure: Measure, file: Pat
 
     stages: tuple[tuple[str, Callable[[Progress], dict[str, Any]], float], ...] = (
         ("evidence", evidence, 0.4),
-        ("forecast", forecast, 0.3),
+        ("forecast", forecast, 0.2),
+        ("crps", crps, 0.1),
         ("use", use, 0.1),
         ("motion", motion, 0.2),
         ("annealed", annealed, 0.0),

@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -33,6 +33,7 @@ from pyro_dsvae import cli, recipes
 from pyro_dsvae.build import build, check_times, examples
 from pyro_dsvae.data.dataset import DataSource
 from pyro_dsvae.data.sprites import Sprites
+from pyro_dsvae.inference.hardware import Compilation, Device, Hardware, Keep, Precision
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.processes import is_first
@@ -51,7 +52,7 @@ from pyro_dsvae.report import report
 from pyro_dsvae.runs import RunDirectory
 
 # What may change when a run is resumed: where it runs and how long, not what is fitted.
-RESUMABLE = ("steps", "minutes", "device", "devices")
+RESUMABLE = ("steps", "minutes", "device", "devices", "compile", "data_on")
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,11 @@ def fit(
     seed: int = 0,
     steps: int | None = None,
     minutes: float | None = None,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    precision: Literal["32", "bf16"] = "32",
+    device: Device = "auto",
+    precision: Precision = "32",
     devices: int = 1,
+    compile: Compilation = "none",
+    data_on: Keep = "auto",
     resume: bool = False,
     profile: bool = False,
     static_size: int = 64,
@@ -95,6 +98,8 @@ def fit(
         device: where to fit; auto takes a GPU where there is one
         precision: 32, or bf16 inside the networks
         devices: how many devices share every batch, one process each
+        compile: the frame networks, in this mode of torch.compile; reduce-overhead records CUDA graphs
+        data_on: where the stored frames are during the fit; auto takes the device where they fill at most half of its memory
         resume: go on with the run in --out
         profile: write a PyTorch profiler trace and a table of five steps into the run's folder profile/
         static_size: dimension F of the static latent f; 0 for a model without a static part
@@ -124,6 +129,8 @@ def fit(
         "device": device,
         "precision": precision,
         "devices": devices,
+        "compile": compile,
+        "data_on": data_on,
         "static_size": static_size,
         "latent_size": latent_size,
         **{name: describe(part) for name, part in parts.items()},
@@ -146,9 +153,7 @@ def fit(
         optimisation,
         budget,
         seed,
-        device,
-        precision,
-        devices,
+        Hardware(device, precision, devices, compile, data_on),
     )
     test = sequences.sequences("test")
     fingerprint = sequences.fingerprint()

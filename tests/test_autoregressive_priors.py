@@ -674,7 +674,7 @@ def test_flow_distribution_expands_and_masks() -> None:
 class Identity(FrameDecoder):
     """Frames that are the latents themselves."""
 
-    def forward(self, f: Tensor, z: Tensor) -> Tensor:
+    def decode(self, f: Tensor, z: Tensor) -> Tensor:
         return z
 
 

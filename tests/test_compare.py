@@ -189,7 +189,7 @@ def test_the_table_can_be_computed_again_from_the_tree(done: Outcome) -> None:
     value = {
         name: tree[name].transpose("candidate", "seed", "sequence").values
         for name in (
-            *("evidence/log_evidence", "evidence/k_hat", "forecast/log_probability"),
+            *("evidence/log_evidence", "evidence/k_hat", "forecast/log_probability", "forecast/crps"),
             *("rate_distortion/kl_f", "rate_distortion/kl_z", "rate_distortion/distortion"),
         )
     }
@@ -211,6 +211,8 @@ def test_the_table_can_be_computed_again_from_the_tree(done: Outcome) -> None:
             "kl_z": value["rate_distortion/kl_z"][c].mean(),
             "distortion": value["rate_distortion/distortion"][c].mean(),
             "forecast": value["forecast/log_probability"][c].mean(),
+            "crps": value["forecast/crps"][c].mean(),
+            "crps_error": value["forecast/crps"][c].mean(0).std(ddof=1) / 3**0.5,
         }
         for key, number in expected.items():
             assert float(rows[name][key]) == pytest.approx(float(number), rel=1e-9, abs=1e-9), key
@@ -269,7 +271,7 @@ def test_stopped_twice_and_killed_once_it_ends_with_the_same_table(
         patch.setattr("pyro_dsvae.evaluations.judge_motion", stops)
         assert command("--out", out).code == 130  # the options are those of the folder
     kept = torch.load(out / "evidence" / "IID-seed0.pt", weights_only=True)["stages"]
-    assert set(kept) == {"evidence", "forecast", "use"}  # each stage is kept as soon as it is done
+    assert set(kept) == {"evidence", "forecast", "crps", "use"}  # each stage is kept as soon as it is done
     (out / "runs" / "IID-seed0" / "summary.json").unlink()
     (out / "evidence" / "RandomWalk-seed0.pt").write_bytes(b"PK damaged")
     before = (out / "runs" / "RandomWalk-seed0" / "best.pt").stat().st_mtime_ns
@@ -285,7 +287,7 @@ def test_a_finished_comparison_says_it_again_without_work(copy: Path, monkeypatc
 
     before = table(copy)
     monkeypatch.setattr(verb, "fit", never)
-    for name in ("estimate_evidence", "paired_forecast", "latent_use", "judge_motion"):
+    for name in ("estimate_evidence", "paired_forecast", "forecast_errors", "latent_use", "judge_motion"):
         monkeypatch.setattr(f"pyro_dsvae.evaluations.{name}", never)
     # Runs are found below the folder, wherever it was moved.
     assert command("--out", copy).code == 0

@@ -71,7 +71,7 @@ class OpenLoopPath(AutoregressivePath):
 class Identity(FrameDecoder):
     """Frames that are the latents themselves."""
 
-    def forward(self, f: Tensor, z: Tensor) -> Tensor:
+    def decode(self, f: Tensor, z: Tensor) -> Tensor:
         return z
 
 

@@ -25,6 +25,7 @@ import yaml
 import pyro_dsvae
 from pyro_dsvae import cli, fit, runs
 from pyro_dsvae.data.dataset import Split
+from pyro_dsvae.inference.hardware import Hardware
 from pyro_dsvae.inference.objective import TERMS, Objective, Sequences
 from pyro_dsvae.inference.svi import SVI, Budget, Optimisation
 from pyro_dsvae.runs import COLUMNS, RunDirectory
@@ -303,7 +304,9 @@ def test_loaded_run_reproduces_the_held_out_figures(done: Outcome) -> None:
         return Sequences(sequences.frames, sequences.mask, sequences.lengths, sequences.rows(split))
 
     objective = Objective(run.model, run.guide)
-    svi = SVI(objective, part("train"), part("validation"), Optimisation(), Budget(1), run.config["seed"], "cpu")
+    svi = SVI(
+        objective, part("train"), part("validation"), Optimisation(), Budget(1), run.config["seed"], Hardware("cpu")
+    )
     expected = json.loads((done.run / "summary.json").read_text())["test"]
     assert svi.evaluate(part("test")) == pytest.approx(expected, rel=1e-5)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pyro_dsvae.catalogue import PARTS
 from pyro_dsvae.inference.forecast import forecast, forecast_log_prob
-from pyro_dsvae.inference.forecast_scores import BASELINES, Comparison, baselines, forecast_scores
+from pyro_dsvae.inference.forecast_scores import BASELINES, Comparison, baselines, forecast_errors, forecast_scores
 from pyro_dsvae.inference.objective import Sequences
 from pyro_dsvae.inference.posterior_draws import systematic
 from pyro_dsvae.inference.posteriors.pushforward import Pushforward
@@ -449,6 +449,15 @@ def test_scores_are_those_of_the_exact_predictor(kind: str) -> None:
         assert float(found.mixture_log_prob[row]) == pytest.approx(exact, abs=0.6)
     for errors in (found.model, *found.baselines.values()):
         assert torch.equal(errors.mse.isnan(), ~found.scored)
+
+
+def test_errors_alone_are_those_of_the_scores() -> None:
+    clips, progress = Clips("missing values, ragged"), list[float]()
+    scores = forecast_scores(linear_gaussian_dsvae(), Guide(), clips.sequences, 3, draws=50, seed=7)
+    errors = forecast_errors(linear_gaussian_dsvae(), Guide(), clips.sequences, 3, 50, 9, progress=progress.append)
+    for name in ("mse", "crps", "mse_by_step", "crps_by_step"):
+        assert torch.equal(getattr(errors, name).nan_to_num(-1), getattr(scores.model, name).nan_to_num(-1))
+    assert progress[-1] == 1
 
 
 def test_crps_at_finite_draws_is_off_by_what_is_said() -> None:

@@ -62,7 +62,7 @@ class LinearGaussianPath(PathDistribution):
 class LinearDecoder(FrameDecoder):
     """W f + C z_t."""
 
-    def forward(self, f: Tensor, z: Tensor) -> Tensor:
+    def decode(self, f: Tensor, z: Tensor) -> Tensor:
         return (f @ torch.from_numpy(EXACT.W).T).unsqueeze(-2) + z @ torch.from_numpy(EXACT.C).T
 
 

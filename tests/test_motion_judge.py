@@ -61,7 +61,7 @@ class Rotating(PathDistribution):
 class Joined(FrameDecoder):
     """A frame is f, then z_t."""
 
-    def forward(self, f: Tensor, z: Tensor) -> Tensor:
+    def decode(self, f: Tensor, z: Tensor) -> Tensor:
         return torch.cat([f.unsqueeze(-2).expand(*z.shape[:-1], -1), z], dim=-1)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 import pyro_dsvae
 from pyro_dsvae.fit import _check_options
+from pyro_dsvae.inference.hardware import Hardware
 from pyro_dsvae.inference.objective import Objective, Sequences
 from pyro_dsvae.inference.svi import SVI, Budget, Optimisation
 from pyro_dsvae.models.errors import UsageError
@@ -126,7 +127,7 @@ def test_held_out_figures_do_not_depend_on_how_many_share_the_work(found: dict[s
     objective: Objective = build(frames, 0, 3, 2, StandardNormal, LSTM, LSTMPosterior, Normal)
     torch.nn.utils.vector_to_parameters(found["parameters"][0], objective.parameters())
     part = Sequences(frames, None, None, torch.arange(20))
-    alone = SVI(objective, part, part, Optimisation(batch_size=4), Budget(3), device="cpu").evaluate(part)
+    alone = SVI(objective, part, part, Optimisation(batch_size=4), Budget(3), hardware=Hardware("cpu")).evaluate(part)
     assert alone == pytest.approx(found["evaluated"], rel=1e-6)
 
 

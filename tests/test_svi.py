@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from pyro_dsvae.inference.hardware import Hardware
 from pyro_dsvae.inference.objective import TERMS, KLWeights, Objective, Sequences
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.svi import LOG_EVERY, SVI, Budget, NonFiniteError, Optimisation, _mix, evaluate
@@ -53,7 +54,7 @@ def svi(steps: int = 60, seed: int = 0, frames: torch.Tensor | None = None, **op
         frames = torch.randn(20, 5, 4, generator=torch.Generator().manual_seed(1))
     train = Sequences(frames, None, None, torch.arange(14))
     held_out = Sequences(frames, None, None, torch.arange(14, 20))
-    return SVI(objective, train, held_out, Optimisation(batch_size=4, **options), Budget(steps), seed, "cpu")
+    return SVI(objective, train, held_out, Optimisation(batch_size=4, **options), Budget(steps), seed, Hardware("cpu"))
 
 
 def test_kl_weights_move_geometrically_from_their_start_to_one() -> None:

@@ -42,10 +42,8 @@ class ConvEncoder(FrameEncoder):
         self.convolutions = nn.Sequential(*layers)
         self.project = nn.Sequential(nn.Linear(channels * side * side, feature_size), nn.SiLU())
 
-    def forward(self, x: Tensor) -> Tensor:
-        batch = x.shape[:-3]
-        maps = self.convolutions(x.reshape(-1, *self.frame_shape))
-        return self.project(maps.flatten(1)).unflatten(0, batch)
+    def encode(self, x: Tensor) -> Tensor:
+        return self.project(self.convolutions(x).flatten(1))
 
 
 class LocalEncoder(FrameEncoder):
@@ -66,10 +64,10 @@ class LocalEncoder(FrameEncoder):
             channels = out
         self.convolutions = nn.Sequential(*layers, nn.Conv2d(channels, -(-feature_size // 2), 1), nn.SiLU())
 
-    def forward(self, x: Tensor) -> Tensor:
-        maps = self.convolutions(x.reshape(-1, *self.frame_shape))
+    def encode(self, x: Tensor) -> Tensor:
+        maps = self.convolutions(x)
         pooled = torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1)
-        return pooled[:, : self.feature_size].unflatten(0, x.shape[:-3])
+        return pooled[:, : self.feature_size]
 
 
 class ConvDecoder(FrameDecoder):
@@ -100,7 +98,7 @@ class ConvDecoder(FrameDecoder):
         self.modulation = nn.Linear(256, 2 * sum(self.modulated))
         self.palette = nn.Linear(256, REGIONS * 4 * frame_shape[0])
 
-    def forward(self, f: Tensor, z: Tensor) -> Tensor:
+    def decode(self, f: Tensor, z: Tensor) -> Tensor:
         batch, length = z.shape[:-2], z.shape[-2]
         look = self.look(f).expand(*batch, -1)
 

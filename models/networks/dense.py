@@ -18,8 +18,8 @@ class DenseEncoder(FrameEncoder):
             nn.Linear(math.prod(frame_shape), units), nn.SiLU(), nn.Linear(units, feature_size), nn.SiLU()
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x.flatten(-len(self.frame_shape)))
+    def encode(self, x: Tensor) -> Tensor:
+        return self.layers(x.flatten(1))
 
 
 class DenseDecoder(FrameDecoder):
@@ -35,6 +35,6 @@ class DenseDecoder(FrameDecoder):
             nn.Linear(units, math.prod(frame_shape)),
         )
 
-    def forward(self, f: Tensor, z: Tensor) -> Tensor:
+    def decode(self, f: Tensor, z: Tensor) -> Tensor:
         joined = torch.cat([f.unsqueeze(-2).expand(*z.shape[:-1], -1), z], dim=-1)
         return full_precision(self.layers(joined)).unflatten(-1, self.frame_shape)

@@ -1,12 +1,16 @@
 """Encoders and decoders of single frames, chosen by the shape of a frame."""
 
+import math
 from abc import ABC, abstractmethod
+from functools import partial
 
 from torch import Tensor, nn
 
+from pyro_dsvae.models.networks.chunks import frames_at_once, in_chunks
+
 
 class FrameEncoder(nn.Module, ABC):
-    """A network from frames (\\*B, \\*frame) to features (\\*B, ``feature_size``)."""
+    """A network from frames (\\*B, \\*frame) to features (\\*B, ``feature_size``), each frame on its own."""
 
     def __init__(self, frame_shape: tuple[int, ...], feature_size: int) -> None:
         super().__init__()
@@ -14,20 +18,32 @@ class FrameEncoder(nn.Module, ABC):
         self.feature_size = feature_size
 
     @abstractmethod
+    def encode(self, x: Tensor) -> Tensor:
+        """Features (N, feature_size) of frames x (N, \\*frame)."""
+
     def forward(self, x: Tensor) -> Tensor:
-        """Features (\\*B, feature_size)."""
+        """Features (\\*B, feature_size); of very many frames in chunks (see `in_chunks`)."""
+        batch = x.shape[: x.ndim - len(self.frame_shape)]
+        flat = x.reshape(-1, *self.frame_shape)
+        return in_chunks(self.encode, flat, frames_at_once(self.frame_shape), dim=0).unflatten(0, batch)
 
 
 class FrameDecoder(nn.Module, ABC):
-    """A network from the two latents to the parameters of the frames."""
+    """A network from the two latents to the parameters of the frames, each frame on its own."""
 
     def __init__(self, frame_shape: tuple[int, ...]) -> None:
         super().__init__()
         self.frame_shape = frame_shape
 
     @abstractmethod
-    def forward(self, f: Tensor, z: Tensor) -> Tensor:
+    def decode(self, f: Tensor, z: Tensor) -> Tensor:
         """(\\*B, T, \\*frame) for ``f`` (\\*B, F) and ``z`` (\\*B, T, D), float32 or wider."""
+
+    def forward(self, f: Tensor, z: Tensor) -> Tensor:
+        """As `decode`; very long sequences in chunks of their steps (see `in_chunks`)."""
+        sequences = max(1, math.prod(z.shape[:-2]))
+        size = max(1, frames_at_once(self.frame_shape) // sequences)
+        return in_chunks(partial(self.decode, f), z, size, dim=z.ndim - 2)
 
 
 def frame_encoder(frame_shape: tuple[int, ...], feature_size: int, width: int) -> FrameEncoder:

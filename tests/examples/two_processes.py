@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from pyro_dsvae.build import build
+from pyro_dsvae.inference.hardware import Hardware
 from pyro_dsvae.inference.objective import Sequences
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.svi import SVI, Budget, Optimisation
@@ -23,7 +24,7 @@ def main(path: Path) -> None:
     frames = torch.randn(20, 5, 4, generator=torch.Generator().manual_seed(1))
     objective = build(frames, 0, 3, 2, StandardNormal, LSTM, LSTMPosterior, Normal)
     rows = Sequences(frames, None, None, torch.arange(20))
-    loop = SVI(objective, rows, rows, Optimisation(batch_size=4), Budget(3), device="cpu")
+    loop = SVI(objective, rows, rows, Optimisation(batch_size=4), Budget(3), hardware=Hardware("cpu"))
     losses = torch.stack([loop._step(0.5) for _ in range(3)])
     mine = torch.cat([p.detach().flatten() for p in objective.parameters()])
     everyone = [torch.empty_like(mine) for _ in range(loop.processes.count)]
