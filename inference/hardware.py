@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import Conv2d, ConvTranspose2d
 
 from pyro_dsvae.inference.objective import Sequences
 from pyro_dsvae.inference.processes import launched
 from pyro_dsvae.models.networks.frames import FrameDecoder, FrameEncoder
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["32", "bf16"]
@@ -42,8 +44,10 @@ class Hardware:
         """Processes per node, and nodes."""
         return launched() or (self.devices, 1)
 
-    def fabric(self) -> Fabric:
+    def fabric(self) -> "Fabric":
         """The engine for this hardware, not yet launched."""
+        from lightning_fabric import Fabric  # it takes as long to import as torch
+
         accelerator = self.device
         if accelerator == "auto":
             accelerator = "cuda" if torch.cuda.is_available() else "cpu"

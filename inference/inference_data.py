@@ -1,20 +1,23 @@
-"""What ArviZ does for this project. No other file knows ArviZ."""
+"""What ArviZ does for this project. No other file knows ArviZ.
+
+It is imported where it is used: that takes two seconds, which no command should spend on its manual.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import arviz_base
 import numpy as np
 import torch
-import xarray
-from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 from torch import Tensor
 
 from pyro_dsvae.inference.comparison import Comparison
 from pyro_dsvae.models.errors import UsageError
+
+if TYPE_CHECKING:
+    import xarray
 
 # The fewest draws whose upper fifth is a tail that ArviZ fits.
 MIN_DRAWS = 25
@@ -39,6 +42,8 @@ def pareto_k_hat(log_weights: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _k_hat(log_weights: NDArray[np.float64]) -> float:
+    from arviz_stats.base import array_stats
+
     tail = np.sort(log_weights)[-_tail_size(len(log_weights)) :]
     if tail[-1] - tail[0] < FLAT:
         return 0.0
@@ -73,7 +78,7 @@ def comparison_tree(
     seeds: Mapping[str, Sequence[int]] | None = None,
     sequences: Tensor | None = None,
     attributes: Mapping[str, str | float | int] | None = None,
-) -> xarray.DataTree:
+) -> "xarray.DataTree":
     """Everything per sequence from which a comparison can be computed again, for `save_tree`.
 
     Groups and variables, all with the dimensions candidate, seed, sequence:
@@ -91,6 +96,8 @@ def comparison_tree(
     sequences   (N,) which rows of the data set these are, 0 to N - 1 by default
     attributes  of the whole tree: what was compared, on which part of which data, with how many draws
     """
+    import arviz_base
+
     if seeds is None:
         seeds = {name: range(len(values)) for name, values in log_evidence.items()}
     for name, values in log_evidence.items():
@@ -137,7 +144,7 @@ def comparison_tree(
     )
 
 
-def pointwise(tree: xarray.DataTree, variable: str = "log_evidence", group: str = "evidence") -> dict[str, Tensor]:
+def pointwise(tree: "xarray.DataTree", variable: str = "log_evidence", group: str = "evidence") -> dict[str, Tensor]:
     """name -> (S, N) float64 of a variable of `comparison_tree`, as `compare_evidence` takes it."""
     if group not in tree.children or variable not in tree[group].data_vars:
         raise UsageError(f"the tree has no variable {group}/{variable}")
@@ -147,15 +154,17 @@ def pointwise(tree: xarray.DataTree, variable: str = "log_evidence", group: str 
     return {name: torch.from_numpy(array.values[c][fitted.values[c]].copy()) for c, name in enumerate(names)}
 
 
-def save_tree(tree: xarray.DataTree, path: Path) -> None:
+def save_tree(tree: "xarray.DataTree", path: Path) -> None:
     """Write netCDF that `open_tree`, ArviZ and xarray read. A file that is there is replaced at once, or not at all."""
     part = path.with_name(f".{path.name}.part")
     tree.to_netcdf(part, engine="h5netcdf")
     part.replace(path)
 
 
-def open_tree(path: Path) -> xarray.DataTree:
+def open_tree(path: Path) -> "xarray.DataTree":
     """What `save_tree` wrote, in memory. Raises `UsageError` where there is no such file or it is none."""
+    import xarray
+
     try:
         with xarray.open_datatree(path, engine="h5netcdf") as tree:
             return tree.load()
@@ -174,6 +183,7 @@ def plot_comparison(comparison: Comparison, path: Path) -> Any:
     candidate alone, which say nothing of a comparison.) Bars are drawn symmetric about the mean, their upper ends exact.
     """
     import arviz_plots
+    import xarray
 
     best = comparison.candidates[0]
     others = [comparison.between(other.name, best.name) for other in comparison.candidates[1:]]
@@ -213,6 +223,7 @@ def plot_k_hats(k_hat: Mapping[str, Tensor], path: Path) -> Any:
     Lines at .5 and .7, the share above .7 in the title. Infinite values are drawn at the top.
     """
     import arviz_plots
+    import xarray
 
     flat = {name: values.detach().double().cpu().flatten().numpy() for name, values in k_hat.items()}
     top = 1.1 * max(values[np.isfinite(values)].max(initial=1.0) for values in flat.values())

@@ -2,14 +2,16 @@
 
 import os
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 import torch.distributed as dist
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from pyro_dsvae.models.errors import UsageError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Value = TypeVar("Value")
 
@@ -37,7 +39,7 @@ class Processes:
     count  of processes
     """
 
-    def __init__(self, fabric: Fabric) -> None:
+    def __init__(self, fabric: "Fabric") -> None:
         self.rank, self.count = fabric.global_rank, fabric.world_size
         self.group = dist.new_group(backend="gloo") if self.count > 1 else None
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pyro_dsvae import comparison_figures
 from pyro_dsvae.candidates import Fit
 from pyro_dsvae.comparison_folder import Folder
 from pyro_dsvae.comparison_report import Report, make_report, write_report
@@ -54,6 +53,7 @@ def concluded(
     confidence: float,
 ) -> ComparisonResult:
     """Compare what was found, and write it."""
+    from pyro_dsvae import comparison_figures  # matplotlib takes a second to import
 
     def stacked(values: Callable[[Evaluation], Tensor]) -> dict[str, Tensor]:
         return {name: torch.stack([values(one) for one in evaluations]) for name, evaluations in found.items()}

@@ -22,7 +22,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from pyro_dsvae import cli, evaluation_figures
+from pyro_dsvae import cli
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.adjustment import Latents
 from pyro_dsvae.inference.held_out import check_proposal, evaluation
@@ -201,6 +201,8 @@ def _draw(
     device: torch.device,
 ) -> None:
     """The figures."""
+    from pyro_dsvae import evaluation_figures  # matplotlib takes a second to import
+
     if result.judged is None:
         return
     labels = with_parts(data, parts_of(data.labels)).labels

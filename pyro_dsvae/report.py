@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from pyro_dsvae import figures
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.objective import TERMS, Sequences
 from pyro_dsvae.inference.prediction import decode, posterior_means, sample_latents
@@ -88,6 +87,8 @@ def _report(
 @torch.no_grad()
 def draw(run: RunDirectory, svi: SVI, data: SequenceData, test: Sequences) -> None:
     """The pictures of a run, from test clips: training, reconstruction, swap, sample."""
+    from pyro_dsvae import figures  # matplotlib takes a second to import
+
     model, guide = svi.objective.model, svi.objective.guide
     model.eval()
     guide.eval()

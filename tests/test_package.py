@@ -149,6 +149,19 @@ def test_import_of_the_package_is_light(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=False).returncode == 0
 
 
+@pytest.mark.parametrize("verb", ["fit", "compare", "evaluate"])
+def test_a_manual_loads_nothing_that_is_slow_and_not_needed_for_it(verb: str) -> None:
+    slow = ("matplotlib", "arviz_stats", "arviz_base", "lightning_fabric", "torch._dynamo", "sklearn", "pandas")
+    code = (
+        f"import atexit, runpy, sys; sys.argv = ['{verb}', '--help']; "
+        f"atexit.register(lambda: print('slow:', *(n for n in {slow} if n in sys.modules))); "
+        f"runpy.run_module('pyro_dsvae.{verb}', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True, capture_output=True, text=True)
+    assert "usage" in done.stdout
+    assert done.stdout.splitlines()[-1].strip() == "slow:"
+
+
 def test_package_says_what_it_has() -> None:
     package = import_module("pyro_dsvae")
     assert all(callable(getattr(package, name)) for name in package.__all__)
