@@ -9,9 +9,10 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
+from pyro_dsvae.inference.contrastive import Contrastive
 from pyro_dsvae.inference.elbo import SequenceELBO
 from pyro_dsvae.inference.kl_weights import weigh_kl
-from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.inference.posteriors.posterior import Clip, Posterior
 from pyro_dsvae.models.dsvae import DSVAE
 
 TERMS = ("elbo", "reconstruction", "kl_static", "kl_dynamic")
@@ -81,27 +82,34 @@ class Objective(nn.Module):
 
     One module, so that engines which wrap a module (mixed precision, gradient averaging over devices) see every parameter
     and the whole forward pass.
+
+    contrastive  terms beside the ELBO while training, by default none; in evaluation mode there are none
     """
 
-    def __init__(self, model: DSVAE, guide: Posterior) -> None:
+    def __init__(self, model: DSVAE, guide: Posterior, contrastive: Contrastive | None = None) -> None:
         super().__init__()
         self.model = model
         self.guide = guide
+        self.contrastive = contrastive
         self.elbo = SequenceELBO()
         self.estimators: dict[str, str] = {}
 
     def forward(self, batch: Batch, weights: KLWeights) -> dict[str, Tensor]:
         """Means over the batch, scalars in nats per sequence: "loss" (weighted) and the unweighted `TERMS`.
 
-        ``estimators`` tells afterwards how the KL of each site was computed.
+        Contrastive terms are part of the loss alone. ``estimators`` tells afterwards how the KL of each site was computed.
         """
         x = self.model.likelihood.prepare(batch.frames)
         weigh = {"f": weights.static, "z": weights.dynamic}
         model, guide = weigh_kl(_unregistered(self.model), _unregistered(self.guide), weigh)
         terms = self.elbo.terms(model, guide, x, batch.mask, batch.lengths, batch.times)
         self.estimators = dict(terms.estimators)
+        loss = terms.loss
+        if self.contrastive is not None and self.training:
+            clip = Clip.of(x, batch.mask, batch.lengths, batch.times)
+            loss = loss - self.contrastive.gain(self.contrastive.terms(self.guide, clip))
         return {
-            "loss": terms.loss,
+            "loss": loss,
             "elbo": terms.elbo.mean(),
             "reconstruction": terms.reconstruction.mean(),
             "kl_static": terms.kl["f"].mean(),

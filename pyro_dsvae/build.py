@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyro_dsvae.catalogue import DYNAMIC_PRIORS
 from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.inference.contrastive import Contrastive
 from pyro_dsvae.inference.objective import Objective
 from pyro_dsvae.inference.posteriors.delta import Delta
 from pyro_dsvae.inference.posteriors.posterior import Clip, Posterior
@@ -35,6 +36,7 @@ def build(
     dynamic_prior: Callable[[int], DynamicPrior],
     posterior: Callable[[tuple[int, ...], int, int], Posterior],
     likelihood: Callable[[int, int, tuple[int, ...]], Likelihood],
+    contrastive: Contrastive | None = None,
 ) -> Objective:
     """Model and guide with initial weights drawn from ``seed``; the generator's state is left as it was.
 
@@ -44,6 +46,8 @@ def build(
     Raises `UsageError` where a part does not take frames of this shape, or two parts do not go together.
     """
     frame_shape = tuple(examples.shape[2:])
+    if contrastive is not None:
+        contrastive.check(frame_shape, static_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         made = functools.partial(_made, empty=static_size == 0)
@@ -60,7 +64,7 @@ def build(
                     "take any other posterior, or GaussianMixture as the prior"
                 )
             model.static_prior.connect(functools.partial(_encode, guide), model.likelihood.prepare(examples))
-        return Objective(model, guide)
+        return Objective(model, guide, contrastive)
 
 
 def examples(data: SequenceData) -> Tensor:

@@ -74,7 +74,7 @@ def check_candidates(candidates: Sequence[Candidate], data: SequenceData) -> Non
     """Build every candidate before the first is fitted. Raises `UsageError` where one cannot be built, or not compared."""
     some = examples(data)
     built: list[tuple[str, DSVAE]] = []
-    names = ("static_size", "latent_size", "static_prior", "dynamic_prior", "posterior", "likelihood")
+    names = ("static_size", "latent_size", "static_prior", "dynamic_prior", "posterior", "likelihood", "contrastive")
     for candidate in candidates:
         options = candidate.options()
         objective = build(some, 0, **{name: options[name] for name in names})

@@ -15,40 +15,42 @@ where the interval, which takes in sequences and seeds, says so. Choose with --s
 The defaults (700 steps, 2 seeds, 64 sequences, 100 draws) are made for a first answer in less than 25 minutes on two
 cores; k-hat tells how far to trust it. For a result: --steps 2400 --seeds 3 --sequences 256 --draws 1000, or --refine 100.
 
+--devices N has N candidates at a time, each on a GPU of its own (or, on the CPU, on its share of the cores).
+
 Writes OUT (by default runs/compare-NNN): comparison.md, comparison.csv, summary.json, comparison.nc (an ArviZ tree of all
 values per sequence), figures/, runs/, evidence/ and config.yaml, and prints OUT as the last line: wrote: OUT. Exits 0,
 with 2 and one line for what can be put right, with 130 after Ctrl-C; all that was done is kept.
 """
 
-import contextlib
 import inspect
 import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from rich.console import Console
 
 from pyro_dsvae import cli
-from pyro_dsvae.candidates import Candidate, Fit, check_keys, grid
+from pyro_dsvae.candidates import Candidate, check_keys, grid
 from pyro_dsvae.comparability import check_candidates, check_runs, finished, open_runs
 from pyro_dsvae.comparison_folder import Folder
 from pyro_dsvae.comparison_result import ComparisonResult, concluded
+from pyro_dsvae.comparison_work import check_devices, spread, tasks
 from pyro_dsvae.data.dataset import DataSource, SequenceData, Split
 from pyro_dsvae.data.sprites import Sprites
-from pyro_dsvae.evaluations import Evaluation, Measure, evaluate
-from pyro_dsvae.fit import fit
+from pyro_dsvae.evaluations import Evaluation, Measure
+from pyro_dsvae.inference.contrastive import Contrastive
 from pyro_dsvae.inference.forecast import check_given
+from pyro_dsvae.inference.hardware import Device, Precision
 from pyro_dsvae.inference.inference_data import (
     MIN_DRAWS,
 )
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.svi import Budget, Optimisation
-from pyro_dsvae.loading import Run, load
+from pyro_dsvae.loading import Run
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.errors import UsageError
@@ -57,12 +59,11 @@ from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 from pyro_dsvae.parts import describe, plain
-from pyro_dsvae.progress import Bar
 from pyro_dsvae.runs import RunDirectory
 
 STEPS = 700
 # Options of fit that a comparison has no use for.
-CANDIDATES_OWN = ("out", "resume", "devices", "profile", "compile", "data_on")
+CANDIDATES_OWN = ("out", "resume", "profile", "compile", "data_on")
 
 
 def compare(
@@ -83,14 +84,16 @@ def compare(
     seed: int = 0,
     steps: int | None = None,
     minutes: float | None = None,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    precision: Literal["32", "bf16"] = "32",
+    device: Device = "auto",
+    precision: Precision = "32",
+    devices: int = 1,
     static_size: int = 64,
     latent_size: int = 8,
     static_prior: Callable[[int], StaticPrior] = StandardNormal,
     dynamic_prior: Callable[[int], DynamicPrior] = LSTM,
     posterior: Callable[[tuple[int, ...], int, int], Posterior] = LSTMPosterior,
     likelihood: Callable[[int, int, tuple[int, ...]], Likelihood] = Normal,
+    contrastive: Contrastive | None = None,
     optimisation: Optimisation = Optimisation(),
 ) -> ComparisonResult:
     """Fit every candidate, or take finished runs, and compare them on held-out sequences.
@@ -119,12 +122,14 @@ def compare(
         minutes: of fitting, per fit
         device: where to fit and to measure; auto takes a GPU where there is one
         precision: 32, or bf16 inside the networks
+        devices: candidates at a time, each fitted and measured on a device of its own; on the CPU they share the cores
         static_size: dimension F of the static latent f; 0 for a model without a static part
         latent_size: dimension D of each dynamic latent z_t
         static_prior: p(f)
         dynamic_prior: p(z_1:T)
         posterior: the guide q(f, z | x)
         likelihood: p(x_t | f, z_t)
+        contrastive: terms beside the ELBO; none, Contrastive, or weights as in --contrastive.weight_mi 5
         optimisation: how to fit
     """
     runs = [Path(run) for run in runs]
@@ -142,6 +147,8 @@ def compare(
         "annealed": annealed,
     }
     _check(options, bool(vary), bool(runs))
+    cuda = device != "cpu" and torch.cuda.is_available()
+    check_devices(devices, cuda)
     base = {
         "data": describe(data),
         "seed": seed,
@@ -155,6 +162,7 @@ def compare(
         "dynamic_prior": describe(dynamic_prior),
         "posterior": describe(posterior),
         "likelihood": describe(likelihood),
+        "contrastive": plain(contrastive),
         "optimisation": plain(optimisation),
     }
     defaults = _defaults()
@@ -185,18 +193,17 @@ def compare(
         raise UsageError(f"the {split} split holds one sequence; a comparison needs at least two")
     check_given(chosen, measure.given)
     folder.claim()
-    by_name = {candidate.name: candidate for candidate in candidates}
-    where = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    todo = tasks(folder, fits, {candidate.name: candidate for candidate in candidates}, measure)
+    if devices > 1:
+        spread(todo, None if runs else data, devices, cuda, folder.path)
     found: dict[str, list[Evaluation]] = {one.candidate: [] for one in fits}
     shown: dict[str, Run] = {}
-    for number, one in enumerate(fits, 1):
-        title = f"[{number}/{len(fits)}] {one.candidate}, seed {one.seed}"
-        if one.candidate in by_name:
-            _fit(one, by_name[one.candidate], title)
-        run = load(one.path, device=where)
-        with Bar(f"{title}: evidence and motion") as bar:
-            found[one.candidate].append(evaluate(one, run, loaded, measure, folder.evidence(one), bar))
-        shown.setdefault(one.candidate, run)
+    for number, task in enumerate(todo, 1):
+        name = task.fit.candidate
+        title = f"[{number}/{len(todo)}] {name}, seed {task.fit.seed}"
+        evaluation, run = task.do(loaded, "cuda" if cuda else "cpu", title)
+        found[name].append(evaluation)
+        shown.setdefault(name, run)
     return concluded(folder, found, fits, shown, loaded, measure, confidence)
 
 
@@ -243,18 +250,6 @@ def _given(given: int | None, data: SequenceData) -> int:
 def next_free() -> Path:
     """The first of runs/compare-001, runs/compare-002, … that does not exist."""
     return next(path for n in range(1, 10**6) if not (path := Path("runs") / f"compare-{n:03}").exists())
-
-
-def _fit(one: Fit, candidate: Candidate, title: str) -> None:
-    """Fit, go on with a fit, or do nothing where it has ended. Raises `KeyboardInterrupt` where the user stopped it."""
-    if (one.path / "summary.json").is_file():
-        return
-    Console(stderr=True).print(f"{title}: fitting", highlight=False)
-    # Standard output is for the comparison.
-    with contextlib.redirect_stdout(sys.stderr):
-        result = fit(**{**candidate.options(), "out": one.path, "seed": one.seed, "resume": one.path.exists()})
-    if not result.finished:
-        raise KeyboardInterrupt
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -33,6 +33,7 @@ from pyro_dsvae import cli, recipes
 from pyro_dsvae.build import build, check_times, examples
 from pyro_dsvae.data.dataset import DataSource
 from pyro_dsvae.data.sprites import Sprites
+from pyro_dsvae.inference.contrastive import Contrastive
 from pyro_dsvae.inference.hardware import Compilation, Device, Hardware, Keep, Precision
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.posteriors.posterior import Posterior
@@ -83,6 +84,7 @@ def fit(
     dynamic_prior: Callable[[int], DynamicPrior] = LSTM,
     posterior: Callable[[tuple[int, ...], int, int], Posterior] = LSTMPosterior,
     likelihood: Callable[[int, int, tuple[int, ...]], Likelihood] = Normal,
+    contrastive: Contrastive | None = None,
     optimisation: Optimisation = Optimisation(),
 ) -> FitResult:
     """Fit a model and leave a run directory.
@@ -108,6 +110,7 @@ def fit(
         dynamic_prior: p(z_1:T)
         posterior: the guide q(f, z | x)
         likelihood: p(x_t | f, z_t)
+        contrastive: terms beside the ELBO; none, Contrastive, or weights as in --contrastive.weight_mi 5
         optimisation: how to fit
     """
     if steps is None and minutes is None:
@@ -134,6 +137,7 @@ def fit(
         "static_size": static_size,
         "latent_size": latent_size,
         **{name: describe(part) for name, part in parts.items()},
+        "contrastive": plain(contrastive),
         "optimisation": plain(optimisation),
     }
     run = _resumed(path, config) if resume else None
@@ -142,7 +146,15 @@ def fit(
     sequences = data.load()
     train = sequences.sequences("train")
     objective = build(
-        examples(sequences), seed, static_size, latent_size, static_prior, dynamic_prior, posterior, likelihood
+        examples(sequences),
+        seed,
+        static_size,
+        latent_size,
+        static_prior,
+        dynamic_prior,
+        posterior,
+        likelihood,
+        contrastive,
     )
     objective.model.likelihood.check(sequences.frames)
     check_times(sequences, objective.model.dynamic_prior)

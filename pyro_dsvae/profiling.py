@@ -6,6 +6,7 @@ from types import TracebackType
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
+from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs import RunDirectory
 
 WAIT, WARM_UP, STEPS = 10, 2, 5
@@ -16,7 +17,7 @@ class StepProfile:
     """Profiles steps 13 to 17 of this process with PyTorch's profiler, once they are over.
 
     Writes into the run's folder profile/: trace.json, which chrome://tracing and Perfetto open, and table.txt, the operators
-    that took most of the time themselves.
+    that took most of the time themselves. Raises `UsageError` where that folder cannot be made.
     """
 
     def __init__(self, run: RunDirectory) -> None:
@@ -27,6 +28,10 @@ class StepProfile:
         self.profile = profile(activities=kinds, schedule=plan, on_trace_ready=self._write, profile_memory=True)
 
     def __enter__(self) -> "StepProfile":
+        try:
+            self.folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot write {self.folder}: {error.strerror or error}") from error
         self.profile.__enter__()
         return self
 
@@ -40,7 +45,6 @@ class StepProfile:
         self.profile.step()
 
     def _write(self, finished: profile) -> None:
-        self.folder.mkdir(exist_ok=True)
         finished.export_chrome_trace(str(self.folder / "trace.json"))
         order = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
         table = finished.key_averages().table(sort_by=order, row_limit=ROWS, max_name_column_width=60)

@@ -5,6 +5,7 @@ import csv
 import inspect
 import io
 import json
+import math
 import shutil
 import sys
 from collections.abc import Iterator
@@ -20,10 +21,10 @@ import xarray
 import yaml
 from PIL import Image
 
-from pyro_dsvae import cli
+from pyro_dsvae import cli, comparison_work
 from pyro_dsvae import compare as verb
 from pyro_dsvae.build import build
-from pyro_dsvae.candidates import Candidate, grid
+from pyro_dsvae.candidates import Candidate, Fit, grid
 from pyro_dsvae.catalogue import PARTS
 from pyro_dsvae.comparability import finished
 from pyro_dsvae.compare import CANDIDATES_OWN, compare
@@ -256,7 +257,7 @@ def test_stopped_twice_and_killed_once_it_ends_with_the_same_table(
         return fit(**options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(verb, "fit", once)
+        patch.setattr(comparison_work, "fit", once)
         stopped = command(*arguments)
     assert stopped.code == 130, stopped
     assert f"--out {out}" in stopped.err
@@ -286,7 +287,7 @@ def test_a_finished_comparison_says_it_again_without_work(copy: Path, monkeypatc
         raise AssertionError("worked again")
 
     before = table(copy)
-    monkeypatch.setattr(verb, "fit", never)
+    monkeypatch.setattr(comparison_work, "fit", never)
     for name in ("estimate_evidence", "paired_forecast", "forecast_errors", "latent_use", "judge_motion"):
         monkeypatch.setattr(f"pyro_dsvae.evaluations.{name}", never)
     # Runs are found below the folder, wherever it was moved.
@@ -322,6 +323,88 @@ def test_what_is_no_comparison_is_left_alone(data: list[str], run: Path, tmp_pat
     for out in (tmp_path, run, tmp_path / "notes.txt"):
         assert "is no comparison" in refused(*data, *TINY, VARY, "--out", out)
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_refinement_and_annealing_are_in_the_table(done: Outcome, tmp_path: Path) -> None:
+    """Both tighten what importance weights say of a guide of three steps: by how much is a column each."""
+    runs = [done.path / "runs" / f"{name}-seed0" for name in ("IID", "RandomWalk")]
+    out = tmp_path / "out"
+    outcome = command(*runs, *QUICK, "--refine=20", "--annealed=1", "--out", out)
+    assert outcome.code == 0, outcome
+    plain = {row["candidate"]: row for row in table(done.path)}
+    assert all(row["gap_closed"] == row["annealed_difference"] == "" for row in plain.values())
+    for row in table(out):
+        assert float(row["gap_closed"]) > 0.05
+        assert math.isfinite(float(row["annealed_difference"]))
+        assert 0 < float(row["annealed_error"]) < math.inf
+        # The guide was refined, the model is the same: the same evidence, from below, only better.
+        assert float(row["log_evidence"]) > float(evidence_of(done.path, row["candidate"])) - 1.0
+    for text in (outcome.out, (out / "comparison.md").read_text()):
+        assert "gap" in text
+        assert "annealed" in text
+
+
+def evidence_of(out: Path, candidate: str) -> float:
+    """Of the fit with seed 0."""
+    with xarray.open_datatree(out / "comparison.nc", engine="h5netcdf") as tree:
+        return float(tree["evidence/log_evidence"].sel(candidate=candidate, seed=0).mean())
+
+
+# --- several devices --------------------------------------------------------------------------------------------------
+
+
+def test_candidates_spread_over_two_processes_give_the_same_figures(
+    done: Outcome, data: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    outcome = command(*data, *TINY, *QUICK, VARY, "--seeds=1", "--devices=2", "--out", out)
+    assert outcome.code == 0, outcome
+    logs = [(out / f"device-{number}.log").read_text() for number in (0, 1)]
+    fitted = [line for log in logs for line in log.splitlines() if line.endswith("fitting")]
+    assert len(set(fitted)) == 2  # every fit once, by one of the two
+    assert all("fitting" in log for log in logs)
+    assert "fitting" not in outcome.err
+    for name in ("RandomWalk-seed0.pt", "IID-seed0.pt"):
+        here, there = (torch.load(o / "evidence" / name, weights_only=True)["stages"] for o in (done.path, out))
+        for stage in ("evidence", "forecast", "crps"):
+            torch.testing.assert_close(there[stage], here[stage])
+
+
+def test_what_is_wrong_in_one_process_is_told_by_all(data: list[str], tmp_path: Path) -> None:
+    """A learning rate that makes the loss infinite is noticed in a fit, in another process."""
+    options = [*data, *TINY, *QUICK, VARY, "--devices=2", "--optimisation.learning_rate=1e30"]
+    said = refused(*options, "--out", tmp_path / "out")
+    assert "became" in said
+    assert "checkpoint.pt" in said
+
+
+def test_devices_that_are_not_there_are_refused(data: list[str], tmp_path: Path) -> None:
+    assert "devices is 0" in refused(*data, *TINY, VARY, "--devices=0", "--out", tmp_path / "out")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "device_count", lambda: 2)
+        comparison_work.check_devices(2, cuda=True)
+        with pytest.raises(UsageError, match="devices is 3; this machine has 2"):
+            comparison_work.check_devices(3, cuda=True)
+
+
+def test_after_a_stop_a_process_takes_no_further_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def do(self: comparison_work.Task, data: Any, device: str, title: str) -> None:
+        done.append(title)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(comparison_work.Task, "do", do)
+    monkeypatch.setattr(comparison_work._Worker, "stopped", False)
+    monkeypatch.setattr(comparison_work._Worker, "data", None, raising=False)
+    monkeypatch.setattr(comparison_work._Worker, "device", "cpu", raising=False)
+    task = comparison_work.Task(
+        Fit("IID", 0, Path("a")), None, Path("b"), Measure("test", 6, 100, 1, 1.0, 0.0, 0, 0, 0)
+    )
+    for title in ("first", "second"):
+        with pytest.raises(KeyboardInterrupt):
+            comparison_work._do(task, title)
+    assert done == ["first"]
 
 
 # --- finished runs ----------------------------------------------------------------------------------------------------

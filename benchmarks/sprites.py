@@ -1,0 +1,238 @@
+r"""The Sprites benchmark: from the art to the table.
+
+  python benchmarks/sprites.py --root DIR --out runs/sprites --device cuda              64 pixels, held-out training characters
+  python benchmarks/sprites.py --root DIR --out runs/sprites --device cuda --final      the same on test characters: the page
+  python benchmarks/sprites.py --root DIR --out runs/small --reduced --minutes 60       32 pixels on a CPU
+  python benchmarks/sprites.py --root DIR --out runs/sprites --only default,iid         some rows
+
+Rows are parts of this project, fitted alike: default; no-views; factorised; iid; no-static; contrastive. A run that was cut
+off goes on where it was, one that is fitted and evaluated is not touched again. Without --final every figure is of
+characters held out from training, for development, and sprites.md and sprites.json are written into --out. With --final
+test characters are evaluated, once per run, and sprites.md, sprites.json and sprites-swaps.png go to --results.
+Options after -- go to every fit.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import CalledProcessError
+from typing import Any
+
+import torch
+from fits import fitted
+from matplotlib.font_manager import findfont
+from PIL import Image, ImageDraw, ImageFont
+from sprites_page import page, record
+
+import pyro_dsvae
+from pyro_dsvae import evaluation_figures
+from pyro_dsvae.data.lpc_sprites import CREDITS
+from pyro_dsvae.evaluate import PAIRS, evaluate
+from pyro_dsvae.judge import partners
+
+# Name for --only -> title, options of fit.
+ROWS: dict[str, tuple[str, list[str]]] = {
+    "default": ("default", []),
+    "no-views": ("without guide views", ["--posterior.views", "false"]),
+    "factorised": ("factorised posterior", ["--posterior", "Factorised"]),
+    "iid": ("IID prior", ["--dynamic_prior", "IID"]),
+    "no-static": ("without a static part", ["--static_size", "0"]),
+    "contrastive": ("C-DSVAE-style objective", ["--posterior.views", "false", "--contrastive", "Contrastive"]),
+}
+STEPS = {32: 4_700, 64: 20_000}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run: see the command's options."""
+
+    root: Path
+    out: Path
+    size: int = 64
+    device: str = "auto"
+    seeds: int = 3
+    steps: int | None = None
+    minutes: float | None = None
+    rows: tuple[str, ...] = tuple(ROWS)
+    split: str = "validation"
+    judge: str = "own"
+    extra: tuple[str, ...] = ()
+
+    def budget(self) -> list[str]:
+        """The options that end every fit."""
+        steps = STEPS[self.size] if self.steps is None and self.minutes is None else self.steps
+        given = {"--steps": steps, "--minutes": self.minutes}
+        return [text for name, value in given.items() if value is not None for text in (name, str(value))]
+
+    def options(self, row: str, seed: int) -> list[str]:
+        """The options of one fit, without --out."""
+        data = ["--data", "LPCSprites", "--data.root", str(self.root), "--data.size", str(self.size)]
+        return ["--seed", str(seed), *data, *self.budget(), *self.extra, *ROWS[row][1]]
+
+    def folder(self, row: str, seed: int) -> Path:
+        """The run directory."""
+        return self.out / f"{row}-{seed}"
+
+    def commands(self, row: str) -> list[str]:
+        """What makes one run and evaluates it, the seed as N and the folder of the sheets as DIR."""
+        run, options = f"{self.out}/{row}-N", self.options(row, 0)
+        options[1] = "N"
+        options[options.index("--data.root") + 1] = "DIR"
+        return [
+            f"python -m pyro_dsvae.fit --out {run} {shlex.join(options)}",
+            f"python -m pyro_dsvae.evaluate {run} --split {self.split} --judge {self.judge}",
+        ]
+
+
+def check_same(plan: Plan) -> None:
+    """Stops where a run that is there was made with other options: rows would not be fitted alike.
+
+    What every run is made with is written into --out before the first of them begins.
+    """
+    file = plan.out / "options.json"
+    before = json.loads(file.read_text()) if file.exists() else {}
+    for row in plan.rows:
+        for seed in range(plan.seeds):
+            folder, options = plan.folder(row, seed), plan.options(row, seed)
+            if (folder / "config.yaml").exists() and before.get(folder.name, options) != options:
+                was = shlex.join(before[folder.name])
+                sys.exit(
+                    f"{folder} was made with {was}, not {shlex.join(options)}: take another --out, or those options"
+                )
+            before[folder.name] = options
+    plan.out.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(before, indent=2) + "\n")
+
+
+def evaluated(folder: Path, plan: Plan, evaluation: Callable[..., object] = evaluate) -> dict[str, Any]:
+    """evaluation.json of a finished run, made if it is not there."""
+    out = folder / f"evaluation-{plan.split}-{plan.judge}"
+    if not (out / "evaluation.json").exists():
+        evaluation(folder, out, split=plan.split, judge=plan.judge, device=plan.device)
+    found: dict[str, Any] = json.loads((out / "evaluation.json").read_text())
+    return found
+
+
+def collect(
+    plan: Plan,
+    fit: Callable[[Path, Sequence[str]], dict[str, Any]] = fitted,
+    evaluation: Callable[..., object] = evaluate,
+) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """Title of every row -> evaluations, and summaries, of all seeds; what is missing is made.
+
+    Seed by seed, so that what there is after some hours is a whole table.
+    """
+    check_same(plan)
+    results: dict[str, list[Any]] = {ROWS[row][0]: [] for row in plan.rows}
+    summaries: dict[str, list[Any]] = {ROWS[row][0]: [] for row in plan.rows}
+    for seed in range(plan.seeds):
+        for row in plan.rows:
+            folder, title = plan.folder(row, seed), ROWS[row][0]
+            print(f"{title}, seed {seed}: {folder}", flush=True)
+            summaries[title].append(fit(folder, [*plan.options(row, seed), "--device", plan.device]))
+            results[title].append(evaluated(folder, plan, evaluation))
+    return results, summaries
+
+
+@torch.no_grad()
+def draw_swaps(run: Path, split: str, path: Path, device: str, seed: int = 0) -> None:
+    """Random pairs of clips, decoded: the two, and f of the first with z of the second. No frame of the art is in it."""
+    place = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    opened = pyro_dsvae.load(run, device=place)
+    data = opened.sequences().part(split)
+    looks = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:PAIRS]
+    codes = [opened.encode(data.frames[rows]) for rows in (looks, partners(len(data), seed)[looks])]
+    own = [opened.decode(code.f, code.z).cpu() for code in codes]
+    evaluation_figures.swaps(*own, opened.decode(codes[0].f, codes[1].z).cpu(), path)
+    credit(path)
+
+
+def credit(path: Path) -> None:
+    """Add the art's credits below a picture."""
+    picture = Image.open(path).convert("RGB")
+    font = ImageFont.truetype(
+        findfont("DejaVu Sans"), 13
+    )  # the one of the figures, which has all the letters of the names
+    lines, words = [""], CREDITS.split()
+    for word in words:
+        if font.getlength(f"{lines[-1]} {word}") > picture.width - 40:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    whole = Image.new("RGB", (picture.width, picture.height + 18 * len(lines) + 12), "white")
+    whole.paste(picture)
+    ImageDraw.Draw(whole).multiline_text((20, picture.height), "\n".join(lines), (90, 90, 90), font)
+    whole.save(path)
+
+
+def planned(arguments: Sequence[str]) -> tuple[Plan, argparse.Namespace]:
+    """The plan that the options ask for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, required=True, help="the folder of the sprite sheets")
+    parser.add_argument("--out", type=Path, required=True, help="the folder of all runs")
+    parser.add_argument("--reduced", action="store_true", help="32 pixels, on the CPU unless --device says otherwise")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--steps", type=int, help=f"of every fit; {STEPS[64]:,} and reduced {STEPS[32]:,} where neither is given"
+    )
+    parser.add_argument("--minutes", type=float, help="of every fit")
+    parser.add_argument("--only", default=",".join(ROWS), help=f"some of {','.join(ROWS)}")
+    parser.add_argument("--judge", choices=["own", "literature"], default="own")
+    parser.add_argument("--final", action="store_true", help="evaluate test characters and write the page")
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
+    end = list(arguments).index("--") if "--" in arguments else len(arguments)
+    options, extra = parser.parse_args(arguments[:end]), tuple(arguments[end + 1 :])
+    rows = tuple(options.only.split(","))
+    if unknown := [row for row in rows if row not in ROWS]:
+        parser.error(f"--only: no row {unknown[0]!r}; rows are {', '.join(ROWS)}")
+    if options.seeds < 1:
+        parser.error(f"--seeds is {options.seeds}; it is at least 1")
+    device = options.device or ("cpu" if options.reduced else "auto")
+    size, split = 32 if options.reduced else 64, "test" if options.final else "validation"
+    plan = Plan(
+        options.root,
+        options.out,
+        size,
+        device,
+        options.seeds,
+        options.steps,
+        options.minutes,
+        rows,
+        split,
+        options.judge,
+        extra,
+    )
+    return plan, options
+
+
+def main(arguments: Sequence[str]) -> None:
+    """The command."""
+    plan, options = planned(arguments)
+    try:
+        results, summaries = collect(plan)
+    except CalledProcessError as error:
+        sys.exit(f"a fit ended with status {error.returncode}; the same command goes on from there")
+    target = options.results if options.final else plan.out
+    target.mkdir(parents=True, exist_ok=True)
+    picture = None
+    if options.final:
+        picture = "sprites-swaps.png"
+        draw_swaps(plan.folder(plan.rows[0], 0), plan.split, target / picture, plan.device)
+    setting = {
+        "command": f"python benchmarks/sprites.py {shlex.join(arguments)}".replace(str(plan.root), "DIR"),
+        **{name: getattr(plan, name) for name in ("split", "size", "seeds", "steps", "minutes", "judge")},
+    }
+    commands = {ROWS[row][0]: plan.commands(row) for row in plan.rows}
+    text = page(results, summaries, commands, setting, picture)
+    (target / "sprites.md").write_text(text)
+    (target / "sprites.json").write_text(record(results, summaries, setting))
+    print(text)
+    print(f"wrote: {target / 'sprites.md'}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
