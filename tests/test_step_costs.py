@@ -40,7 +40,7 @@ def loop(frame: tuple[int, ...] = IMAGE, length: int = 8, **hardware: Any) -> SV
 
 @contextmanager
 def messages() -> Iterator[Counter[str]]:
-    """Counts what is sent through Pyro but for plates, by type. Handlers further in may stop a message, so a handler would not see all."""
+    """Counts what is sent through Pyro but for plates, by type. A handler would not see what others further in have stopped."""
     counts: Counter[str] = Counter()
     original = pyro.poutine.runtime.apply_stack
 
