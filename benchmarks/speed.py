@@ -8,8 +8,9 @@ r"""This project's training step beside hand-written ones, interleaved in one pr
 (c) textbook Pyro, one sample statement per frame             (d) plain PyTorch, prior in a loop over LSTM cells, float32
 (n) the networks alone, forward, backward and update
 
-All have the same networks, views, frames, batch and precision; rounds visit them in turn, so that whatever else the machine
-does meets all of them. Medians over rounds with the quartiles. "density" is (b) - (n), "handlers" (a) - (b), as shares of (a).
+All have the same networks, views, frames, batch and precision; rounds visit them in turn, in an order that changes, so that
+whatever else the machine does, and what one step leaves in the caches, meets all of them. Medians over rounds with the
+quartiles. "density" is (b) - (n), "handlers" (a) - (b), as shares of (a).
 Memory is the peak of a process of its own (CPU: resident, above what it had after import; GPU: allocated).
 """
 
@@ -137,7 +138,12 @@ def measure(case: Case, device: str, seconds: float, rounds: int) -> dict[str, l
     taken: dict[str, list[float]] = {name: [] for name in works}
     start = time.perf_counter()
     for number in range(rounds):
-        for name, work in works.items():
+        names = list(works)
+        # Forwards and backwards, from another one every time: each has each of the others before it equally often.
+        turn = number // 2 % len(names)
+        order = names[turn:] + names[:turn]
+        for name in order if number % 2 else reversed(order):
+            work = works[name]
             if name == "c" and number % 5:  # it takes as long as all others together
                 continue
             _wait(device)

@@ -124,6 +124,8 @@ class SequenceELBO(TraceMeanField_ELBO):
             particles = [_terms(*traces) for traces in self._get_traces(model, guide, args, kwargs)]
 
         def mean(values: list[Tensor]) -> Tensor:
+            if len(values) == 1 and values[0].ndim == 1:  # as in every step of a fit
+                return values[0]
             per_sequence = [value.reshape(-1, value.shape[-1]).sum(0) for value in values]
             return torch.stack(per_sequence).sum(0) / self.num_particles
 

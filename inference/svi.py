@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.inference.hardware import Hardware
-from pyro_dsvae.inference.objective import TERMS, KLWeights, Objective, Sequences
+from pyro_dsvae.inference.objective import TERMS, Batch, KLWeights, Objective, Sequences
 from pyro_dsvae.inference.processes import Processes
 from pyro_dsvae.models.errors import UsageError
 
@@ -146,6 +146,8 @@ class SVI:
         hardware.prepare(objective)
         optimizer = torch.optim.Adam(objective.parameters(), lr=optimisation.learning_rate, fused=True)
         self.module, self.optimizer = self.fabric.setup(self.objective, optimizer)
+        # With one process the engine's wrapper has nothing to do but to set the precision, which costs less without hooks.
+        self.forward = self.module if self.processes.count > 1 else self._alone
         # One process keeps the name that fits had before there were several, and so their noise.
         self._noise = "noise" if self.processes.rank == 0 else f"noise of {self.processes.rank}"
         self.step = 0
@@ -215,7 +217,7 @@ class SVI:
         # Shapes, supports and plates are checked once; the checks read values back and would stall every step.
         try:
             with pyro.validation_enabled(self.step == 0):
-                terms = self.module(batch, self.optimisation.weights(progress))
+                terms = self.forward(batch, self.optimisation.weights(progress))
         except ValueError as error:
             if self.step > 0 or isinstance(error, UsageError):
                 raise
@@ -229,6 +231,11 @@ class SVI:
         self.optimizer.step()
         self.step += 1
         return torch.stack([terms[name].detach() for name in TERMS])
+
+    def _alone(self, batch: Batch, weights: KLWeights) -> dict[str, Tensor]:
+        with self.fabric.autocast():
+            terms: dict[str, Tensor] = self.objective(batch, weights)
+        return terms
 
     def _rows(self, step: int) -> Tensor:
         """Sequences of this step: each epoch is one permutation, a last incomplete batch is left out."""
