@@ -11,6 +11,7 @@ import numpy as np
 import pyro
 import pytest
 import torch
+from pyro.distributions import Normal as NormalDistribution
 from scipy import stats
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from pyro_dsvae.models.likelihoods.laplace import Laplace
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.likelihoods.poisson import Poisson
+from pyro_dsvae.models.likelihoods.shared_scale_normal import SharedScaleNormal
 from pyro_dsvae.models.likelihoods.student_t import StudentT
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 
@@ -585,3 +587,25 @@ def test_densities_are_float32_where_networks_run_in_bfloat16(kind: str) -> None
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert likelihood(f, z).log_prob(x).dtype == torch.float32
         assert likelihood(f, z).sample().dtype == torch.float32
+
+
+@pytest.mark.parametrize("shape", [(), (3, 1, 1), (4, 4)], ids=["one", "per channel", "trailing"])
+def test_a_shared_scale_is_the_normal_of_the_library(shape: tuple[int, ...]) -> None:
+    """Densities, gradients, expansion, masks and validation are those of pyro.distributions.Normal."""
+    torch.manual_seed(0)
+    loc = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    scale = (torch.rand(shape, dtype=torch.float64) + 0.2).requires_grad_()
+    value = torch.randn(5, 2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+    ours, reference = SharedScaleNormal(loc, scale), NormalDistribution(loc, scale)
+    found = []
+    for one in (ours, reference):
+        log_prob = one.mask(loc.detach() > 0).to_event(3).log_prob(value)
+        weights = torch.linspace(-1, 2, log_prob.numel(), dtype=torch.float64).view_as(log_prob)
+        found.append((log_prob, *torch.autograd.grad((log_prob * weights).sum(), (loc, scale, value))))
+    torch.testing.assert_close(found[0], found[1])
+    expanded = ours.expand(torch.Size((7, 2, 3, 4, 4)))
+    assert isinstance(expanded, SharedScaleNormal)
+    torch.testing.assert_close(expanded.log_prob(value[0]), reference.log_prob(value[0]).expand(7, -1, -1, -1, -1))
+    torch.testing.assert_close((ours.mean, ours.variance), (reference.mean, reference.variance))
+    with pytest.raises(ValueError, match="within the support"):
+        SharedScaleNormal(loc, scale, validate_args=True).log_prob(torch.full_like(loc, torch.nan))

@@ -21,6 +21,7 @@ from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.svi import SVI, Budget, Optimisation
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.likelihoods.normal import Normal
+from pyro_dsvae.models.likelihoods.shared_scale_normal import SharedScaleNormal
 from pyro_dsvae.models.networks.frames import FrameDecoder, FrameEncoder
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 
@@ -90,13 +91,15 @@ def test_every_network_runs_once_and_every_density_is_evaluated_once() -> None:
         counted(nn.LSTM, "forward") as lstms,
         counted(FrameEncoder, "forward") as encoders,
         counted(FrameDecoder, "forward") as decoders,
-        counted(torch.distributions.Normal, "log_prob") as densities,
+        counted(SharedScaleNormal, "log_prob") as densities,
+        counted(torch.distributions.Normal, "log_prob") as others,
     ):
         svi._step(0.5)
     assert len(lstms) == len(set(map(id, lstms))) == 4  # context twice, posterior, prior
     assert len(encoders) == len(set(map(id, encoders))) == 2
     assert len(decoders) == 1
-    assert len(densities) == 1  # that of the frames; both KL terms are closed
+    assert len(densities) == 1  # that of the frames
+    assert not others  # both KL terms are closed
 
 
 def test_checks_are_made_in_the_first_step_only() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.bounded import GAIN, between, check_bounds, logit_between
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+from pyro_dsvae.models.likelihoods.shared_scale_normal import SharedScaleNormal
 from pyro_dsvae.models.networks.frames import frame_decoder
 
 
@@ -76,7 +77,7 @@ class Normal(Likelihood):
     def forward(self, f: Tensor, z: Tensor) -> TorchDistribution:
         decoded = self.decoder(f, z)
         if self.scale_kind != "predicted":
-            return NormalDistribution(decoded, self.scale)
+            return SharedScaleNormal(decoded, self.scale)
         loc, deviation = decoded.chunk(2, dim=-len(self.frame_shape))
         return NormalDistribution(loc, between(GAIN * self.raw_scale + deviation, self.min_scale, self.max_scale))
 
