@@ -5,7 +5,7 @@ r"""The Sprites benchmark: from the art to the table.
   python benchmarks/sprites.py --root DIR --out runs/small --reduced --minutes 60       32 pixels on a CPU
   python benchmarks/sprites.py --root DIR --out runs/sprites --only default,iid         some rows
 
-Rows are parts of this project, fitted alike: default; no-views; factorised; iid; no-static; contrastive. A run that was cut
+Rows are parts of this project, fitted alike: default; flow; no-views; factorised; iid; no-static; contrastive. A run that was cut
 off goes on where it was, one that is fitted and evaluated is not touched again. Without --final every figure is of
 characters held out from training, for development, and sprites.md and sprites.json are written into --out. With --final
 test characters are evaluated, once per run, and sprites.md, sprites.json and sprites-swaps.png go to --results.
@@ -37,6 +37,7 @@ from pyro_dsvae.judge import partners
 # Name for --only -> title, options of fit.
 ROWS: dict[str, tuple[str, list[str]]] = {
     "default": ("default", []),
+    "flow": ("learned static prior", ["--static_prior", "Flow"]),
     "no-views": ("without guide views", ["--posterior.views", "false"]),
     "factorised": ("factorised posterior", ["--posterior", "Factorised"]),
     "iid": ("IID prior", ["--dynamic_prior", "IID"]),
