@@ -18,17 +18,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from rich.console import Console
 
-from pyro_dsvae import cli, ppc_figures, ppc_report
+from pyro_dsvae import cli
 from pyro_dsvae.data.dataset import SequenceData, Split
 from pyro_dsvae.inference.discrepancy import discrepancy
 from pyro_dsvae.inference.inference_data import MIN_DRAWS, save_tree
 from pyro_dsvae.inference.objective import Sequences
-from pyro_dsvae.inference.predictive_data import predictive_tree
 from pyro_dsvae.inference.replications import LEVELS, replicate
 from pyro_dsvae.loading import Run, load
 from pyro_dsvae.models.errors import UsageError
@@ -36,6 +35,9 @@ from pyro_dsvae.outputs import check_free, new_folder
 from pyro_dsvae.ppc_result import PPCResult
 from pyro_dsvae.ppc_work import Checking
 from pyro_dsvae.progress import Bar
+
+if TYPE_CHECKING:
+    from pyro_dsvae.ppc_figures import Shown
 
 SHOWN = 4
 
@@ -70,6 +72,10 @@ def ppc(
         device: where to work; auto takes a GPU where there is one
         overwrite: replace what is at --out
     """
+    # They load matplotlib and xarray, which takes a second that the manual need not cost.
+    from pyro_dsvae import ppc_figures, ppc_report
+    from pyro_dsvae.inference.predictive_data import predictive_tree
+
     path = run / "ppc" if out is None else out
     _check(sequences, draws, simulations, evidence_draws, device)
     own = [discrepancy(name) for name in _listed(discrepancies)]
@@ -148,14 +154,16 @@ def _chosen(data: SequenceData, split: Split, count: int, seed: int) -> Sequence
     return replace(everything, rows=everything.rows[order[:count].sort().values])
 
 
-def _shown(run: Run, chosen: Sequences, seed: int, device: torch.device) -> ppc_figures.Shown:
+def _shown(run: Run, chosen: Sequences, seed: int, device: torch.device) -> "Shown":
     """A few clips and one replication of each at every level."""
+    from pyro_dsvae.ppc_figures import Shown
+
     few = replace(chosen, rows=chosen.rows[:SHOWN])
     made = list(replicate(run.model, run.guide, few, draws=1, seed=seed, device=device))
     data = torch.cat([r.data for r in made if r.level == "frames" and r.data is not None])
     rows = {level: torch.cat([r.x[0] for r in made if r.level == level]).cpu() for level in LEVELS}
     means = {level: torch.cat([r.observed_mean[0] for r in made if r.level == level]).cpu() for level in LEVELS}
-    return ppc_figures.Shown(data.cpu(), rows, means)
+    return Shown(data.cpu(), rows, means)
 
 
 def main(arguments: Sequence[str]) -> int:

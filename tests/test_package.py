@@ -149,7 +149,7 @@ def test_import_of_the_package_is_light(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=False).returncode == 0
 
 
-@pytest.mark.parametrize("verb", ["fit", "compare", "evaluate"])
+@pytest.mark.parametrize("verb", ["fit", "compare", "evaluate", "ppc"])
 def test_a_manual_loads_nothing_that_is_slow_and_not_needed_for_it(verb: str) -> None:
     slow = ("matplotlib", "arviz_stats", "arviz_base", "lightning_fabric", "torch._dynamo", "sklearn", "pandas")
     code = (
