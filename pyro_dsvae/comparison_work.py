@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
@@ -73,8 +74,8 @@ def spread(todo: Sequence[Task], source: DataSource | None, devices: int, cuda: 
 
     source  of the data; None: those of the first task's run
 
-    Raises what the first task that failed raised, when the others that had begun are done, and `KeyboardInterrupt` when all
-    have saved what they had.
+    Raises `UsageError` where a process dies, what the first task that failed raised, when the others that had begun are done,
+    and `KeyboardInterrupt` when all have saved what they had.
     """
     context = multiprocessing.get_context("spawn")
     numbers = context.Manager().Queue()
@@ -93,6 +94,11 @@ def spread(todo: Sequence[Task], source: DataSource | None, devices: int, cuda: 
             for done, future in enumerate(as_completed(futures), 1):
                 future.result()
                 bar(done / len(todo))
+        except BrokenProcessPool as error:
+            raise UsageError(
+                f"a process of the comparison died, of too little memory perhaps; device-N.log in {logs} tells how far it "
+                "came. What was done is kept: go on with fewer --devices"
+            ) from error
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise

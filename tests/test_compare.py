@@ -378,6 +378,16 @@ def test_what_is_wrong_in_one_process_is_told_by_all(data: list[str], tmp_path: 
     assert "checkpoint.pt" in said
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_process_that_dies_is_one_line(tmp_path: Path) -> None:
+    """Here it cannot open its log; one that is killed for want of memory ends the same way."""
+    task = comparison_work.Task(
+        Fit("IID", 0, tmp_path), None, tmp_path / "b", Measure("test", 6, 100, 1, 1.0, 0.0, 0, 0, 0)
+    )
+    with pytest.raises(UsageError, match="a process of the comparison died"):
+        comparison_work.spread([task], None, 1, False, tmp_path / "missing")
+
+
 def test_devices_that_are_not_there_are_refused(data: list[str], tmp_path: Path) -> None:
     assert "devices is 0" in refused(*data, *TINY, VARY, "--devices=0", "--out", tmp_path / "out")
     with pytest.MonkeyPatch.context() as patch:
