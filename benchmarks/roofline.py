@@ -33,7 +33,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from pyro_dsvae.models.networks.conv import REGIONS, ConvDecoder
+from pyro_dsvae.models.networks.conv import ConvDecoder
 
 aten = torch.ops.aten
 MATRICES = {"cpu": (256, 512, 1024, 2048), "cuda": (1024, 2048, 4096, 8192)}
@@ -338,7 +338,9 @@ def _convolution(case: Case, device: str) -> Callable[[], object]:
     assert isinstance(decoder, ConvDecoder)
     channels, side = decoder.regions.in_channels, case.frame[1] // 2
     dtype = torch.bfloat16 if case.bf16 else torch.float32
-    layer = nn.Conv2d(channels, REGIONS, 3, padding=1).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    layer = nn.Conv2d(channels, decoder.regions.out_channels, 3, padding=1).to(
+        device, dtype, memory_format=torch.channels_last
+    )  # type: ignore[call-overload]
     maps = torch.randn(case.batch * case.length, channels, side, side, device=device, dtype=dtype)
     maps = maps.to(memory_format=torch.channels_last)
     return torch.no_grad()(lambda: layer(maps))

@@ -41,7 +41,7 @@ from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 
-RATE, CLIP, LATE = 1e-3, 200.0, 0.5  # LATE: a moment of the fit when no f is mistaken any more
+RATE, CLIP, LATE = 1e-3, 200.0, 0.5  # LATE: a moment in the middle of a fit
 
 
 @dataclass(frozen=True)

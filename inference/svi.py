@@ -213,7 +213,6 @@ class SVI:
         _seed(_mix(self.seed, self._noise, self.step), self.fabric.device)
         if not self.module.training:  # it visits every module
             self.module.train()
-        self.objective.guide.progress = progress
         # Shapes, supports and plates are checked once; the checks read values back and would stall every step.
         try:
             with pyro.validation_enabled(self.step == 0):

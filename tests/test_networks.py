@@ -14,7 +14,7 @@ from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.bernoulli import Bernoulli
 from pyro_dsvae.models.likelihoods.normal import Normal
-from pyro_dsvae.models.networks.conv import LocalEncoder
+from pyro_dsvae.models.networks.conv import REGIONS, LocalEncoder
 from pyro_dsvae.models.networks.frames import frame_decoder, frame_encoder
 from pyro_dsvae.models.networks.gaussian_head import MIN_SCALE, GaussianHead
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM, run_lstm
@@ -108,6 +108,31 @@ def test_local_features_do_not_tell_where_things_are() -> None:
     features = encoder(frames)
     torch.testing.assert_close(features[1:], features[:1].expand(2, -1))
     assert not torch.allclose(encoder(torch.zeros_like(frames)), features)
+
+
+def test_z_lays_out_regions_and_f_paints_them() -> None:
+    """For one z all frames are mixtures of REGIONS layouts; for one f all pixels lie between its palest and darkest values."""
+    decoder = frame_decoder(F, D, (3, 32, 32), width=2).double()
+    z = 3 * torch.randn(40, 2, D, dtype=torch.float64)
+    frames = decoder(5 * torch.randn(40, F, dtype=torch.float64), z[:1].expand(40, -1, -1))
+    # The layouts of the first frame sum to 1, the channels share them.
+    values = torch.linalg.svdvals(frames[:, 0].flatten(2).flatten(0, 1))
+    assert values[REGIONS:].max() < 1e-10 * values[0]
+    assert values[REGIONS // 2] > 1e-10 * values[0]
+    f = torch.randn(1, F, dtype=torch.float64)
+    colours = decoder.look(f).view(3, REGIONS)  # type: ignore[operator]
+    for channel, values in zip(colours, decoder(f.expand(40, -1), z).movedim(2, 0), strict=True):
+        assert channel.min() <= values.min()
+        assert values.max() <= channel.max()
+
+
+def test_without_f_z_paints_as_well() -> None:
+    decoder = frame_decoder(0, D, (3, 32, 32), width=2)
+    frames = decoder(torch.zeros(5, 0), torch.randn(5, 2, D))
+    assert frames.shape == (5, 2, 3, 32, 32)
+    pixels = frames.flatten(0, 1).flatten(2).transpose(1, 2)
+    assert (pixels.amax(1) - pixels.amin(1)).std(0).min() > 0
+    assert decoder.look[0].in_features == D  # type: ignore[index]
 
 
 # --- recurrent --------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from pyro_dsvae.inference.posteriors.encoders import OrderedStaticEncoder, Unord
 from pyro_dsvae.inference.posteriors.factorised import Factorised
 from pyro_dsvae.inference.posteriors.lstm import LSTM
 from pyro_dsvae.inference.posteriors.posterior import Posterior
-from pyro_dsvae.inference.posteriors.views import MISTAKEN, choose_frames, mirror, mistaken, recolour, warp
+from pyro_dsvae.inference.posteriors.views import choose_frames, mirror, recolour, warp
 
 B, T, F, D = 3, 5, 4, 2
 IMAGE, VECTOR = (3, 16, 16), (6,)
@@ -257,17 +257,3 @@ def test_left_batches_of_f_equal_the_loop(kind: Any) -> None:
     expected = torch.stack([q_z(value) for value in f])
     exists = torch.arange(T) < lengths[:, None]
     torch.testing.assert_close(q_z(f).expand(4, B, T, D)[:, exists], expected[:, exists])
-
-
-@pytest.mark.parametrize(("progress", "expected"), [(0.0, 0.5), (MISTAKEN / 2, 0.25), (MISTAKEN, 0.0), (1.0, 0.0)])
-def test_the_share_of_mistaken_looks_falls_to_none(progress: float, expected: float) -> None:
-    torch.manual_seed(0)
-    rows = mistaken(4000, progress, torch.device("cpu"))
-    own = torch.arange(4000)
-    if expected == 0:
-        assert rows is None
-        return
-    assert rows is not None
-    wrong = rows != own
-    assert wrong.float().mean().item() == pytest.approx(expected, abs=4 * 0.5 / 4000**0.5)
-    assert torch.equal(rows[wrong], own.roll(1)[wrong])

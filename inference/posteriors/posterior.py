@@ -1,7 +1,7 @@
 """What every posterior (guide) is, and what it reads."""
 
 from abc import ABCMeta, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import pyro
@@ -10,7 +10,6 @@ from pyro.distributions import TorchDistribution
 from pyro.nn import PyroModule
 from torch import Tensor
 
-from pyro_dsvae.inference.posteriors.views import mistaken
 from pyro_dsvae.models.dsvae import observed_values
 from pyro_dsvae.models.steps import Steps
 
@@ -39,11 +38,6 @@ class Clip:
             return cls(x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device), steps)
         return cls(torch.where(values, x, torch.zeros_like(x)), values.flatten(2).any(dim=2), steps)
 
-    def take(self, rows: Tensor) -> "Clip":
-        """The sequences with these indices."""
-        lengths, times = (None if v is None else v[rows] for v in (self.steps.lengths, self.steps.times))
-        return Clip(self.x[rows], self.observed[rows], replace(self.steps, lengths=lengths, times=times))
-
 
 class _AbstractPyroModule(type(PyroModule), ABCMeta):  # type: ignore[misc]
     """Both of what Pyro modules and abstract classes need of their class."""
@@ -57,12 +51,10 @@ class Posterior(PyroModule, metaclass=_AbstractPyroModule):
     product over steps it is a `PathDistribution`, so that its KL can be taken step by step.
 
     views       whether q looks at random views of a clip while training (`pyro_dsvae.inference.posteriors.views`)
-    progress    share of the fit that is done, 0 to 1, set by the training loop; guide views may depend on it
     comparable  whether the ELBO under this guide bounds the evidence, so that models may be compared by it
     """
 
     views: bool = False
-    progress: float = 1.0
     comparable: ClassVar[bool] = True
 
     @abstractmethod
@@ -78,11 +70,7 @@ class Posterior(PyroModule, metaclass=_AbstractPyroModule):
     ) -> tuple[Tensor, Tensor]:
         """Sample f (\\*B, F) and z (\\*B, T, D) for frames x (B, T, \\*frame); arguments as in `DSVAE.forward`."""
         clip = Clip.of(x, mask, lengths, times)
-        seen = clip
-        if self.views and self.training:
-            rows = mistaken(len(x), self.progress, x.device)
-            seen = clip if rows is None else clip.take(rows)
         with pyro.plate("sequences", x.shape[0], dim=-1):
-            f = pyro.sample("f", self.static(seen))
+            f = pyro.sample("f", self.static(clip))
             z = pyro.sample("z", self.dynamic(clip, f))
         return f, z

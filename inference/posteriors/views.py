@@ -3,15 +3,14 @@
 f is computed from what a few frames hold, without their order, without where in the frame it is and without left and
 right, so it can carry motion, pose and direction only poorly. z is computed from the clip under one random change of colours
 and one random smooth warp, so it can carry colours and shapes only poorly. A guide may be any density computed from x and
-from noise, so the bound stays a valid ELBO with unit weights: log p(x) >= E_views[ELBO(q_view)]. Without views f takes over
-the action. Evaluation uses all frames and leaves the clip as it is.
+from noise, so the bound stays a valid ELBO with unit weights: log p(x) >= E_views[ELBO(q_view)]. Without views z takes over
+shapes and colours, and where the decoder lets f move things, f the action. Evaluation uses all frames and leaves the clip
+as it is.
 """
 
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
-
-MISTAKEN = 0.15
 
 
 def choose_frames(observed: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -29,21 +28,6 @@ def mirror(x: Tensor) -> Tensor:
     """Images (B, T, C, S, S), each frame flipped from left to right or not, by chance."""
     flipped = torch.rand(x.shape[:2], device=x.device) < 0.5
     return torch.where(flipped[..., None, None, None], x.flip(-1), x)
-
-
-def mistaken(count: int, progress: float, device: torch.device) -> Tensor | None:
-    """Rows (count,) to infer f from: early in the fit some sequences get that of another; None where each has its own.
-
-    Whatever both latents could carry goes to the one that learns it first, and the direction a figure looks in is as easy to
-    see for f as for z. A share of sequences, falling from a half to none over the first `MISTAKEN` of the fit, gets f from
-    a neighbour in the batch: what z can tell is then better taken from z, and what only f can tell still comes from f.
-    A density of f computed from other frames is a density all the same, so the bound stays a bound, a looser one for a while.
-    """
-    share = 0.5 * max(0.0, 1 - progress / MISTAKEN)
-    if share == 0:
-        return None
-    rows = torch.arange(count, device=device)
-    return torch.where(torch.rand(count, device=device) < share, rows.roll(1), rows)
 
 
 def recolour(x: Tensor) -> Tensor:

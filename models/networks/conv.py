@@ -11,7 +11,7 @@ from pyro_dsvae.models.networks.frames import FrameDecoder, FrameEncoder
 from pyro_dsvae.models.networks.gaussian_head import full_precision
 
 MIN_SIDE, MAX_SIDE = 16, 128
-REGIONS = 24
+REGIONS, STEEPNESS = 24, 4.0
 
 
 def check_image(frame_shape: tuple[int, ...]) -> None:
@@ -71,16 +71,21 @@ class LocalEncoder(FrameEncoder):
 
 
 class ConvDecoder(FrameDecoder):
-    """z_t lays out the coarsest map; f scales and shifts the channels of every finer one (FiLM) and paints the last.
+    """z_t divides the frame into ``REGIONS`` soft regions, and f says what each of them looks like.
 
-    So z says where and f says what: f reaches no place that z has not laid out. Transposed 4x4 convolutions double the map
-    up to half the frame, each map brought to mean 0 and variance 1 before f modulates it, so that f need not follow its
-    scale. There a 3x3 convolution makes ``REGIONS`` maps, and f gives each the colours of the four pixels that a place
-    becomes: x = sum_k map_k(f, z) palette_k(f), rearranged to full size (sub-pixel convolution). Channels at full resolution
-    would cost as much as all layers before them; and with one palette for all clips a colour of a part would need channels
-    of its own.
+        x_p = sum_k m_pk(z_t) c_k(f),   m_p a softmax over k at every pixel p,
 
-    Source of the modulation: Perez et al., "FiLM: Visual Reasoning with a General Conditioning Layer", AAAI 2018.
+    with one value per channel in every c_k. So z has no colour of its own and f no place: what f could know of pose or
+    direction is of no use to the decoder, and what z could know of colours cannot be painted. Parts of a figure become
+    regions (`benchmarks/results/separation.md`); a shape that only some sequences have is a region that in the others
+    looks like what is behind it. Without f (F = 0) z_t says both.
+
+    Linear layers lay out a map of 4 to 7 pixels, transposed 4x4 convolutions double it up to half the frame, each time
+    brought to mean 0 and variance 1. There a 3x3 convolution gives the logits of the four pixels that a place becomes
+    (sub-pixel convolution): more layers at full resolution would cost as much as all before them.
+
+    Source of layouts times looks: Tenenbaum & Freeman, "Separating Style and Content with Bilinear Models", Neural
+    Computation 2000.
     """
 
     def __init__(self, static_size: int, latent_size: int, frame_shape: tuple[int, ...], width: int) -> None:
@@ -92,28 +97,22 @@ class ConvDecoder(FrameDecoder):
             nn.Linear(latent_size, 128), nn.SiLU(), nn.Linear(128, sizes[0] * self.base**2), nn.SiLU()
         )
         self.upsamplings = nn.ModuleList(nn.ConvTranspose2d(i, o, 4, stride=2, padding=1) for i, o in pairwise(sizes))
-        self.regions = nn.Conv2d(sizes[-1], REGIONS, 3, padding=1)
-        self.modulated = sizes[1:]
-        self.look = nn.Sequential(nn.Linear(static_size, 256), nn.SiLU())
-        self.modulation = nn.Linear(256, 2 * sum(self.modulated))
-        self.palette = nn.Linear(256, REGIONS * 4 * frame_shape[0])
+        self.regions = nn.Conv2d(sizes[-1], 4 * REGIONS, 3, padding=1)
+        self.look = nn.Sequential(
+            nn.Linear(static_size or latent_size, 256), nn.SiLU(), nn.Linear(256, frame_shape[0] * REGIONS)
+        )
+        self.static = static_size > 0
 
     def decode(self, f: Tensor, z: Tensor) -> Tensor:
         batch, length = z.shape[:-2], z.shape[-2]
-        look = self.look(f).expand(*batch, -1)
-
-        def per_frame(values: Tensor) -> Tensor:
-            return values.unsqueeze(-2).expand(*batch, length, -1).reshape(-1, values.shape[-1])
-
-        scale, shift = per_frame(self.modulation(look))[..., None, None].chunk(2, dim=1)
-        scales, shifts = scale.split(self.modulated, dim=1), shift.split(self.modulated, dim=1)
         maps = self.layout(z).reshape(-1, self.upsamplings[0].in_channels, self.base, self.base)
-        for upsample, a, b in zip(self.upsamplings, scales, shifts, strict=True):
-            maps = group_norm(upsample(maps), 1)
-            maps = silu(torch.addcmul(maps + b, maps, a))
-        regions = self.regions(maps)
-        palette = per_frame(self.palette(look)).view(-1, 4 * self.frame_shape[0], REGIONS)
-        x = full_precision(pixel_shuffle((palette @ regions.flatten(2)).unflatten(2, regions.shape[2:]), 2))
+        for upsample in self.upsamplings:
+            maps = silu(group_norm(upsample(maps), 1))
+        # Steep, or edges would take most of a fit to become sharp.
+        regions = (STEEPNESS * self.regions(maps)).unflatten(1, (REGIONS, 4)).softmax(dim=1)
+        look = self.look(f).expand(*batch, -1).unsqueeze(-2) if self.static else self.look(z)
+        look = look.expand(*batch, length, -1).reshape(-1, self.frame_shape[0], REGIONS)
+        x = full_precision(pixel_shuffle((look @ regions.flatten(2)).view(len(maps), -1, *maps.shape[2:]), 2))
         side = self.frame_shape[1]
         crop = (x.shape[-1] - side) // 2
         return x[..., crop : crop + side, crop : crop + side].reshape(*batch, length, *self.frame_shape)
