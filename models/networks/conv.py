@@ -101,7 +101,6 @@ class ConvDecoder(FrameDecoder):
         self.look = nn.Sequential(
             nn.Linear(static_size or latent_size, 256), nn.SiLU(), nn.Linear(256, frame_shape[0] * REGIONS)
         )
-        self.static = static_size > 0
 
     def decode(self, f: Tensor, z: Tensor) -> Tensor:
         batch, length = z.shape[:-2], z.shape[-2]
@@ -110,7 +109,7 @@ class ConvDecoder(FrameDecoder):
             maps = silu(group_norm(upsample(maps), 1))
         # Steep, or edges would take most of a fit to become sharp.
         regions = (STEEPNESS * self.regions(maps)).unflatten(1, (REGIONS, 4)).softmax(dim=1)
-        look = self.look(f).expand(*batch, -1).unsqueeze(-2) if self.static else self.look(z)
+        look = self.look(f).expand(*batch, -1).unsqueeze(-2) if f.shape[-1] else self.look(z)
         look = look.expand(*batch, length, -1).reshape(-1, self.frame_shape[0], REGIONS)
         x = full_precision(pixel_shuffle((look @ regions.flatten(2)).view(len(maps), -1, *maps.shape[2:]), 2))
         side = self.frame_shape[1]
