@@ -5,7 +5,7 @@ r"""The Sprites benchmark: from the art to the table.
   python benchmarks/sprites.py --root DIR --out runs/small --reduced --minutes 60       32 pixels on a CPU
   python benchmarks/sprites.py --root DIR --out runs/sprites --only default,iid         some rows
 
-Rows are parts of this project, fitted alike: default; flow; no-views; factorised; iid; no-static; contrastive. A run that was
+Rows are parts of this project, fitted alike: default; standard-normal; no-views; factorised; iid; no-static; contrastive. A run that was
 cut off goes on where it was, one that is fitted and evaluated is not touched again. Without --final every figure is of
 characters held out from training, for development, and sprites.md and sprites.json are written into --out. With --final
 test characters are evaluated, once per run, and sprites.md, sprites.json and sprites-swaps.png go to --results.
@@ -34,15 +34,16 @@ from pyro_dsvae.data.lpc_sprites import CREDITS
 from pyro_dsvae.evaluate import PAIRS, evaluate
 from pyro_dsvae.judge import partners
 
+FLOW = ["--static_prior", "Flow"]
 # Name for --only -> title, options of fit.
 ROWS: dict[str, tuple[str, list[str]]] = {
-    "default": ("default", []),
-    "flow": ("learned static prior", ["--static_prior", "Flow"]),
-    "no-views": ("without guide views", ["--posterior.views", "false"]),
-    "factorised": ("factorised posterior", ["--posterior", "Factorised"]),
-    "iid": ("IID prior", ["--dynamic_prior", "IID"]),
+    "default": ("this project", FLOW),
+    "standard-normal": ("static prior N(0, I)", []),
+    "no-views": ("without guide views", [*FLOW, "--posterior.views", "false"]),
+    "factorised": ("factorised posterior", [*FLOW, "--posterior", "Factorised"]),
+    "iid": ("IID prior", [*FLOW, "--dynamic_prior", "IID"]),
     "no-static": ("without a static part", ["--static_size", "0"]),
-    "contrastive": ("C-DSVAE-style objective", ["--posterior.views", "false", "--contrastive", "Contrastive"]),
+    "contrastive": ("C-DSVAE-style objective", [*FLOW, "--posterior.views", "false", "--contrastive", "Contrastive"]),
 }
 STEPS = {32: 4_700, 64: 20_000}
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import pyro
 import torch
@@ -21,12 +21,21 @@ DEFAULT_STEPS = 2_400
 LOG_EVERY = 25
 
 
+class Rates(NamedTuple):
+    """Learning rates of one step."""
+
+    networks: float
+    static_prior: float
+    dynamic_prior: float
+
+
 @dataclass(frozen=True)
 class Optimisation:
     """How to fit.
 
     batch_size         sequences per step
     learning_rate      peak of the schedule: linear warm-up over the first 100 steps, then half a cosine down to zero
+    priors             share of the fit after which the priors learn at a rate of their own, again from the peak down to zero
     clip               largest norm of the gradient of the loss in nats per sequence
     kl_static          weight of KL(f) at the start, reaching 1 after ``kl_warmup``
     kl_dynamic         weight of KL(z) at the start, reaching 1 after ``kl_warmup``
@@ -37,6 +46,7 @@ class Optimisation:
 
     batch_size: int = 32
     learning_rate: float = 3e-3
+    priors: float = 0.7
     clip: float = 200.0
     kl_static: float = 1.0
     kl_dynamic: float = 1.0
@@ -50,6 +60,8 @@ class Optimisation:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be positive")
         if not 0 <= self.kl_warmup <= 1:
             raise UsageError(f"kl_warmup is {self.kl_warmup}; it is a share of the fit, between 0 and 1")
+        if not 0 <= self.priors < 1:
+            raise UsageError(f"priors is {self.priors}; it is a share of the fit, at least 0 and less than 1")
 
     def weights(self, progress: float) -> KLWeights:
         """The KL weights when ``progress`` (0 to 1) of the fit is done: start^(1 - progress / kl_warmup), then 1.
@@ -59,9 +71,18 @@ class Optimisation:
         left = max(0.0, 1 - progress / self.kl_warmup) if self.kl_warmup else 0.0
         return KLWeights(self.kl_static**left, self.kl_dynamic**left)
 
-    def rate(self, step: int, progress: float) -> float:
-        """The learning rate of step ``step``."""
-        return self.learning_rate * min(1, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * min(progress, 1)))
+    def rates(self, step: int, progress: float) -> Rates:
+        """The learning rates of step ``step``.
+
+        A static prior that follows the guide from the start takes away what makes f be used early, the KL to a prior that
+        stays where it is: fits stall (`benchmarks/results/separation.md`). So it starts to learn when the networks have
+        nearly settled. Then both priors are fitted to a posterior that hardly moves any more, the second stage of Dai & Wipf
+        ("Diagnosing and Enhancing VAE Models", ICLR 2019) within one fit and under one ELBO.
+        """
+        networks = self.learning_rate * min(1, (step + 1) / 100) * _half_cosine(progress)
+        late = (progress - self.priors) / (1 - self.priors)
+        static = self.learning_rate * _half_cosine(late) if late >= 0 else 0.0
+        return Rates(networks, static, max(networks, static))
 
 
 @dataclass(frozen=True)
@@ -144,7 +165,7 @@ class SVI:
         self.train, self.validation = placed["train"], placed["validation"]
         self.objective = objective
         hardware.prepare(objective)
-        optimizer = torch.optim.Adam(objective.parameters(), lr=optimisation.learning_rate, fused=True)
+        optimizer = torch.optim.Adam(_groups(objective), lr=optimisation.learning_rate, fused=True)
         self.module, self.optimizer = self.fabric.setup(self.objective, optimizer)
         # With one process the engine's wrapper has nothing to do but to set the precision, which costs less without hooks.
         self.forward = self.module if self.processes.count > 1 else self._alone
@@ -208,8 +229,9 @@ class SVI:
         """One optimiser step; its terms (5,) stay on the device, so nothing waits for them."""
         rows = self.processes.share(self._rows(self.step))
         batch = self.train.batch(rows, self.fabric.device)
+        rates = self.optimisation.rates(self.step, progress)._asdict()
         for group in self.optimizer.param_groups:
-            group["lr"] = self.optimisation.rate(self.step, progress)
+            group["lr"] = rates[group["part"]]
         _seed(_mix(self.seed, self._noise, self.step), self.fabric.device)
         if not self.module.training:  # it visits every module
             self.module.train()
@@ -315,6 +337,20 @@ def evaluate(
     if processes is not None:
         totals = processes.total(totals)
     return dict(zip(TERMS, (totals / len(sequences)).tolist(), strict=True))
+
+
+def _groups(objective: Objective) -> list[dict[str, Any]]:
+    """The parameters, by which of the `Rates` they learn at: networks first."""
+    parts = {name: list(getattr(objective.model, name).parameters()) for name in Rates._fields[1:]}
+    of_priors = {id(parameter) for part in parts.values() for parameter in part}
+    networks = [parameter for parameter in objective.parameters() if id(parameter) not in of_priors]
+    parts = {"networks": networks, **parts}
+    return [{"params": parameters, "part": name} for name, parameters in parts.items() if parameters]
+
+
+def _half_cosine(progress: float) -> float:
+    """From 1 at progress 0 to 0 at progress 1 and beyond."""
+    return 0.5 * (1 + math.cos(math.pi * min(progress, 1)))
 
 
 def _seed(seed: int, device: torch.device) -> None:

@@ -15,7 +15,9 @@ from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.normal import Normal
+from pyro_dsvae.models.static_priors.diagonal_normal import DiagonalNormal
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
+from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 
 
 class Diary:
@@ -45,10 +47,16 @@ class Diary:
         return self.steps == self.last
 
 
-def svi(steps: int = 60, seed: int = 0, frames: torch.Tensor | None = None, **options: Any) -> SVI:
+def svi(
+    steps: int = 60,
+    seed: int = 0,
+    frames: torch.Tensor | None = None,
+    static_prior: type[StaticPrior] = StandardNormal,
+    **options: Any,
+) -> SVI:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = DSVAE(StandardNormal(3), LSTM(2, hidden_size=8), Normal(3, 2, (4,), width=1))
+        model = DSVAE(static_prior(3), LSTM(2, hidden_size=8), Normal(3, 2, (4,), width=1))
         objective = Objective(model, LSTMPosterior((4,), 3, 2, hidden_size=8, feature_size=8, width=1))
     if frames is None:
         frames = torch.randn(20, 5, 4, generator=torch.Generator().manual_seed(1))
@@ -67,9 +75,36 @@ def test_kl_weights_move_geometrically_from_their_start_to_one() -> None:
 
 def test_the_learning_rate_rises_then_falls_to_zero() -> None:
     optimisation = Optimisation(learning_rate=1e-2)
-    assert optimisation.rate(0, 0.0) == pytest.approx(1e-4)
-    assert optimisation.rate(500, 0.5) == pytest.approx(5e-3)
-    assert optimisation.rate(1000, 1.0) == pytest.approx(0.0, abs=1e-12)
+    assert optimisation.rates(0, 0.0).networks == pytest.approx(1e-4)
+    assert optimisation.rates(500, 0.5).networks == pytest.approx(5e-3)
+    assert optimisation.rates(1000, 1.0).networks == pytest.approx(0.0, abs=1e-12)
+
+
+def test_priors_have_a_last_part_of_the_fit_at_a_rate_of_their_own() -> None:
+    optimisation = Optimisation(learning_rate=1e-2, priors=0.6)
+    before, start, middle, end = (optimisation.rates(500, p) for p in (0.59, 0.6, 0.8, 1.0))
+    assert (before.static_prior, before.dynamic_prior) == (0.0, before.networks)
+    assert start.static_prior == start.dynamic_prior == pytest.approx(1e-2)
+    assert middle.static_prior == middle.dynamic_prior == pytest.approx(5e-3)
+    assert middle.networks == pytest.approx(1e-2 * 0.5 * (1 + math.cos(0.8 * math.pi)))
+    assert end == pytest.approx((0.0, 0.0, 0.0), abs=1e-12)
+    alike = Optimisation(priors=0.0)
+    for progress in (0.2, 0.7):
+        assert alike.rates(500, progress) == pytest.approx((alike.rates(500, progress).networks,) * 3)
+
+
+def test_a_static_prior_stays_as_it_is_until_its_part_of_the_fit() -> None:
+    loop = svi(steps=20, priors=0.5, static_prior=DiagonalNormal)
+    before = {name: value.clone() for name, value in loop.objective.named_parameters()}
+
+    def moved(part: str) -> list[bool]:
+        return [not torch.equal(v, before[n]) for n, v in loop.objective.named_parameters() if n.startswith(part)]
+
+    for steps, learns in ((9, False), (3, True)):
+        for _ in range(steps):
+            loop._step(loop.budget.progress(loop.step, 0.0))
+        assert moved("model.static_prior") == [learns] * 2
+        assert all(moved("model.dynamic_prior") + moved("model.likelihood"))
 
 
 @pytest.mark.parametrize(("steps", "minutes", "expected"), [(10, None, 0.5), (None, 2.0, 0.25), (10, 0.25, 2.0)])
@@ -78,7 +113,7 @@ def test_the_budget_is_used_by_whichever_ends_first(steps: int | None, minutes: 
 
 
 @pytest.mark.parametrize(
-    "options", [{"batch_size": 0}, {"learning_rate": -1.0}, {"kl_static": 0.0}, {"kl_warmup": 1.5}]
+    "options", [{"batch_size": 0}, {"learning_rate": -1.0}, {"kl_static": 0.0}, {"kl_warmup": 1.5}, {"priors": 1.0}]
 )
 def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(options))):

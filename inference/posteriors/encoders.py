@@ -10,7 +10,7 @@ from pyro_dsvae.models.networks.conv import LocalEncoder, check_image
 from pyro_dsvae.models.networks.frames import frame_encoder
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM, run_lstm
 
-WARP = 1 / 16
+WARP = 1 / 50
 
 
 class StaticEncoder(nn.Module, ABC):

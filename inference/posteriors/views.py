@@ -8,9 +8,13 @@ shapes and colours, and where the decoder lets f move things, f the action. Eval
 as it is.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
+
+COLOUR_WAVES = 8
 
 
 def choose_frames(observed: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -31,10 +35,20 @@ def mirror(x: Tensor) -> Tensor:
 
 
 def recolour(x: Tensor) -> Tensor:
-    """Images (B, T, C, S, S) with their channels mixed by one random C x C matrix per sequence, rows of unit length."""
-    mixing = torch.randn(x.shape[0], x.shape[2], x.shape[2], dtype=x.dtype, device=x.device)
-    mixing = mixing / mixing.norm(dim=-1, keepdim=True)
-    return torch.einsum("bij,btj...->bti...", mixing, x)
+    """Images (B, T, C, S, S) under one random smooth map of colours per sequence.
+
+        y_p = A (sin(W x_p + b) - sin b),   W of 8 x C normals of standard deviation 2, b uniform, A of C x 8.
+
+    Black stays black, and every other colour may become any, bright ones as easily as dark ones: mixing the channels
+    linearly would leave white trousers the brightest. Nearby colours stay near each other, so shapes stay visible.
+    """
+    batch, _, channels = x.shape[:3]
+    inner = 2 * torch.randn(batch, COLOUR_WAVES, channels, dtype=x.dtype, device=x.device)
+    phase = (2 * math.pi) * torch.rand(batch, COLOUR_WAVES, 1, dtype=x.dtype, device=x.device)
+    outer = torch.randn(batch, channels, COLOUR_WAVES, dtype=x.dtype, device=x.device) / math.sqrt(COLOUR_WAVES)
+    colours = x.transpose(1, 2).flatten(2)
+    waves = torch.baddbmm(phase, inner, colours).sin_() - phase.sin()
+    return (outer @ waves).view(batch, channels, *x.shape[1:2], *x.shape[3:]).transpose(1, 2)
 
 
 def warp(x: Tensor, amplitude: float) -> Tensor:
