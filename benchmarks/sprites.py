@@ -5,10 +5,10 @@ r"""The Sprites benchmark: from the art to the table.
   python benchmarks/sprites.py --root DIR --out runs/small --reduced --minutes 60       32 pixels on a CPU
   python benchmarks/sprites.py --root DIR --out runs/sprites --only default,iid         some rows
 
-Rows are parts of this project, fitted alike: default; standard-normal; no-views; factorised; iid; no-static; contrastive. A run that was
-cut off goes on where it was, one that is fitted and evaluated is not touched again. Without --final every figure is of
-characters held out from training, for development, and sprites.md and sprites.json are written into --out. With --final
-test characters are evaluated, once per run, and sprites.md, sprites.json and sprites-swaps.png go to --results.
+Rows are parts of this project, fitted alike: default; standard-normal; no-views; factorised; iid; no-static; contrastive. A
+run that was cut off goes on where it was, one that is fitted and evaluated is not touched again. Without --final every figure
+is of characters held out from training, for development, and sprites.md and sprites.json are written into --out. With
+--final test characters are evaluated, once per run, and sprites.md, sprites.json and sprites-swaps.png go to --results.
 Options after -- go to every fit.
 """
 

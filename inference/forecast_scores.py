@@ -16,12 +16,12 @@ from pyro_dsvae.inference.forecast import (
     forecast_log_prob,
     observed_count,
 )
+from pyro_dsvae.inference.forecast_baselines import BASELINES, baselines
 from pyro_dsvae.inference.held_out import CPU, Clips, Guide, Work, evaluation, paths_at_once
 from pyro_dsvae.inference.objective import Sequences
 from pyro_dsvae.inference.refinement import Refinement
 from pyro_dsvae.models.dsvae import DSVAE, observed_values
 
-BASELINES = ("copy the last frame", "repeat the mean frame", "loop the clip")
 # Differences within this many standard errors of zero decide nothing.
 SURE = 2.0
 
@@ -267,27 +267,6 @@ def _values(clips: Clips) -> Tensor:
     """(B, T, \\*frame) bool, what was observed."""
     observed = observed_values(clips.mask, clips.steps, clips.x.ndim - 2)
     return torch.ones_like(clips.x, dtype=torch.bool) if observed is None else observed.expand(clips.x.shape)
-
-
-def baselines(x: Tensor, observed: Tensor, horizon: int) -> dict[str, Tensor]:
-    """name -> (B, H, \\*frame) continuations of frames x (B, t, \\*frame), from the values ``observed`` (B, t, \\*frame)."""
-    x = torch.where(observed, x, torch.zeros_like(x))
-    count = observed.sum(1)
-    per_clip = x.flatten(1).sum(1) / observed.flatten(1).sum(1).clamp(min=1)
-    per_clip = per_clip[(..., *(None,) * (x.ndim - 2))].expand(x[:, 0].shape)
-    mean = torch.where(count > 0, x.sum(1) / count.clamp(min=1), per_clip)
-    filled = _filled(_filled(x, observed).flip(1), observed.cumsum(1).flip(1) > 0).flip(1)
-    filled = torch.where((count > 0).unsqueeze(1), filled, per_clip.unsqueeze(1))
-    ahead = torch.arange(horizon, device=x.device)
-    continued = (filled[:, -1:].expand(-1, horizon, *x.shape[2:]), mean.unsqueeze(1).expand(-1, horizon, *x.shape[2:]))
-    return dict(zip(BASELINES, (*continued, filled[:, ahead % x.shape[1]]), strict=True))
-
-
-def _filled(x: Tensor, observed: Tensor) -> Tensor:
-    """Every value that is missing as the last observed one before it, where there is one."""
-    number = torch.arange(x.shape[1], device=x.device)[(..., *(None,) * (x.ndim - 2))]
-    last = torch.where(observed, number, torch.zeros_like(number)).cummax(1).values
-    return x.gather(1, last)
 
 
 def _mixture(model: DSVAE, f: Tensor, z: Tensor, truth: Tensor, seen: Tensor, at_once: int) -> Tensor:

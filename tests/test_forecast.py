@@ -17,7 +17,8 @@ from torch import Tensor
 
 from pyro_dsvae.catalogue import PARTS
 from pyro_dsvae.inference.forecast import forecast, forecast_log_prob
-from pyro_dsvae.inference.forecast_scores import BASELINES, Comparison, baselines, forecast_errors, forecast_scores
+from pyro_dsvae.inference.forecast_baselines import BASELINES, baselines
+from pyro_dsvae.inference.forecast_scores import Comparison, forecast_errors, forecast_scores
 from pyro_dsvae.inference.objective import Sequences
 from pyro_dsvae.inference.posterior_draws import systematic
 from pyro_dsvae.inference.posteriors.pushforward import Pushforward

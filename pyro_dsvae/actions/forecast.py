@@ -11,7 +11,8 @@ from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.data.dataset import Split
 from pyro_dsvae.figures import GREY, LOOK, MOTION
 from pyro_dsvae.inference.forecast import Forecast
-from pyro_dsvae.inference.forecast_scores import baselines, forecast_scores
+from pyro_dsvae.inference.forecast_baselines import baselines
+from pyro_dsvae.inference.forecast_scores import forecast_scores
 from pyro_dsvae.inference.objective import Sequences
 from pyro_dsvae.latent_figures import Cell, Page, Row, heat
 from pyro_dsvae.loading import load
