@@ -34,16 +34,15 @@ from pyro_dsvae.data.lpc_sprites import CREDITS
 from pyro_dsvae.evaluate import PAIRS, evaluate
 from pyro_dsvae.judge import partners
 
-FLOW = ["--static_prior", "Flow"]
 # Name for --only -> title, options of fit.
 ROWS: dict[str, tuple[str, list[str]]] = {
-    "default": ("this project", FLOW),
-    "standard-normal": ("static prior N(0, I)", []),
-    "no-views": ("without guide views", [*FLOW, "--posterior.views", "false"]),
-    "factorised": ("factorised posterior", [*FLOW, "--posterior", "Factorised"]),
-    "iid": ("IID prior", [*FLOW, "--dynamic_prior", "IID"]),
+    "default": ("default", []),
+    "standard-normal": ("static prior N(0, I)", ["--static_prior", "StandardNormal"]),
+    "no-views": ("without guide views", ["--posterior.views", "false"]),
+    "factorised": ("factorised posterior", ["--posterior", "Factorised"]),
+    "iid": ("IID prior", ["--dynamic_prior", "IID"]),
     "no-static": ("without a static part", ["--static_size", "0"]),
-    "contrastive": ("C-DSVAE-style objective", [*FLOW, "--posterior.views", "false", "--contrastive", "Contrastive"]),
+    "contrastive": ("C-DSVAE-style objective", ["--posterior.views", "false", "--contrastive", "Contrastive"]),
 }
 STEPS = {32: 4_700, 64: 20_000}
 

@@ -223,6 +223,7 @@ class SVI:
                 self._check_parameters()
                 self.processes.first(partial(journal.save, self.state()))
                 saved = self.seconds
+        self.objective.model.static_prior.waiting = False
         return not stopped
 
     def _step(self, progress: float) -> Tensor:
@@ -232,6 +233,7 @@ class SVI:
         rates = self.optimisation.rates(self.step, progress)._asdict()
         for group in self.optimizer.param_groups:
             group["lr"] = rates[group["part"]]
+        self.objective.model.static_prior.waiting = rates["static_prior"] == 0
         _seed(_mix(self.seed, self._noise, self.step), self.fabric.device)
         if not self.module.training:  # it visits every module
             self.module.train()

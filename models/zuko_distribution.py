@@ -1,4 +1,4 @@
-"""Normalising flows of Zuko, an optional library, as Pyro distributions."""
+"""Normalising flows of Zuko as Pyro distributions."""
 
 from importlib import import_module
 from types import ModuleType
@@ -9,19 +9,14 @@ from pyro.distributions import TorchDistribution, is_validation_enabled, validat
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.networks.own_precision import own_precision
 
 
-def load_zuko(part: str) -> ModuleType:
-    """The module ``zuko``. Raises `UsageError`, naming the ``part`` that needs it, where it is not installed."""
+def load_zuko() -> ModuleType:
+    """The module ``zuko``, imported where it is first used."""
     # Zuko switches off the validation of every distribution in the process when it is first imported.
     with validation_enabled(is_validation_enabled()):
-        try:
-            zuko = import_module("zuko")
-        except ImportError as error:
-            raise UsageError(f"{part} needs zuko: pip install 'pyro-dsvae[flows]'") from error
-    return zuko
+        return import_module("zuko")
 
 
 class FlowDistribution(TorchDistribution):

@@ -44,7 +44,7 @@ from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 from pyro_dsvae.models.likelihoods.normal import Normal
-from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
+from pyro_dsvae.models.static_priors.flow import Flow
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 from pyro_dsvae.parts import describe, plain
 from pyro_dsvae.profiling import StepProfile
@@ -80,7 +80,7 @@ def fit(
     profile: bool = False,
     static_size: int = 64,
     latent_size: int = 8,
-    static_prior: Callable[[int], StaticPrior] = StandardNormal,
+    static_prior: Callable[[int], StaticPrior] = Flow,
     dynamic_prior: Callable[[int], DynamicPrior] = LSTM,
     posterior: Callable[[tuple[int, ...], int, int], Posterior] = LSTMPosterior,
     likelihood: Callable[[int, int, tuple[int, ...]], Likelihood] = Normal,

@@ -4,9 +4,7 @@ import copy
 import io
 import math
 import pickle
-import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any
 
 import pyro
@@ -42,10 +40,6 @@ IMAGE, VECTOR = (3, 16, 16), (6,)
 LENGTHS = torch.tensor([5, 2, 4])
 KINDS: list[Any] = [CausalLSTM, Autoregressive, StructuredGaussian, Flow, Delta]
 LSTMPrior = lstm_prior.LSTM
-
-if find_spec("zuko") is None:  # an optional extra
-    KINDS.remove(Flow)
-needs_zuko = pytest.mark.skipif(Flow not in KINDS, reason="zuko is not installed: pip install 'pyro-dsvae[flows]'")
 
 
 @pytest.fixture(autouse=True)
@@ -259,18 +253,12 @@ def test_posterior_means_need_no_noise(kind: Any) -> None:
     [
         (StructuredGaussian, {"max_coefficient": 0.0}, "max_coefficient"),
         (StructuredGaussian, {"max_coefficient": math.nan}, "max_coefficient"),
-        pytest.param(Flow, {"layers": 0}, "at least one layer", marks=needs_zuko),
+        (Flow, {"layers": 0}, "at least one layer"),
     ],
 )
 def test_options_are_checked(kind: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         kind(VECTOR, F, D, **options)
-
-
-def test_a_flow_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "zuko", None)
-    with pytest.raises(UsageError, match=r"Flow needs zuko: pip install 'pyro-dsvae\[flows\]'"):
-        Flow(VECTOR, F, D)
 
 
 # --- who sees what ----------------------------------------------------------------------------------------------------
@@ -608,7 +596,6 @@ def flow(latent_size: int = D, static_size: int = F, layers: int = 2) -> Any:
     return guide
 
 
-@needs_zuko
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["complete", "ragged"])
 def test_the_density_of_a_draw_is_the_one_that_its_value_has(lengths: Tensor | None, layers: int) -> None:
@@ -633,7 +620,6 @@ def test_the_density_of_a_draw_is_the_one_that_its_value_has(lengths: Tensor | N
         torch.testing.assert_close(q.log_prob(second.clone()), q.log_prob(second), atol=1e-6, rtol=0)
 
 
-@needs_zuko
 @pytest.mark.parametrize("layers", [1, 2])
 def test_the_density_of_a_flow_is_that_of_a_change_of_variables(layers: int) -> None:
     """log q(g(e)) = log N(e; 0, 1) - log |det dg/de| with the Jacobian from automatic differentiation."""
@@ -649,7 +635,6 @@ def test_the_density_of_a_flow_is_that_of_a_change_of_variables(layers: int) -> 
             torch.testing.assert_close(q.log_prob(q.push(noise)[0]), expected.unsqueeze(0))
 
 
-@needs_zuko
 def test_a_flow_is_the_density_that_it_is_drawn_from() -> None:
     """E_q[r / q] = 1 for a normal r that is narrower than q, over 20,000 draws."""
     guide = flow(latent_size=1, static_size=3)
@@ -665,7 +650,6 @@ def test_a_flow_is_the_density_that_it_is_drawn_from() -> None:
         assert abs(float(weights.mean()) - 1) < 4 * error
 
 
-@needs_zuko
 @pytest.mark.parametrize(("layers", "normal"), [(1, True), (2, False)])
 def test_two_directions_leave_the_normals(layers: int, normal: bool) -> None:
     """log q(z_1, z_2) is quadratic in z_2 for one causal layer, so normal given z_1, and is not for two."""
@@ -678,7 +662,6 @@ def test_two_directions_leave_the_normals(layers: int, normal: bool) -> None:
     assert bool((curvature - curvature[0]).abs().max() < 1e-8) == normal
 
 
-@needs_zuko
 def test_a_flow_starts_at_the_normals_of_its_heads() -> None:
     guide = Flow(VECTOR, F, D, hidden_size=5, feature_size=6, width=2).double()
     clip, f, z = Clip.of(clips(), lengths=LENGTHS), static(B), torch.randn(B, T, D, dtype=torch.float64)
@@ -689,7 +672,6 @@ def test_a_flow_starts_at_the_normals_of_its_heads() -> None:
     torch.testing.assert_close(q.mean, start.mean)
 
 
-@needs_zuko
 def test_gradients_of_the_density_of_a_constant_do_not_come_from_the_draw() -> None:
     """d log q(z) / d parameters at a constant z, also where q itself drew it without gradients."""
     guide, f = flow(), static(B)
@@ -702,7 +684,6 @@ def test_gradients_of_the_density_of_a_constant_do_not_come_from_the_draw() -> N
         torch.testing.assert_close(own[name], g)
 
 
-@needs_zuko
 def test_flow_sites_replay_and_condition() -> None:
     """Scored in a trace, replayed and conditioned on, a flow has one density."""
     guide, x = flow(), clips()

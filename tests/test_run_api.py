@@ -24,6 +24,7 @@ from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.dynamic_priors.random_walk import RandomWalk
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.normal import Normal
+from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 
 N, T, F, D = 16, 6, 5, 2
 IMAGE, VECTOR = (3, 16, 16), (4,)
@@ -60,6 +61,7 @@ def vectors(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return tiny(
         tmp_path_factory.mktemp("vectors"),
         VECTOR,
+        static_prior=StandardNormal,
         dynamic_prior=RandomWalk,
         posterior=partial(StructuredGaussian, **small),
     )

@@ -198,8 +198,8 @@ def test_every_run_is_made_once_and_what_was_cut_off_goes_on(tmp_path: Path, mon
     assert later.fits[1] == ["--out", str(work.folder("iid", 1)), *work.options("iid", 1), "--device", "auto"]
     assert len(later.fits) == 2
     assert later.evaluations == [("default-1", "validation"), ("iid-1", "validation")]
-    assert {name: len(runs) for name, runs in results.items()} == {"this project": 2, "IID prior": 2}
-    assert summaries["this project"] == [SUMMARY, SUMMARY]
+    assert {name: len(runs) for name, runs in results.items()} == {"default": 2, "IID prior": 2}
+    assert summaries["default"] == [SUMMARY, SUMMARY]
     again = Machine(monkeypatch)
     sprites.collect(work, evaluation=again.evaluate)
     assert not again.fits

@@ -27,8 +27,6 @@ class Flow(Posterior):
 
     layers  autoregressive layers in each of the two flows
 
-    Needs Zuko: pip install 'pyro-dsvae[flows]'.
-
     Source: Kingma et al., "Improved Variational Inference with Inverse Autoregressive Flow", NeurIPS 2016.
     """
 
@@ -44,7 +42,7 @@ class Flow(Posterior):
         layers: int = 2,
     ) -> None:
         super().__init__()
-        zuko = load_zuko("Flow")
+        zuko = load_zuko()
         if layers < 1:
             raise UsageError(
                 f"Flow needs at least one layer, not layers={layers}; without any it is the LSTM posterior"

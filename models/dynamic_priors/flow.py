@@ -31,8 +31,6 @@ class Flow(AutoregressivePrior):
     condition_on_static  p(z_t | z_<t, f): the LSTM reads (z_{t-1}, f), so that how things move depends on what they are
     static_size          F, supplied by the model; needed only with ``condition_on_static``
 
-    Needs Zuko (pip install 'pyro-dsvae[flows]').
-
     Sources: Papamakarios et al., "Masked Autoregressive Flow for Density Estimation", NeurIPS 2017 (affine); Durkan et al.,
     "Neural Spline Flows", NeurIPS 2019 (spline).
     """
@@ -55,7 +53,7 @@ class Flow(AutoregressivePrior):
             raise UsageError(
                 f"a flow needs transforms and units of at least 1 and bins of at least 2, not {transforms}, {units}, {bins}"
             )
-        flows = load_zuko("the Flow prior").flows
+        flows = load_zuko().flows
         self.lstm = nn.LSTM(self.input_size, hidden_size, batch_first=True)
         self.head = GaussianHead(hidden_size, latent_size)
         if kind == "spline":

@@ -3,8 +3,9 @@
 from functools import partial
 from typing import Any, Literal
 
-from pyro.distributions import TorchDistribution
-from torch import nn
+import torch
+from pyro.distributions import Normal, TorchDistribution
+from torch import Tensor, nn
 
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
@@ -19,7 +20,7 @@ class Flow(StaticPrior):
 
     Each map goes through every f_i monotonically: ``affine`` a f_i + b, ``spline`` a rational-quadratic spline with 8 bins on
     [-5, 5], the identity beyond. Its parameters depend on the dimensions of earlier groups, of which there are 8, or F where
-    that is less; the order turns round from map to map. Needs Zuko: pip install 'pyro-dsvae[flows]'.
+    that is less; the order turns round from map to map.
 
     kind         spline or affine
     transforms   maps in the chain
@@ -28,6 +29,8 @@ class Flow(StaticPrior):
     Sources: Papamakarios et al., "Masked Autoregressive Flow for Density Estimation", NeurIPS 2017; Durkan et al., "Neural
     Spline Flows", NeurIPS 2019.
     """
+
+    loc: Tensor
 
     def __init__(
         self,
@@ -38,13 +41,14 @@ class Flow(StaticPrior):
     ) -> None:
         if kind not in ("spline", "affine"):
             raise UsageError(f"Flow knows the kinds spline and affine, not {kind}")
-        if min(static_size, transforms, hidden_size) < 1:
-            raise UsageError(
-                f"Flow needs static_size, transforms and hidden_size of at least 1, not {static_size}, {transforms} and "
-                f"{hidden_size}"
-            )
+        if min(transforms, hidden_size) < 1:
+            raise UsageError(f"Flow needs transforms and hidden_size of at least 1, not {transforms} and {hidden_size}")
         super().__init__(static_size)
-        flows: Any = load_zuko("the static prior Flow").flows
+        # A buffer, so that N(0, I) follows the model's dtype and device.
+        self.register_buffer("loc", torch.zeros(static_size), persistent=False)
+        if static_size == 0:
+            return
+        flows: Any = load_zuko().flows
         family = flows.NSF if kind == "spline" else flows.MAF
         if static_size > 1:
             # A map of a single dimension has no network.
@@ -57,5 +61,9 @@ class Flow(StaticPrior):
                 nn.init.zeros_(parameter)
 
     def forward(self) -> TorchDistribution:
+        if self.waiting or self.static_size == 0:
+            # Several devices wait for a gradient of every parameter.
+            loc = self.loc + sum(0 * parameter.sum() for parameter in self.parameters())
+            return Normal(loc, torch.ones_like(self.loc)).to_event(1)
         with own_precision():
             return FlowDistribution(self.flow())

@@ -10,7 +10,12 @@ class StaticPrior(nn.Module, ABC):
     """A module that returns p(f), a distribution with batch () and event (F,).
 
     The first constructor argument of every static prior is ``static_size`` (F), supplied by the model.
+
+    waiting  whether a fit has yet to begin with this prior (`Optimisation`); one that begins as N(0, I) may then be that,
+             with its exact KL, rather than something equal to it
     """
+
+    waiting = False
 
     def __init__(self, static_size: int) -> None:
         super().__init__()
