@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from pyro_dsvae.inference.elbo import CLOSED_FORM, STICKING_THE_LANDING
 from pyro_dsvae.inference.hardware import Hardware
 from pyro_dsvae.inference.objective import TERMS, KLWeights, Objective, Sequences
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
@@ -16,6 +17,7 @@ from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.static_priors.diagonal_normal import DiagonalNormal
+from pyro_dsvae.models.static_priors.flow import Flow
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 
@@ -105,6 +107,18 @@ def test_a_static_prior_stays_as_it_is_until_its_part_of_the_fit() -> None:
             loop._step(loop.budget.progress(loop.step, 0.0))
         assert moved("model.static_prior") == [learns] * 2
         assert all(moved("model.dynamic_prior") + moved("model.likelihood"))
+
+
+def test_a_flow_is_the_standard_normal_with_its_exact_kl_until_it_learns() -> None:
+    loop = svi(steps=10, priors=0.5, static_prior=Flow)
+    told = []
+    for _ in range(10):
+        loop._step(loop.budget.progress(loop.step, 0.0))
+        told.append(loop.objective.estimators["f"])
+    assert told == [CLOSED_FORM] * 5 + [STICKING_THE_LANDING] * 5
+    stopped = svi(steps=100, priors=0.5, static_prior=Flow)
+    assert not stopped.run(Diary(last=3))
+    assert not stopped.objective.model.static_prior.waiting
 
 
 @pytest.mark.parametrize(("steps", "minutes", "expected"), [(10, None, 0.5), (None, 2.0, 0.25), (10, 0.25, 2.0)])
