@@ -36,7 +36,8 @@ from pyro_dsvae.inference import objective as objective_module
 from pyro_dsvae.inference import svi as svi_module
 from pyro_dsvae.inference.hardware import Compilation, Hardware, Keep
 from pyro_dsvae.inference.objective import Sequences
-from pyro_dsvae.inference.svi import SVI, Budget, Optimisation
+from pyro_dsvae.inference.optimisation import Budget, Optimisation
+from pyro_dsvae.inference.svi import SVI
 from pyro_dsvae.models.dynamic_priors import lstm as lstm_prior
 from pyro_dsvae.models.networks import chunks
 from pyro_dsvae.models.networks.recurrent import State

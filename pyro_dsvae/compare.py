@@ -47,9 +47,9 @@ from pyro_dsvae.inference.hardware import Device, Precision
 from pyro_dsvae.inference.inference_data import (
     MIN_DRAWS,
 )
+from pyro_dsvae.inference.optimisation import Budget, Optimisation
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.posteriors.posterior import Posterior
-from pyro_dsvae.inference.svi import Budget, Optimisation
 from pyro_dsvae.loading import Run
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM

@@ -35,10 +35,11 @@ from pyro_dsvae.data.dataset import DataSource
 from pyro_dsvae.data.sprites import Sprites
 from pyro_dsvae.inference.contrastive import Contrastive
 from pyro_dsvae.inference.hardware import Compilation, Device, Hardware, Keep, Precision
+from pyro_dsvae.inference.optimisation import DEFAULT_STEPS, Budget, Optimisation
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.processes import is_first
-from pyro_dsvae.inference.svi import DEFAULT_STEPS, SVI, Budget, NonFiniteError, Optimisation
+from pyro_dsvae.inference.svi import SVI, NonFiniteError
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.errors import UsageError

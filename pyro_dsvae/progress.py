@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from pyro_dsvae.inference.svi import Budget
+from pyro_dsvae.inference.optimisation import Budget
 from pyro_dsvae.profiling import StepProfile
 from pyro_dsvae.runs import RunDirectory
 

@@ -27,7 +27,8 @@ from pyro_dsvae import cli, fit, runs
 from pyro_dsvae.data.dataset import Split
 from pyro_dsvae.inference.hardware import Hardware
 from pyro_dsvae.inference.objective import TERMS, Objective, Sequences
-from pyro_dsvae.inference.svi import SVI, Budget, Optimisation
+from pyro_dsvae.inference.optimisation import Budget, Optimisation
+from pyro_dsvae.inference.svi import SVI
 from pyro_dsvae.runs import COLUMNS, RunDirectory
 
 PROJECT = Path(__file__).parents[1]

@@ -29,8 +29,8 @@ from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.data.dataset import Label
 from pyro_dsvae.fit import fit
 from pyro_dsvae.inference.filling import nearest_frame
+from pyro_dsvae.inference.optimisation import Optimisation
 from pyro_dsvae.inference.posteriors.lstm import LSTM as Posterior
-from pyro_dsvae.inference.svi import Optimisation
 from pyro_dsvae.loading import Run
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.likelihoods.normal import Normal

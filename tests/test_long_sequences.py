@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from pyro_dsvae.build import build
 from pyro_dsvae.inference.hardware import Hardware
 from pyro_dsvae.inference.objective import Objective, Sequences
+from pyro_dsvae.inference.optimisation import Budget, Optimisation
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.posteriors.structured_gaussian import StructuredGaussian
-from pyro_dsvae.inference.svi import SVI, Budget, Optimisation
+from pyro_dsvae.inference.svi import SVI
 from pyro_dsvae.models.dynamic_priors.linear_gaussian import LinearGaussian
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.dynamic_priors.random_walk import RandomWalk

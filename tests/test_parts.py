@@ -13,7 +13,7 @@ from pyro_dsvae.catalogue import PARTS
 from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.data.sprites import Sprites
 from pyro_dsvae.fit import fit
-from pyro_dsvae.inference.svi import Optimisation
+from pyro_dsvae.inference.optimisation import Optimisation
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.parts import describe, plain

@@ -30,12 +30,12 @@ from pyro_dsvae.inference.evidence import estimate_evidence
 from pyro_dsvae.inference.finding import Finding
 from pyro_dsvae.inference.inference_data import open_tree, save_tree
 from pyro_dsvae.inference.objective import Sequences
+from pyro_dsvae.inference.optimisation import Optimisation
 from pyro_dsvae.inference.posteriors.lstm import LSTM as Posterior
 from pyro_dsvae.inference.predictive_checks import PredictiveChecks, predictive_checks
 from pyro_dsvae.inference.predictive_data import predictive_tree
 from pyro_dsvae.inference.predictive_draws import PredictiveDraws, predictive_draws
 from pyro_dsvae.inference.replications import Level
-from pyro_dsvae.inference.svi import Optimisation
 from pyro_dsvae.judge import Judge
 from pyro_dsvae.label_discrepancies import JudgedClips, label_discrepancies
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM

@@ -17,7 +17,8 @@ import pyro_dsvae
 from pyro_dsvae.fit import _check_options
 from pyro_dsvae.inference.hardware import Hardware
 from pyro_dsvae.inference.objective import Objective, Sequences
-from pyro_dsvae.inference.svi import SVI, Budget, Optimisation
+from pyro_dsvae.inference.optimisation import Budget, Optimisation
+from pyro_dsvae.inference.svi import SVI
 from pyro_dsvae.models.errors import UsageError
 
 SCRIPT = Path(__file__).parent / "examples" / "two_processes.py"

@@ -12,12 +12,12 @@ import pyro_dsvae
 from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.data.sprites import Sprites
 from pyro_dsvae.fit import fit
+from pyro_dsvae.inference.optimisation import Optimisation
 from pyro_dsvae.inference.posteriors.flow import Flow
 from pyro_dsvae.inference.posteriors.lstm import LSTM as Posterior
 from pyro_dsvae.inference.posteriors.posterior import Clip
 from pyro_dsvae.inference.posteriors.structured_gaussian import StructuredGaussian
 from pyro_dsvae.inference.prediction import posterior_means
-from pyro_dsvae.inference.svi import Optimisation
 from pyro_dsvae.judge import load_or_train_judge
 from pyro_dsvae.loading import Run
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM

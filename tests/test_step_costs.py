@@ -17,8 +17,9 @@ from torch.nn.functional import mse_loss
 from pyro_dsvae.build import build
 from pyro_dsvae.inference.hardware import Compilation, Hardware
 from pyro_dsvae.inference.objective import Objective, Sequences
+from pyro_dsvae.inference.optimisation import Budget, Optimisation
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
-from pyro_dsvae.inference.svi import SVI, Budget, Optimisation
+from pyro_dsvae.inference.svi import SVI
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.likelihoods.shared_scale_normal import SharedScaleNormal

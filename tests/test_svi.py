@@ -10,8 +10,9 @@ import torch
 from pyro_dsvae.inference.elbo import CLOSED_FORM, STICKING_THE_LANDING
 from pyro_dsvae.inference.hardware import Hardware
 from pyro_dsvae.inference.objective import TERMS, KLWeights, Objective, Sequences
+from pyro_dsvae.inference.optimisation import Budget, Optimisation
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
-from pyro_dsvae.inference.svi import LOG_EVERY, SVI, Budget, NonFiniteError, Optimisation, _mix, evaluate
+from pyro_dsvae.inference.svi import LOG_EVERY, SVI, NonFiniteError, _mix, evaluate
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.errors import UsageError
