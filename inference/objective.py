@@ -13,6 +13,7 @@ from pyro_dsvae.inference.contrastive import Contrastive
 from pyro_dsvae.inference.elbo import SequenceELBO
 from pyro_dsvae.inference.kl_weights import weigh_kl
 from pyro_dsvae.inference.posteriors.posterior import Clip, Posterior
+from pyro_dsvae.inference.recombination import recombined
 from pyro_dsvae.models.dsvae import DSVAE
 
 TERMS = ("elbo", "reconstruction", "kl_static", "kl_dynamic")
@@ -84,6 +85,7 @@ class Objective(nn.Module):
     and the whole forward pass.
 
     contrastive  terms beside the ELBO while training, by default none; in evaluation mode there are none
+    recombining  whether a guide with views infers f from recombined clips, too, while training (`recombined`)
     """
 
     def __init__(self, model: DSVAE, guide: Posterior, contrastive: Contrastive | None = None) -> None:
@@ -91,6 +93,7 @@ class Objective(nn.Module):
         self.model = model
         self.guide = guide
         self.contrastive = contrastive
+        self.recombining = False
         self.elbo = SequenceELBO()
         self.estimators: dict[str, str] = {}
 
@@ -102,6 +105,9 @@ class Objective(nn.Module):
         x = self.model.likelihood.prepare(batch.frames)
         weigh = {"f": weights.static, "z": weights.dynamic}
         model, guide = weigh_kl(_unregistered(self.model), _unregistered(self.guide), weigh)
+        if self.recombining and self.training and self.guide.views:
+            seen = Clip.of(x, batch.mask, batch.lengths, batch.times)
+            guide = functools.partial(guide, looks=recombined(self.model, self.guide, seen))
         terms = self.elbo.terms(model, guide, x, batch.mask, batch.lengths, batch.times)
         self.estimators = dict(terms.estimators)
         loss = terms.loss

@@ -25,6 +25,8 @@ class Optimisation:
     batch_size         sequences per step
     learning_rate      peak of the schedule: linear warm-up over the first 100 steps, then half a cosine down to zero
     priors             share of the fit after which the priors learn at a rate of their own, again from the peak down to zero
+    dynamic_prior      rate of the dynamic prior until then, as a share of that of the networks
+    recombination      share of the fit after which a guide with views infers f from recombined clips, too (`recombined`)
     clip               largest norm of the gradient of the loss in nats per sequence
     kl_static          weight of KL(f) at the start, reaching 1 after ``kl_warmup``
     kl_dynamic         weight of KL(z) at the start, reaching 1 after ``kl_warmup``
@@ -36,6 +38,8 @@ class Optimisation:
     batch_size: int = 32
     learning_rate: float = 3e-3
     priors: float = 0.7
+    dynamic_prior: float = 0.3
+    recombination: float = 0.5
     clip: float = 200.0
     kl_static: float = 1.0
     kl_dynamic: float = 1.0
@@ -44,13 +48,15 @@ class Optimisation:
     checkpoint_seconds: float = 20.0
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "learning_rate", "clip", "kl_static", "kl_dynamic", "evaluations"):
+        for name in ("batch_size", "learning_rate", "dynamic_prior", "clip", "kl_static", "kl_dynamic", "evaluations"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be positive")
         if not 0 <= self.kl_warmup <= 1:
             raise UsageError(f"kl_warmup is {self.kl_warmup}; it is a share of the fit, between 0 and 1")
         if not 0 <= self.priors < 1:
             raise UsageError(f"priors is {self.priors}; it is a share of the fit, at least 0 and less than 1")
+        if not 0 <= self.recombination <= 1:
+            raise UsageError(f"recombination is {self.recombination}; it is a share of the fit, from 0 to 1 for never")
 
     def weights(self, progress: float) -> KLWeights:
         """The KL weights when ``progress`` (0 to 1) of the fit is done: start^(1 - progress / kl_warmup), then 1.
@@ -67,11 +73,14 @@ class Optimisation:
         stays where it is: fits stall (`benchmarks/results/separation.md`). So it starts to learn when the networks have
         nearly settled. Then both priors are fitted to a posterior that hardly moves any more, the second stage of Dai & Wipf
         ("Diagnosing and Enhancing VAE Models", ICLR 2019) within one fit and under one ELBO.
+
+        The dynamic prior learns from the start, but more slowly. One that becomes sharp while the posterior still moves takes
+        it along: at the full rate the KL of a flow jumps to 10^4 nats in the middle of a fit, and the frames go with it.
         """
         networks = self.learning_rate * min(1, (step + 1) / 100) * _half_cosine(progress)
         late = (progress - self.priors) / (1 - self.priors)
         static = self.learning_rate * _half_cosine(late) if late >= 0 else 0.0
-        return Rates(networks, static, max(networks, static))
+        return Rates(networks, static, max(self.dynamic_prior * networks, static))
 
 
 @dataclass(frozen=True)

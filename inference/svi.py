@@ -149,6 +149,7 @@ class SVI:
         for group in self.optimizer.param_groups:
             group["lr"] = rates[group["part"]]
         self.objective.model.static_prior.waiting = rates["static_prior"] == 0
+        self.objective.recombining = progress >= self.optimisation.recombination
         _seed(_mix(self.seed, self._noise, self.step), self.fabric.device)
         if not self.module.training:  # it visits every module
             self.module.train()

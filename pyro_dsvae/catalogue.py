@@ -13,7 +13,7 @@ from pyro_dsvae.inference.posteriors.flow import Flow as FlowPosterior
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.posteriors.structured_gaussian import StructuredGaussian
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
-from pyro_dsvae.models.dynamic_priors.flow import Flow as FlowDynamics
+from pyro_dsvae.models.dynamic_priors.flow import Flow as DynamicFlow
 from pyro_dsvae.models.dynamic_priors.gaussian_process import GaussianProcess
 from pyro_dsvae.models.dynamic_priors.gru import GRU
 from pyro_dsvae.models.dynamic_priors.iid import IID
@@ -45,7 +45,7 @@ DYNAMIC_PRIORS: Mapping[str, type[DynamicPrior]] = {
         LinearGaussian,
         GaussianProcess,
         SwitchingLinear,
-        FlowDynamics,
+        DynamicFlow,
         IID,
     )
 }

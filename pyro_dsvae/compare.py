@@ -52,11 +52,11 @@ from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.loading import Run
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
-from pyro_dsvae.models.dynamic_priors.lstm import LSTM
+from pyro_dsvae.models.dynamic_priors.flow import Flow as DynamicFlow
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 from pyro_dsvae.models.likelihoods.normal import Normal
-from pyro_dsvae.models.static_priors.flow import Flow
+from pyro_dsvae.models.static_priors.flow import Flow as StaticFlow
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 from pyro_dsvae.parts import describe, plain
 from pyro_dsvae.runs import RunDirectory
@@ -89,8 +89,8 @@ def compare(
     devices: int = 1,
     static_size: int = 64,
     latent_size: int = 8,
-    static_prior: Callable[[int], StaticPrior] = Flow,
-    dynamic_prior: Callable[[int], DynamicPrior] = LSTM,
+    static_prior: Callable[[int], StaticPrior] = StaticFlow,
+    dynamic_prior: Callable[[int], DynamicPrior] = DynamicFlow,
     posterior: Callable[[tuple[int, ...], int, int], Posterior] = LSTMPosterior,
     likelihood: Callable[[int, int, tuple[int, ...]], Likelihood] = Normal,
     contrastive: Contrastive | None = None,

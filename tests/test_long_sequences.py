@@ -22,7 +22,7 @@ from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.dynamic_priors.random_walk import RandomWalk
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.networks import chunks
-from pyro_dsvae.models.networks.conv import LocalEncoder
+from pyro_dsvae.models.networks.conv import PatchEncoder
 from pyro_dsvae.models.networks.frames import frame_decoder, frame_encoder
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 
@@ -46,7 +46,7 @@ def value_and_gradients(network: nn.Module, *inputs: Tensor) -> list[Tensor]:
 
 def encoders(shape: tuple[int, ...]) -> list[nn.Module]:
     made: list[nn.Module] = [frame_encoder(shape, 7, width=1)]
-    return made if len(shape) == 1 else [*made, LocalEncoder(shape, 7, width=1)]
+    return made if len(shape) == 1 else [*made, PatchEncoder(shape, 7, width=1)]
 
 
 @SHAPES

@@ -14,7 +14,7 @@ from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.bernoulli import Bernoulli
 from pyro_dsvae.models.likelihoods.normal import Normal
-from pyro_dsvae.models.networks.conv import REGIONS, LocalEncoder
+from pyro_dsvae.models.networks.conv import REGIONS, PatchEncoder
 from pyro_dsvae.models.networks.frames import frame_decoder, frame_encoder
 from pyro_dsvae.models.networks.gaussian_head import MIN_SCALE, GaussianHead
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM, run_lstm
@@ -92,22 +92,35 @@ def test_both_latents_and_every_parameter_reach_the_frame(shape: tuple[int, ...]
 
 @pytest.mark.parametrize("feature_size", [8, 7])
 @pytest.mark.parametrize("side", [16, 33, 128])
-def test_local_features_have_the_size_that_was_asked_for(side: int, feature_size: int) -> None:
-    encoder = LocalEncoder((3, side, side), feature_size, width=1)
+def test_patch_features_have_the_size_that_was_asked_for(side: int, feature_size: int) -> None:
+    encoder = PatchEncoder((3, side, side), feature_size, width=1)
     assert encoder.feature_size == feature_size
     assert encoder(torch.rand(2, 3, 3, side, side)).shape == (2, 3, feature_size)
 
 
-def test_local_features_do_not_tell_where_things_are() -> None:
-    """A patch on an empty background, moved by multiples of the map's step: the same features."""
-    encoder = LocalEncoder((3, 64, 64), 8, width=1).double()
-    patch = torch.rand(3, 8, 8, dtype=torch.float64)
-    frames = torch.zeros(3, 3, 64, 64, dtype=torch.float64)
-    for frame, (row, column) in zip(frames, [(24, 24), (32, 24), (24, 40)], strict=True):
-        frame[:, row : row + 8, column : column + 8] = patch
-    features = encoder(frames)
-    torch.testing.assert_close(features[1:], features[:1].expand(2, -1))
-    assert not torch.allclose(encoder(torch.zeros_like(frames)), features)
+@pytest.mark.parametrize(("side", "patch"), [(16, 1), (32, 2), (64, 4)])
+def test_patch_features_tell_what_there_is_and_how_high_but_not_where_else(side: int, patch: int) -> None:
+    """Patches that change places within their row leave the features as they are; rows that change places do not."""
+    encoder = PatchEncoder((3, side, side), 8, width=1).double()
+    frames = torch.rand(2, 3, side, side, dtype=torch.float64)
+    features, count = encoder(frames), side // patch
+    rows = torch.stack([torch.randperm(count) for _ in range(count)])
+    patches = frames.unflatten(3, (count, patch)).unflatten(2, (count, patch))
+    # (B, C, patch, columns, patch) per row
+    shuffled = torch.stack([patches[:, :, row, :, order] for row, order in enumerate(rows)], dim=2)
+    within = shuffled.reshape(frames.shape)
+    assert not torch.equal(within, frames)
+    torch.testing.assert_close(encoder(within), features)
+    assert not torch.allclose(encoder(frames.flip(2)), features)
+
+
+def test_patch_features_tell_colours_apart_that_hardly_differ() -> None:
+    """Frames of one colour each, .03 apart: the features of an untrained encoder differ by a tenth of their spread."""
+    encoder = PatchEncoder((3, 32, 32), 64, width=16).double()
+    colours = torch.rand(200, 3, 1, 1, dtype=torch.float64)
+    near, far = (encoder(c.expand(-1, -1, 32, 32)) for c in (colours + 0.03, colours))
+    spread = far.std(0).norm()
+    assert (near - far).norm(dim=1).mean() > 0.1 * spread
 
 
 def test_z_lays_out_regions_and_f_paints_them() -> None:

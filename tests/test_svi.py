@@ -84,14 +84,14 @@ def test_the_learning_rate_rises_then_falls_to_zero() -> None:
 
 
 def test_priors_have_a_last_part_of_the_fit_at_a_rate_of_their_own() -> None:
-    optimisation = Optimisation(learning_rate=1e-2, priors=0.6)
+    optimisation = Optimisation(learning_rate=1e-2, priors=0.6, dynamic_prior=0.25)
     before, start, middle, end = (optimisation.rates(500, p) for p in (0.59, 0.6, 0.8, 1.0))
-    assert (before.static_prior, before.dynamic_prior) == (0.0, before.networks)
+    assert (before.static_prior, before.dynamic_prior) == (0.0, before.networks / 4)
     assert start.static_prior == start.dynamic_prior == pytest.approx(1e-2)
     assert middle.static_prior == middle.dynamic_prior == pytest.approx(5e-3)
     assert middle.networks == pytest.approx(1e-2 * 0.5 * (1 + math.cos(0.8 * math.pi)))
     assert end == pytest.approx((0.0, 0.0, 0.0), abs=1e-12)
-    alike = Optimisation(priors=0.0)
+    alike = Optimisation(priors=0.0, dynamic_prior=1.0)
     for progress in (0.2, 0.7):
         assert alike.rates(500, progress) == pytest.approx((alike.rates(500, progress).networks,) * 3)
 
@@ -120,6 +120,15 @@ def test_a_flow_is_the_standard_normal_with_its_exact_kl_until_it_learns() -> No
     stopped = svi(steps=100, priors=0.5, static_prior=Flow)
     assert not stopped.run(Diary(last=3))
     assert not stopped.objective.model.static_prior.waiting
+
+
+def test_clips_are_recombined_in_the_last_part_of_the_fit() -> None:
+    loop = svi(steps=10, recombination=0.6)
+    told = []
+    for _ in range(10):
+        loop._step(loop.budget.progress(loop.step, 0.0))
+        told.append(loop.objective.recombining)
+    assert told == [False] * 6 + [True] * 4
 
 
 @pytest.mark.parametrize(("steps", "minutes", "expected"), [(10, None, 0.5), (None, 2.0, 0.25), (10, 0.25, 2.0)])

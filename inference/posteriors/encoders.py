@@ -5,8 +5,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from pyro_dsvae.inference.posteriors.views import choose_frames, mirror, recolour, warp
-from pyro_dsvae.models.networks.conv import LocalEncoder, check_image
+from pyro_dsvae.inference.posteriors.views import choose_frames, recolour, warp
+from pyro_dsvae.models.networks.conv import PatchEncoder, check_image
 from pyro_dsvae.models.networks.frames import frame_encoder
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM, run_lstm
 
@@ -34,9 +34,9 @@ class OrderedStaticEncoder(StaticEncoder):
 
 
 class UnorderedStaticEncoder(StaticEncoder):
-    """Guide view of f: local features of ``count`` random frames in training and of all in evaluation.
+    """Guide view of f: the patches of ``count`` random frames in training and of all in evaluation.
 
-    Averaged over frames, and over places within a frame (`LocalEncoder`), so that f knows what there is, not when or where.
+    Pooled over frames, and over places within a frame (`PatchEncoder`), so that f knows what there is, not when or where.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class UnorderedStaticEncoder(StaticEncoder):
         super().__init__()
         check_image(frame_shape)
         self.count = count
-        self.encoder = LocalEncoder(frame_shape, 2 * feature_size, 2 * width)
+        self.encoder = PatchEncoder(frame_shape, 2 * feature_size, 2 * width)
         self.layers = nn.Sequential(
-            # Local features are small where most of the frame is background.
+            # Features of patches are small where most of the frame is background.
             nn.LayerNorm(2 * feature_size, elementwise_affine=False),
             nn.Linear(2 * feature_size, 2 * hidden_size),
             nn.SiLU(),
@@ -58,7 +58,7 @@ class UnorderedStaticEncoder(StaticEncoder):
     def forward(self, x: Tensor, observed: Tensor, lengths: Tensor | None) -> Tensor:
         if self.training:
             frames, observed = choose_frames(observed, self.count)
-            x = mirror(x[torch.arange(len(x), device=x.device).unsqueeze(1), frames])
+            x = x[torch.arange(len(x), device=x.device).unsqueeze(1), frames]
         weights = observed.unsqueeze(-1)
         total = (self.encoder(x) * weights).sum(1)
         return self.layers(total / weights.sum(1).clamp(min=1))

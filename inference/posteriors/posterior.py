@@ -38,6 +38,11 @@ class Clip:
             return cls(x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device), steps)
         return cls(torch.where(values, x, torch.zeros_like(x)), values.flatten(2).any(dim=2), steps)
 
+    def rows(self, rows: slice) -> "Clip":
+        """Some sequences of the batch."""
+        lengths, times = (None if v is None else v[rows] for v in (self.steps.lengths, self.steps.times))
+        return Clip(self.x[rows], self.observed[rows], Steps(self.steps.length, lengths, times))
+
 
 class _AbstractPyroModule(type(PyroModule), ABCMeta):  # type: ignore[misc]
     """Both of what Pyro modules and abstract classes need of their class."""
@@ -66,11 +71,19 @@ class Posterior(PyroModule, metaclass=_AbstractPyroModule):
         """q(z_1:T | f, x), batch \\*B and event (T, D), for f (\\*B, F). What is not observed must have no influence."""
 
     def forward(
-        self, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None, times: Tensor | None = None
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        lengths: Tensor | None = None,
+        times: Tensor | None = None,
+        looks: Clip | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Sample f (\\*B, F) and z (\\*B, T, D) for frames x (B, T, \\*frame); arguments as in `DSVAE.forward`."""
+        """Sample f (\\*B, F) and z (\\*B, T, D) for frames x (B, T, \\*frame); arguments as in `DSVAE.forward`.
+
+        looks  what f is inferred from, where that is not the clip itself
+        """
         clip = Clip.of(x, mask, lengths, times)
         with pyro.plate("sequences", x.shape[0], dim=-1):
-            f = pyro.sample("f", self.static(clip))
+            f = pyro.sample("f", self.static(clip if looks is None else looks))
             z = pyro.sample("z", self.dynamic(clip, f))
         return f, z

@@ -1,11 +1,11 @@
 """Guide views: what each half of the guide gets to see of a clip.
 
-f is computed from what a few frames hold, without their order, without where in the frame it is and without left and
-right, so it can carry motion, pose and direction only poorly. z is computed from the clip under one random change of colours
-and one random smooth warp, so it can carry colours and shapes only poorly. A guide may be any density computed from x and
-from noise, so the bound stays a valid ELBO with unit weights: log p(x) >= E_views[ELBO(q_view)]. Without views z takes over
-shapes and colours, and where the decoder lets f move things, f the action. Evaluation uses all frames and leaves the clip
-as it is.
+f is computed from the patches of a few frames, without their order and without where in a row they are, and later in a fit
+also of clips that the model itself has recombined, so it can carry motion, pose and direction only poorly. z is computed from
+the clip under one random change of colours and one random smooth warp, so it can carry colours and shapes only poorly. A
+guide may be any density computed from x and from noise, so the bound stays a valid ELBO with unit weights:
+log p(x) >= E_views[ELBO(q_view)]. Without views z takes over shapes and colours, and where the decoder lets f move things, f
+the action. Evaluation uses all frames and leaves the clip as it is.
 """
 
 import math
@@ -26,12 +26,6 @@ def choose_frames(observed: Tensor, count: int) -> tuple[Tensor, Tensor]:
     keys = torch.rand(observed.shape, device=observed.device).masked_fill(~observed, 2.0)
     frames = keys.argsort(dim=-1)[:, :count]
     return frames, observed.gather(1, frames)
-
-
-def mirror(x: Tensor) -> Tensor:
-    """Images (B, T, C, S, S), each frame flipped from left to right or not, by chance."""
-    flipped = torch.rand(x.shape[:2], device=x.device) < 0.5
-    return torch.where(flipped[..., None, None, None], x.flip(-1), x)
 
 
 def recolour(x: Tensor) -> Tensor:
