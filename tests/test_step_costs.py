@@ -36,7 +36,7 @@ def loop(frame: tuple[int, ...] = IMAGE, length: int = 8, **hardware: Any) -> SV
     made = build(frames[:1], 0, 64, 8, StandardNormal, LSTM, LSTMPosterior, Normal)
     rows = Sequences(frames, None, None, torch.arange(4))
     svi = SVI(made, rows, rows, Optimisation(batch_size=4), Budget(100), hardware=Hardware("cpu", **hardware))
-    svi._step(0.5)
+    svi._step(0.25)
     return svi
 
 
@@ -95,12 +95,29 @@ def test_every_network_runs_once_and_every_density_is_evaluated_once() -> None:
         counted(SharedScaleNormal, "log_prob") as densities,
         counted(torch.distributions.Normal, "log_prob") as others,
     ):
-        svi._step(0.5)
+        svi._step(0.25)
     assert len(lstms) == len(set(map(id, lstms))) == 4  # context twice, posterior, prior
     assert len(encoders) == len(set(map(id, encoders))) == 2
     assert len(decoders) == 1
     assert len(densities) == 1  # that of the frames
     assert not others  # both KL terms are closed
+
+
+def test_recombined_clips_cost_half_of_what_they_need_more() -> None:
+    """Half of the clips through all networks, the looks of the other half, and no gradient."""
+    svi = loop()
+    sizes: list[tuple[int, bool]] = []
+    forward = FrameEncoder.forward
+
+    def sized(self: FrameEncoder, x: torch.Tensor) -> torch.Tensor:
+        sizes.append((x.shape[0], torch.is_grad_enabled()))
+        return forward(self, x)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FrameEncoder, "forward", sized)
+        svi._step(0.75)
+    batch = sizes[-1][0]
+    assert sizes == [(batch // 2, False)] * 3 + [(batch, True)] * 2
 
 
 def test_checks_are_made_in_the_first_step_only() -> None:
@@ -172,7 +189,7 @@ def test_compiled_networks_are_one_graph_each(frame: tuple[int, ...], monkeypatc
     # Two dense encoders are one graph with different weights.
     kinds = {type(m) for m in fast.objective.modules() if isinstance(m, FrameEncoder | FrameDecoder)}
     assert len(graphs) == len(kinds)
-    torch.testing.assert_close(fast._step(0.5), plain._step(0.5))
+    torch.testing.assert_close(fast._step(0.25), plain._step(0.25))
     assert set(fast.objective.state_dict()) == set(plain.objective.state_dict())
     assert len(graphs) == len(kinds)  # the second step meets the same graphs
 
@@ -182,7 +199,7 @@ def test_compiled_networks_give_the_same_loss() -> None:
     mode: Compilation = "default"
     torch._dynamo.reset()
     plain, fast = loop(), loop(compile=mode)
-    torch.testing.assert_close(fast._step(0.5), plain._step(0.5), rtol=1e-5, atol=1e-3)
+    torch.testing.assert_close(fast._step(0.25), plain._step(0.25), rtol=1e-5, atol=1e-3)
 
 
 def test_data_that_several_parts_share_is_moved_once(monkeypatch: pytest.MonkeyPatch) -> None:
