@@ -1,6 +1,6 @@
 """The same training step written three other ways: by hand in plain PyTorch, as textbook Pyro, with a loop over LSTM cells.
 
-All take the networks, the views and the noise of a default `Objective` (LSTM prior, LSTM posterior, normal frames), so that
+All take the networks, the views and the noise of an `Objective` with LSTM prior, LSTM posterior and normal frames, so that
 what differs is the bookkeeping alone. Nothing of this project's ELBO, distributions or loop is used here.
 """
 

@@ -73,7 +73,9 @@ def step(case: Case, device: str) -> Work:
     made = build(frames[:1], 0, 64, 8, StandardNormal, *PAIRS[case.pair], Normal)  # type: ignore[arg-type]
     rows = Sequences(frames, None, None, torch.arange(case.batch))
     hardware = Hardware(device)  # type: ignore[arg-type]
-    loop = SVI(made, rows, rows, Optimisation(batch_size=case.batch), Budget(10**6), hardware=hardware)
+    loop = SVI(
+        made, rows, rows, Optimisation(batch_size=case.batch, recombination=1.0), Budget(10**6), hardware=hardware
+    )
     return partial(loop._step, 0.5)
 
 

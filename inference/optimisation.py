@@ -7,7 +7,7 @@ from typing import NamedTuple
 from pyro_dsvae.inference.objective import KLWeights
 from pyro_dsvae.models.errors import UsageError
 
-DEFAULT_STEPS = 2_400
+DEFAULT_STEPS = 2_000
 
 
 class Rates(NamedTuple):

@@ -13,7 +13,7 @@ by importance weights, with k-hat for every sequence. Differences are paired by 
 where the interval, which takes in sequences and seeds, says so. Choose with --split validation, report with --split test.
 
 The defaults (700 steps, 2 seeds, 64 sequences, 100 draws) are made for a first answer in less than 25 minutes on two
-cores; k-hat tells how far to trust it. For a result: --steps 2400 --seeds 3 --sequences 256 --draws 1000, or --refine 100.
+cores; k-hat tells how far to trust it. For a result: --steps 2000 --seeds 3 --sequences 256 --draws 1000, or --refine 100.
 
 --devices N has N candidates at a time, each on a GPU of its own (or, on the CPU, on its share of the cores).
 

@@ -1,6 +1,6 @@
 """Fit a disentangled sequential VAE.
 
-  python -m pyro_dsvae.fit                                   the main job: the embedded sprites, 8 minutes on two cores
+  python -m pyro_dsvae.fit                                   the main job: the embedded sprites, 10 minutes on two cores
   python -m pyro_dsvae.fit --data LPCSprites --data.root DIR --data.size 32 --minutes 30
   python -m pyro_dsvae.fit --data Arrays --data.path clips.npz --likelihood Bernoulli
   python -m pyro_dsvae.fit --dynamic_prior IID               any part by name …
@@ -96,7 +96,7 @@ def fit(
         data: the sequences: Sprites, LPCSprites, Arrays
         out: the run directory (by default the next free runs/NAME-NNN)
         seed: of the initial weights, the order of the data and all noise
-        steps: optimiser steps (without --minutes: 2400)
+        steps: optimiser steps (without --minutes: 2000)
         minutes: of fitting
         device: where to fit; auto takes a GPU where there is one
         precision: 32, or bf16 inside the networks
