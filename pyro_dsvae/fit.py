@@ -1,6 +1,6 @@
 """Fit a disentangled sequential VAE.
 
-  python -m pyro_dsvae.fit                                   the main job: the embedded sprites, 10 minutes on two cores
+  python -m pyro_dsvae.fit                                   the main job: the embedded sprites, 8 minutes on two cores
   python -m pyro_dsvae.fit --data LPCSprites --data.root DIR --data.size 32 --minutes 30
   python -m pyro_dsvae.fit --data Arrays --data.path clips.npz --likelihood Bernoulli
   python -m pyro_dsvae.fit --dynamic_prior IID               any part by name …
