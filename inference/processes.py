@@ -1,5 +1,6 @@
 """The processes that share a fit, one per device: what each takes, and how they agree."""
 
+import atexit
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
@@ -41,7 +42,10 @@ class Processes:
 
     def __init__(self, fabric: "Fabric") -> None:
         self.rank, self.count = fabric.global_rank, fabric.world_size
-        self.group = dist.new_group(backend="gloo") if self.count > 1 else None
+        self.group = None
+        if self.count > 1:
+            self.group = dist.new_group(backend="gloo")
+            atexit.register(_leave)
 
     def share(self, rows: Tensor) -> Tensor:
         """This process's part of a joint batch: every ``count``-th of its rows."""
@@ -81,3 +85,9 @@ class Processes:
         if failed:
             raise SystemExit(2)
         return result
+
+
+def _leave() -> None:
+    """Threads of a gloo group that outlive the interpreter abort the process now and then, when all its work is done."""
+    if dist.is_initialized():
+        dist.destroy_process_group()

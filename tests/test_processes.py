@@ -1,11 +1,14 @@
 """Two processes that share a fit do what one does."""
 
+import atexit
 import csv
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from pyro_dsvae.fit import _check_options
 from pyro_dsvae.inference.hardware import Hardware
 from pyro_dsvae.inference.objective import Objective, Sequences
 from pyro_dsvae.inference.optimisation import Budget, Optimisation
+from pyro_dsvae.inference.processes import Processes
 from pyro_dsvae.inference.svi import SVI
 from pyro_dsvae.models.errors import UsageError
 
@@ -102,6 +106,26 @@ def test_what_one_process_cannot_write_ends_all(folder: Path) -> None:
     done = fit(folder, "one", "--data", "Arrays", "--data.path", "clips.npz", *TINY, "--devices", "2", expected=2)
     assert done.stderr.count("error:") == 1
     assert "exists" in done.stderr
+
+
+def test_a_process_leaves_its_group_before_the_interpreter_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[Callable[[], None]] = []
+    monkeypatch.setattr(atexit, "register", left.append)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        fabric: Any = SimpleNamespace(global_rank=0, world_size=1)
+        Processes(fabric)
+        assert not left
+        fabric.world_size = 2
+        Processes(fabric)
+        for leave in (*left, *left):
+            leave()
+        assert not torch.distributed.is_initialized()
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
