@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pyro_dsvae.build import build
 from pyro_dsvae.inference.objective import Batch, KLWeights, Objective
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.posteriors.posterior import Clip
@@ -132,3 +133,13 @@ def test_no_gradient_goes_through_a_recombined_clip() -> None:
     step = objective()
     clip = recombined(step.model, step.guide, Clip.of(torch.rand(6, T, *IMAGE, requires_grad=True)))
     assert not clip.x[:3].requires_grad
+
+
+def test_without_a_static_part_nothing_depends_on_recombined_clips() -> None:
+    step = build(torch.zeros(1, T, *IMAGE), 0, 0, D, StandardNormal, LSTM, LSTMPosterior, Normal)
+    step.recombining = True
+    frames = torch.rand(6, T, *IMAGE)
+    other = frames.clone()
+    other[3] = torch.rand(T, *IMAGE)
+    before, after = latents(step, frames)["dynamic"], latents(step, other)["dynamic"]
+    assert [torch.equal(a, b) for a, b in zip(before, after, strict=True)] == [True, True, True, False, True, True]
