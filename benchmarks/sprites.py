@@ -45,6 +45,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
     "contrastive": ("C-DSVAE-style objective", ["--posterior.views", "false", "--contrastive", "Contrastive"]),
 }
 STEPS = {32: 4_700, 64: 20_000}
+DRAWS = 3  # from the prior for every clip, where one latent is kept and the other drawn
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Plan:
         options[options.index("--data.root") + 1] = "DIR"
         return [
             f"python -m pyro_dsvae.fit --out {run} {shlex.join(options)}",
-            f"python -m pyro_dsvae.evaluate {run} --split {self.split} --judge {self.judge}",
+            f"python -m pyro_dsvae.evaluate {run} --split {self.split} --judge {self.judge} --draws {DRAWS}",
         ]
 
 
@@ -113,7 +114,7 @@ def evaluated(folder: Path, plan: Plan, evaluation: Callable[..., object] = eval
     """evaluation.json of a finished run, made if it is not there."""
     out = folder / f"evaluation-{plan.split}-{plan.judge}"
     if not (out / "evaluation.json").exists():
-        evaluation(folder, out, split=plan.split, judge=plan.judge, device=plan.device)
+        evaluation(folder, out, split=plan.split, judge=plan.judge, draws=DRAWS, device=plan.device)
     found: dict[str, Any] = json.loads((out / "evaluation.json").read_text())
     return found
 

@@ -67,7 +67,12 @@ def confusion(found: Found) -> str:
     """Markdown: the judge's accuracy on true clips, its confusion matrix of actions, and what it confuses elsewhere."""
     counts = found["judged"]["confusion"]
     right = ", ".join(f"{name} {value:.2%}" for name, value in found["accuracy"].items())
-    lines = [f"Right on {found['sequences']} true clips: {right}.", ""]
+    sure = found["certainty"]["action"]
+    lines = [
+        f"Right on {found['sequences']} true clips: {right}. Its answers on their actions have IS {sure['score']:.3f} and "
+        f"H(y given x) of {sure['conditional']:.4f}: no generated clips can be expected to have better ones.",
+        "",
+    ]
     lines += ["| action, true class by answer | " + " | ".join(ACTIONS) + " |", "|---|" + "---:|" * len(ACTIONS)]
     lines += [
         f"| {kind} | " + " | ".join(map(str, row)) + " |" for kind, row in zip(ACTIONS, counts["action"], strict=True)

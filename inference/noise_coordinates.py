@@ -10,6 +10,7 @@ from torch.special import log_ndtr, ndtri
 
 from pyro_dsvae.models.networks.own_precision import own_precision
 from pyro_dsvae.models.path_distribution import PathDistribution
+from pyro_dsvae.models.static_priors.autoregressive_mixture import AutoregressiveMixtureDistribution
 from pyro_dsvae.models.zuko_distribution import FlowDistribution
 
 HALVINGS = 60
@@ -21,8 +22,8 @@ def to_noise(p: Any, value: Tensor) -> Tensor:
     """e (\\*B, D) with g(e) = ``value`` (\\*B, D), where g maps N(0, I) to p, batch \\*B and event (D,).
 
     Independent normals: (value - mean) / scale. Jointly normal: L^-1 (value - mean), L the Cholesky factor. Flows: their base.
-    Mixtures of normals: the Rosenblatt transform e_d = Phi^-1 F(value_d | value_<d), dimension by dimension. Raises
-    `NotImplementedError` for any other distribution.
+    Mixtures of normals: the Rosenblatt transform e_d = Phi^-1 F(value_d | value_<d), dimension by dimension,
+    autoregressive ones in their rotated coordinates. Raises `NotImplementedError` for any other distribution.
 
     Source: Rosenblatt, "Remarks on a multivariate transformation", Annals of Mathematical Statistics 23, 1952.
     """
@@ -40,6 +41,10 @@ def to_noise(p: Any, value: Tensor) -> Tensor:
                 return _standard(flow).transform(value)
         case MixtureSameFamily():
             return _Mixture.of(p).to_noise(value.double()).to(value.dtype)
+        case AutoregressiveMixtureDistribution():
+            with own_precision():
+                y, conditionals = p.conditionals_at(value)
+                return to_noise(conditionals, y.unsqueeze(-1)).squeeze(-1)
     raise NotImplementedError(f"the noise of a {type(p).__name__} is not known")
 
 
@@ -60,6 +65,11 @@ def from_noise(p: Any, noise: Tensor) -> Tensor:
                 return value
         case MixtureSameFamily():
             return _Mixture.of(p).from_noise(noise.double()).to(noise.dtype)
+        case AutoregressiveMixtureDistribution():
+            along = noise.unsqueeze(-1)
+            return p.generate(
+                noise.shape[:-1], lambda conditional, i: from_noise(conditional, along[..., i : i + 1, :])
+            )
     raise NotImplementedError(f"the noise of a {type(p).__name__} is not known")
 
 

@@ -25,6 +25,7 @@ class Optimisation:
     batch_size         sequences per step
     learning_rate      peak of the schedule: linear warm-up over the first 100 steps, then half a cosine down to zero
     priors             share of the fit after which the priors learn at a rate of their own, again from the peak down to zero
+    static_prior       rate of the static prior then, as a multiple of that peak
     dynamic_prior      rate of the dynamic prior until then, as a share of that of the networks
     recombination      share of the fit after which a guide with views infers f from recombined clips, too (`recombined`)
     clip               largest norm of the gradient of the loss in nats per sequence
@@ -38,6 +39,7 @@ class Optimisation:
     batch_size: int = 32
     learning_rate: float = 3e-3
     priors: float = 0.7
+    static_prior: float = 3.0
     dynamic_prior: float = 0.3
     recombination: float = 0.5
     clip: float = 200.0
@@ -48,7 +50,16 @@ class Optimisation:
     checkpoint_seconds: float = 20.0
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "learning_rate", "dynamic_prior", "clip", "kl_static", "kl_dynamic", "evaluations"):
+        for name in (
+            "batch_size",
+            "learning_rate",
+            "static_prior",
+            "dynamic_prior",
+            "clip",
+            "kl_static",
+            "kl_dynamic",
+            "evaluations",
+        ):
             if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be positive")
         if not 0 <= self.kl_warmup <= 1:
@@ -79,8 +90,8 @@ class Optimisation:
         """
         networks = self.learning_rate * min(1, (step + 1) / 100) * _half_cosine(progress)
         late = (progress - self.priors) / (1 - self.priors)
-        static = self.learning_rate * _half_cosine(late) if late >= 0 else 0.0
-        return Rates(networks, static, max(self.dynamic_prior * networks, static))
+        prior = self.learning_rate * _half_cosine(late) if late >= 0 else 0.0
+        return Rates(networks, self.static_prior * prior, max(self.dynamic_prior * networks, prior))
 
 
 @dataclass(frozen=True)

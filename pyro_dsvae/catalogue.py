@@ -29,6 +29,7 @@ from pyro_dsvae.models.likelihoods.laplace import Laplace
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.likelihoods.poisson import Poisson
 from pyro_dsvae.models.likelihoods.student_t import StudentT
+from pyro_dsvae.models.static_priors.autoregressive_mixture import AutoregressiveMixture
 from pyro_dsvae.models.static_priors.diagonal_normal import DiagonalNormal
 from pyro_dsvae.models.static_priors.flow import Flow as StaticFlow
 from pyro_dsvae.models.static_priors.gaussian_mixture import GaussianMixture
@@ -57,7 +58,9 @@ def _by_name(*kinds: type) -> Mapping[str, type]:
 
 PARTS: Mapping[str, Mapping[str, type]] = {
     "data": _by_name(Sprites, LPCSprites, Arrays),
-    "static_prior": _by_name(StandardNormal, DiagonalNormal, GaussianMixture, VampPrior, StaticFlow),
+    "static_prior": _by_name(
+        StandardNormal, DiagonalNormal, GaussianMixture, VampPrior, StaticFlow, AutoregressiveMixture
+    ),
     "dynamic_prior": DYNAMIC_PRIORS,
     "posterior": _by_name(
         LSTMPosterior, Factorised, CausalLSTM, Autoregressive, StructuredGaussian, FlowPosterior, Delta

@@ -56,7 +56,7 @@ from pyro_dsvae.models.dynamic_priors.flow import Flow as DynamicFlow
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 from pyro_dsvae.models.likelihoods.normal import Normal
-from pyro_dsvae.models.static_priors.flow import Flow as StaticFlow
+from pyro_dsvae.models.static_priors.autoregressive_mixture import AutoregressiveMixture
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 from pyro_dsvae.parts import describe, plain
 from pyro_dsvae.runs import RunDirectory
@@ -89,7 +89,7 @@ def compare(
     devices: int = 1,
     static_size: int = 64,
     latent_size: int = 8,
-    static_prior: Callable[[int], StaticPrior] = StaticFlow,
+    static_prior: Callable[[int], StaticPrior] = AutoregressiveMixture,
     dynamic_prior: Callable[[int], DynamicPrior] = DynamicFlow,
     posterior: Callable[[tuple[int, ...], int, int], Posterior] = LSTMPosterior,
     likelihood: Callable[[int, int, tuple[int, ...]], Likelihood] = Normal,

@@ -33,7 +33,7 @@ from pyro_dsvae.loading import Run, load
 from pyro_dsvae.metrics import tables
 from pyro_dsvae.metrics.encoding import draw, encode, one_split
 from pyro_dsvae.metrics.factors import parts_of, with_parts
-from pyro_dsvae.metrics.generation import judge_clips
+from pyro_dsvae.metrics.generation import Entropies, balanced, entropies, judge_clips
 from pyro_dsvae.metrics.labelled import measure_judged, measure_probes, measure_scores
 from pyro_dsvae.metrics.result import EvaluationResult
 from pyro_dsvae.metrics.unlabelled import measure_evidence, measure_terms
@@ -104,7 +104,8 @@ def evaluate(
             )
             said = judge_clips(trained, data, opened.model)
             knows = trained, said
-            console.print(tables.judge_table(judge, _accuracy(said, data), split, len(data)).rich())
+            accuracy, certainty = _accuracy(said, data), _certainty(said, data)
+            console.print(tables.judge_table(judge, accuracy, certainty, split, len(data)).rich())
         with Bar("evaluating") as bar:
             result, latents = _measured(opened, everything, data, path, options, knows, bar, place)
         found = result.tables(data)
@@ -136,6 +137,10 @@ def _accuracy(said: dict[str, Tensor], data: SequenceData) -> dict[str, float]:
     return {n: float((said[n].argmax(-1) == label.values).double().mean()) for n, label in data.labels.items()}
 
 
+def _certainty(said: dict[str, Tensor], data: SequenceData) -> dict[str, Entropies]:
+    return {name: entropies(said[name][balanced(label.values)]) for name, label in data.labels.items()}
+
+
 def _measured(
     run: Run,
     everything: SequenceData,
@@ -155,13 +160,13 @@ def _measured(
     if options["evidence"]:
         number, count = options["evidence"], options["evidence_draws"]
         evidence = measure_evidence(model, guide, sequences, number, count, seed, device, bar.part(0.15, 0.3))
-    accuracy, judged, probes, scores = {}, None, {}, None
+    accuracy, certainty, judged, probes, scores = {}, {}, None, {}, None
     if knows is None:
         notes.append("The data have no labels, so there are no judge, swaps, probes, DCI, MIG and SAP.")
     else:
         judge, said = knows
         parts = parts_of(data.labels)
-        accuracy = _accuracy(said, data)
+        accuracy, certainty = _accuracy(said, data), _certainty(said, data)
         whole = everything.part("train")
         judged = measure_judged(
             model, latents, data, whole, judge, said, parts, options["draws"], seed, bar.part(0.3, 0.65)
@@ -181,7 +186,7 @@ def _measured(
         except UsageError as error:
             notes.append(f"{error}.")
     found = EvaluationResult(
-        path, run.path, len(data), options, terms, evidence, accuracy, judged, probes, scores, tuple(notes)
+        path, run.path, len(data), options, terms, evidence, accuracy, certainty, judged, probes, scores, tuple(notes)
     )
     return found, latents
 

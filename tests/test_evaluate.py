@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.image import imread
+from scipy import stats
 
 from pyro_dsvae import cli, evaluate, fit
+from pyro_dsvae.judge import load_or_train_judge
 from pyro_dsvae.loading import load
+from pyro_dsvae.metrics.generation import judge_clips
 from pyro_dsvae.metrics.result import EvaluationResult
 from pyro_dsvae.models.errors import UsageError
 
@@ -152,6 +155,26 @@ def test_every_metric_is_in_it(done: EvaluationResult) -> None:
     assert int(done.judged.confusion["who"].sum()) == 20
     assert done.evidence.sequences == 3
     assert done.notes == ()
+
+
+def test_certainty_is_that_of_the_judges_answers_on_the_true_clips(done: EvaluationResult) -> None:
+    """Asked one by one, on as many clips of every class, by SciPy's entropies."""
+    opened = load(done.run)
+    everything, prepare = opened.sequences(), opened.model.likelihood.prepare
+    data = everything.part("test")
+    said = judge_clips(load_or_train_judge(everything, prepare), data, opened.model)
+    for name, label in data.labels.items():
+        rows: list[int] = []
+        fewest = int(label.values.bincount().min())
+        for kind in range(len(label.classes)):
+            rows += [i for i in range(len(data)) if label.values[i] == kind][:fewest]
+        answers = said[name][rows].exp().numpy()
+        found = done.certainty[name]
+        assert found.count == len(rows)
+        assert found.conditional == pytest.approx(stats.entropy(answers, axis=1).mean())
+        assert found.marginal == pytest.approx(stats.entropy(answers.mean(0)))
+        assert 0 < found.conditional < math.log(found.classes)
+    assert done.certainty["who"].count < 20  # 20 are not a multiple of 3
 
 
 def test_the_seed_decides_every_figure(

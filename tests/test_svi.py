@@ -84,14 +84,14 @@ def test_the_learning_rate_rises_then_falls_to_zero() -> None:
 
 
 def test_priors_have_a_last_part_of_the_fit_at_a_rate_of_their_own() -> None:
-    optimisation = Optimisation(learning_rate=1e-2, priors=0.6, dynamic_prior=0.25)
+    optimisation = Optimisation(learning_rate=1e-2, priors=0.6, static_prior=2.0, dynamic_prior=0.25)
     before, start, middle, end = (optimisation.rates(500, p) for p in (0.59, 0.6, 0.8, 1.0))
     assert (before.static_prior, before.dynamic_prior) == (0.0, before.networks / 4)
-    assert start.static_prior == start.dynamic_prior == pytest.approx(1e-2)
-    assert middle.static_prior == middle.dynamic_prior == pytest.approx(5e-3)
+    assert start.static_prior == 2 * start.dynamic_prior == pytest.approx(2e-2)
+    assert middle.static_prior == 2 * middle.dynamic_prior == pytest.approx(1e-2)
     assert middle.networks == pytest.approx(1e-2 * 0.5 * (1 + math.cos(0.8 * math.pi)))
     assert end == pytest.approx((0.0, 0.0, 0.0), abs=1e-12)
-    alike = Optimisation(priors=0.0, dynamic_prior=1.0)
+    alike = Optimisation(priors=0.0, static_prior=1.0, dynamic_prior=1.0)
     for progress in (0.2, 0.7):
         assert alike.rates(500, progress) == pytest.approx((alike.rates(500, progress).networks,) * 3)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.metrics import tables
 from pyro_dsvae.metrics.factors import parts_of, with_parts
+from pyro_dsvae.metrics.generation import Entropies
 from pyro_dsvae.metrics.labelled import Judged, Scores
 from pyro_dsvae.metrics.probes import Probe
 from pyro_dsvae.metrics.tables import Table
@@ -33,6 +34,7 @@ class EvaluationResult:
     terms      bound and reconstruction
     evidence   None where not asked for
     accuracy   label -> the judge's share of right answers on the true clips; empty without labels
+    certainty  label -> IS, H(y|x) and H(y) of the same answers: what generated clips can at best be expected to have
     judged     generation and swaps, None without labels
     probes     "means" and "draws" of the posterior -> "f" and "z" -> label -> probe; empty without labels
     scores     DCI, MIG and SAP, None without labels or without scikit-learn
@@ -46,6 +48,7 @@ class EvaluationResult:
     terms: Terms
     evidence: EvidenceSummary | None
     accuracy: dict[str, float]
+    certainty: dict[str, Entropies]
     judged: Judged | None
     probes: dict[str, dict[str, dict[str, Probe]]]
     scores: Scores | None
@@ -60,7 +63,9 @@ class EvaluationResult:
         found: list[Table] = []
         if self.accuracy:
             found.append(
-                tables.judge_table(self.options["judge"], self.accuracy, self.options["split"], self.sequences)
+                tables.judge_table(
+                    self.options["judge"], self.accuracy, self.certainty, self.options["split"], self.sequences
+                )
             )
         found.append(tables.terms_table(self.terms, self.evidence, self.options["split"]))
         labels = with_parts(data, parts_of(data.labels)).labels

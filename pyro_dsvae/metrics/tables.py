@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from pyro_dsvae.data.dataset import Label
-from pyro_dsvae.metrics.generation import KEPT, Fixed, HeadScores
+from pyro_dsvae.metrics.generation import KEPT, Entropies, Fixed, HeadScores
 from pyro_dsvae.metrics.labelled import Scores
 from pyro_dsvae.metrics.probes import Probe
 from pyro_dsvae.metrics.swaps import Swaps
@@ -40,10 +40,20 @@ class Table(NamedTuple):
         return table
 
 
-def judge_table(kind: str, accuracy: Mapping[str, float], split: str, clips: int) -> Table:
-    """The judge's own accuracy, which bounds everything that it says."""
-    rows = [(name, _share(value, 2)) for name, value in accuracy.items()]
-    return Table(f"The judge ({kind})", ("label", f"right on {clips} true {split} clips"), rows)
+def judge_table(
+    kind: str, accuracy: Mapping[str, float], certainty: Mapping[str, Entropies], split: str, clips: int
+) -> Table:
+    """How often the judge is right on true clips, and how sure of it, which bounds everything that it says of others."""
+    rows = [
+        (
+            name,
+            _share(value, 2),
+            f"{certainty[name].score:.4f} of {certainty[name].classes}",
+            f"{certainty[name].conditional:.4f}",
+        )
+        for name, value in accuracy.items()
+    ]
+    return Table(f"The judge ({kind})", ("label", f"right on {clips} true {split} clips", "IS", "H(y|x)"), rows)
 
 
 def terms_table(terms: Terms, evidence: EvidenceSummary | None, split: str) -> Table:

@@ -1,0 +1,141 @@
+"""A prior over the static latent with many sharp modes: autoregressive mixtures of normals in learned coordinates."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from pyro.distributions import Categorical, MixtureSameFamily, Normal, TorchDistribution
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.networks.own_precision import own_precision
+from pyro_dsvae.models.static_priors.static_prior import StaticPrior
+from pyro_dsvae.models.zuko_distribution import load_zuko
+
+# Standard deviations are between exp(-7) and exp(7).
+LARGEST_LOG_SCALE = 7.0
+# Standard deviation of the means of the components before training, of 1 altogether: their normals then overlap.
+SPREAD = 0.9
+
+
+class AutoregressiveMixture(StaticPrior):
+    """p(f) = prod_i sum_k w_ik N(y_i; mu_ik, sigma_ik^2), y = R f, with w_i, mu_i, sigma_i functions of y_1 .. y_i-1.
+
+    Looks are often combinations of a few choices (six trousers, six hairs, ...), so posteriors of f gather in narrow places,
+    one for each combination, on a lattice that lies anywhere in space. R, a learned rotation, finds its axes; along them every
+    choice is a handful of modes, and a choice that was made already leaves one. So with K modes a dimension there may be
+    K^F of them, where a mixture over whole vectors has as many as components, and a flow, one mode bent, has probability
+    between them. The density is about N(0, I) before training. w, mu and log sigma come from one masked network.
+
+    components   K, the modes of one dimension given the dimensions before it
+    hidden_size  units of both hidden layers of the network
+
+    Sources: Uria, Murray & Larochelle, "RNADE: The real-valued neural autoregressive density-estimator", NeurIPS 2013;
+    Germain et al., "MADE: Masked autoencoder for distribution estimation", ICML 2015.
+    """
+
+    loc: Tensor
+
+    def __init__(self, static_size: int, components: int = 8, hidden_size: int = 256) -> None:
+        if min(components, hidden_size) < 1:
+            raise UsageError(
+                "AutoregressiveMixture needs components and hidden_size of at least 1, "
+                f"not {components} and {hidden_size}"
+            )
+        super().__init__(static_size)
+        self.components = components
+        # A buffer, so that N(0, I) follows the model's dtype and device.
+        self.register_buffer("loc", torch.zeros(static_size), persistent=False)
+        if static_size == 0:
+            return
+        self.first = nn.Parameter(_around_standard_normal(static_size, components))
+        # Small, so that a step turns the axes far enough.
+        self.reflections = nn.Parameter(0.03 * torch.randn(static_size, static_size))
+        if static_size > 1:
+            # A single dimension has none before it.
+            before = torch.ones(static_size, static_size).tril(-1).bool().repeat_interleave(3 * components, 0)
+            self.network = load_zuko().nn.MaskedMLP(before, (hidden_size, hidden_size), nn.SiLU)
+            for parameter in self.network[-1].parameters():
+                nn.init.zeros_(parameter)
+
+    def forward(self) -> TorchDistribution:
+        if self.waiting or self.static_size == 0:
+            # Several devices wait for a gradient of every parameter.
+            loc = self.loc + sum(0 * parameter.sum() for parameter in self.parameters())
+            return Normal(loc, torch.ones_like(self.loc)).to_event(1)
+        with own_precision():
+            return AutoregressiveMixtureDistribution(self._conditionals, orthogonal(self.reflections))
+
+    def _conditionals(self, y: Tensor, dimensions: slice) -> MixtureSameFamily:
+        """p(y_i given y_<i) of some dimensions i, batch (\\*B, I) and event (1,), for y (\\*B, F)."""
+        numbers = self.first.expand(*y.shape, 3, self.components)
+        if self.static_size > 1:
+            numbers = numbers + self.network(y).view_as(numbers)
+        logits, loc, raw = numbers[..., dimensions, :, :].unbind(-2)
+        scale = (LARGEST_LOG_SCALE * torch.tanh(raw / LARGEST_LOG_SCALE)).exp()
+        normals = Normal(loc.unsqueeze(-1), scale.unsqueeze(-1)).to_event(1)
+        return MixtureSameFamily(Categorical(logits=logits), normals)
+
+
+class AutoregressiveMixtureDistribution(TorchDistribution):
+    """Scalar mixtures, one after the other, in rotated coordinates: batch \\*B and event (F,).
+
+    conditionals  y (\\*, F) and a slice of dimensions i -> p(y_i given y_<i), batch (\\*, I) and event (1,)
+    rotation      R (F, F), orthogonal: y = R f
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+    support = constraints.real_vector
+    has_rsample = False
+
+    def __init__(
+        self, conditionals: Callable[[Tensor, slice], Any], rotation: Tensor, batch_shape: torch.Size = torch.Size()
+    ) -> None:
+        self.conditionals, self.rotation = conditionals, rotation
+        super().__init__(batch_shape, rotation.shape[-1:], validate_args=False)
+
+    def expand(self, batch_shape: torch.Size, _instance: object = None) -> "AutoregressiveMixtureDistribution":
+        return AutoregressiveMixtureDistribution(self.conditionals, self.rotation, torch.Size(batch_shape))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        with own_precision():
+            y, p = self.conditionals_at(value)
+            log_prob: Tensor = p.log_prob(y.unsqueeze(-1)).sum(-1)
+        return log_prob.expand(torch.broadcast_shapes(log_prob.shape, self.batch_shape))
+
+    @torch.no_grad()
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+        shape = torch.Size(sample_shape) + self.batch_shape
+        return self.generate(shape, lambda p, i: p.sample())
+
+    def conditionals_at(self, value: Tensor) -> tuple[Tensor, Any]:
+        """y = R f (\\*, F) of ``value``, f, and p(y_i given y_<i) of all its dimensions, batch (\\*, F) and event (1,)."""
+        y = value @ self.rotation.mT
+        return y, self.conditionals(y, slice(None))
+
+    def generate(self, shape: torch.Size, step: Callable[[Any, int], Tensor]) -> Tensor:
+        """f (\\*shape, F) whose y_i are (\\*shape, 1, 1) that ``step`` takes from p(y_i given y_<i) and i, one by one."""
+        with own_precision():
+            y = self.rotation.new_zeros(*shape, *self.event_shape)
+            for i in range(y.shape[-1]):
+                at = slice(i, i + 1)
+                y = torch.cat([y[..., :i], step(self.conditionals(y, at), i).squeeze(-1), y[..., i + 1 :]], dim=-1)
+            return y @ self.rotation
+
+
+def orthogonal(vectors: Tensor) -> Tensor:
+    """(F, F) the product of F Householder reflections, each at a column of the lower triangle with a 1 on its diagonal.
+
+    Orthogonal whatever the vectors are. Made without a solve, for whose errors a GPU would be waited for.
+    """
+    below = vectors.tril(-1)
+    return torch.linalg.householder_product(below, 2 / (1 + below.square().sum(0)))
+
+
+def _around_standard_normal(size: int, components: int) -> Tensor:
+    """(F, 3, K) logits, means and log standard deviations: means at quantiles of a normal, variance 1 in all."""
+    places = (torch.arange(components) + 0.5) / components
+    loc = SPREAD * torch.special.ndtri(places)
+    log_scale = (1 - loc.square().mean()).log() / 2
+    return torch.stack([torch.zeros(components), loc, log_scale.expand(components)]).repeat(size, 1, 1)
