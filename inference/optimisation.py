@@ -27,6 +27,7 @@ class Optimisation:
     priors             share of the fit after which the priors learn at a rate of their own, again from the peak down to zero
     static_prior       rate of the static prior then, as a multiple of that peak
     dynamic_prior      rate of the dynamic prior until then, as a share of that of the networks
+    settling           updates of the static prior alone after the last step, at most one for each step (`settle`); 0 for none
     recombination      share of the fit after which a guide with views infers f from recombined clips, too (`recombined`)
     clip               largest norm of the gradient of the loss in nats per sequence
     kl_static          weight of KL(f) at the start, reaching 1 after ``kl_warmup``
@@ -41,6 +42,7 @@ class Optimisation:
     priors: float = 0.5
     static_prior: float = 3.0
     dynamic_prior: float = 0.3
+    settling: int = 4_000
     recombination: float = 0.5
     clip: float = 200.0
     kl_static: float = 1.0
@@ -66,6 +68,8 @@ class Optimisation:
             raise UsageError(f"kl_warmup is {self.kl_warmup}; it is a share of the fit, between 0 and 1")
         if not 0 <= self.priors < 1:
             raise UsageError(f"priors is {self.priors}; it is a share of the fit, at least 0 and less than 1")
+        if self.settling < 0:
+            raise UsageError(f"settling is {self.settling}; it is a number of updates, 0 for none")
         if not 0 <= self.recombination <= 1:
             raise UsageError(f"recombination is {self.recombination}; it is a share of the fit, from 0 to 1 for never")
 

@@ -15,9 +15,12 @@ from pyro_dsvae.inference.hardware import Hardware
 from pyro_dsvae.inference.objective import TERMS, Batch, KLWeights, Objective, Sequences
 from pyro_dsvae.inference.optimisation import Budget, Optimisation, Rates
 from pyro_dsvae.inference.processes import Processes
+from pyro_dsvae.inference.settling import draw_looks, settle, settles
 from pyro_dsvae.models.errors import UsageError
 
 LOG_EVERY = 25
+# What settling takes, as a share of the steps before it, for the progress bar.
+SETTLING_TAKES = 0.1
 
 
 class NonFiniteError(RuntimeError):
@@ -87,6 +90,7 @@ class SVI:
         # One process keeps the name that fits had before there were several, and so their noise.
         self._noise = "noise" if self.processes.rank == 0 else f"noise of {self.processes.rank}"
         self.step = 0
+        self.settled = False
         self.seconds = 0.0
         self.best = -math.inf
         self.order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
@@ -95,6 +99,7 @@ class SVI:
         """Everything to resume from: tensors and plain values only."""
         return {
             "step": self.step,
+            "settled": self.settled,
             "seconds": self.seconds,
             "best": self.best,
             "frame_shape": list(self.objective.model.likelihood.frame_shape),
@@ -107,7 +112,8 @@ class SVI:
         """Go on from ``state``."""
         self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.step, self.settled = state["step"], state["settled"]
+        self.seconds, self.best = state["seconds"], state["best"]
 
     def run(self, journal: Journal) -> bool:
         """Fit until the budget is used; return whether it was (False: the user stopped it).
@@ -116,6 +122,8 @@ class SVI:
         """
         started, saved = time.perf_counter() - self.seconds, self.seconds
         window: list[Tensor] = []
+        settling = settles(self.objective) and self.optimisation.settling > 0
+        whole = 1 + SETTLING_TAKES * settling
         stopped = False
         while not stopped and self.budget.progress(self.step, self.seconds) < 1:
             progress = self.budget.progress(self.step, self.seconds)
@@ -126,7 +134,7 @@ class SVI:
                 row = self._row(window)
                 window = []
                 self.processes.first(partial(journal.log, row))
-                self.processes.first(partial(journal.advance, done, self.seconds, row["elbo"]))
+                self.processes.first(partial(journal.advance, done / whole, self.seconds, row["elbo"]))
             evaluations = self.optimisation.evaluations
             due = int(done * evaluations) > int(progress * evaluations)
             if due and not stopped:
@@ -139,7 +147,39 @@ class SVI:
                 self.processes.first(partial(journal.save, self.state()))
                 saved = self.seconds
         self.objective.model.static_prior.waiting = False
+        if settling and not stopped and not self.settled:
+            stopped = not self._settle(journal, started)
         return not stopped
+
+    def _settle(self, journal: Journal, started: float) -> bool:
+        """Fit the static prior alone; return whether that was finished. One that was not begins anew when resumed."""
+        _seed(_mix(self.seed, "settling", self.step), self.fabric.device)
+        updates = min(self.optimisation.settling, self.step)
+        elbo = self.best
+
+        def go_on(done: int) -> bool:
+            if done % LOG_EVERY and done < updates:
+                return True
+            self.seconds, stopped = self.processes.agree(time.perf_counter() - started, journal.stop())
+            share = (1 + SETTLING_TAKES * done / updates) / (1 + SETTLING_TAKES)
+            self.processes.first(partial(journal.advance, share, self.seconds, elbo))
+            return not stopped
+
+        prior, rate = (
+            self.objective.model.static_prior,
+            self.optimisation.learning_rate * self.optimisation.static_prior,
+        )
+        with pyro.validation_enabled(False):
+            with self.fabric.autocast():
+                f = draw_looks(self.objective, self.train, self.fabric.device)
+            if not settle(prior, f, updates, rate, go_on):
+                return False
+        self.settled = True
+        self._check_parameters()
+        self._evaluate(journal)
+        self.seconds, _ = self.processes.agree(time.perf_counter() - started, False)
+        self.processes.first(partial(journal.save, self.state()))
+        return True
 
     def _step(self, progress: float) -> Tensor:
         """One optimiser step; its terms (5,) stay on the device, so nothing waits for them."""
@@ -169,6 +209,7 @@ class SVI:
         )
         self.optimizer.step()
         self.step += 1
+        self.settled = False
         return torch.stack([terms[name].detach() for name in TERMS])
 
     def _alone(self, batch: Batch, weights: KLWeights) -> dict[str, Tensor]:

@@ -42,7 +42,7 @@ OPTIONS: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("dynamic_prior", "Flow"): {"hidden_size": 6},
     ("static_prior", "GaussianMixture"): {"components": 3},
     ("static_prior", "VampPrior"): {"components": 3},
-    ("static_prior", "AutoregressiveMixture"): {"components": 3, "hidden_size": 6},
+    ("static_prior", "AutoregressiveMixture"): {"modes": 3, "units": 6},
 }
 
 

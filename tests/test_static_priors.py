@@ -86,7 +86,7 @@ PRIORS: dict[str, Callable[[int], StaticPrior]] = {
     "VampPrior": vamp,
     "Flow spline": flow("spline"),
     "Flow affine": flow("affine"),
-    "AutoregressiveMixture": lambda size: AutoregressiveMixture(size, components=3, hidden_size=16),
+    "AutoregressiveMixture": lambda size: AutoregressiveMixture(size, modes=3, units=16),
 }
 
 
@@ -640,8 +640,8 @@ def test_pickles_copies_and_checkpoints_have_the_same_density(name: str) -> None
         lambda: Flow(2, kind="cubic"),  # type: ignore[arg-type]
         lambda: Flow(2, transforms=0),
         lambda: Flow(2, hidden_size=0),
-        lambda: AutoregressiveMixture(2, components=0),
-        lambda: AutoregressiveMixture(2, hidden_size=0),
+        lambda: AutoregressiveMixture(2, modes=0),
+        lambda: AutoregressiveMixture(2, units=0),
     ],
 )
 def test_bad_options_are_refused_in_one_line(make: Callable[[], StaticPrior]) -> None:

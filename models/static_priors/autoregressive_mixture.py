@@ -28,8 +28,8 @@ class AutoregressiveMixture(StaticPrior):
     K^F of them, where a mixture over whole vectors has as many as components, and a flow, one mode bent, has probability
     between them. The density is about N(0, I) before training. w, mu and log sigma come from one masked network.
 
-    components   K, the modes of one dimension given the dimensions before it
-    hidden_size  units of both hidden layers of the network
+    modes  K, the modes of one dimension given the dimensions before it
+    units  of both hidden layers of the network
 
     Sources: Uria, Murray & Larochelle, "RNADE: The real-valued neural autoregressive density-estimator", NeurIPS 2013;
     Germain et al., "MADE: Masked autoencoder for distribution estimation", ICML 2015.
@@ -37,25 +37,22 @@ class AutoregressiveMixture(StaticPrior):
 
     loc: Tensor
 
-    def __init__(self, static_size: int, components: int = 8, hidden_size: int = 256) -> None:
-        if min(components, hidden_size) < 1:
-            raise UsageError(
-                "AutoregressiveMixture needs components and hidden_size of at least 1, "
-                f"not {components} and {hidden_size}"
-            )
+    def __init__(self, static_size: int, modes: int = 8, units: int = 256) -> None:
+        if min(modes, units) < 1:
+            raise UsageError(f"AutoregressiveMixture needs modes and units of at least 1, not {modes} and {units}")
         super().__init__(static_size)
-        self.components = components
+        self.modes = modes
         # A buffer, so that N(0, I) follows the model's dtype and device.
         self.register_buffer("loc", torch.zeros(static_size), persistent=False)
         if static_size == 0:
             return
-        self.first = nn.Parameter(_around_standard_normal(static_size, components))
+        self.first = nn.Parameter(_around_standard_normal(static_size, modes))
         # Small, so that a step turns the axes far enough.
         self.reflections = nn.Parameter(0.03 * torch.randn(static_size, static_size))
         if static_size > 1:
             # A single dimension has none before it.
-            before = torch.ones(static_size, static_size).tril(-1).bool().repeat_interleave(3 * components, 0)
-            self.network = load_zuko().nn.MaskedMLP(before, (hidden_size, hidden_size), nn.SiLU)
+            before = torch.ones(static_size, static_size).tril(-1).bool().repeat_interleave(3 * modes, 0)
+            self.network = load_zuko().nn.MaskedMLP(before, (units, units), nn.SiLU)
             for parameter in self.network[-1].parameters():
                 nn.init.zeros_(parameter)
 
@@ -69,7 +66,7 @@ class AutoregressiveMixture(StaticPrior):
 
     def _conditionals(self, y: Tensor, dimensions: slice) -> MixtureSameFamily:
         """p(y_i given y_<i) of some dimensions i, batch (\\*B, I) and event (1,), for y (\\*B, F)."""
-        numbers = self.first.expand(*y.shape, 3, self.components)
+        numbers = self.first.expand(*y.shape, 3, self.modes)
         if self.static_size > 1:
             numbers = numbers + self.network(y).view_as(numbers)
         logits, loc, raw = numbers[..., dimensions, :, :].unbind(-2)

@@ -1,6 +1,7 @@
 """What every prior over the static latent is."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from pyro.distributions import TorchDistribution
 from torch import nn
@@ -12,10 +13,12 @@ class StaticPrior(nn.Module, ABC):
     The first constructor argument of every static prior is ``static_size`` (F), supplied by the model.
 
     waiting  whether a fit has yet to begin with this prior (`Optimisation`); one that begins as N(0, I) may then be that,
-             with its exact KL, rather than something equal to it
+             with its             exact KL, rather than something equal to it
+    settles  whether it can be fitted to draws of a posterior that stays as it is, at little cost
     """
 
     waiting = False
+    settles: ClassVar[bool] = True
 
     def __init__(self, static_size: int) -> None:
         super().__init__()

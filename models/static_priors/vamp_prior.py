@@ -29,6 +29,8 @@ class VampPrior(StaticPrior):
     Source: Tomczak & Welling, "VAE with a VampPrior", AISTATS 2018.
     """
 
+    # Every update would encode all pseudo-inputs.
+    settles = False
     pseudo_inputs: Tensor | None
 
     def __init__(self, static_size: int, components: int = 64) -> None:

@@ -1,0 +1,122 @@
+"""The static prior fitted to a posterior that stays as it is."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from test_svi import Diary, svi
+
+from pyro_dsvae.inference.posteriors.delta import Delta
+from pyro_dsvae.inference.posteriors.posterior import Clip
+from pyro_dsvae.inference.settling import DRAWS, draw_looks, settle, settles
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.static_priors.diagonal_normal import DiagonalNormal
+from pyro_dsvae.models.static_priors.flow import Flow
+from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
+from pyro_dsvae.models.static_priors.vamp_prior import VampPrior
+
+CPU = torch.device("cpu")
+
+
+def weights(loop: Any, part: str = "") -> dict[str, torch.Tensor]:
+    return {n: v.clone() for n, v in loop.objective.state_dict().items() if n.startswith(part)}
+
+
+def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_a_normal_settles_where_the_likelihood_of_the_draws_is_highest() -> None:
+    """Mean and standard deviation of the draws, in closed form."""
+    generator = torch.Generator().manual_seed(0)
+    f = torch.tensor([1.5, -0.5]) + torch.tensor([0.3, 2.0]) * torch.randn(4_000, 2, generator=generator)
+    prior = DiagonalNormal(2)
+    torch.manual_seed(0)
+    assert settle(prior, f, 800, 0.05, lambda _: True)
+    p: Any = prior()
+    torch.testing.assert_close(p.mean.detach(), f.mean(0), rtol=0, atol=0.03)
+    torch.testing.assert_close(p.stddev.detach(), f.std(0), rtol=0.03, atol=0)
+
+
+def test_where_it_is_told_to_stop_the_prior_is_what_it_was() -> None:
+    prior = DiagonalNormal(2)
+    before = {name: value.clone() for name, value in prior.state_dict().items()}
+    told = []
+
+    def go_on(update: int) -> bool:
+        told.append(update)
+        return update < 3
+
+    assert not settle(prior, torch.ones(10, 2), 20, 0.1, go_on)
+    assert told == [1, 2, 3]
+    assert equal(before, dict(prior.state_dict()))
+
+
+def test_draws_are_those_of_the_posterior_of_every_training_sequence() -> None:
+    """Mean and variance of 4,000 draws from q(f | x) of each of 14 sequences, within 4.5 standard errors."""
+    loop = svi(static_prior=DiagonalNormal)
+    found = [draw_looks(loop.objective, loop.train, CPU).view(DRAWS, 14, 3) for _ in range(1_000)]
+    f = torch.cat(found)
+    q: Any = loop.objective.eval().guide.static(Clip.of(loop.train.frames[:14]))
+    mean, deviation = q.mean.detach(), q.stddev.detach()
+    assert ((f.mean(0) - mean).abs() < 4.5 * deviation / len(f) ** 0.5).all()
+    assert ((f.var(0) / deviation**2 - 1).abs() < 4.5 * math.sqrt(2 / len(f))).all()
+
+
+def test_a_fit_ends_with_it_and_nothing_but_the_prior_moves() -> None:
+    """The held-out ELBO rises by just what the KL of f falls."""
+    diary, loop = Diary(), svi(steps=40, static_prior=DiagonalNormal, priors=0.9, settling=30)
+    assert loop.run(diary)
+    stepped, settled = diary.states[-2:]
+    assert (stepped["step"], stepped["settled"]) == (settled["step"], not settled["settled"]) == (40, False)
+    for name, value in settled["objective"].items():
+        assert torch.equal(value, stepped["objective"][name]) != name.startswith("model.static_prior"), name
+    before, after = [row for row in diary.rows if row["split"] == "validation"][-2:]
+    assert after["reconstruction"] == before["reconstruction"]
+    assert after["kl_dynamic"] == before["kl_dynamic"]
+    assert after["kl_static"] < before["kl_static"] - 0.01
+    assert diary.best[-1]["settled"]
+
+
+@pytest.mark.parametrize("last", [41, None], ids=["stopped", "killed"])
+def test_a_fit_that_was_stopped_in_it_settles_anew_and_ends_with_the_same_bits(last: int | None) -> None:
+    options: dict[str, Any] = {"steps": 40, "static_prior": DiagonalNormal, "settling": 100}
+    whole = svi(**options)
+    assert whole.run(Diary())
+    diary, cut = Diary(last), svi(**options)
+    if last is None:
+        cut._settle = lambda *_: False  # type: ignore[method-assign]
+    assert not cut.run(diary)
+    assert diary.states[-1]["step"] == 40
+    again = svi(**options)
+    again.restore(diary.states[-1])
+    assert again.run(Diary())
+    assert equal(weights(whole), weights(again))
+    more = Diary()
+    assert again.run(more)  # nothing is left to do
+    assert not more.rows
+
+
+def test_more_steps_are_followed_by_more_of_it() -> None:
+    first, diary = svi(steps=20, static_prior=DiagonalNormal), Diary()
+    assert first.run(diary)
+    longer = svi(steps=30, static_prior=DiagonalNormal)
+    longer.restore(diary.states[-1])
+    assert longer.run(diary)
+    assert [state["settled"] for state in diary.states if state["step"] in (20, 30)] == [False, True, False, True]
+
+
+def test_only_what_is_learned_and_cheap_settles_and_only_beside_a_density() -> None:
+    assert settles(svi(static_prior=DiagonalNormal).objective)
+    assert settles(svi(static_prior=Flow).objective)
+    assert not settles(svi(static_prior=StandardNormal).objective)
+    assert not settles(svi(static_prior=VampPrior).objective)
+    point = svi(static_prior=Flow).objective
+    point.guide = Delta((4,), 3, 2, hidden_size=8, feature_size=8, width=1)
+    assert not settles(point)
+    diary = Diary()
+    assert svi(steps=10, static_prior=DiagonalNormal, settling=0).run(diary)
+    assert not diary.states[-1]["settled"]
+    with pytest.raises(UsageError, match="settling is -1"):
+        svi(settling=-1)
