@@ -7,7 +7,7 @@ from typing import NamedTuple
 from pyro_dsvae.inference.objective import KLWeights
 from pyro_dsvae.models.errors import UsageError
 
-DEFAULT_STEPS = 2_000
+DEFAULT_STEPS = 1_800
 
 
 class Rates(NamedTuple):
@@ -39,7 +39,7 @@ class Optimisation:
 
     batch_size: int = 32
     learning_rate: float = 3e-3
-    priors: float = 0.5
+    priors: float = 0.7
     static_prior: float = 3.0
     dynamic_prior: float = 0.3
     settling: int = 4_000
@@ -85,8 +85,8 @@ class Optimisation:
         """The learning rates of step ``step``.
 
         A static prior that follows the guide from the start takes away what makes f be used early, the KL to a prior that
-        stays where it is: fits stall (`benchmarks/results/separation.md`). So it starts to learn when the frames are nearly
-        right. Then both priors are fitted to a posterior that moves less and less, the second stage of Dai & Wipf
+        stays where it is: fits stall (`benchmarks/results/separation.md`). So it starts to learn when the networks have
+        nearly settled. Then both priors are fitted to a posterior that moves less and less, the second stage of Dai & Wipf
         ("Diagnosing and Enhancing VAE Models", ICLR 2019) within one fit and under one ELBO. Its rate is higher, as nothing
         depends on how far it is: a mixture and a flow both get closer to a posterior that stays still in as many steps.
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from pyro_dsvae.inference.objective import Objective, Sequences
 from pyro_dsvae.inference.posteriors.posterior import Clip
 
-# Of f for every training sequence, sequences encoded at once, and draws for every update.
-DRAWS, CHUNK, BATCH = 4, 128, 256
+# Training sequences at most, draws of f for each of them, sequences encoded at once, and draws for every update.
+SEQUENCES, DRAWS, CHUNK, BATCH = 20_000, 4, 128, 256
 WARM_UP = 50
 LARGEST_GRADIENT = 200.0
 
@@ -28,11 +28,12 @@ def settles(objective: Objective) -> bool:
 
 @torch.no_grad()
 def draw_looks(objective: Objective, sequences: Sequences, device: torch.device) -> Tensor:
-    """(4 N, F) draws of f from q(f | x) of all N sequences, without views; on ``device``."""
+    """(4 N, F) draws of f from q(f | x) of all sequences, or of N = 20,000 random ones, without views; on ``device``."""
     training = objective.training
     objective.eval()
-    found = []
-    for rows in torch.arange(len(sequences)).split(CHUNK):
+    found, count = [], len(sequences)
+    which = torch.arange(count) if count <= SEQUENCES else torch.randperm(count)[:SEQUENCES].sort().values
+    for rows in which.split(CHUNK):
         batch = sequences.batch(rows, device)
         x = objective.model.likelihood.prepare(batch.frames)
         q = objective.guide.static(Clip.of(x, batch.mask, batch.lengths, batch.times))

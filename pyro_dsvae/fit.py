@@ -96,7 +96,7 @@ def fit(
         data: the sequences: Sprites, LPCSprites, Arrays
         out: the run directory (by default the next free runs/NAME-NNN)
         seed: of the initial weights, the order of the data and all noise
-        steps: optimiser steps (without --minutes: 2000)
+        steps: optimiser steps (without --minutes: 1800)
         minutes: of fitting
         device: where to fit; auto takes a GPU where there is one
         precision: 32, or bf16 inside the networks

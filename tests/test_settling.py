@@ -7,6 +7,8 @@ import pytest
 import torch
 from test_svi import Diary, svi
 
+from pyro_dsvae.inference import settling
+from pyro_dsvae.inference.objective import Batch, Sequences
 from pyro_dsvae.inference.posteriors.delta import Delta
 from pyro_dsvae.inference.posteriors.posterior import Clip
 from pyro_dsvae.inference.settling import DRAWS, draw_looks, settle, settles
@@ -62,6 +64,21 @@ def test_draws_are_those_of_the_posterior_of_every_training_sequence() -> None:
     mean, deviation = q.mean.detach(), q.stddev.detach()
     assert ((f.mean(0) - mean).abs() < 4.5 * deviation / len(f) ** 0.5).all()
     assert ((f.var(0) / deviation**2 - 1).abs() < 4.5 * math.sqrt(2 / len(f))).all()
+
+
+def test_of_many_sequences_some_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = svi(static_prior=DiagonalNormal)
+    monkeypatch.setattr(settling, "SEQUENCES", 5)
+    seen, batch = [], Sequences.batch
+
+    def told(self: Sequences, rows: torch.Tensor, device: torch.device) -> Batch:
+        seen.append(rows)
+        return batch(self, rows, device)
+
+    monkeypatch.setattr(Sequences, "batch", told)
+    assert draw_looks(loop.objective, loop.train, CPU).shape == (5 * DRAWS, 3)
+    assert len(seen[0].unique()) == 5
+    assert seen[0].max() > 4
 
 
 def test_a_fit_ends_with_it_and_nothing_but_the_prior_moves() -> None:
