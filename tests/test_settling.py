@@ -66,6 +66,16 @@ def test_draws_are_those_of_the_posterior_of_every_training_sequence() -> None:
     assert ((f.var(0) / deviation**2 - 1).abs() < 4.5 * math.sqrt(2 / len(f))).all()
 
 
+def test_it_draws_without_views_and_leaves_the_mode_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = svi(static_prior=DiagonalNormal)
+    guide, modes = loop.objective.train().guide, []
+    static = guide.static
+    monkeypatch.setattr(guide, "static", lambda clip: modes.append(guide.training) or static(clip))
+    draw_looks(loop.objective, loop.train, CPU)
+    assert modes == [False]
+    assert loop.objective.training
+
+
 def test_of_many_sequences_some_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = svi(static_prior=DiagonalNormal)
     monkeypatch.setattr(settling, "SEQUENCES", 5)
