@@ -10,7 +10,7 @@ from torch.distributions import constraints
 
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.networks.own_precision import own_precision
-from pyro_dsvae.models.static_priors.static_prior import StaticPrior
+from pyro_dsvae.models.static_priors.static_prior import FlexiblePrior
 from pyro_dsvae.models.zuko_distribution import load_zuko
 
 # Standard deviations are between exp(-7) and exp(7).
@@ -19,7 +19,7 @@ LARGEST_LOG_SCALE = 7.0
 SPREAD = 0.9
 
 
-class AutoregressiveMixture(StaticPrior):
+class AutoregressiveMixture(FlexiblePrior):
     """p(f) = prod_i sum_k w_ik N(y_i; mu_ik, sigma_ik^2), y = R f, with w_i, mu_i, sigma_i functions of y_1 .. y_i-1.
 
     Looks are often combinations of a few choices (six trousers, six hairs, ...), so posteriors of f gather in narrow places,
@@ -35,15 +35,11 @@ class AutoregressiveMixture(StaticPrior):
     Germain et al., "MADE: Masked autoencoder for distribution estimation", ICML 2015.
     """
 
-    loc: Tensor
-
     def __init__(self, static_size: int, modes: int = 8, units: int = 256) -> None:
         if min(modes, units) < 1:
             raise UsageError(f"AutoregressiveMixture needs modes and units of at least 1, not {modes} and {units}")
         super().__init__(static_size)
         self.modes = modes
-        # A buffer, so that N(0, I) follows the model's dtype and device.
-        self.register_buffer("loc", torch.zeros(static_size), persistent=False)
         if static_size == 0:
             return
         self.first = nn.Parameter(_around_standard_normal(static_size, modes))
@@ -56,13 +52,8 @@ class AutoregressiveMixture(StaticPrior):
             for parameter in self.network[-1].parameters():
                 nn.init.zeros_(parameter)
 
-    def forward(self) -> TorchDistribution:
-        if self.waiting or self.static_size == 0:
-            # Several devices wait for a gradient of every parameter.
-            loc = self.loc + sum(0 * parameter.sum() for parameter in self.parameters())
-            return Normal(loc, torch.ones_like(self.loc)).to_event(1)
-        with own_precision():
-            return AutoregressiveMixtureDistribution(self._conditionals, orthogonal(self.reflections))
+    def learned(self) -> TorchDistribution:
+        return AutoregressiveMixtureDistribution(self._conditionals, orthogonal(self.reflections))
 
     def _conditionals(self, y: Tensor, dimensions: slice) -> MixtureSameFamily:
         """p(y_i given y_<i) of some dimensions i, batch (\\*B, I) and event (1,), for y (\\*B, F)."""

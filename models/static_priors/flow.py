@@ -3,19 +3,18 @@
 from functools import partial
 from typing import Any, Literal
 
-import torch
-from pyro.distributions import Normal, TorchDistribution
-from torch import Tensor, nn
+from pyro.distributions import TorchDistribution
+from torch import nn
 
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.static_priors.static_prior import StaticPrior
-from pyro_dsvae.models.zuko_distribution import FlowDistribution, load_zuko, own_precision
+from pyro_dsvae.models.static_priors.static_prior import FlexiblePrior
+from pyro_dsvae.models.zuko_distribution import FlowDistribution, load_zuko
 
 # Dimensions are drawn in this many groups, one after the other. Scoring takes one pass whatever this is.
 GROUPS = 8
 
 
-class Flow(StaticPrior):
+class Flow(FlexiblePrior):
     """p(f) = N(g(f); 0, I) |det dg/df| with g a chain of masked autoregressive maps; N(0, I) before training.
 
     Each map goes through every f_i monotonically: ``affine`` a f_i + b, ``spline`` a rational-quadratic spline with 8 bins on
@@ -30,8 +29,6 @@ class Flow(StaticPrior):
     Spline Flows", NeurIPS 2019.
     """
 
-    loc: Tensor
-
     def __init__(
         self,
         static_size: int,
@@ -44,8 +41,6 @@ class Flow(StaticPrior):
         if min(transforms, hidden_size) < 1:
             raise UsageError(f"Flow needs transforms and hidden_size of at least 1, not {transforms} and {hidden_size}")
         super().__init__(static_size)
-        # A buffer, so that N(0, I) follows the model's dtype and device.
-        self.register_buffer("loc", torch.zeros(static_size), persistent=False)
         if static_size == 0:
             return
         flows: Any = load_zuko().flows
@@ -60,10 +55,5 @@ class Flow(StaticPrior):
                 # Every map is then the identity.
                 nn.init.zeros_(parameter)
 
-    def forward(self) -> TorchDistribution:
-        if self.waiting or self.static_size == 0:
-            # Several devices wait for a gradient of every parameter.
-            loc = self.loc + sum(0 * parameter.sum() for parameter in self.parameters())
-            return Normal(loc, torch.ones_like(self.loc)).to_event(1)
-        with own_precision():
-            return FlowDistribution(self.flow())
+    def learned(self) -> TorchDistribution:
+        return FlowDistribution(self.flow())
