@@ -5,18 +5,20 @@ r"""The Sprites benchmark: from the art to the table.
   python benchmarks/sprites.py --root DIR --out runs/small --reduced --minutes 60       32 pixels on a CPU
   python benchmarks/sprites.py --root DIR --out runs/sprites --only default,iid         some rows
 
-Rows are parts of this project, fitted alike: default; standard-normal; no-views; factorised; iid; no-static; contrastive. A
-run that was cut off goes on where it was, one that is fitted and evaluated is not touched again. Without --final every figure
-is of characters held out from training, for development, and sprites.md and sprites.json are written into --out. With
---final test characters are evaluated, once per run, and sprites.md, sprites.json and sprites-swaps.png go to --results.
-Options after -- go to every fit.
+Rows are parts of this project, fitted alike: default; standard-normal; no-views; factorised; iid; no-static; contrastive.
+Without --final every figure is of characters held out from training, for development, and sprites.md and sprites.json are
+written into --out. With --final test characters are evaluated, once per run, and sprites.md, sprites.json and
+sprites-swaps.png go to --results. Options after -- go to every fit.
+
+A run that was cut off goes on where it was. What is in sprites.json is not made again, there or on another machine; the
+page is written anew after every run, so it may grow over days.
 """
 
 import argparse
 import json
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CalledProcessError
@@ -26,7 +28,8 @@ import torch
 from fits import fitted
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
-from sprites_page import page, record
+from sprites_page import page
+from sprites_records import FIT, MadeOtherwiseError, Record, Records, commit
 
 import pyro_dsvae
 from pyro_dsvae import evaluation_figures
@@ -45,6 +48,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
     "contrastive": ("C-DSVAE-style objective", ["--posterior.views", "false", "--contrastive", "Contrastive"]),
 }
 STEPS = {32: 4_700, 64: 20_000}
+PICTURE = "sprites-swaps.png"
 DRAWS = 3  # from the prior for every clip, where one latent is kept and the other drawn
 
 
@@ -79,15 +83,14 @@ class Plan:
         """The run directory."""
         return self.out / f"{row}-{seed}"
 
-    def commands(self, row: str) -> list[str]:
-        """What makes one run and evaluates it, the seed as N and the folder of the sheets as DIR."""
-        run, options = f"{self.out}/{row}-N", self.options(row, 0)
-        options[1] = "N"
+    def commands(self, row: str, seed: int) -> tuple[str, str]:
+        """What makes one run and evaluates it, whatever the machine: its directory as RUN, the folder of the sheets as DIR."""
+        options = self.options(row, seed)
         options[options.index("--data.root") + 1] = "DIR"
-        return [
-            f"python -m pyro_dsvae.fit --out {run} {shlex.join(options)}",
-            f"python -m pyro_dsvae.evaluate {run} --split {self.split} --judge {self.judge} --draws {DRAWS}",
-        ]
+        return (
+            f"python -m pyro_dsvae.fit --out RUN {shlex.join(options)}",
+            f"python -m pyro_dsvae.evaluate RUN --split {self.split} --judge {self.judge} --draws {DRAWS}",
+        )
 
 
 def check_same(plan: Plan) -> None:
@@ -95,17 +98,16 @@ def check_same(plan: Plan) -> None:
 
     What every run is made with is written into --out before the first of them begins.
     """
-    file = plan.out / "options.json"
+    file = plan.out / "fits.json"
     before = json.loads(file.read_text()) if file.exists() else {}
     for row in plan.rows:
         for seed in range(plan.seeds):
-            folder, options = plan.folder(row, seed), plan.options(row, seed)
-            if (folder / "config.yaml").exists() and before.get(folder.name, options) != options:
-                was = shlex.join(before[folder.name])
+            folder, fit = plan.folder(row, seed), plan.commands(row, seed)[0]
+            if (folder / "config.yaml").exists() and before.get(folder.name, fit) != fit:
                 sys.exit(
-                    f"{folder} was made with {was}, not {shlex.join(options)}: take another --out, or those options"
+                    f"{folder} was made with {before[folder.name]}, not {fit}: take another --out, or those options"
                 )
-            before[folder.name] = options
+            before[folder.name] = fit
     plan.out.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(before, indent=2) + "\n")
 
@@ -121,23 +123,35 @@ def evaluated(folder: Path, plan: Plan, evaluation: Callable[..., object] = eval
 
 def collect(
     plan: Plan,
+    records: Records,
     fit: Callable[[Path, Sequence[str]], dict[str, Any]] = fitted,
     evaluation: Callable[..., object] = evaluate,
-) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
-    """Title of every row -> evaluations, and summaries, of all seeds; what is missing is made.
+) -> Iterator[Path]:
+    """Make every run that the records lack, and yield its directory once it is recorded.
 
     Seed by seed, so that what there is after some hours is a whole table.
     """
     check_same(plan)
-    results: dict[str, list[Any]] = {ROWS[row][0]: [] for row in plan.rows}
-    summaries: dict[str, list[Any]] = {ROWS[row][0]: [] for row in plan.rows}
+    missing = []
     for seed in range(plan.seeds):
         for row in plan.rows:
-            folder, title = plan.folder(row, seed), ROWS[row][0]
-            print(f"{title}, seed {seed}: {folder}", flush=True)
-            summaries[title].append(fit(folder, [*plan.options(row, seed), "--device", plan.device]))
-            results[title].append(evaluated(folder, plan, evaluation))
-    return results, summaries
+            try:
+                if not records.has(row, seed, plan.commands(row, seed)):
+                    missing.append((row, seed))
+            except MadeOtherwiseError as made:
+                sys.exit(
+                    f"{records.file} holds row {row}, seed {seed}, made with {made}; not with "
+                    f"{'; '.join(plan.commands(row, seed))}: take another --results, or those options"
+                )
+    for row, seed in missing:
+        folder = plan.folder(row, seed)
+        print(f"{ROWS[row][0]}, seed {seed}: {folder}", flush=True)
+        code = commit()
+        summary = fit(folder, [*plan.options(row, seed), "--device", plan.device])
+        found = evaluated(folder, plan, evaluation)
+        measured = {key: summary[key] for key in FIT}
+        records.add(Record(row, seed, plan.commands(row, seed), code, measured, found))
+        yield folder
 
 
 @torch.no_grad()
@@ -211,29 +225,38 @@ def planned(arguments: Sequence[str]) -> tuple[Plan, argparse.Namespace]:
     return plan, options
 
 
+def write_page(plan: Plan, records: Records, final: bool) -> Path:
+    """sprites.md beside the records; swaps are shown where there is a picture of them."""
+    target = records.file.parent
+    words = ["--root", "DIR", "--out", "runs/sprites"]
+    words += ["--reduced"] if plan.size == 32 else ["--device", "cuda"]
+    for name in ("seeds", "steps", "minutes", "judge"):
+        if (value := getattr(plan, name)) != getattr(Plan, name):
+            words += [f"--{name}", str(value)]
+    words += ["--final"] if final else []
+    words += ["--", *plan.extra] if plan.extra else []
+    setting = {"command": f"python benchmarks/sprites.py {shlex.join(words)}", "split": plan.split, "size": plan.size}
+    titles = {row: title for row, (title, _) in ROWS.items()}
+    picture = PICTURE if (target / PICTURE).exists() else None
+    (target / "sprites.md").write_text(page(records.all(), titles, {**setting, "judge": plan.judge}, picture))
+    return target / "sprites.md"
+
+
 def main(arguments: Sequence[str]) -> None:
     """The command."""
     plan, options = planned(arguments)
+    target = options.results if options.final else plan.out
+    records = Records(target / "sprites.json")
     try:
-        results, summaries = collect(plan)
+        for run in collect(plan, records):
+            if options.final and run == plan.folder("default", 0):
+                draw_swaps(run, plan.split, target / PICTURE, plan.device)
+            write_page(plan, records, options.final)
     except CalledProcessError as error:
         sys.exit(f"a fit ended with status {error.returncode}; the same command goes on from there")
-    target = options.results if options.final else plan.out
-    target.mkdir(parents=True, exist_ok=True)
-    picture = None
-    if options.final:
-        picture = "sprites-swaps.png"
-        draw_swaps(plan.folder(plan.rows[0], 0), plan.split, target / picture, plan.device)
-    setting = {
-        "command": f"python benchmarks/sprites.py {shlex.join(arguments)}".replace(str(plan.root), "DIR"),
-        **{name: getattr(plan, name) for name in ("split", "size", "seeds", "steps", "minutes", "judge")},
-    }
-    commands = {ROWS[row][0]: plan.commands(row) for row in plan.rows}
-    text = page(results, summaries, commands, setting, picture)
-    (target / "sprites.md").write_text(text)
-    (target / "sprites.json").write_text(record(results, summaries, setting))
-    print(text)
-    print(f"wrote: {target / 'sprites.md'}")
+    written = write_page(plan, records, options.final)
+    print(written.read_text())
+    print(f"wrote: {written}")
 
 
 if __name__ == "__main__":

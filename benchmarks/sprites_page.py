@@ -1,11 +1,11 @@
 """The Sprites benchmark as a page: measures of every run against targets, controls and the literature."""
 
-import json
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
 from sprites_measures import ATTRIBUTES, DIRECTION, KIND, Found, best_probe, measures, swapped
+from sprites_records import Record
 
 from pyro_dsvae.data.lpc_sprites import ACTIONS, CLASSES, CREDITS
 
@@ -106,29 +106,28 @@ def direction(results: Mapping[str, Sequence[Found]]) -> str:
 
 
 def page(
-    results: Mapping[str, Sequence[Found]],
-    summaries: Mapping[str, Sequence[Mapping[str, Any]]],
-    commands: Mapping[str, Sequence[str]],
-    setting: Mapping[str, Any],
-    picture: str | None = None,
+    records: Sequence[Record], titles: Mapping[str, str], setting: Mapping[str, Any], picture: str | None = None
 ) -> str:
     """The whole page.
 
-    results    title of the row -> evaluation.json of every seed
-    summaries  title -> summary.json of every seed
-    commands   title -> what makes one run of it, the seed as N
-    setting    command, split, size, seeds, judge
-    picture    file name of the swaps, beside the page
+    records  every run; at least one
+    titles   row -> what it is called, in the order of the table
+    setting  command, split, size, judge
+    picture  file name of the swaps, beside the page
     """
+    runs = {
+        title: sorted((run for run in records if run.row == row), key=lambda run: run.seed)
+        for row, title in titles.items()
+        if any(run.row == row for run in records)
+    }
+    results = {title: [run.evaluation for run in some] for title, some in runs.items()}
     reduced = setting["size"] < 64
-    first, some = next(iter(results.values()))[0], next(iter(summaries.values()))[0]
-    versions = ", ".join(f"{name} {number}" for name, number in some["versions"].items())
     sections = {
         "Published": f"{PROVENANCE}\n\n{published()}",
         "The viewing direction": direction(results),
-        "The judge": confusion(first),
+        "The judge": confusion(next(iter(results.values()))[0]),
         "Swaps": f"![24 swaps]({picture})\n\n{SWAPS} {CREDITS}." if picture else "",
-        "Commands": _runs(summaries, commands),
+        "Runs": _runs(runs),
     }
     head = [
         "# Real Sprites",
@@ -136,9 +135,9 @@ def page(
         f"    {setting['command']}",
         "",
         *(["**Reduced setting: 32 x 32 pixels, to be read as such.**", ""] if reduced else []),
-        f"{setting['size']} x {setting['size']} pixels. {SPLITS[setting['split']]} {setting['seeds']} seed(s), mean ± standard "
-        "deviation over them. All rows have the same data, budget and judge; each checkpoint is that of the highest ELBO on "
-        f"held-out training characters. {some['device']}, {some['threads']} thread(s); {versions}.",
+        f"{setting['size']} x {setting['size']} pixels. {SPLITS[setting['split']]} Mean ± standard deviation over the seeds "
+        "of a row, where it has several. All rows have the same data, budget and judge; each checkpoint is that of the highest "
+        "ELBO on held-out training characters.",
         "",
         f"{JUDGED.format(judge=setting['judge'])}",
         "",
@@ -148,29 +147,22 @@ def page(
     return "\n".join([*head, *(f"## {title}\n\n{text}\n" for title, text in sections.items() if text)])
 
 
-def _runs(summaries: Mapping[str, Sequence[Mapping[str, Any]]], commands: Mapping[str, Sequence[str]]) -> str:
-    """Steps, seconds and the commands of every row."""
-    lines = ["| row | steps | seconds of fitting |", "|---|---:|---:|"]
-    for name, runs in summaries.items():
-        steps, seconds = (spread([float(run[key]) for run in runs], ",.0f") for key in ("steps", "seconds"))
-        lines.append(f"| {name} | {steps} | {seconds} |")
-    for name, text in commands.items():
-        lines += ["", f"{name}:", "", *(f"    {line}" for line in text)]
+def _runs(runs: Mapping[str, Sequence[Record]]) -> str:
+    """How many, what they cost and where, and the commands of every row with its seeds as N."""
+    lines = ["| row | seeds | steps | seconds of fitting | commit |", "|---|---:|---:|---:|---|"]
+    for title, some in runs.items():
+        steps, seconds = (spread([float(run.fit[key]) for run in some], ",.0f") for key in ("steps", "seconds"))
+        commits = ", ".join(dict.fromkeys(run.commit for run in some))
+        lines.append(f"| {title} | {len(some)} | {steps} | {seconds} | {commits} |")
+    machines = dict.fromkeys(_machine(run.fit) for some in runs.values() for run in some)
+    lines += ["", f"{'; '.join(machines)}."]
+    for title, some in runs.items():
+        command = [line.replace(f"--seed {some[0].seed} ", "--seed N ") for line in some[0].commands]
+        lines += ["", f"{title}:", "", *(f"    {line}" for line in command)]
     return "\n".join(lines)
 
 
-def record(results: Mapping[str, Sequence[Found]], summaries: Mapping[str, Any], setting: Mapping[str, Any]) -> str:
-    """sprites.json: every measure of every run."""
-    rows = {
-        name: [
-            {
-                "measures": {m.name: m.value(found) for m in measures(setting["size"] < 64)},
-                "judge_accuracy": found["accuracy"],
-                "fit": {key: summary[key] for key in ("steps", "seconds", "device", "threads", "versions")},
-            }
-            for found, summary in zip(runs, summaries[name], strict=True)
-        ]
-        for name, runs in results.items()
-    }
-    confusions = next(iter(results.values()))[0]["judged"]["confusion"]
-    return json.dumps({"setting": dict(setting), "rows": rows, "confusion": confusions}, indent=2) + "\n"
+def _machine(fit: Mapping[str, Any]) -> str:
+    """What a fit ran on."""
+    versions = ", ".join(f"{name} {number}" for name, number in fit["versions"].items())
+    return f"{fit['device']}, {fit['threads']} thread(s), {versions}"

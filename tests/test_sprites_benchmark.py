@@ -1,6 +1,8 @@
 """``benchmarks/sprites.py``: what is fitted and evaluated when, and the page from constructed results."""
 
 import copy
+import dataclasses
+import functools
 import json
 import subprocess
 import sys
@@ -21,6 +23,7 @@ import fits
 import sprites
 import sprites_measures
 import sprites_page
+import sprites_records
 
 ATTRIBUTES = ("body", "bottomwear", "topwear", "hair")
 DIRECTION, KIND = "action: front/left/right", "action: walk/spell/slash"
@@ -52,7 +55,13 @@ def evaluation(right: float, leak: float, score: float = 9.0) -> dict[str, Any]:
 
 
 SUMMARY = {"steps": 3, "seconds": 10.0, "device": "a device", "threads": 1, "versions": {"torch": "2.9"}}
-SETTING = {"command": "python it", "split": "test", "size": 64, "seeds": 2, "judge": "own"}
+SETTING = {"command": "python it", "split": "test", "size": 64, "judge": "own"}
+TITLES = {row: title for row, (title, _) in sprites.ROWS.items()}
+
+
+def record(row: str, seed: int, found: dict[str, Any], **fit: Any) -> sprites_records.Record:
+    commands = (f"python -m fit --seed {seed} {row}", "python -m evaluate")
+    return sprites_records.Record(row, seed, commands, f"c0ffee{seed}", SUMMARY | fit, found)
 
 
 def plan(tmp_path: Path, *options: str) -> sprites.Plan:
@@ -124,8 +133,8 @@ def test_the_table_has_means_spread_and_what_reaches_its_target_in_bold() -> Non
 def test_the_page_says_what_has_to_be_said() -> None:
     found = evaluation(1.0, 0.0)
     found["judged"]["confusion"]["body"][4][5] = 3
-    results, summaries = {"default": [found] * 2}, {"default": [SUMMARY, SUMMARY | {"seconds": 20.0}]}
-    text = sprites_page.page(results, summaries, {"default": ["python -m fit --seed N"]}, SETTING, "swaps.png")
+    runs = [record("iid", 0, found), record("default", 1, found, seconds=20.0), record("default", 0, found)]
+    text = sprites_page.page(runs, TITLES, SETTING, "swaps.png")
     for said in (
         "other judge",
         "do not compare",
@@ -134,28 +143,65 @@ def test_the_page_says_what_has_to_be_said() -> None:
         "body dark as dark 2 3",
         "looks in",
         "IS 8.975 and H(y given x) of 0.0027",
-        "python -m fit --seed N",
-        "| default | 3 ± 0 | 15 ± 7 |",
-        "a device, 1 thread(s); torch 2.9",
+        "    python -m fit --seed N default\n    python -m evaluate",
+        "| default | 2 | 3 ± 0 | 15 ± 7 | c0ffee0, c0ffee1 |",
+        "| IID prior | 1 | 3 | 10 | c0ffee0 |",
+        "\na device, 1 thread(s), torch 2.9.\n",
         "CC-BY-SA 3.0 or GPL 3.0",
         "![24 swaps](swaps.png)",
         "not checked against the papers",
     ):
         assert said in text
     assert "Reduced" not in text
-    small = sprites_page.page(results, summaries, {}, SETTING | {"size": 32, "split": "validation"})
+    assert cells(text, "measure")[3:] == ["default", "IID prior"]  # in the order of the titles
+    small = sprites_page.page(runs, TITLES, SETTING | {"size": 32, "split": "validation"})
     assert "Reduced setting" in small
     assert "not the benchmark's result" in small
     assert "swaps.png" not in small
     assert all(kind in text for kind in ACTIONS)
 
 
-def test_the_record_holds_every_measure_of_every_run() -> None:
-    found = json.loads(sprites_page.record({"default": [evaluation(1.0, 0.0)]}, {"default": [SUMMARY]}, SETTING))
-    (run,) = found["rows"]["default"]
-    assert run["measures"].keys() == {m.name for m in sprites_measures.measures(False)}
-    assert run["fit"] == SUMMARY
-    assert found["setting"] == SETTING
+# --- records ----------------------------------------------------------------------------------------------------------
+
+
+def test_records_grow_run_by_run_and_a_run_is_there_once(tmp_path: Path) -> None:
+    records = sprites_records.Records(tmp_path / "results/sprites.json")
+    assert records.all() == []
+    first, second = record("default", 0, evaluation(1.0, 0.0)), record("iid", 0, evaluation(0.5, 0.3))
+    records.add(first)
+    sprites_records.Records(records.file).add(second)  # another command, beside it
+    assert records.all() == [first, second]
+    better = record("default", 0, evaluation(0.9, 0.1))
+    records.add(better)
+    assert records.all() == [second, better]
+    assert records.has("default", 0, better.commands)
+    assert not records.has("default", 1, better.commands)
+    with pytest.raises(sprites_records.MadeOtherwiseError, match="fit --seed 0 iid"):
+        records.has("iid", 0, better.commands)
+    assert [path.name for path in records.file.parent.iterdir()] == ["sprites.json"]
+
+
+def test_the_commit_is_told_with_what_differs_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sprites_records, "__file__", str(tmp_path / "sprites_records.py"))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert sprites_records.commit() == "unknown"
+
+    def git(*words: str) -> str:
+        some = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        found = subprocess.run(["git", "-C", str(tmp_path), *some, *words], check=True, capture_output=True, text=True)
+        return found.stdout.strip()
+
+    git("init")
+    code, page = tmp_path / "models/part.py", tmp_path / "sprites.json"
+    code.parent.mkdir()
+    for file in (code, page):
+        file.write_text("one")
+    git("add", ".")
+    git("commit", "-m", "one")
+    page.write_text("two")
+    assert sprites_records.commit() == git("rev-parse", "--short", "HEAD")
+    code.write_text("two")
+    assert sprites_records.commit() == git("rev-parse", "--short", "HEAD") + "+"
 
 
 # --- what is done when ------------------------------------------------------------------------------------------------
@@ -169,6 +215,7 @@ class Machine:
         self.evaluations: list[tuple[str, str]] = []
         self.stops_after = stops_after
         monkeypatch.setattr(fits.subprocess, "run", self.fit)
+        monkeypatch.setattr(sprites, "commit", lambda: "c0ffee")
 
     def fit(self, command: Sequence[str], check: bool) -> None:
         assert check
@@ -187,51 +234,77 @@ class Machine:
         (out / "evaluation.json").write_text(json.dumps(evaluation(1.0, 0.0)))
 
 
+def made(work: sprites.Plan, machine: Machine, file: str = "runs/sprites.json") -> list[str]:
+    """The names of the runs that had to be made."""
+    records = sprites_records.Records(work.out.parent / file)
+    return [run.name for run in sprites.collect(work, records, evaluation=machine.evaluate)]
+
+
 def test_every_run_is_made_once_and_what_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work = plan(tmp_path, "--seeds", "2", "--only", "default,iid", "--steps", "7")
     cut = Machine(monkeypatch, stops_after=3)
     with pytest.raises(subprocess.CalledProcessError):
-        sprites.collect(work, evaluation=cut.evaluate)
+        made(work, cut)
     assert [options[1].rpartition("/")[2] for options in cut.fits] == ["default-0", "iid-0", "default-1"]
     assert cut.evaluations == [("default-0", "validation"), ("iid-0", "validation")]
     later = Machine(monkeypatch)
-    results, summaries = sprites.collect(work, evaluation=later.evaluate)
+    assert made(work, later) == ["default-1", "iid-1"]
     assert later.fits[0] == ["--out", str(work.folder("default", 1)), "--resume"]
     assert later.fits[1] == ["--out", str(work.folder("iid", 1)), *work.options("iid", 1), "--device", "auto"]
     assert len(later.fits) == 2
     assert later.evaluations == [("default-1", "validation"), ("iid-1", "validation")]
-    assert {name: len(runs) for name, runs in results.items()} == {"default": 2, "IID prior": 2}
-    assert summaries["default"] == [SUMMARY, SUMMARY]
     again = Machine(monkeypatch)
-    sprites.collect(work, evaluation=again.evaluate)
+    assert made(work, again) == []
     assert not again.fits
     assert not again.evaluations
 
 
+def test_what_another_machine_has_measured_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = (plan(tmp_path / name, "--seeds", "2", "--only", "iid") for name in ("here", "there"))
+    there = dataclasses.replace(there, root=Path("elsewhere"), rows=("iid", "default"))
+    machine = Machine(monkeypatch)
+    assert made(here, machine, "../sprites.json") == ["iid-0", "iid-1"]
+    assert made(there, machine, "../sprites.json") == ["default-0", "default-1"]
+    records = sprites_records.Records(tmp_path / "sprites.json").all()
+    assert [(run.row, run.seed) for run in records] == [("iid", 0), ("iid", 1), ("default", 0), ("default", 1)]
+    assert records[0].evaluation == evaluation(1.0, 0.0)
+    assert records[0].fit == SUMMARY
+    assert "elsewhere" not in (tmp_path / "sprites.json").read_text()
+    longer = dataclasses.replace(there, out=tmp_path / "third", steps=9)
+    with pytest.raises(SystemExit, match=r"sprites.json holds row iid, seed 0, made with .* not with .*--steps 9"):
+        made(longer, machine, "sprites.json")
+
+
 def test_test_characters_are_evaluated_with_final_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch)
-    sprites.collect(plan(tmp_path, "--seeds", "1", "--only", "iid"), evaluation=machine.evaluate)
-    sprites.collect(plan(tmp_path, "--seeds", "1", "--only", "iid", "--final"), evaluation=machine.evaluate)
+    made(plan(tmp_path, "--seeds", "1", "--only", "iid"), machine)
+    made(plan(tmp_path, "--seeds", "1", "--only", "iid", "--final"), machine, "results/sprites.json")
     assert machine.evaluations == [("iid-0", "validation"), ("iid-0", "test")]
     assert len(machine.fits) == 1
 
 
 def test_runs_with_other_options_are_not_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch)
-    sprites.collect(plan(tmp_path, "--seeds", "1", "--only", "iid", "--steps", "7"), evaluation=machine.evaluate)
+    made(plan(tmp_path, "--seeds", "1", "--only", "iid", "--steps", "7"), machine)
     for changed in (["--steps", "8"], ["--steps", "7", "--reduced"], ["--steps", "7", "--", "--latent_size", "4"]):
         with pytest.raises(SystemExit, match="iid-0 was made with"):
-            sprites.collect(plan(tmp_path, "--seeds", "1", "--only", "iid", *changed), evaluation=machine.evaluate)
+            made(plan(tmp_path, "--seeds", "1", "--only", "iid", *changed), machine)
     elsewhere = plan(tmp_path, "--seeds", "1", "--only", "iid", "--steps", "7", "--device", "cuda")
-    sprites.collect(elsewhere, evaluation=machine.evaluate)
+    made(elsewhere, machine)
     assert len(machine.fits) == 1
 
 
 def test_the_page_is_written_where_it_belongs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch)
-    monkeypatch.setattr(sprites, "collect", lambda work, done=sprites.collect: done(work, evaluation=machine.evaluate))
+    collect = functools.partial(sprites.collect, evaluation=machine.evaluate)
+    monkeypatch.setattr(sprites, "collect", collect)
     drawn: list[Path] = []
-    monkeypatch.setattr(sprites, "draw_swaps", lambda run, split, path, device: drawn.append(path))
+
+    def draw(run: Path, split: str, path: Path, device: str) -> None:
+        drawn.append(path)
+        path.touch()
+
+    monkeypatch.setattr(sprites, "draw_swaps", draw)
     options = [
         "--root",
         "/the/art",
@@ -246,9 +319,19 @@ def test_the_page_is_written_where_it_belongs(tmp_path: Path, monkeypatch: pytes
     assert not (tmp_path / "results").exists()
     assert "not the benchmark's result" in (tmp_path / "runs/sprites.md").read_text()
     sprites.main([*options, "--final"])
-    assert {p.name for p in (tmp_path / "results").iterdir()} == {"sprites.md", "sprites.json"}
-    assert drawn == [tmp_path / "results/sprites-swaps.png"]
-    assert "/the/art" not in (tmp_path / "results/sprites.md").read_text()
+    results = tmp_path / "results"
+    assert {p.name for p in results.iterdir()} == {"sprites.md", "sprites.json", "sprites-swaps.png"}
+    assert drawn == [results / "sprites-swaps.png"]
+    text = (results / "sprites.md").read_text()
+    assert "/the/art" not in text
+    assert "\n    python benchmarks/sprites.py --root DIR --out runs/sprites --device cuda --seeds 1 --final\n" in text
+    assert "![24 swaps](sprites-swaps.png)" in text
+    machine.fits.clear()
+    sprites.main(
+        ["--root", "art", "--out", str(tmp_path / "new"), "--results", str(results), "--seeds", "1", "--final"]
+    )
+    assert not machine.fits
+    assert (results / "sprites.md").read_text() == text
 
 
 def test_a_cut_off_fit_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
