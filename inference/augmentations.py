@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.posteriors.posterior import Clip
+from pyro_dsvae.inference.posteriors.clip import Clip
 from pyro_dsvae.inference.posteriors.views import recolour
 
 # Standard deviation of the blur, in shares of the image's side: none to one pixel of 32.

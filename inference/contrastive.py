@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from pyro_dsvae.inference.augmentations import content_view, motion_view
-from pyro_dsvae.inference.posteriors.posterior import Clip, Posterior
+from pyro_dsvae.inference.posteriors.clip import Clip
+from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.models.errors import UsageError
 
 

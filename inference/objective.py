@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from pyro_dsvae.inference.contrastive import Contrastive
 from pyro_dsvae.inference.elbo import SequenceELBO
 from pyro_dsvae.inference.kl_weights import weigh_kl
-from pyro_dsvae.inference.posteriors.posterior import Clip, Posterior
+from pyro_dsvae.inference.posteriors.clip import Clip
+from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.recombination import recombined
 from pyro_dsvae.models.dsvae import DSVAE
 
@@ -108,6 +109,8 @@ class Objective(nn.Module):
         if self.recombining and self.training and self.guide.views:
             seen = Clip.of(x, batch.mask, batch.lengths, batch.times)
             guide = functools.partial(guide, looks=recombined(self.model, self.guide, seen))
+            if self.guide.reference is not None:
+                self.guide.reference.ready.fill_(True)
         terms = self.elbo.terms(model, guide, x, batch.mask, batch.lengths, batch.times)
         self.estimators = dict(terms.estimators)
         loss = terms.loss

@@ -3,7 +3,8 @@
 import torch
 
 from pyro_dsvae.inference.elbo import LocalParameters
-from pyro_dsvae.inference.posteriors.posterior import Clip, Posterior
+from pyro_dsvae.inference.posteriors.clip import Clip
+from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.prediction import decode
 from pyro_dsvae.models.dsvae import DSVAE
 
@@ -31,7 +32,7 @@ def recombined(model: DSVAE, guide: Posterior, clip: Clip) -> Clip:
         z = guide.dynamic(motion, guide.static(motion).sample()).sample()
     observed = looks.observed & motion.observed
     shared = observed.any(dim=1)[:, None]
-    frames = decode(model, f, z).to(clip.x.dtype) * observed.view(*observed.shape, *(1,) * (clip.x.ndim - 2))
+    frames = Clip(looks.x, observed, looks.steps).showing(decode(model, f, z)).x
     # What follows is the second half, and the last clip of an odd number.
     x = torch.where(shared.view(-1, *(1,) * (clip.x.ndim - 1)), frames, looks.x)
     observed = torch.where(shared, observed, looks.observed)

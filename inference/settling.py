@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_dsvae.inference.objective import Objective, Sequences
-from pyro_dsvae.inference.posteriors.posterior import Clip
+from pyro_dsvae.inference.posteriors.clip import Clip
 
 # Training sequences at most, draws of f for each of them, sequences encoded at once, and draws for every update.
 SEQUENCES, DRAWS, CHUNK, BATCH = 20_000, 4, 128, 256
@@ -28,7 +28,7 @@ def settles(objective: Objective) -> bool:
 
 @torch.no_grad()
 def draw_looks(objective: Objective, sequences: Sequences, device: torch.device) -> Tensor:
-    """(4 N, F) draws of f from q(f | x) of all sequences, or of N = 20,000 random ones, without views; on ``device``."""
+    """(4 N, F) draws of f from q(f | x) of all sequences, or of N = 20,000 random ones, as in evaluation; on ``device``."""
     training = objective.training
     objective.eval()
     found, count = [], len(sequences)
@@ -36,7 +36,8 @@ def draw_looks(objective: Objective, sequences: Sequences, device: torch.device)
     for rows in which.split(CHUNK):
         batch = sequences.batch(rows, device)
         x = objective.model.likelihood.prepare(batch.frames)
-        q = objective.guide.static(Clip.of(x, batch.mask, batch.lengths, batch.times))
+        clip = Clip.of(x, batch.mask, batch.lengths, batch.times)
+        q = objective.guide.static(objective.guide.seen_for_static(clip))
         found.append(q.sample(torch.Size([DRAWS])).flatten(0, 1))
     objective.train(training)
     return torch.cat(found).to(next(objective.model.static_prior.parameters()).dtype)

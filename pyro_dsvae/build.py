@@ -14,8 +14,10 @@ from pyro_dsvae.catalogue import DYNAMIC_PRIORS
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.contrastive import Contrastive
 from pyro_dsvae.inference.objective import Objective
+from pyro_dsvae.inference.posteriors.clip import Clip
 from pyro_dsvae.inference.posteriors.delta import Delta
-from pyro_dsvae.inference.posteriors.posterior import Clip, Posterior
+from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.inference.posteriors.reference import Reference
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.errors import UsageError
@@ -41,7 +43,7 @@ def build(
     """Model and guide with initial weights drawn from ``seed``; the generator's state is left as it was.
 
     examples  (n, T, \\*frame) stored frames of some training sequences: their shape shapes the networks, and what is
-              initialised from data (`VampPrior`) is initialised from them
+              initialised from data (`VampPrior`) is initialised from them; a guide with views keeps one (`Reference`)
 
     Raises `UsageError` where a part does not take frames of this shape, or two parts do not go together.
     """
@@ -64,6 +66,8 @@ def build(
                     "take any other posterior, or GaussianMixture as the prior"
                 )
             model.static_prior.connect(functools.partial(_encode, guide), model.likelihood.prepare(examples))
+        if guide.views and static_size > 0:
+            guide.reference = Reference.among(model.likelihood, examples)
         return Objective(model, guide, contrastive)
 
 
@@ -88,7 +92,7 @@ def check_times(data: SequenceData, prior: DynamicPrior) -> None:
 
 def _encode(guide: Posterior, x: Tensor) -> TorchDistribution:
     """q(f | x) for whole frames x (K, T, \\*frame)."""
-    return guide.static(Clip.of(x))
+    return guide.static(guide.seen_for_static(Clip.of(x)))
 
 
 def _with_static_size(recipe: Callable[..., DynamicPrior], static_size: int) -> Callable[..., DynamicPrior]:

@@ -16,9 +16,10 @@ from pyro_dsvae.inference.augmentations import blur, content_view, motion_view
 from pyro_dsvae.inference.contrastive import Contrastive, ContrastiveTerms, info_nce, mutual_information
 from pyro_dsvae.inference.objective import TERMS, Batch, KLWeights, Objective
 from pyro_dsvae.inference.posteriors.autoregressive import Autoregressive
+from pyro_dsvae.inference.posteriors.clip import Clip
 from pyro_dsvae.inference.posteriors.factorised import Factorised
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
-from pyro_dsvae.inference.posteriors.posterior import Clip, Posterior
+from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.errors import UsageError

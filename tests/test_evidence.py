@@ -27,7 +27,7 @@ from pyro_dsvae.inference.held_out import Clips
 from pyro_dsvae.inference.importance_weights import LogMean, bounds
 from pyro_dsvae.inference.inference_data import pareto_k_hat
 from pyro_dsvae.inference.objective import Objective, Sequences
-from pyro_dsvae.inference.posteriors.posterior import Clip
+from pyro_dsvae.inference.posteriors.clip import Clip
 from pyro_dsvae.inference.posteriors.pushforward import Pushforward
 from pyro_dsvae.inference.proposal import Joint, Proposal
 from pyro_dsvae.inference.refinement import Refinement

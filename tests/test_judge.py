@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from pyro_dsvae import judge as module
 from pyro_dsvae.data.dataset import Label, SequenceData
-from pyro_dsvae.inference.posteriors.posterior import Clip, Posterior
+from pyro_dsvae.inference.posteriors.clip import Clip
+from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.judge import Judge, accuracies, load_or_train_judge, partners, swap_scores, train_judge
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.iid import IID

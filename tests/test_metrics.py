@@ -19,7 +19,8 @@ from pyro_dsvae.data.dataset import Label, SequenceData
 from pyro_dsvae.inference.adjustment import Latents
 from pyro_dsvae.inference.evidence import estimate_evidence
 from pyro_dsvae.inference.objective import Objective, Sequences
-from pyro_dsvae.inference.posteriors.posterior import Clip, Posterior
+from pyro_dsvae.inference.posteriors.clip import Clip
+from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.judge import Judge, accuracies, load_or_train_judge, log_probabilities, swap_scores
 from pyro_dsvae.metrics import literature_judge, probes
 from pyro_dsvae.metrics.encoding import SEGMENTS, draw, encode, one_split, path_codes, path_features

@@ -19,10 +19,11 @@ from torch.distributions import MultivariateNormal, kl_divergence
 from pyro_dsvae.inference.elbo import CLOSED_FORM, CLOSED_FORM_PER_STEP, MONTE_CARLO, SequenceELBO
 from pyro_dsvae.inference.posteriors.autoregressive import Autoregressive
 from pyro_dsvae.inference.posteriors.causal_lstm import CausalLSTM
+from pyro_dsvae.inference.posteriors.clip import Clip
 from pyro_dsvae.inference.posteriors.delta import Delta
 from pyro_dsvae.inference.posteriors.flow import Flow
 from pyro_dsvae.inference.posteriors.lstm import LSTM
-from pyro_dsvae.inference.posteriors.posterior import Clip, Posterior
+from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.posteriors.structured_gaussian import StructuredGaussian
 from pyro_dsvae.inference.prediction import posterior_means
 from pyro_dsvae.models.diagonal_chain import DiagonalChain, Transitions

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pyro_dsvae.build import build
 from pyro_dsvae.inference.objective import Batch, KLWeights, Objective
+from pyro_dsvae.inference.posteriors.clip import Clip
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
-from pyro_dsvae.inference.posteriors.posterior import Clip
 from pyro_dsvae.inference.recombination import recombined
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM

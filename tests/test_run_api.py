@@ -13,9 +13,9 @@ from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.data.sprites import Sprites
 from pyro_dsvae.fit import fit
 from pyro_dsvae.inference.optimisation import Optimisation
+from pyro_dsvae.inference.posteriors.clip import Clip
 from pyro_dsvae.inference.posteriors.flow import Flow
 from pyro_dsvae.inference.posteriors.lstm import LSTM as Posterior
-from pyro_dsvae.inference.posteriors.posterior import Clip
 from pyro_dsvae.inference.posteriors.structured_gaussian import StructuredGaussian
 from pyro_dsvae.inference.prediction import posterior_means
 from pyro_dsvae.judge import load_or_train_judge
@@ -89,8 +89,10 @@ def test_codes_are_the_moments_of_the_guide(images: Run) -> None:
     torch.testing.assert_close((codes.f, codes.z), (f, z))
     clip = Clip.of(x.float() / 255)
     with torch.no_grad():
-        torch.testing.assert_close(codes.f_scale, images.guide.static(clip).base_dist.scale)
-        torch.testing.assert_close(codes.z_scale, images.guide.dynamic(clip, f).stddev)
+        torch.testing.assert_close(
+            codes.f_scale, images.guide.static(images.guide.seen_for_static(clip)).base_dist.scale
+        )
+        torch.testing.assert_close(codes.z_scale, images.guide.dynamic(*images.guide.seen_for_dynamic(clip, f)).stddev)
     assert codes.f_draws.shape == (0, 3, F)
     assert codes.z_draws.shape == (0, 3, T, D)
     assert len(codes) == 3

@@ -9,8 +9,8 @@ from test_svi import Diary, svi
 
 from pyro_dsvae.inference import settling
 from pyro_dsvae.inference.objective import Batch, Sequences
+from pyro_dsvae.inference.posteriors.clip import Clip
 from pyro_dsvae.inference.posteriors.delta import Delta
-from pyro_dsvae.inference.posteriors.posterior import Clip
 from pyro_dsvae.inference.settling import DRAWS, draw_looks, settle, settles
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.static_priors.diagonal_normal import DiagonalNormal

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from torch.distributions.transforms import AffineTransform
 
 from pyro_dsvae.inference.elbo import CLOSED_FORM, STICKING_THE_LANDING, LocalParameters, SequenceELBO
+from pyro_dsvae.inference.posteriors.clip import Clip
 from pyro_dsvae.inference.posteriors.factorised import Factorised
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
-from pyro_dsvae.inference.posteriors.posterior import Clip, Posterior
+from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.iid import IID
 from pyro_dsvae.models.errors import UsageError

@@ -10,7 +10,7 @@ from pyro_dsvae import fit
 from pyro_dsvae.catalogue import DYNAMIC_PRIORS, PARTS
 from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.inference.elbo import SequenceELBO
-from pyro_dsvae.inference.posteriors.posterior import Clip
+from pyro_dsvae.inference.posteriors.clip import Clip
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps

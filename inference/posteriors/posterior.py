@@ -1,47 +1,15 @@
-"""What every posterior (guide) is, and what it reads."""
+"""What every posterior (guide) is."""
 
 from abc import ABCMeta, abstractmethod
-from dataclasses import dataclass
 from typing import ClassVar
 
 import pyro
-import torch
 from pyro.distributions import TorchDistribution
 from pyro.nn import PyroModule
 from torch import Tensor
 
-from pyro_dsvae.models.dsvae import observed_values
-from pyro_dsvae.models.steps import Steps
-
-
-@dataclass(frozen=True)
-class Clip:
-    """What a guide may see of a batch.
-
-    x         (B, T, \\*frame), zero where not observed
-    observed  (B, T) bool, True where at least one value of the frame was observed
-    steps     the time axis
-    """
-
-    x: Tensor
-    observed: Tensor
-    steps: Steps
-
-    @classmethod
-    def of(
-        cls, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None, times: Tensor | None = None
-    ) -> "Clip":
-        """The visible part of frames x (B, T, \\*frame)."""
-        steps = Steps(x.shape[1], lengths, times)
-        values = observed_values(mask, steps, x.ndim - 2)
-        if values is None:
-            return cls(x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device), steps)
-        return cls(torch.where(values, x, torch.zeros_like(x)), values.flatten(2).any(dim=2), steps)
-
-    def rows(self, rows: slice) -> "Clip":
-        """Some sequences of the batch."""
-        lengths, times = (None if v is None else v[rows] for v in (self.steps.lengths, self.steps.times))
-        return Clip(self.x[rows], self.observed[rows], Steps(self.steps.length, lengths, times))
+from pyro_dsvae.inference.posteriors.clip import Clip
+from pyro_dsvae.inference.posteriors.reference import Reference
 
 
 class _AbstractPyroModule(type(PyroModule), ABCMeta):  # type: ignore[misc]
@@ -56,11 +24,16 @@ class Posterior(PyroModule, metaclass=_AbstractPyroModule):
     product over steps it is a `PathDistribution`, so that its KL can be taken step by step.
 
     views       whether q looks at random views of a clip while training (`pyro_dsvae.inference.posteriors.views`)
+    reference   from which pictures q infers in evaluation; None, where it infers from the clip itself
     comparable  whether the ELBO under this guide bounds the evidence, so that models may be compared by it
     """
 
     views: bool = False
     comparable: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reference: Reference | None = None
 
     @abstractmethod
     def static(self, clip: Clip) -> TorchDistribution:
@@ -84,6 +57,23 @@ class Posterior(PyroModule, metaclass=_AbstractPyroModule):
         """
         clip = Clip.of(x, mask, lengths, times)
         with pyro.plate("sequences", x.shape[0], dim=-1):
-            f = pyro.sample("f", self.static(clip if looks is None else looks))
-            z = pyro.sample("z", self.dynamic(clip, f))
+            f = pyro.sample("f", self.static(self.seen_for_static(clip) if looks is None else looks))
+            z = pyro.sample("z", self.dynamic(*self.seen_for_dynamic(clip, f)))
         return f, z
+
+    def seen_for_static(self, clip: Clip) -> Clip:
+        """What `static` is given to infer f of a clip."""
+        reference = self._used_reference()
+        return clip if reference is None else reference.looks(self, clip)
+
+    def seen_for_dynamic(self, clip: Clip, f: Tensor) -> tuple[Clip, Tensor]:
+        """What `dynamic` is given to infer z of a clip, where f was drawn."""
+        reference = self._used_reference()
+        if reference is None:
+            return clip, f
+        seen, looks = reference.motion(self, clip)
+        return seen, looks.expand_as(f)
+
+    def _used_reference(self) -> Reference | None:
+        """The reference in evaluation, once it is ready."""
+        return None if self.training or self.reference is None or not self.reference.ready else self.reference

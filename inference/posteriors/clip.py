@@ -1,0 +1,44 @@
+"""What a guide reads."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pyro_dsvae.models.dsvae import observed_values
+from pyro_dsvae.models.steps import Steps
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What a guide may see of a batch.
+
+    x         (B, T, \\*frame), zero where not observed
+    observed  (B, T) bool, True where at least one value of the frame was observed
+    steps     the time axis
+    """
+
+    x: Tensor
+    observed: Tensor
+    steps: Steps
+
+    @classmethod
+    def of(
+        cls, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None, times: Tensor | None = None
+    ) -> "Clip":
+        """The visible part of frames x (B, T, \\*frame)."""
+        steps = Steps(x.shape[1], lengths, times)
+        values = observed_values(mask, steps, x.ndim - 2)
+        if values is None:
+            return cls(x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device), steps)
+        return cls(torch.where(values, x, torch.zeros_like(x)), values.flatten(2).any(dim=2), steps)
+
+    def rows(self, rows: slice) -> "Clip":
+        """Some sequences of the batch."""
+        lengths, times = (None if v is None else v[rows] for v in (self.steps.lengths, self.steps.times))
+        return Clip(self.x[rows], self.observed[rows], Steps(self.steps.length, lengths, times))
+
+    def showing(self, frames: Tensor) -> "Clip":
+        """The same steps and observed frames, with other frames (B, T, \\*frame) where there is one."""
+        seen = self.observed.view(*self.observed.shape, *(1,) * (self.x.ndim - 2))
+        return Clip(frames.to(self.x.dtype) * seen, self.observed, self.steps)

@@ -1,0 +1,81 @@
+"""A reference clip: each latent is inferred from the model's own picture of it, with the reference's other latent."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from pyro_dsvae.inference.elbo import LocalParameters
+from pyro_dsvae.inference.posteriors.clip import Clip
+from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+
+if TYPE_CHECKING:
+    from pyro_dsvae.inference.posteriors.posterior import Posterior
+
+# Of the reference at most; longer clips see them again.
+FRAMES = 32
+
+
+class Reference(nn.Module):
+    """What a guide with views infers from in evaluation, where it could tell everything of a clip from the clip itself.
+
+    With q_0 the guide as it is and (f*, z*) its means for the reference clip,
+
+        q(f | x) = q_0(f | E[x | f_0, z*]),         f_0 = E q_0(f | x),
+        q(z | x) = q_0(z | E[x | f*, z_0], f*),     z_0 = E q_0(z | x, f*).
+
+    Views make what f says of the motion, and z of the looks, of no use to the decoder. They do not make the guide forget it:
+    small shifts of a mean, a fraction of the posterior's width, stay readable. The decoder shows nothing of them, so in the
+    two pictures they are gone: all clips have the reference's motion in one and its looks in the other. Both are densities
+    that can be computed, functions of x alone; so the ELBO stays an ELBO, and all that asks for a density has one. A causal
+    guide stays causal, as f* is no function of x. What is not observed stays not observed.
+
+    frames  (T, \\*frame), as `Likelihood.prepare` gives them: a training clip, kept with the weights
+    ready   whether the guide has learnt from recombined clips; until then it infers from the clip itself, as f of a picture
+            that moves otherwise may be far off
+
+    Source: none known to us. Learning from one's own recombinations, which prepares a guide for such pictures, is by Mathieu
+    et al. (`pyro_dsvae.inference.recombination`); what it is worth is measured in `benchmarks/results/separation.md`.
+    """
+
+    frames: Tensor
+    ready: Tensor
+
+    def __init__(self, likelihood: Likelihood, frames: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("frames", frames.clone())
+        self.register_buffer("ready", torch.tensor(False))
+        # In a tuple, where the decoder is not taken for a part of the guide.
+        self._likelihood = (likelihood,)
+
+    @classmethod
+    def among(cls, likelihood: Likelihood, examples: Tensor) -> "Reference":
+        """The first of examples (N, T, \\*frame), as stored, that has the most frames which are not empty."""
+        # What was not observed may hold anything, even a NaN.
+        x = likelihood.prepare(examples[:, :FRAMES]).nan_to_num(0, 0, 0)
+        return cls(likelihood, x[x.flatten(2).any(dim=2).sum(dim=1).argmax()])
+
+    def looks(self, guide: "Posterior", clip: Clip) -> Clip:
+        """Every clip's looks, moving like the reference."""
+        with torch.no_grad(), LocalParameters():
+            _, z = self._latents(guide)
+            z = z[:, torch.arange(clip.steps.length, device=z.device) % z.shape[1]]
+            f = guide.static(clip).mean
+            return clip.showing(self._paint(f, z.expand(len(f), -1, -1)))
+
+    def motion(self, guide: "Posterior", clip: Clip) -> tuple[Clip, Tensor]:
+        """Every clip's motion, looking like the reference; and f* (1, F)."""
+        with torch.no_grad(), LocalParameters():
+            f, _ = self._latents(guide)
+            z = guide.dynamic(clip, f.expand(len(clip.x), -1)).mean
+            return clip.showing(self._paint(f.expand(len(z), -1), z)), f
+
+    def _latents(self, guide: "Posterior") -> tuple[Tensor, Tensor]:
+        """f* (1, F) and z* (1, T, D)."""
+        clip = Clip.of(self.frames.unsqueeze(0))
+        f = guide.static(clip).mean
+        return f, guide.dynamic(clip, f).mean
+
+    def _paint(self, f: Tensor, z: Tensor) -> Tensor:
+        mean: Tensor = self._likelihood[0](f, z).mean
+        return mean
