@@ -109,8 +109,6 @@ class Objective(nn.Module):
         if self.recombining and self.training and self.guide.views:
             seen = Clip.of(x, batch.mask, batch.lengths, batch.times)
             guide = functools.partial(guide, looks=recombined(self.model, self.guide, seen))
-            if self.guide.reference is not None:
-                self.guide.reference.ready.fill_(True)
         terms = self.elbo.terms(model, guide, x, batch.mask, batch.lengths, batch.times)
         self.estimators = dict(terms.estimators)
         loss = terms.loss

@@ -190,6 +190,8 @@ class SVI:
             group["lr"] = rates[group["part"]]
         self.objective.model.static_prior.waiting = rates["static_prior"] == 0
         self.objective.recombining = progress >= self.optimisation.recombination
+        if self.objective.recombining and self.objective.guide.refer():
+            self.best = -math.inf  # what was the best until now was inferred in another way
         _seed(_mix(self.seed, self._noise, self.step), self.fabric.device)
         if not self.module.training:  # it visits every module
             self.module.train()

@@ -65,7 +65,7 @@ def world(steps: int = T, reference_steps: int = T) -> tuple[Posterior, Tensor, 
     reference[:, :F] = reference[:1, :F]
     guide = Leaky()
     guide.reference = Reference(likelihood, reference)
-    guide.reference.ready.fill_(True)
+    assert guide.refer()
     f, z = whole(2, F), whole(2, steps, D)
     f[:, 0], z[:, 0] = torch.tensor([-1.0, 1.0]), torch.tensor([[-1.0], [1.0]])  # these two differ
     return guide, reference, f, z
@@ -155,8 +155,7 @@ def objective(posterior: str = "LSTM", views: bool | None = None, static_size: i
     with torch.no_grad():
         for p in made.parameters():
             p.add_(0.3 * torch.randn(p.shape, generator=generator))
-    if made.guide.reference is not None:
-        made.guide.reference.ready.fill_(True)
+    made.guide.refer()
     return made
 
 
@@ -214,18 +213,17 @@ def test_a_filter_stays_one() -> None:
     assert not torch.allclose(z[:, 2], changed[:, 2], atol=1e-6)
 
 
-def test_it_is_used_once_the_guide_has_learnt_from_recombined_clips() -> None:
+def test_it_is_used_once_it_is_ready() -> None:
     made, x = objective(), clips()
-    reference: Any = made.guide.reference
-    reference.ready.fill_(False)
-    guide = copy.deepcopy(made.guide).eval()
+    guide, reference = made.guide.eval(), made.guide.reference
+    assert reference is not None
     guide.reference = None
     itself = means(guide, x)
-    for made.recombining in (False, True):
-        assert all(torch.equal(a, b) for a, b in zip(means(made.guide.eval(), x), itself, strict=True))
-        made.train()(Batch(x), KLWeights())
-    assert not torch.equal(means(made.guide.eval(), x)[1], itself[1])
-    assert made.state_dict()["guide.reference.ready"]
+    assert not guide.refer()
+    guide.reference, reference.ready = reference, False
+    assert all(torch.equal(a, b) for a, b in zip(means(guide, x), itself, strict=True))
+    assert [guide.refer(), guide.refer()] == [True, False]
+    assert not any(torch.equal(a, b) for a, b in zip(means(guide, x), itself, strict=True))
 
 
 def test_in_training_there_is_none() -> None:
@@ -238,7 +236,7 @@ def test_in_training_there_is_none() -> None:
 def test_it_is_saved_with_the_weights_and_no_weight_is_saved_twice() -> None:
     made = objective(examples=2)
     state = made.state_dict()
-    assert [name for name in state if "reference" in name] == ["guide.reference.frames", "guide.reference.ready"]
+    assert [name for name in state if "reference" in name] == ["guide.reference.frames", "guide.reference._extra_state"]
     opened = build(
         torch.zeros(1, T, *IMAGE, dtype=torch.uint8),
         9,
@@ -267,8 +265,7 @@ def test_a_prior_of_posteriors_is_of_those_of_evaluation() -> None:
     prior = functools.partial(VampPrior, components=3)
     made = build(frames, 0, F, D, prior, LSTM, posterior, functools.partial(Normal, width=1)).eval()
     inputs: Any = made.model.static_prior.pseudo_inputs
-    reference: Any = made.guide.reference
-    reference.ready.fill_(True)
+    made.guide.refer()
     mixture: Any = made.model.static_prior()
     with torch.no_grad():
         torch.testing.assert_close(mixture.component_distribution.mean, means_of_f(made.guide, inputs))

@@ -12,6 +12,7 @@ from pyro_dsvae.inference.hardware import Hardware
 from pyro_dsvae.inference.objective import TERMS, KLWeights, Objective, Sequences
 from pyro_dsvae.inference.optimisation import Budget, Optimisation
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
+from pyro_dsvae.inference.posteriors.reference import Reference
 from pyro_dsvae.inference.svi import LOG_EVERY, SVI, NonFiniteError, _mix, evaluate
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
@@ -158,6 +159,20 @@ def test_an_epoch_visits_no_sequence_twice_and_the_next_one_in_another_order() -
         assert set(epoch) <= set(range(14))
     assert epochs[0] != epochs[1]
     assert loop._rows(0).tolist() != svi(seed=1)._rows(0).tolist()
+
+
+def test_the_best_state_is_chosen_among_evaluations_that_infer_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From half of this fit on clips are recombined and a reference is used, here one that makes the ELBO worse."""
+    loop = svi(steps=12, recombination=0.5, evaluations=4)
+    loop.objective.guide.reference = Reference(loop.objective.model.likelihood, torch.ones(5, 4))
+    elbos = iter([-1.0, -2.0, -4.0, -3.0])
+    monkeypatch.setattr(loop, "evaluate", lambda _: dict.fromkeys(TERMS, 0.0) | {"elbo": next(elbos)})
+    diary = Diary()
+    assert loop.run(diary)
+    assert [state["best"] for state in diary.best] == [-1.0, -4.0, -3.0]
+    assert [state["step"] for state in diary.best] == [3, 9, 12]
+    assert diary.states[-1]["best"] == -3.0
+    assert diary.states[-1]["objective"]["guide.reference._extra_state"]
 
 
 def test_fitting_improves_the_held_out_elbo_and_keeps_the_best_state() -> None:

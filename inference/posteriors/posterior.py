@@ -74,6 +74,13 @@ class Posterior(PyroModule, metaclass=_AbstractPyroModule):
         seen, looks = reference.motion(self, clip)
         return seen, looks.expand_as(f)
 
+    def refer(self) -> bool:
+        """From now on infer from the reference in evaluation. Returns whether that is another way to infer than before."""
+        if self.reference is None or self.reference.ready:
+            return False
+        self.reference.ready = True
+        return True
+
     def _used_reference(self) -> Reference | None:
         """The reference in evaluation, once it is ready."""
         return None if self.training or self.reference is None or not self.reference.ready else self.reference

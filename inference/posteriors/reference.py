@@ -39,12 +39,11 @@ class Reference(nn.Module):
     """
 
     frames: Tensor
-    ready: Tensor
 
     def __init__(self, likelihood: Likelihood, frames: Tensor) -> None:
         super().__init__()
         self.register_buffer("frames", frames.clone())
-        self.register_buffer("ready", torch.tensor(False))
+        self.ready = False
         # In a tuple, where the decoder is not taken for a part of the guide.
         self._likelihood = (likelihood,)
 
@@ -54,6 +53,14 @@ class Reference(nn.Module):
         # What was not observed may hold anything, even a NaN.
         x = likelihood.prepare(examples[:, :FRAMES]).nan_to_num(0, 0, 0)
         return cls(likelihood, x[x.flatten(2).any(dim=2).sum(dim=1).argmax()])
+
+    def get_extra_state(self) -> Tensor:
+        """Whether it is ready, for the state: a plain value otherwise, since to read a tensor would stall a GPU."""
+        return torch.tensor(self.ready)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """What `get_extra_state` gave."""
+        self.ready = bool(state)
 
     def looks(self, guide: "Posterior", clip: Clip) -> Clip:
         """Every clip's looks, moving like the reference."""
