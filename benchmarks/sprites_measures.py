@@ -59,6 +59,7 @@ def measures(reduced: bool) -> list[Measure]:
         *(_leak(source, "f", "action") for source in ("draws", "means")),
         *(_leak(source, "z", n) for source in ("draws", "means") for n in ATTRIBUTES),
         Measure("held-out ELBO, nats per sequence", lambda e: e["terms"]["elbo"], form=",.1f"),
+        Measure("the same, inferred from the clips themselves", lambda e: e["terms"]["elbo_from_clips"], form=",.1f"),
         Measure("KL of f", lambda e: e["terms"]["kl_static"], form=".1f"),
         Measure("KL of z", lambda e: e["terms"]["kl_dynamic"], form=".1f"),
         Measure("squared error per value", lambda e: e["terms"]["squared_error"], form=".6f"),

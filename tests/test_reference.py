@@ -3,6 +3,7 @@
 import copy
 import functools
 import pickle
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,11 +16,21 @@ from torch import Tensor
 
 from pyro_dsvae.build import build
 from pyro_dsvae.catalogue import PARTS
-from pyro_dsvae.inference.objective import Batch, KLWeights, Objective
+from pyro_dsvae.inference.annealed_importance_sampling import annealed_evidence
+from pyro_dsvae.inference.evidence import estimate_evidence
+from pyro_dsvae.inference.forecast import forecast, forecast_log_prob
+from pyro_dsvae.inference.forecast_scores import forecast_errors
+from pyro_dsvae.inference.held_out import CPU
+from pyro_dsvae.inference.imputation import impute
+from pyro_dsvae.inference.objective import Batch, KLWeights, Objective, Sequences
+from pyro_dsvae.inference.paired_forecast import paired_forecast
 from pyro_dsvae.inference.posteriors.clip import Clip
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.posteriors.reference import FRAMES, Reference
 from pyro_dsvae.inference.prediction import posterior_means
+from pyro_dsvae.inference.svi import evaluate
+from pyro_dsvae.metrics.encoding import encode
+from pyro_dsvae.metrics.unlabelled import measure_terms
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
@@ -224,6 +235,36 @@ def test_it_is_used_once_it_is_ready() -> None:
     assert all(torch.equal(a, b) for a, b in zip(means(guide, x), itself, strict=True))
     assert [guide.refer(), guide.refer()] == [True, False]
     assert not any(torch.equal(a, b) for a, b in zip(means(guide, x), itself, strict=True))
+
+
+def inferences() -> dict[str, Callable[[Objective, Sequences], object]]:
+    """What asks for the posterior itself."""
+    return {
+        "evidence": lambda made, data: estimate_evidence(made.model, made.guide, data, draws=25),
+        "annealed": lambda made, data: annealed_evidence(made.model, made.guide, data, 2, 2, 1, "guide"),
+        "impute": lambda made, data: impute(made.model, made.guide, clips(), draws=2, method="amortised"),
+        "forecast": lambda made, data: forecast(made.model, made.guide, clips(), 2, draws=2),
+        "forecast log p": lambda made, data: forecast_log_prob(made.model, made.guide, data, 2, 25),
+        "forecast errors": lambda made, data: forecast_errors(made.model, made.guide, data, 2, 2),
+        "paired forecast": lambda made, data: paired_forecast(made.model, made.guide, data, 2, 25),
+    }
+
+
+@pytest.mark.parametrize("what", inferences())
+def test_what_asks_for_the_posterior_infers_from_clips_themselves(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evidence must not depend on what else the guide is used for, and forecasts and repairs are to be as good as can be."""
+    made, reference = objective(), Reference.looks
+    data = Sequences(clips(), None, None, torch.arange(B))
+    asked: list[str] = []
+    monkeypatch.setattr(Reference, "looks", lambda *given: asked.append("f") or reference(*given))
+    inferences()[what](made, data)
+    assert not asked
+    terms = measure_terms(made.model, made.guide, data, encode(made.model, made.guide, data, CPU), 0, CPU)
+    assert asked
+    assert terms.elbo_from_clips != terms.elbo
+    with made.guide.without_reference():
+        assert evaluate(made, data, CPU, 0)["elbo"] == terms.elbo_from_clips
+    assert evaluate(made, data, CPU, 0)["elbo"] == terms.elbo
 
 
 def test_in_training_there_is_none() -> None:

@@ -1,6 +1,8 @@
 """What every posterior (guide) is."""
 
 from abc import ABCMeta, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 import pyro
@@ -80,6 +82,15 @@ class Posterior(PyroModule, metaclass=_AbstractPyroModule):
             return False
         self.reference.ready = True
         return True
+
+    @contextmanager
+    def without_reference(self) -> Iterator[None]:
+        """Inside, q infers from clips themselves: a tighter bound, where latents may tell of each other."""
+        reference, self.reference = self.reference, None
+        try:
+            yield
+        finally:
+            self.reference = reference
 
     def _used_reference(self) -> Reference | None:
         """The reference in evaluation, once it is ready."""

@@ -65,6 +65,10 @@ def terms_table(terms: Terms, evidence: EvidenceSummary | None, split: str) -> T
         ("KL of z", f"{terms.kl_dynamic:,.2f}", terms.estimators.get("z", "")),
         ("squared error per value", f"{terms.squared_error:.6f}", "from posterior means"),
     ]
+    if terms.elbo_from_clips != terms.elbo:
+        rows.insert(
+            1, ("ELBO, inferred from the clips themselves", f"{terms.elbo_from_clips:,.2f}", "without the reference")
+        )
     if terms.bits_per_dimension is not None:
         rows.append(("bits per dimension", f"{terms.bits_per_dimension:.4f}", "of the ELBO"))
     if evidence is not None:

@@ -24,6 +24,8 @@ class Terms:
     """Means over held-out sequences.
 
     elbo, reconstruction, kl_static, kl_dynamic  unweighted, nats per sequence, one draw for each sequence
+    elbo_from_clips                              the same ELBO, inferred from the clips themselves: other than ``elbo`` where
+                                                 the guide has a reference (`Posterior.without_reference`), and then tighter
     estimators                                   site -> how its KL was computed
     comparable                                   whether ``elbo`` bounds the evidence
     squared_error                                mean squared error of frames decoded from posterior means, per observed value
@@ -34,6 +36,7 @@ class Terms:
     reconstruction: float
     kl_static: float
     kl_dynamic: float
+    elbo_from_clips: float
     estimators: dict[str, str]
     comparable: bool
     squared_error: float
@@ -66,10 +69,13 @@ def measure_terms(
     """The ELBO's terms and the error of reconstructions; ``latents`` are the posterior means of ``sequences``."""
     objective = Objective(model, guide)
     terms = evaluate(objective, sequences, device, seed)
+    with guide.without_reference():
+        elbo_from_clips = evaluate(objective, sequences, device, seed)["elbo"]
     error, observed = _squared_error(model, guide, sequences, latents, device)
     bits = -terms["elbo"] * len(sequences) / (math.log(2) * observed) if model.likelihood.discrete else None
     return Terms(
         **terms,
+        elbo_from_clips=elbo_from_clips,
         estimators=objective.estimators,
         comparable=guide.comparable,
         squared_error=error,
