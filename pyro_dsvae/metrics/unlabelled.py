@@ -25,7 +25,7 @@ class Terms:
 
     elbo, reconstruction, kl_static, kl_dynamic  unweighted, nats per sequence, one draw for each sequence
     elbo_from_clips                              the same ELBO, inferred from the clips themselves: other than ``elbo`` where
-                                                 the guide has a reference (`Posterior.without_reference`), and then tighter
+                                                 the guide has a reference (`Posterior.without_reference`); as a rule tighter
     estimators                                   site -> how its KL was computed
     comparable                                   whether ``elbo`` bounds the evidence
     squared_error                                mean squared error of frames decoded from posterior means, per observed value
