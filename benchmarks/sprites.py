@@ -29,7 +29,7 @@ from fits import fitted
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 from sprites_page import page
-from sprites_records import FIT, MadeOtherwiseError, Record, Records, commit
+from sprites_records import FIT, PATHS, MadeOtherwiseError, Record, Records, commit
 
 import pyro_dsvae
 from pyro_dsvae import evaluation_figures
@@ -149,8 +149,9 @@ def collect(
         code = commit()
         summary = fit(folder, [*plan.options(row, seed), "--device", plan.device])
         found = evaluated(folder, plan, evaluation)
-        measured = {key: summary[key] for key in FIT}
-        records.add(Record(row, seed, plan.commands(row, seed), code, measured, found))
+        fit_said = {key: summary[key] for key in FIT}
+        evaluation_said = {key: value for key, value in found.items() if key not in PATHS}
+        records.add(Record(row, seed, plan.commands(row, seed), code, fit_said, evaluation_said))
         yield folder
 
 

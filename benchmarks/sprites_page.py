@@ -152,7 +152,7 @@ def _runs(runs: Mapping[str, Sequence[Record]]) -> str:
     lines = ["| row | seeds | steps | seconds of fitting | commit |", "|---|---:|---:|---:|---|"]
     for title, some in runs.items():
         steps, seconds = (spread([float(run.fit[key]) for run in some], ",.0f") for key in ("steps", "seconds"))
-        commits = ", ".join(dict.fromkeys(run.commit for run in some))
+        commits = "; ".join(dict.fromkeys(run.commit for run in some))
         lines.append(f"| {title} | {len(some)} | {steps} | {seconds} | {commits} |")
     machines = dict.fromkeys(_machine(run.fit) for some in runs.values() for run in some)
     lines += ["", f"{'; '.join(machines)}."]

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-FIT = ("steps", "seconds", "device", "threads", "versions")
+FIT = ("steps", "seconds", "device", "threads", "versions")  # what is kept of summary.json
+PATHS = ("path", "run")  # what is not kept of evaluation.json
 
 
 CODE = (":/pyro_dsvae", ":/models", ":/inference", ":/benchmarks/*.py")
@@ -29,7 +30,7 @@ class Record:
     commands    what fits and evaluates it, the folder of the sheets as DIR and that of the run as RUN
     commit      of the project when it was begun
     fit         steps, seconds, device, threads and versions, of summary.json
-    evaluation  evaluation.json
+    evaluation  evaluation.json without its paths
     """
 
     row: str

@@ -144,7 +144,7 @@ def test_the_page_says_what_has_to_be_said() -> None:
         "looks in",
         "IS 8.975 and H(y given x) of 0.0027",
         "    python -m fit --seed N default\n    python -m evaluate",
-        "| default | 2 | 3 ± 0 | 15 ± 7 | c0ffee0, c0ffee1 |",
+        "| default | 2 | 3 ± 0 | 15 ± 7 | c0ffee0; c0ffee1 |",
         "| IID prior | 1 | 3 | 10 | c0ffee0 |",
         "\na device, 1 thread(s), torch 2.9.\n",
         "CC-BY-SA 3.0 or GPL 3.0",
@@ -231,7 +231,8 @@ class Machine:
         assert (run / "summary.json").exists()
         self.evaluations.append((run.name, split))
         out.mkdir()
-        (out / "evaluation.json").write_text(json.dumps(evaluation(1.0, 0.0)))
+        paths = {"path": str(out), "run": str(run)}
+        (out / "evaluation.json").write_text(json.dumps(evaluation(1.0, 0.0) | paths))
 
 
 def made(work: sprites.Plan, machine: Machine, file: str = "runs/sprites.json") -> list[str]:
@@ -269,7 +270,9 @@ def test_what_another_machine_has_measured_is_not_made_again(tmp_path: Path, mon
     assert [(run.row, run.seed) for run in records] == [("iid", 0), ("iid", 1), ("default", 0), ("default", 1)]
     assert records[0].evaluation == evaluation(1.0, 0.0)
     assert records[0].fit == SUMMARY
-    assert "elsewhere" not in (tmp_path / "sprites.json").read_text()
+    written = (tmp_path / "sprites.json").read_text()
+    assert "elsewhere" not in written
+    assert str(tmp_path) not in written
     longer = dataclasses.replace(there, out=tmp_path / "third", steps=9)
     with pytest.raises(SystemExit, match=r"sprites.json holds row iid, seed 0, made with .* not with .*--steps 9"):
         made(longer, machine, "sprites.json")
