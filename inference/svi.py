@@ -18,6 +18,8 @@ from pyro_dsvae.inference.processes import Processes
 from pyro_dsvae.inference.settling import draw_looks, settle, settles
 from pyro_dsvae.models.errors import UsageError
 
+# What inferring from a reference may cost, in nats per value of a sequence.
+PICTURES = 0.03
 LOG_EVERY = 25
 # What settling takes, as a share of the steps before it, for the progress bar.
 SETTLING_TAKES = 0.1
@@ -125,6 +127,8 @@ class SVI:
         settling = settles(self.objective) and self.optimisation.settling > 0
         whole = 1 + SETTLING_TAKES * settling
         stopped = False
+        if (reference := self.objective.guide.reference) and reference.ready and self.budget.progress(self.step, self.seconds) < 1:
+            reference.ready, self.best = False, -math.inf  # the fit goes on
         while not stopped and self.budget.progress(self.step, self.seconds) < 1:
             progress = self.budget.progress(self.step, self.seconds)
             window.append(self._step(progress))
@@ -147,9 +151,30 @@ class SVI:
                 self.processes.first(partial(journal.save, self.state()))
                 saved = self.seconds
         self.objective.model.static_prior.waiting = False
+        if not stopped:
+            self._refer(journal)
         if settling and not stopped and not self.settled:
             stopped = not self._settle(journal, started)
         return not stopped
+
+    def _refer(self, journal: Journal) -> None:
+        """Infer from the reference from now on, where its pictures cost at most `PICTURES` nats per value of a sequence.
+
+        A difference of log densities has no units, so that bound is the same for all data. Where latents carry more for each
+        other, f of a clip is of no use with the motion of another or z with its looks, pictures would lose what matters.
+        """
+        reference = self.objective.guide.reference
+        if reference is None or reference.ready or self.optimisation.recombination >= 1:
+            return
+        from_clips = self.evaluate(self.validation)["elbo"]
+        reference.ready = True
+        cost = from_clips - self.evaluate(self.validation)["elbo"]
+        if not cost <= PICTURES * self.train.frames[0].numel():
+            reference.ready = False
+            return
+        self.best = -math.inf  # what was the best until now was inferred in another way
+        self._evaluate(journal)
+        self.processes.first(partial(journal.save, self.state()))
 
     def _settle(self, journal: Journal, started: float) -> bool:
         """Fit the static prior alone; return whether that was finished. One that was not begins anew when resumed."""
@@ -190,8 +215,6 @@ class SVI:
             group["lr"] = rates[group["part"]]
         self.objective.model.static_prior.waiting = rates["static_prior"] == 0
         self.objective.recombining = progress >= self.optimisation.recombination
-        if self.objective.recombining and self.objective.guide.refer():
-            self.best = -math.inf  # what was the best until now was inferred in another way
         _seed(_mix(self.seed, self._noise, self.step), self.fabric.device)
         if not self.module.training:  # it visits every module
             self.module.train()

@@ -76,13 +76,6 @@ class Posterior(PyroModule, metaclass=_AbstractPyroModule):
         seen, looks = reference.motion(self, clip)
         return seen, looks.expand_as(f)
 
-    def refer(self) -> bool:
-        """From now on infer from the reference in evaluation. Returns whether that is another way to infer than before."""
-        if self.reference is None or self.reference.ready:
-            return False
-        self.reference.ready = True
-        return True
-
     @contextmanager
     def without_reference(self) -> Iterator[None]:
         """Inside, q infers from clips themselves: a tighter bound, where latents may tell of each other."""

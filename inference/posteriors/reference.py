@@ -31,8 +31,7 @@ class Reference(nn.Module):
     guide stays causal, as f* is no function of x. What is not observed stays not observed.
 
     frames  (T, \\*frame), as `Likelihood.prepare` gives them: a training clip, kept with the weights
-    ready   whether the guide has learnt from recombined clips; until then it infers from the clip itself, as f of a picture
-            that moves otherwise may be far off
+    ready   whether it is used: a fit decides that at its end, by what the pictures cost (`pyro_dsvae.inference.svi`)
 
     Source: none known to us. Learning from one's own recombinations, which prepares a guide for such pictures, is by Mathieu
     et al. (`pyro_dsvae.inference.recombination`); what it is worth is measured in `benchmarks/results/separation.md`.
