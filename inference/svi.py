@@ -127,8 +127,9 @@ class SVI:
         settling = settles(self.objective) and self.optimisation.settling > 0
         whole = 1 + SETTLING_TAKES * settling
         stopped = False
-        if (reference := self.objective.guide.reference) and reference.ready and self.budget.progress(self.step, self.seconds) < 1:
-            reference.ready, self.best = False, -math.inf  # the fit goes on
+        reference, unfinished = self.objective.guide.reference, self.budget.progress(self.step, self.seconds) < 1
+        if unfinished and reference is not None and reference.ready:
+            reference.ready, self.best = False, -math.inf
         while not stopped and self.budget.progress(self.step, self.seconds) < 1:
             progress = self.budget.progress(self.step, self.seconds)
             window.append(self._step(progress))
