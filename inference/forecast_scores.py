@@ -162,7 +162,7 @@ def forecast_scores(
     sums = {name: torch.zeros(len(sequences), horizon, 3, dtype=torch.float64) for name in ("model", *BASELINES)}
     drawing = _Drawing(given, draws, seed + 2, refinement, resample, frames_at_once)
     for part in drawing.parts(model, guide, sequences, scored, device):
-        with evaluation(model, guide, seed, device, tight=True):
+        with evaluation(model, guide, seed, device):
             at_once = max(draws, paths_at_once(sequences, frames_at_once))
             mixture[part.positions] = _mixture(model, part.drawn.f, part.drawn.z, part.truth, part.seen, at_once).cpu()
         sums["model"][part.positions] = _errors(part.drawn.mean, part.drawn.samples, part.truth, part.seen)

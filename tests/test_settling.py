@@ -11,6 +11,7 @@ from pyro_dsvae.inference import settling
 from pyro_dsvae.inference.objective import Batch, Sequences
 from pyro_dsvae.inference.posteriors.clip import Clip
 from pyro_dsvae.inference.posteriors.delta import Delta
+from pyro_dsvae.inference.posteriors.reference import Reference
 from pyro_dsvae.inference.settling import DRAWS, draw_looks, settle, settles
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.static_priors.diagonal_normal import DiagonalNormal
@@ -55,12 +56,20 @@ def test_where_it_is_told_to_stop_the_prior_is_what_it_was() -> None:
     assert equal(before, dict(prior.state_dict()))
 
 
-def test_draws_are_those_of_the_posterior_of_every_training_sequence() -> None:
+@pytest.mark.parametrize("refers", [False, True])
+def test_draws_are_those_of_the_posterior_of_every_training_sequence(refers: bool) -> None:
     """Mean and variance of 4,000 draws from q(f | x) of each of 14 sequences, within 4.5 standard errors."""
     loop = svi(static_prior=DiagonalNormal)
+    guide = loop.objective.guide
+    guide.reference = reference = Reference(loop.objective.model.likelihood, loop.train.frames[17])
+    reference.ready = refers
+    with torch.no_grad():  # at the start q(f | x) hardly depends on x
+        for p in loop.objective.parameters():
+            p.add_(0.5 * torch.randn(p.shape, generator=torch.Generator().manual_seed(0)))
     found = [draw_looks(loop.objective, loop.train, CPU).view(DRAWS, 14, 3) for _ in range(1_000)]
     f = torch.cat(found)
-    q: Any = loop.objective.eval().guide.static(Clip.of(loop.train.frames[:14]))
+    clip = Clip.of(loop.train.frames[:14])
+    q: Any = guide.eval().static(reference.looks(guide, clip) if refers else clip)
     mean, deviation = q.mean.detach(), q.stddev.detach()
     assert ((f.mean(0) - mean).abs() < 4.5 * deviation / len(f) ** 0.5).all()
     assert ((f.var(0) / deviation**2 - 1).abs() < 4.5 * math.sqrt(2 / len(f))).all()
