@@ -29,7 +29,7 @@ from fits import fitted
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 from sprites_page import page
-from sprites_records import FIT, PATHS, MadeOtherwiseError, Record, Records, commit
+from sprites_records import FIT, PATHS, Record, Records, commit
 
 import pyro_dsvae
 from pyro_dsvae import evaluation_figures
@@ -132,17 +132,14 @@ def collect(
     Seed by seed, so that what there is after some hours is a whole table.
     """
     check_same(plan)
-    missing = []
-    for seed in range(plan.seeds):
-        for row in plan.rows:
-            try:
-                if not records.has(row, seed, plan.commands(row, seed)):
-                    missing.append((row, seed))
-            except MadeOtherwiseError as made:
-                sys.exit(
-                    f"{records.file} holds row {row}, seed {seed}, made with {made}; not with "
-                    f"{'; '.join(plan.commands(row, seed))}: take another --results, or those options"
-                )
+    for run in records.all():
+        if run.commands != (ours := plan.commands(run.row, run.seed)):
+            sys.exit(
+                f"{records.file} holds row {run.row}, seed {run.seed}, made with {'; '.join(run.commands)}; not with "
+                f"{'; '.join(ours)}: one page has one setting, so take another --results, or those options"
+            )
+    made = {(run.row, run.seed) for run in records.all()}
+    missing = [(row, seed) for seed in range(plan.seeds) for row in plan.rows if (row, seed) not in made]
     for row, seed in missing:
         folder = plan.folder(row, seed)
         print(f"{ROWS[row][0]}, seed {seed}: {folder}", flush=True)

@@ -6,7 +6,6 @@ Hours of fitting may be spread over days and machines, so what a run has shown i
 import json
 import os
 import subprocess
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,6 @@ PATHS = ("path", "run")  # what is not kept of evaluation.json
 
 
 CODE = (":/pyro_dsvae", ":/models", ":/inference", ":/benchmarks/*.py")
-
-
-class MadeOtherwiseError(Exception):
-    """A run of the same name was made with other commands: rows would not be measured alike."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +61,6 @@ class Records:
             return []
         runs = json.loads(self.file.read_text())["runs"]
         return [Record(**{**run, "commands": tuple(run["commands"])}) for run in runs]
-
-    def has(self, row: str, seed: int, commands: Sequence[str]) -> bool:
-        """Whether the run is there. Raises `MadeOtherwiseError` where it is, by other commands."""
-        for run in self.all():
-            if (run.row, run.seed) == (row, seed):
-                if run.commands != tuple(commands):
-                    raise MadeOtherwiseError("; ".join(run.commands))
-                return True
-        return False
 
     def add(self, record: Record) -> None:
         """Put the run in the place of one of its row and seed, or at the end; all or nothing is written."""

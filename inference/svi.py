@@ -162,10 +162,11 @@ class SVI:
         """Infer from the reference from now on, where its pictures cost at most `PICTURES` nats per value of a sequence.
 
         A difference of log densities has no units, so that bound is the same for all data. Where latents carry more for each
-        other, f of a clip is of no use with the motion of another or z with its looks, pictures would lose what matters.
+        other, f of a clip is of no use with the motion of another or z with its looks, pictures would lose what matters. Values
+        count whether they were observed or not.
         """
         reference = self.objective.guide.reference
-        if reference is None or reference.ready or self.optimisation.recombination >= 1:
+        if reference is None or reference.ready or self.settled or self.optimisation.recombination >= 1:
             return
         from_clips = self.evaluate(self.validation)["elbo"]
         reference.ready = True

@@ -92,7 +92,7 @@ def check_times(data: SequenceData, prior: DynamicPrior) -> None:
 
 def _encode(guide: Posterior, x: Tensor) -> TorchDistribution:
     """q(f | x) for whole frames x (K, T, \\*frame)."""
-    return guide.static(guide.seen_for_static(Clip.of(x)))
+    return guide.static(Clip.of(x))
 
 
 def _with_static_size(recipe: Callable[..., DynamicPrior], static_size: int) -> Callable[..., DynamicPrior]:

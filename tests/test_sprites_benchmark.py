@@ -174,10 +174,6 @@ def test_records_grow_run_by_run_and_a_run_is_there_once(tmp_path: Path) -> None
     better = record("default", 0, evaluation(0.9, 0.1))
     records.add(better)
     assert records.all() == [second, better]
-    assert records.has("default", 0, better.commands)
-    assert not records.has("default", 1, better.commands)
-    with pytest.raises(sprites_records.MadeOtherwiseError, match="fit --seed 0 iid"):
-        records.has("iid", 0, better.commands)
     assert [path.name for path in records.file.parent.iterdir()] == ["sprites.json"]
 
 
@@ -276,6 +272,10 @@ def test_what_another_machine_has_measured_is_not_made_again(tmp_path: Path, mon
     longer = dataclasses.replace(there, out=tmp_path / "third", steps=9)
     with pytest.raises(SystemExit, match=r"sprites.json holds row iid, seed 0, made with .* not with .*--steps 9"):
         made(longer, machine, "sprites.json")
+    of_another_size = dataclasses.replace(there, out=tmp_path / "fourth", size=32, rows=("no-static",))
+    with pytest.raises(SystemExit, match="one page has one setting"):
+        made(of_another_size, machine, "sprites.json")
+    assert not (tmp_path / "fourth/no-static-0").exists()
 
 
 def test_test_characters_are_evaluated_with_final_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ class Reference(nn.Module):
     small shifts of a mean, a fraction of the posterior's width, stay readable. The decoder shows nothing of them, so in the
     two pictures they are gone: all clips have the reference's motion in one and its looks in the other. Both are densities
     that can be computed, functions of x alone; so the ELBO stays an ELBO, and all that asks for a density has one. A causal
-    guide stays causal, as f* is no function of x. What is not observed stays not observed.
+    guide stays causal, as f* is no function of x. A frame that was not observed stays so; of others the picture is whole.
 
     frames  (T, \\*frame), as `Likelihood.prepare` gives them: a training clip, kept with the weights
     ready   whether it is used: a fit decides that at its end, by what the pictures cost (`pyro_dsvae.inference.svi`)
@@ -64,7 +64,7 @@ class Reference(nn.Module):
     def looks(self, guide: "Posterior", clip: Clip) -> Clip:
         """Every clip's looks, moving like the reference."""
         with torch.no_grad(), LocalParameters():
-            _, z = self._latents(guide)
+            z = guide.dynamic(self._clip, self._f(guide)).mean
             z = z[:, torch.arange(clip.steps.length, device=z.device) % z.shape[1]]
             f = guide.static(clip).mean
             return clip.showing(self._paint(f, z.expand(len(f), -1, -1)))
@@ -72,15 +72,18 @@ class Reference(nn.Module):
     def motion(self, guide: "Posterior", clip: Clip) -> tuple[Clip, Tensor]:
         """Every clip's motion, looking like the reference; and f* (1, F)."""
         with torch.no_grad(), LocalParameters():
-            f, _ = self._latents(guide)
-            z = guide.dynamic(clip, f.expand(len(clip.x), -1)).mean
-            return clip.showing(self._paint(f.expand(len(z), -1), z)), f
+            f = self._f(guide)
+            every = f.expand(len(clip.x), -1)
+            return clip.showing(self._paint(every, guide.dynamic(clip, every).mean)), f
 
-    def _latents(self, guide: "Posterior") -> tuple[Tensor, Tensor]:
-        """f* (1, F) and z* (1, T, D)."""
-        clip = Clip.of(self.frames.unsqueeze(0))
-        f = guide.static(clip).mean
-        return f, guide.dynamic(clip, f).mean
+    @property
+    def _clip(self) -> Clip:
+        return Clip.of(self.frames.unsqueeze(0))
+
+    def _f(self, guide: "Posterior") -> Tensor:
+        """f* (1, F)."""
+        f: Tensor = guide.static(self._clip).mean
+        return f
 
     def _paint(self, f: Tensor, z: Tensor) -> Tensor:
         mean: Tensor = self._likelihood[0](f, z).mean
