@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Mapping
 from functools import partial
-from hashlib import blake2b
 from typing import Any, Protocol
 
 import pyro
@@ -12,6 +11,8 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.inference.hardware import Hardware
+from pyro_dsvae.inference.held_out_terms import held_out_terms
+from pyro_dsvae.inference.noise import mix, seed_generators
 from pyro_dsvae.inference.objective import TERMS, Batch, KLWeights, Objective, Sequences
 from pyro_dsvae.inference.optimisation import Budget, Optimisation, Rates
 from pyro_dsvae.inference.processes import Processes
@@ -180,7 +181,7 @@ class SVI:
 
     def _settle(self, journal: Journal, started: float) -> bool:
         """Fit the static prior alone; return whether that was finished. One that was not begins anew when resumed."""
-        _seed(_mix(self.seed, "settling", self.step), self.fabric.device)
+        seed_generators(mix(self.seed, "settling", self.step), self.fabric.device)
         updates = min(self.optimisation.settling, self.step)
         elbo = self.best
 
@@ -217,7 +218,7 @@ class SVI:
             group["lr"] = rates[group["part"]]
         self.objective.model.static_prior.waiting = rates["static_prior"] == 0
         self.objective.recombining = progress >= self.optimisation.recombination
-        _seed(_mix(self.seed, self._noise, self.step), self.fabric.device)
+        seed_generators(mix(self.seed, self._noise, self.step), self.fabric.device)
         if not self.module.training:  # it visits every module
             self.module.train()
         # Shapes, supports and plates are checked once; the checks read values back and would stall every step.
@@ -250,7 +251,7 @@ class SVI:
         size = min(self.optimisation.batch_size, count)
         epoch, batch = divmod(step, count // size)
         if self.order[0] != epoch:
-            generator = torch.Generator().manual_seed(_mix(self.seed, "order", epoch))
+            generator = torch.Generator().manual_seed(mix(self.seed, "order", epoch))
             self.order = epoch, torch.randperm(count, generator=generator)
         return self.order[1][batch * size : (batch + 1) * size]
 
@@ -293,36 +294,7 @@ class SVI:
     def evaluate(self, sequences: Sequences) -> dict[str, float]:
         """The `TERMS` on held-out ``sequences``: means in nats per sequence, one draw each, the same noise every time."""
         with self.fabric.autocast():
-            return evaluate(self.objective, sequences, self.fabric.device, self.seed, processes=self.processes)
-
-
-@torch.no_grad()
-def evaluate(
-    objective: Objective,
-    sequences: Sequences,
-    device: torch.device,
-    seed: int,
-    batch_size: int = 128,
-    processes: Processes | None = None,
-) -> dict[str, float]:
-    """The unweighted `TERMS` of an objective in evaluation mode; leaves its mode and all generators as they were.
-
-    Every batch has noise of its own, so the figures are the same however many ``processes`` share the work.
-    """
-    training = objective.training
-    objective.eval()
-    totals = torch.zeros(len(TERMS), dtype=torch.float64)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), pyro.validation_enabled(False):
-        for number, rows in enumerate(torch.arange(len(sequences)).split(batch_size)):
-            if processes is not None and number % processes.count != processes.rank:
-                continue
-            _seed(_mix(seed, "evaluation", number), device)
-            terms = objective(sequences.batch(rows, device), KLWeights())
-            totals += torch.stack([terms[name] for name in TERMS]).double().cpu() * len(rows)
-    objective.train(training)
-    if processes is not None:
-        totals = processes.total(totals)
-    return dict(zip(TERMS, (totals / len(sequences)).tolist(), strict=True))
+            return held_out_terms(self.objective, sequences, self.fabric.device, self.seed, processes=self.processes)
 
 
 def _groups(objective: Objective) -> list[dict[str, Any]]:
@@ -332,15 +304,3 @@ def _groups(objective: Objective) -> list[dict[str, Any]]:
     networks = [parameter for parameter in objective.parameters() if id(parameter) not in of_priors]
     parts = {"networks": networks, **parts}
     return [{"params": parameters, "part": name} for name, parameters in parts.items() if parameters]
-
-
-def _seed(seed: int, device: torch.device) -> None:
-    """Seed the generators that a step draws from. `torch.manual_seed` seeds those of all devices, and takes 1 to 2 ms."""
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
-
-
-def _mix(seed: int, purpose: str, number: int) -> int:
-    """A 63-bit seed for one purpose at one point, unrelated to those of neighbouring seeds and points."""
-    return int.from_bytes(blake2b(f"{seed}/{purpose}/{number}".encode(), digest_size=8).digest()) >> 1

@@ -21,6 +21,7 @@ from pyro_dsvae.inference.evidence import estimate_evidence
 from pyro_dsvae.inference.forecast import forecast, forecast_log_prob
 from pyro_dsvae.inference.forecast_scores import forecast_errors
 from pyro_dsvae.inference.held_out import CPU
+from pyro_dsvae.inference.held_out_terms import held_out_terms
 from pyro_dsvae.inference.imputation import impute
 from pyro_dsvae.inference.objective import Batch, KLWeights, Objective, Sequences
 from pyro_dsvae.inference.paired_forecast import paired_forecast
@@ -28,7 +29,6 @@ from pyro_dsvae.inference.posteriors.clip import Clip
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.posteriors.reference import FRAMES, Reference
 from pyro_dsvae.inference.prediction import posterior_means
-from pyro_dsvae.inference.svi import evaluate
 from pyro_dsvae.metrics.encoding import encode
 from pyro_dsvae.metrics.unlabelled import measure_terms
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
@@ -263,8 +263,8 @@ def test_what_asks_for_the_posterior_infers_from_clips_themselves(what: str, mon
     assert asked
     assert terms.elbo_from_clips != terms.elbo
     with made.guide.without_reference():
-        assert evaluate(made, data, CPU, 0)["elbo"] == terms.elbo_from_clips
-    assert evaluate(made, data, CPU, 0)["elbo"] == terms.elbo
+        assert held_out_terms(made, data, CPU, 0)["elbo"] == terms.elbo_from_clips
+    assert held_out_terms(made, data, CPU, 0)["elbo"] == terms.elbo
 
 
 def test_in_training_there_is_none() -> None:

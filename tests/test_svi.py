@@ -9,11 +9,13 @@ import torch
 
 from pyro_dsvae.inference.elbo import CLOSED_FORM, STICKING_THE_LANDING
 from pyro_dsvae.inference.hardware import Hardware
+from pyro_dsvae.inference.held_out_terms import held_out_terms
+from pyro_dsvae.inference.noise import mix
 from pyro_dsvae.inference.objective import TERMS, KLWeights, Objective, Sequences
 from pyro_dsvae.inference.optimisation import Budget, Optimisation
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.posteriors.reference import Reference
-from pyro_dsvae.inference.svi import LOG_EVERY, SVI, NonFiniteError, _mix, evaluate
+from pyro_dsvae.inference.svi import LOG_EVERY, SVI, NonFiniteError
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.errors import UsageError
@@ -233,7 +235,7 @@ def test_evaluation_is_repeatable_and_leaves_generator_and_mode_alone() -> None:
     assert first == second
     assert torch.equal(torch.get_rng_state(), state)
     assert loop.objective.training
-    other = evaluate(loop.objective, loop.validation, torch.device("cpu"), seed=5)
+    other = held_out_terms(loop.objective, loop.validation, torch.device("cpu"), seed=5)
     assert other["elbo"] != first["elbo"]
 
 
@@ -241,11 +243,11 @@ def test_evaluation_in_chunks_is_the_mean_over_sequences() -> None:
     loop = svi()
     loop.objective.eval()
     device = torch.device("cpu")
-    chunked = evaluate(loop.objective, loop.validation, device, seed=3, batch_size=4)
+    chunked = held_out_terms(loop.objective, loop.validation, device, seed=3, batch_size=4)
     elbos = []
     with torch.no_grad():
         for number, rows in enumerate([torch.arange(4), torch.arange(4, 6)]):
-            torch.manual_seed(_mix(3, "evaluation", number))
+            torch.manual_seed(mix(3, "evaluation", number))
             elbos.append(loop.objective(loop.validation.batch(rows, device), KLWeights())["elbo"])
     assert chunked["elbo"] == pytest.approx(float(4 * elbos[0] + 2 * elbos[1]) / 6, rel=1e-6)
 

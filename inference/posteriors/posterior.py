@@ -85,6 +85,10 @@ class Posterior(PyroModule, metaclass=_AbstractPyroModule):
         finally:
             self.reference = reference
 
+    @property
+    def inferred_from_pictures(self) -> bool:
+        """Whether evaluation infers from the reference's pictures: there is one, and the fit found that they cost little."""
+        return self.reference is not None and self.reference.ready
+
     def _used_reference(self) -> Reference | None:
-        """The reference in evaluation, once it is ready."""
-        return None if self.training or self.reference is None or not self.reference.ready else self.reference
+        return self.reference if self.inferred_from_pictures and not self.training else None

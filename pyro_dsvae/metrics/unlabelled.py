@@ -9,10 +9,10 @@ import torch
 from pyro_dsvae.inference.adjustment import Latents
 from pyro_dsvae.inference.evidence import estimate_evidence
 from pyro_dsvae.inference.held_out import Clips, evaluation, paths_at_once
+from pyro_dsvae.inference.held_out_terms import held_out_terms
 from pyro_dsvae.inference.objective import Objective, Sequences
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.prediction import decode
-from pyro_dsvae.inference.svi import evaluate
 from pyro_dsvae.models.dsvae import DSVAE, observed_values
 from pyro_dsvae.models.errors import UsageError
 
@@ -68,9 +68,9 @@ def measure_terms(
 ) -> Terms:
     """The ELBO's terms and the error of reconstructions; ``latents`` are the posterior means of ``sequences``."""
     objective = Objective(model, guide)
-    terms = evaluate(objective, sequences, device, seed)
+    terms = held_out_terms(objective, sequences, device, seed)
     with guide.without_reference():
-        elbo_from_clips = evaluate(objective, sequences, device, seed)["elbo"]
+        elbo_from_clips = held_out_terms(objective, sequences, device, seed)["elbo"]
     error, observed = _squared_error(model, guide, sequences, latents, device)
     bits = -terms["elbo"] * len(sequences) / (math.log(2) * observed) if model.likelihood.discrete else None
     return Terms(
