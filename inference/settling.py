@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pyro_dsvae.inference.objective import Objective, Sequences
 from pyro_dsvae.inference.posteriors.clip import Clip
+from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 
 # Training sequences at most, draws of f for each of them, sequences encoded at once, and draws for every update.
 SEQUENCES, DRAWS, CHUNK, BATCH = 20_000, 4, 128, 256
@@ -43,7 +44,7 @@ def draw_looks(objective: Objective, sequences: Sequences, device: torch.device)
     return torch.cat(found).to(next(objective.model.static_prior.parameters()).dtype)
 
 
-def settle(prior: nn.Module, f: Tensor, updates: int, learning_rate: float, go_on: Callable[[int], bool]) -> bool:
+def settle(prior: StaticPrior, f: Tensor, updates: int, learning_rate: float, go_on: Callable[[int], bool]) -> bool:
     """Maximise the mean of log p(f) over draws f (N, F) of the posterior; return whether that was finished.
 
     With q(f | x) held still this is the ELBO as a function of the prior: E log p(f) is the only term with p(f) in it. An
@@ -54,6 +55,7 @@ def settle(prior: nn.Module, f: Tensor, updates: int, learning_rate: float, go_o
     go_on  is told the number of updates that are done, after each; where it says no, the prior is left as it was before
     """
     before = {name: value.clone() for name, value in prior.state_dict().items()}
+    prior.start(f)
     parameters = list(prior.parameters())
     optimiser = torch.optim.Adam(parameters, lr=learning_rate)
     for update in range(updates):

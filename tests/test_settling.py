@@ -14,9 +14,11 @@ from pyro_dsvae.inference.posteriors.delta import Delta
 from pyro_dsvae.inference.posteriors.reference import Reference
 from pyro_dsvae.inference.settling import DRAWS, draw_looks, settle, settles
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.static_priors.autoregressive_mixture import AutoregressiveMixture
 from pyro_dsvae.models.static_priors.diagonal_normal import DiagonalNormal
 from pyro_dsvae.models.static_priors.flow import Flow
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
+from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 from pyro_dsvae.models.static_priors.vamp_prior import VampPrior
 
 CPU = torch.device("cpu")
@@ -42,8 +44,10 @@ def test_a_normal_settles_where_the_likelihood_of_the_draws_is_highest() -> None
     torch.testing.assert_close(p.stddev.detach(), f.std(0), rtol=0.03, atol=0)
 
 
-def test_where_it_is_told_to_stop_the_prior_is_what_it_was() -> None:
-    prior = DiagonalNormal(2)
+@pytest.mark.parametrize(
+    "prior", [DiagonalNormal(2), AutoregressiveMixture(2, units=8)], ids=["goes on", "begins anew"]
+)
+def test_where_it_is_told_to_stop_the_prior_is_what_it_was(prior: StaticPrior) -> None:
     before = {name: value.clone() for name, value in prior.state_dict().items()}
     told = []
 
@@ -54,6 +58,29 @@ def test_where_it_is_told_to_stop_the_prior_is_what_it_was() -> None:
     assert not settle(prior, torch.ones(10, 2), 20, 0.1, go_on)
     assert told == [1, 2, 3]
     assert equal(before, dict(prior.state_dict()))
+
+
+def test_an_autoregressive_mixture_settles_on_all_modes_of_a_lattice_evenly() -> None:
+    """Two choices of six and noise in six dimensions, askew, unevenly wide; and a network that had learned something else."""
+    torch.manual_seed(0)
+    places, askew = torch.linspace(-1, 1, 6), torch.linalg.qr(torch.randn(8, 8))[0]
+
+    def draw(count: int) -> torch.Tensor:
+        choices = places[torch.randint(6, (count, 2))] * torch.tensor([2.0, 1.0])
+        return torch.cat([choices + 0.05 * torch.randn(count, 2), 0.1 * torch.randn(count, 6)], 1) @ askew
+
+    prior = AutoregressiveMixture(8, units=32)
+    assert settle(prior, 5 - draw(2_000), 50, 0.03, lambda _: True)
+    assert settle(prior, draw(5_000), 400, 0.009, lambda _: True)
+    choices = (prior().sample((5_000,)) @ askew.mT)[:, :2] / torch.tensor([2.0, 1.0])
+    distance, which = (choices.unsqueeze(-1) - places).abs().min(-1)
+    assert (distance < 0.2).float().mean() > 0.99
+    for column in which.T:
+        shares = torch.bincount(column, minlength=6) / len(column)
+        assert (shares - 1 / 6).abs().sum() / 2 < 0.05
+    entropy = 2 * (math.log(6) + math.log(0.05)) + 6 * math.log(0.1) + 4 * math.log(2 * math.pi * math.e)
+    with torch.no_grad():
+        assert prior().log_prob(draw(2_000)).mean().item() == pytest.approx(-entropy, abs=0.3)
 
 
 @pytest.mark.parametrize("refers", [False, True])

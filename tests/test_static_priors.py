@@ -91,15 +91,20 @@ PRIORS: dict[str, Callable[[int], StaticPrior]] = {
 }
 
 
+def elsewhere(prior: Any, shift: float = 0.5) -> Any:
+    """The prior away from where it starts."""
+    for p in prior.parameters():
+        p.data.add_(shift * torch.randn_like(p))
+    return prior
+
+
 def random_prior(name: str, size: int, shift: float = 0.5) -> Any:
     """A prior in float64 away from where it starts."""
     pyro.set_rng_seed(0)
     prior = PRIORS[name](size).double()
-    parameters = list(prior.parameters())
     if isinstance(prior, VampPrior):
         guide_of(prior).double()
-    for p in parameters:
-        p.data.add_(shift * torch.randn_like(p))
+    elsewhere(prior, shift)
     return prior
 
 
@@ -159,7 +164,7 @@ def test_an_autoregressive_mixture_is_the_explicit_product_in_rotated_coordinate
     """Dimension by dimension, with nothing to the right of it known, by SciPy's normals."""
     prior = random_prior("AutoregressiveMixture", 4, shift=0.2)
     f = torch.randn(9, 4, dtype=torch.float64)
-    axes = orthogonal(prior.reflections).detach()
+    axes = orthogonal(prior.householder).mT.detach()
     torch.testing.assert_close(axes @ axes.T, torch.eye(4).double())
     assert (axes - torch.diag(axes.diag())).abs().max() > 0.1
     y = (f @ axes.T).numpy()
@@ -213,6 +218,33 @@ def test_an_autoregressive_mixture_starts_near_the_standard_normal(size: int) ->
     difference = StandardNormal(size)().log_prob(f) - prior().log_prob(f)
     assert -0.001 * size < difference.mean() < 0.05 * size
     assert prior().sample((20_000,)).square().mean().item() == pytest.approx(1, abs=0.04)
+
+
+@pytest.mark.parametrize("size", [1, 2, 11])
+def test_an_autoregressive_mixture_that_starts_from_draws_is_near_their_normal(size: int) -> None:
+    """Whatever it was before; its axes are the principal components, and a dimension without spread has a density, too."""
+    scales = torch.linspace(2, 0, size + 1)[:-1].exp() - 0.9
+    f = 3 + (scales * torch.randn(20_000, size)) @ torch.linalg.qr(torch.randn(size, size))[0]
+    prior = elsewhere(AutoregressiveMixture(size))
+    assert -prior().log_prob(f).mean() > size  # far off
+    prior.start(f)
+    normal = stats.multivariate_normal(f.mean(0).numpy(), np.cov(f.numpy().T))
+    difference = normal.logpdf(f.numpy()) - prior().log_prob(f).detach().numpy().astype(float)
+    assert -0.001 * size < difference.mean() < 0.05 * size
+    axes = np.linalg.eigh(np.cov(f.numpy().T).reshape(size, size))[1].T[::-1]
+    np.testing.assert_allclose(abs(axes @ prior().rotation.detach().numpy().T), np.eye(size), atol=1e-3)
+    prior.start(torch.cat([f[:, :-1], torch.ones(len(f), 1)], 1))
+    assert torch.isfinite(prior().log_prob(f)).all()
+    assert all(torch.isfinite(parameter).all() for parameter in prior.parameters())
+
+
+def test_what_was_learned_before_a_start_is_forgotten() -> None:
+    f = torch.randn(50, 3)
+    first, second = AutoregressiveMixture(3), elsewhere(AutoregressiveMixture(3))
+    for prior in (first, second):
+        torch.manual_seed(1)
+        prior.start(f)
+    assert all(torch.equal(v, second.state_dict()[name]) for name, v in first.state_dict().items())
 
 
 @each("Flow spline", "Flow affine")

@@ -15,6 +15,8 @@ from pyro_dsvae.models.zuko_distribution import load_zuko
 
 # Standard deviations are between exp(-7) and exp(7).
 LARGEST_LOG_SCALE = 7.0
+# The smallest standard deviation of a dimension at a start.
+SMALLEST_SCALE = 1e-2
 # Standard deviation of the means of the components before training, of 1 altogether: their normals then overlap.
 SPREAD = 0.9
 
@@ -44,16 +46,42 @@ class AutoregressiveMixture(FlexiblePrior):
             return
         self.first = nn.Parameter(_around_standard_normal(static_size, modes))
         # Small, so that a step turns the axes far enough.
-        self.reflections = nn.Parameter(0.03 * torch.randn(static_size, static_size))
+        self.householder = nn.Parameter(0.03 * torch.randn(static_size, static_size))
         if static_size > 1:
             # A single dimension has none before it.
             before = torch.ones(static_size, static_size).tril(-1).bool().repeat_interleave(3 * modes, 0)
             self.network = load_zuko().nn.MaskedMLP(before, (units, units), nn.SiLU)
-            for parameter in self.network[-1].parameters():
-                nn.init.zeros_(parameter)
+            self._say_nothing()
+
+    @torch.no_grad()
+    def start(self, f: Tensor) -> None:
+        """Forget everything; begin with axes along the principal components of the draws, the widest first, and independent
+        dimensions of their means and standard deviations.
+
+        Choices lie along the widest few, which then come before all that is noise. Networks that followed a posterior while
+        it moved fit its final one worse than new ones.
+        """
+        centred = f - f.mean(0)
+        _, vectors = torch.linalg.eigh(centred.mT @ centred)
+        # R's columns after a QR decomposition are these but for their signs.
+        self.householder.copy_(torch.geqrf(vectors.flip(-1))[0])
+        y = f @ orthogonal(self.householder)
+        logits, loc, log_scale = _around_standard_normal(self.static_size, self.modes).to(f).unbind(1)
+        mean, deviation = y.mean(0).unsqueeze(-1), y.std(0).clamp_min(SMALLEST_SCALE).unsqueeze(-1)
+        raw = LARGEST_LOG_SCALE * torch.atanh((log_scale + deviation.log()) / LARGEST_LOG_SCALE)
+        self.first.copy_(torch.stack([logits, mean + deviation * loc, raw], 1))
+        if self.static_size > 1:
+            for layer in self.network:
+                if isinstance(layer, nn.Linear):
+                    layer.reset_parameters()
+            self._say_nothing()
+
+    def _say_nothing(self) -> None:
+        for parameter in self.network[-1].parameters():
+            nn.init.zeros_(parameter)
 
     def learned(self) -> TorchDistribution:
-        return AutoregressiveMixtureDistribution(self._conditionals, orthogonal(self.reflections))
+        return AutoregressiveMixtureDistribution(self._conditionals, orthogonal(self.householder).mT)
 
     def _conditionals(self, y: Tensor, dimensions: slice) -> MixtureSameFamily:
         """p(y_i given y_<i) of some dimensions i, batch (\\*B, I) and event (1,), for y (\\*B, F)."""

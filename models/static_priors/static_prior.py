@@ -31,6 +31,9 @@ class StaticPrior(nn.Module, ABC):
     def forward(self) -> TorchDistribution:
         """p(f), event (F,)."""
 
+    def start(self, f: Tensor) -> None:
+        """Get ready to be fitted to draws f (N, F) that are all there will be; here: go on from what was learned before."""
+
 
 class FlexiblePrior(StaticPrior):
     """A learned prior that is N(0, I) while it waits, and where F = 0; `learned` is what it is afterwards."""
