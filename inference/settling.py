@@ -50,7 +50,8 @@ def settle(prior: StaticPrior, f: Tensor, updates: int, learning_rate: float, go
     With q(f | x) held still this is the ELBO as a function of the prior: E log p(f) is the only term with p(f) in it. An
     update costs a tenth of a step of the whole model or less, and has eight times as many sequences, so a prior with many
     narrow modes gets where steps of the whole model would take it much later: the second stage of Dai & Wipf ("Diagnosing
-    and Enhancing VAE Models", ICLR 2019). The rate rises over 50 updates and falls to zero along half a cosine.
+    and Enhancing VAE Models", ICLR 2019). It begins where `StaticPrior.start` puts it. The rate rises over 50
+    updates and falls to zero along half a cosine.
 
     go_on  is told the number of updates that are done, after each; where it says no, the prior is left as it was before
     """

@@ -233,9 +233,10 @@ def test_an_autoregressive_mixture_that_starts_from_draws_is_near_their_normal(s
     assert -0.001 * size < difference.mean() < 0.05 * size
     axes = np.linalg.eigh(np.cov(f.numpy().T).reshape(size, size))[1].T[::-1]
     np.testing.assert_allclose(abs(axes @ prior().rotation.detach().numpy().T), np.eye(size), atol=1e-3)
-    prior.start(torch.cat([f[:, :-1], torch.ones(len(f), 1)], 1))
-    assert torch.isfinite(prior().log_prob(f)).all()
-    assert all(torch.isfinite(parameter).all() for parameter in prior.parameters())
+    for strange in (torch.cat([f[:, :-1], torch.ones(len(f), 1)], 1), 1e6 * f):
+        prior.start(strange)
+        assert torch.isfinite(prior().log_prob(strange)).all()
+        assert all(torch.isfinite(parameter).all() for parameter in prior.parameters())
 
 
 def test_what_was_learned_before_a_start_is_forgotten() -> None:

@@ -15,8 +15,8 @@ from pyro_dsvae.models.zuko_distribution import load_zuko
 
 # Standard deviations are between exp(-7) and exp(7).
 LARGEST_LOG_SCALE = 7.0
-# The smallest standard deviation of a dimension at a start.
-SMALLEST_SCALE = 1e-2
+# Between which a dimension's standard deviation is taken to be at a start.
+SCALES = 1e-2, 1e2
 # Standard deviation of the means of the components before training, of 1 altogether: their normals then overlap.
 SPREAD = 0.9
 
@@ -67,7 +67,7 @@ class AutoregressiveMixture(FlexiblePrior):
         self.householder.copy_(torch.geqrf(vectors.flip(-1))[0])
         y = f @ orthogonal(self.householder)
         logits, loc, log_scale = _around_standard_normal(self.static_size, self.modes).to(f).unbind(1)
-        mean, deviation = y.mean(0).unsqueeze(-1), y.std(0).clamp_min(SMALLEST_SCALE).unsqueeze(-1)
+        mean, deviation = y.mean(0).unsqueeze(-1), y.std(0).clamp(*SCALES).unsqueeze(-1)
         raw = LARGEST_LOG_SCALE * torch.atanh((log_scale + deviation.log()) / LARGEST_LOG_SCALE)
         self.first.copy_(torch.stack([logits, mean + deviation * loc, raw], 1))
         if self.static_size > 1:
