@@ -10,7 +10,7 @@ from sprites_records import Record
 from pyro_dsvae.data.lpc_sprites import ACTIONS, CLASSES, CREDITS
 
 SPLITS = {
-    "test": "Test characters, never seen in training and looked at once.",
+    "test": "Test characters, never seen in training. No setting was chosen on them.",
     "validation": "Held-out training characters (the validation split), for development: not the benchmark's result.",
 }
 JUDGED = (
