@@ -67,7 +67,7 @@ def _report(
         console.print("Each latent is inferred from the model's picture of it with a reference clip's other latent.")
     elif svi.objective.guide.reference is not None:
         console.print(
-            "Both latents are inferred from the clips themselves, as pictures of one with another's cost too much."
+            "Both latents are inferred from the clips themselves: the model's pictures of them would cost too much."
         )
     held_out = data.part("test")
     if data.labels and len(held_out) > 1:
