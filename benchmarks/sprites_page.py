@@ -10,7 +10,7 @@ from sprites_records import Record
 from pyro_dsvae.data.lpc_sprites import ACTIONS, CLASSES, CREDITS
 
 SPLITS = {
-    "test": "Test characters, never seen in training. No setting was chosen on them.",
+    "test": "Test characters, never seen in training; [the log](separation.md) says how often they were looked at.",
     "validation": "Held-out training characters (the validation split), for development: not the benchmark's result.",
 }
 JUDGED = (

@@ -138,7 +138,7 @@ def test_the_page_says_what_has_to_be_said() -> None:
     for said in (
         "other judge",
         "do not compare",
-        "No setting was chosen on them",
+        "how often they were looked at",
         "| walk front | 5 | 0 |",
         "body dark as dark 2 3",
         "looks in",
