@@ -1,11 +1,12 @@
-"""A finding of the predictive checks and its cure: two runs that differ in their static prior, side by side.
+r"""A finding of the predictive checks and its cure: two runs that differ in their static prior, side by side.
 
-  python benchmarks/finding_and_cure.py runs/lpc-normal runs/lpc-flow --out docs/ppc
+  python benchmarks/finding_and_cure.py runs/lpc-normal runs/lpc --out docs/ppc
 
-The runs are made by
+The runs are two rows of the Sprites benchmark, seed 0:
 
-  python -m pyro_dsvae.fit --data LPCSprites --data.root DIR --data.size 32 --steps 4699 --out runs/lpc-normal
-  python -m pyro_dsvae.fit --data LPCSprites --data.root DIR --data.size 32 --steps 4699 --static_prior Flow --out runs/lpc-flow
+  python -m pyro_dsvae.fit --data LPCSprites --data.root DIR --data.size 32 --steps 4700 \
+      --static_prior StandardNormal --out runs/lpc-normal
+  python -m pyro_dsvae.fit --data LPCSprites --data.root DIR --data.size 32 --steps 4700 --out runs/lpc
 
 and checked by ``python -m pyro_dsvae.ppc RUN``. Writes generated.png: clips drawn from the priors alone, decoder means, the
 first of seed 0, not chosen; and copies the reports' figures of f and of the judge's labels. Only decoded frames are shown: the
