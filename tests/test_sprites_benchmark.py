@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pyro_dsvae import cli
@@ -360,6 +361,20 @@ def test_every_row_is_a_command_of_fit_and_they_differ() -> None:
     assert values.contrastive is not None
     assert parsed["no-static"].static_size == 0
     assert len({str(options) for options in parsed.values()}) == len(sprites.ROWS)
+
+
+@pytest.mark.parametrize(("reduced", "error"), [([], 1.0), (["--reduced"], 4.0)])
+def test_the_papers_likelihood_is_the_squared_error_summed_over_64_pixels(reduced: list[str], error: float) -> None:
+    work = sprites.planned(["--root", "art", "--out", "runs", *reduced])[0]
+    options = work.options("contrastive-paper", 0)
+    values = cli.instantiate(cli.parser_for(fit, None), cli.parse(cli.parser_for(fit, None), options))
+    likelihood = values.likelihood(3, 2, (3, 16, 16))
+    f, z, x = torch.randn(1, 3), torch.randn(1, 1, 2), torch.rand(2, 1, 1, 3, 16, 16)
+    frames = likelihood(f, z)
+    assert not [name for name, _ in likelihood.named_parameters() if "scale" in name]
+    log_p = frames.log_prob(x).flatten(1).sum(1)
+    squares = (x - frames.mean).square().flatten(1).sum(1)
+    torch.testing.assert_close(log_p[0] - log_p[1], error * (squares[1] - squares[0]), rtol=1e-4, atol=1e-4)
 
 
 def test_a_budget_of_minutes_replaces_that_of_steps(tmp_path: Path) -> None:
