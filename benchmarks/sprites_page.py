@@ -19,7 +19,8 @@ JUDGED = (
     "posterior are what the decoder is given; means, of which a probe sees differences far below the posterior's scale, tell "
     "nearly everything after three steps of fitting already, so they have no target. A latent that carries nothing passes the "
     "probes and fails the swaps: read both. Fixed motion, the literature's measure, shows no separation by itself either: a "
-    "model without a static part reconstructs the clips and passes. Distances are total variation."
+    "model without a static part reconstructs the clips and passes. Distances are total variation. ELBOs compare between rows "
+    "of one likelihood only."
 )
 SWAPS = (
     "24 pairs drawn at random, none left out; first row, first seed. Every frame is decoded by the model, those of the two "
