@@ -36,11 +36,11 @@ from pyro_dsvae import cli
 from pyro_dsvae.candidates import Candidate, check_keys, grid
 from pyro_dsvae.comparability import check_candidates, check_runs, finished, open_runs
 from pyro_dsvae.comparison_folder import Folder
+from pyro_dsvae.comparison_measure import Evaluation, Measure
 from pyro_dsvae.comparison_result import ComparisonResult, concluded
 from pyro_dsvae.comparison_work import check_devices, spread, tasks
 from pyro_dsvae.data.dataset import DataSource, SequenceData, Split
 from pyro_dsvae.data.sprites import Sprites
-from pyro_dsvae.evaluations import Evaluation, Measure
 from pyro_dsvae.inference.contrastive import Contrastive
 from pyro_dsvae.inference.forecast import check_given
 from pyro_dsvae.inference.hardware import Device, Precision

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from pyro_dsvae.comparison_measure import FORECASTS, Evaluation, Measure
 from pyro_dsvae.comparison_row import Row
-from pyro_dsvae.evaluations import FORECASTS, Evaluation, Measure
 from pyro_dsvae.inference.comparison import Comparison
 from pyro_dsvae.inference.elbo import CLOSED_FORM, CLOSED_FORM_PER_STEP, MONTE_CARLO, STICKING_THE_LANDING
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from pyro_dsvae.candidates import Fit
 from pyro_dsvae.comparison_folder import Folder
+from pyro_dsvae.comparison_measure import Evaluation, Measure
 from pyro_dsvae.comparison_report import Report, make_report, write_report
 from pyro_dsvae.data.dataset import SequenceData
-from pyro_dsvae.evaluations import Evaluation, Measure
 from pyro_dsvae.inference.comparison import Comparison, compare_evidence
 from pyro_dsvae.inference.evidence import UNRELIABLE
 from pyro_dsvae.inference.inference_data import comparison_tree, plot_comparison, plot_k_hats, save_tree

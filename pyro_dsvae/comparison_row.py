@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pyro_dsvae.evaluations import Evaluation
+from pyro_dsvae.comparison_measure import Evaluation
 from pyro_dsvae.inference.comparison import Candidate
 from pyro_dsvae.inference.evidence import UNRELIABLE
 from pyro_dsvae.motion_judge import JudgedMotion

@@ -17,8 +17,8 @@ from rich.console import Console
 
 from pyro_dsvae.candidates import Candidate, Fit
 from pyro_dsvae.comparison_folder import Folder
+from pyro_dsvae.comparison_measure import Evaluation, Measure, evaluate
 from pyro_dsvae.data.dataset import DataSource, SequenceData
-from pyro_dsvae.evaluations import Evaluation, Measure, evaluate
 from pyro_dsvae.fit import fit
 from pyro_dsvae.loading import Run, load
 from pyro_dsvae.models.errors import UsageError

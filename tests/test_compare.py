@@ -28,9 +28,9 @@ from pyro_dsvae.candidates import Candidate, Fit, grid
 from pyro_dsvae.catalogue import PARTS
 from pyro_dsvae.comparability import finished
 from pyro_dsvae.compare import CANDIDATES_OWN, compare
+from pyro_dsvae.comparison_measure import Measure
 from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.data.dataset import SequenceData
-from pyro_dsvae.evaluations import Measure
 from pyro_dsvae.fit import FitResult, fit
 from pyro_dsvae.inference.evidence import estimate_evidence
 from pyro_dsvae.loading import load
@@ -269,7 +269,7 @@ def test_stopped_twice_and_killed_once_it_ends_with_the_same_table(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("pyro_dsvae.evaluations.judge_motion", stops)
+        patch.setattr("pyro_dsvae.comparison_measure.judge_motion", stops)
         assert command("--out", out).code == 130  # the options are those of the folder
     kept = torch.load(out / "evidence" / "IID-seed0.pt", weights_only=True)["stages"]
     assert set(kept) == {"evidence", "forecast", "crps", "use"}  # each stage is kept as soon as it is done
@@ -289,7 +289,7 @@ def test_a_finished_comparison_says_it_again_without_work(copy: Path, monkeypatc
     before = table(copy)
     monkeypatch.setattr(comparison_work, "fit", never)
     for name in ("estimate_evidence", "paired_forecast", "forecast_errors", "latent_use", "judge_motion"):
-        monkeypatch.setattr(f"pyro_dsvae.evaluations.{name}", never)
+        monkeypatch.setattr(f"pyro_dsvae.comparison_measure.{name}", never)
     # Runs are found below the folder, wherever it was moved.
     assert command("--out", copy).code == 0
     assert table(copy) == before
