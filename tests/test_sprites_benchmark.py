@@ -363,11 +363,15 @@ def test_every_row_is_a_command_of_fit_and_they_differ() -> None:
     assert len({str(options) for options in parsed.values()}) == len(sprites.ROWS)
 
 
+@pytest.mark.parametrize("row", ["no-views-paper", "contrastive-paper"])
 @pytest.mark.parametrize(("reduced", "error"), [([], 1.0), (["--reduced"], 4.0)])
-def test_the_papers_likelihood_is_the_squared_error_summed_over_64_pixels(reduced: list[str], error: float) -> None:
+def test_the_papers_likelihood_is_the_squared_error_summed_over_64_pixels(
+    reduced: list[str], error: float, row: str
+) -> None:
     work = sprites.planned(["--root", "art", "--out", "runs", *reduced])[0]
-    options = work.options("contrastive-paper", 0)
+    options = work.options(row, 0)
     values = cli.instantiate(cli.parser_for(fit, None), cli.parse(cli.parser_for(fit, None), options))
+    assert (values.contrastive is not None) == (row == "contrastive-paper")
     likelihood = values.likelihood(3, 2, (3, 16, 16))
     f, z, x = torch.randn(1, 3), torch.randn(1, 1, 2), torch.rand(2, 1, 1, 3, 16, 16)
     frames = likelihood(f, z)
