@@ -53,7 +53,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
     "contrastive": ("C-DSVAE-style objective", ["--posterior.views", "false", "--contrastive", "Contrastive"]),
     "no-views-paper": ("without guide views, C-DSVAE's likelihood", ["--posterior.views", "false", *PAPER]),
     "contrastive-paper": (
-        "C-DSVAE-style, the paper's likelihood",
+        "C-DSVAE-style objective and likelihood",
         ["--posterior.views", "false", "--contrastive", "Contrastive", *PAPER],
     ),
 }
