@@ -2,14 +2,26 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import mean
 from typing import Any
 
 from pyro_dsvae.data.lpc_sprites import CLASSES
 
-Found = Mapping[str, Any]  # evaluation.json
+Found = Mapping[str, Any]  # evaluation.json, or a part of it
 Value = Callable[[Found], float]
 ATTRIBUTES = tuple(CLASSES)
 DIRECTION, KIND = "action: front/left/right", "action: walk/spell/slash"
+
+# Score of single codes -> how to find it in evaluation.json's scores, format.
+CODES: dict[str, tuple[Value, str]] = {
+    "DCI disentanglement": (lambda s: s["dci"]["disentanglement"], ".3f"),
+    "completeness": (lambda s: s["dci"]["completeness"], ".3f"),
+    "informativeness": (lambda s: mean(s["dci"]["informativeness"].values()), ".1%"),
+    "MIG": (lambda s: s["mig"]["mean"], ".3f"),
+    "SAP": (lambda s: s["sap"]["mean"], ".3f"),
+    "attributes in f": (lambda s: mean(s["in_f"][name] for name in ATTRIBUTES), ".1%"),
+    "action in f": (lambda s: s["in_f"]["action"], ".1%"),
+}
 
 
 @dataclass(frozen=True)

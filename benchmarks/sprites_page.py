@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
-from sprites_measures import ATTRIBUTES, DIRECTION, KIND, Found, best_probe, measures, swapped
+from sprites_measures import ATTRIBUTES, CODES, DIRECTION, KIND, Found, best_probe, measures, swapped
 from sprites_records import Record
 
 from pyro_dsvae.data.lpc_sprites import ACTIONS, CLASSES, CREDITS
@@ -107,6 +107,28 @@ def direction(results: Mapping[str, Sequence[Found]]) -> str:
     return "\n".join(lines)
 
 
+def codes(results: Mapping[str, Sequence[Found]]) -> str:
+    """The scores of single codes of each row; rows that were evaluated without scikit-learn have none."""
+    scored = {name: [found["scores"] for found in runs if found["scores"]] for name, runs in results.items()}
+    if not any(scored.values()):
+        return ""
+    lines = [
+        "By their standard definitions, of single codes: dimensions of f, and of z the mean and the mean absolute change. "
+        "Informativeness, MIG and SAP are means over labels. The scores ask for one code per label, so that f and z are "
+        "separated shows only in the share of DCI's importances that falls on f, and there badly: where an attribute is "
+        "written into f and into z, trees may well split on f alone, while the decoder follows z (compare the swaps). "
+        "They are here to be compared with others' figures, not as evidence of separation.",
+        "",
+        f"| row | {' | '.join(CODES)} |",
+        "|---|" + "---:|" * len(CODES),
+    ]
+    for name, runs in scored.items():
+        if runs:
+            cells = [spread([value(scores) for scores in runs], form) for value, form in CODES.values()]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def page(
     records: Sequence[Record], titles: Mapping[str, str], setting: Mapping[str, Any], picture: str | None = None
 ) -> str:
@@ -127,6 +149,7 @@ def page(
     sections = {
         "Published": f"{PROVENANCE}\n\n{published()}",
         "The viewing direction": direction(results),
+        "DCI, MIG and SAP": codes(results),
         "The judge": confusion(next(iter(results.values()))[0]),
         "Swaps": f"![24 swaps]({picture})\n\n{SWAPS} {CREDITS}." if picture else "",
         "Runs": _runs(runs),

@@ -52,6 +52,16 @@ def evaluation(right: float, leak: float, score: float = 9.0) -> dict[str, Any]:
             "confusion": counts,
         },
         "probes": {source: {latent: dict.fromkeys(names, probe) for latent in "fz"} for source in ("draws", "means")},
+        "scores": {
+            "dci": {
+                "disentanglement": 0.7,
+                "completeness": 0.4,
+                "informativeness": dict.fromkeys(names[1:5], right) | {"action": 0.0},
+            },
+            "mig": {"mean": 0.05, "factors": {}},
+            "sap": {"mean": 0.02, "factors": {}},
+            "in_f": {"action": leak, "body": right, "bottomwear": right, "topwear": right, "hair": 0.0},
+        },
     }
 
 
@@ -129,6 +139,23 @@ def test_the_table_has_means_spread_and_what_reaches_its_target_in_bold() -> Non
     one = sprites_page.table({"default": [evaluation(1.0, 0.0)]}, reduced=False)
     assert cells(one, "KL of f")[1:] == ["", "", "7.0"]
     assert len({line.count("|") for line in text.splitlines()}) == 1
+
+
+def test_scores_of_single_codes_are_means_over_the_runs_that_have_them() -> None:
+    found, other, without = evaluation(1.0, 0.0), evaluation(0.5, 0.2), evaluation(1.0, 0.0) | {"scores": None}
+    other["scores"]["dci"]["disentanglement"] = 0.9
+    text = sprites_page.codes({"default": [found, other], "IID prior": [without], "contrastive": [without, found]})
+    head = ["DCI disentanglement", "completeness", "informativeness", "MIG", "SAP", "attributes in f", "action in f"]
+    assert cells(text, "row")[1:] == head
+    # Of five labels one is never told, of four attributes one is not in f: means .8 and .4, and .75 and .375.
+    told, share = "60.0% ± 28.3%", "56.2% ± 26.5%"
+    same = ["0.400 ± 0.000", told, "0.050 ± 0.000", "0.020 ± 0.000", share]
+    assert cells(text, "default")[1:] == ["0.800 ± 0.141", *same, "10.0% ± 14.1%"]
+    assert cells(text, "contrastive")[1:] == ["0.700", "0.400", "80.0%", "0.050", "0.020", "75.0%", "0.0%"]
+    assert "IID prior" not in text
+    page = sprites_page.page([record("default", 0, found)], TITLES, SETTING)
+    assert "## DCI, MIG and SAP" in page
+    assert "## DCI, MIG and SAP" not in sprites_page.page([record("default", 0, without)], TITLES, SETTING)
 
 
 def test_the_page_says_what_has_to_be_said() -> None:
