@@ -28,11 +28,11 @@ from linear_gaussian import Exact, PosteriorGuide, linear_dsvae, sequences
 from pyro.distributions import MultivariateNormal, Normal
 from torch import Tensor
 
-from pyro_dsvae.catalogue import DYNAMIC_PRIORS
-from pyro_dsvae.inference.comparison import Comparison, compare_evidence
-from pyro_dsvae.inference.difference import Difference
+from pyro_dsvae.configuration.catalogue import DYNAMIC_PRIORS
 from pyro_dsvae.inference.elbo import SequenceELBO
 from pyro_dsvae.inference.evidence import Evidence, estimate_evidence
+from pyro_dsvae.inference.model_comparison.comparison import Comparison, compare_evidence
+from pyro_dsvae.inference.model_comparison.difference import Difference
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.steps import Steps

@@ -14,8 +14,8 @@ import torch
 from pyro.infer import SVI, TraceMeanField_ELBO
 from torch import Tensor, nn
 
-from pyro_dsvae.inference.objective import Objective
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
+from pyro_dsvae.inference.training.objective import Objective
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM as LSTMPrior
 from pyro_dsvae.models.likelihoods.normal import Normal as NormalFrames
 

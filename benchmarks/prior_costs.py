@@ -18,7 +18,7 @@ from statistics import median
 import torch
 from pyro.distributions import Normal
 
-from pyro_dsvae.catalogue import PARTS
+from pyro_dsvae.configuration.catalogue import PARTS
 from pyro_dsvae.inference.elbo import kl_of
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.steps import Steps

@@ -20,9 +20,9 @@ import torch
 from linear_gaussian import Exact, PosteriorGuide, sequences
 from matplotlib.figure import Figure
 
+from pyro_dsvae.inference.estimation import CPU, Clips, evaluation
 from pyro_dsvae.inference.evidence import estimate_evidence
-from pyro_dsvae.inference.held_out import CPU, Clips, evaluation
-from pyro_dsvae.inference.proposal import Joint, Proposal
+from pyro_dsvae.inference.sampling.proposal import Joint, Proposal
 
 COUNT, STEPS, DRAWS = 100, 8, 4_000
 CONDITIONAL = "conditional PSIS-LOO, exact posterior"

@@ -1,7 +1,7 @@
 r"""What each recipe can and cannot do, in one picture: reconstructions beside draws from the prior.
 
-  python benchmarks/recipes.py --out runs/recipes                      # autoencoder, vae and the default model
-  python benchmarks/recipes.py --out runs/recipes --only vae -- --steps 500
+  python -m benchmarks.recipes --out runs/recipes                      # autoencoder, vae and the default model
+  python -m benchmarks.recipes --out runs/recipes --only vae -- --steps 500
 
 Options after -- go to every fit. Fits that are there already are not repeated. Writes recipes.png and prints a table: the
 held-out terms, and the share of neighbouring frames of a draw between which the judge sees the same character, which no
@@ -12,13 +12,13 @@ import argparse
 from pathlib import Path
 
 import torch
-from fits import fitted
 from matplotlib.figure import Figure
 from torch import Tensor
 
 import pyro_dsvae
+from benchmarks.sprites.fits import fitted
 from pyro_dsvae.inference.prediction import decode, posterior_means, sample_latents
-from pyro_dsvae.judge import load_or_train_judge
+from pyro_dsvae.judges.judge import load_or_train_judge
 from pyro_dsvae.models.steps import Steps
 
 RECIPES = {

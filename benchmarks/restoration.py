@@ -23,8 +23,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import pyro_dsvae
-from pyro_dsvae.inference.filling import nearest_frame
-from pyro_dsvae.judge import Judge, load_or_train_judge
+from pyro_dsvae.inference.sampling.gap_filling import nearest_frame
+from pyro_dsvae.judges.judge import Judge, load_or_train_judge
 
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9)
 FRAMES = (1, 2, 3, 4, 5, 6)

@@ -32,12 +32,12 @@ import torch
 from handwritten import HandwrittenStep, NetworksOnlyStep, TextbookStep
 from torch import Tensor
 
-from pyro_dsvae.build import build
-from pyro_dsvae.inference.hardware import Hardware
-from pyro_dsvae.inference.objective import Objective, Sequences
-from pyro_dsvae.inference.optimisation import Budget, Optimisation
+from pyro_dsvae.configuration.build import build
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.svi import SVI
+from pyro_dsvae.inference.training.hardware import Hardware
+from pyro_dsvae.inference.training.objective import Objective, Sequences
+from pyro_dsvae.inference.training.schedule import Budget, Optimisation
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal

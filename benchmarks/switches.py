@@ -32,12 +32,12 @@ import torch
 from speed import CLIP, GPU, LATE, QUICK, RATE, Case, _spread, _spread_ratio, _wait, objective
 from torch import Tensor, nn
 
-from pyro_dsvae.inference import objective as objective_module
 from pyro_dsvae.inference import svi as svi_module
-from pyro_dsvae.inference.hardware import Compilation, Hardware, Keep
-from pyro_dsvae.inference.objective import Sequences
-from pyro_dsvae.inference.optimisation import Budget, Optimisation
 from pyro_dsvae.inference.svi import SVI
+from pyro_dsvae.inference.training import objective as objective_module
+from pyro_dsvae.inference.training.hardware import Compilation, Hardware, Keep
+from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.training.schedule import Budget, Optimisation
 from pyro_dsvae.models.dynamic_priors import lstm as lstm_prior
 from pyro_dsvae.models.networks import chunks
 from pyro_dsvae.models.networks.recurrent import State

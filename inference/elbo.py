@@ -18,9 +18,9 @@ from pyro.util import check_model_guide_match, check_site_shape
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from pyro_dsvae.models.diagonal_chain import DiagonalChain
+from pyro_dsvae.models.distributions.diagonal_chain import DiagonalChain
+from pyro_dsvae.models.distributions.path import PathDistribution
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.path_distribution import PathDistribution
 
 # How a KL was computed, from exact to noisy.
 CLOSED_FORM = "closed form"

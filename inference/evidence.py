@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.held_out import CPU, Clips, Guide, Work, check_proposal, evaluation, paths_at_once
-from pyro_dsvae.inference.importance_weights import LogMean, bounds
+from pyro_dsvae.inference.estimation import CPU, Clips, Guide, Work, check_proposal, evaluation, paths_at_once
 from pyro_dsvae.inference.inference_data import MIN_DRAWS, UNRELIABLE, pareto_k_hat
-from pyro_dsvae.inference.objective import Sequences
-from pyro_dsvae.inference.proposal import Joint, Proposal
-from pyro_dsvae.inference.refinement import Refined, Refinement, refine
+from pyro_dsvae.inference.sampling.importance_weights import LogMean, bounds
+from pyro_dsvae.inference.sampling.proposal import Joint, Proposal
+from pyro_dsvae.inference.sampling.refinement import Refined, Refinement, refine
+from pyro_dsvae.inference.training.objective import Sequences
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 

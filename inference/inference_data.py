@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyro_dsvae.inference.comparison import Comparison
+from pyro_dsvae.inference.model_comparison.comparison import Comparison
 from pyro_dsvae.models.errors import UsageError
 
 if TYPE_CHECKING:

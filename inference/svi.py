@@ -10,13 +10,13 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.hardware import Hardware
-from pyro_dsvae.inference.held_out_terms import held_out_terms
-from pyro_dsvae.inference.noise import mix, seed_generators
-from pyro_dsvae.inference.objective import TERMS, Batch, KLWeights, Objective, Sequences
-from pyro_dsvae.inference.optimisation import Budget, Optimisation, Rates
-from pyro_dsvae.inference.processes import Processes
-from pyro_dsvae.inference.settling import draw_looks, settle, settles
+from pyro_dsvae.inference.training.distributed import Processes
+from pyro_dsvae.inference.training.hardware import Hardware
+from pyro_dsvae.inference.training.held_out_elbo import held_out_terms
+from pyro_dsvae.inference.training.objective import TERMS, Batch, KLWeights, Objective, Sequences
+from pyro_dsvae.inference.training.prior_refit import draw_looks, settle, settles
+from pyro_dsvae.inference.training.schedule import Budget, Optimisation, Rates
+from pyro_dsvae.inference.training.seeding import mix, seed_generators
 from pyro_dsvae.models.errors import UsageError
 
 # What inferring from a reference may cost, in nats per value of a sequence.

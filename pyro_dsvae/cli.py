@@ -13,8 +13,8 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from pyro_dsvae.configuration.parts import is_option
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.parts import is_option
 
 
 def parser_for(function: Callable[..., Any], manual: str | None) -> ArgumentParser:
@@ -22,7 +22,7 @@ def parser_for(function: Callable[..., Any], manual: str | None) -> ArgumentPars
 
     Arguments without a default are positional: ``python -m pyro_dsvae.ppc RUN``.
     """
-    import_module("pyro_dsvae.catalogue")  # its import makes the parts known by their short names
+    import_module("pyro_dsvae.configuration.catalogue")  # its import makes the parts known by their short names
     parser = ArgumentParser(
         prog=f"python -m {_module(function)}",
         description=manual,
@@ -195,7 +195,7 @@ def _choices(option: str) -> str:
 
 def part_names(option: str) -> list[str]:
     """Short names of the classes that ``option`` takes."""
-    from pyro_dsvae.catalogue import PARTS
+    from pyro_dsvae.configuration.catalogue import PARTS
 
     return sorted(PARTS.get(option, ()))
 

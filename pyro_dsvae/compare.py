@@ -33,23 +33,24 @@ from typing import Any
 import torch
 
 from pyro_dsvae import cli
-from pyro_dsvae.candidates import Candidate, check_keys, grid
-from pyro_dsvae.comparability import check_candidates, check_runs, finished, open_runs
-from pyro_dsvae.comparison_folder import Folder
-from pyro_dsvae.comparison_measure import Evaluation, Measure
-from pyro_dsvae.comparison_result import ComparisonResult, concluded
-from pyro_dsvae.comparison_work import check_devices, spread, tasks
+from pyro_dsvae.comparison.candidates import Candidate, check_keys, grid
+from pyro_dsvae.comparison.comparability import check_candidates, check_runs, finished, open_runs
+from pyro_dsvae.comparison.folder import Folder
+from pyro_dsvae.comparison.measurement import Evaluation, Measure
+from pyro_dsvae.comparison.result import ComparisonResult, concluded
+from pyro_dsvae.comparison.workers import check_devices, spread, tasks
+from pyro_dsvae.configuration.parts import describe, plain
 from pyro_dsvae.data.dataset import DataSource, SequenceData, Split
 from pyro_dsvae.data.sprites import Sprites
-from pyro_dsvae.inference.contrastive import Contrastive
-from pyro_dsvae.inference.forecast import check_given
-from pyro_dsvae.inference.hardware import Device, Precision
+from pyro_dsvae.inference.forecasting.forecast import check_given
 from pyro_dsvae.inference.inference_data import (
     MIN_DRAWS,
 )
-from pyro_dsvae.inference.optimisation import Budget, Optimisation
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.inference.training.contrastive import Contrastive
+from pyro_dsvae.inference.training.hardware import Device, Precision
+from pyro_dsvae.inference.training.schedule import Budget, Optimisation
 from pyro_dsvae.loading import Run
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.dynamic_priors.flow import Flow as DynamicFlow
@@ -58,8 +59,7 @@ from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.static_priors.autoregressive_mixture import AutoregressiveMixture
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
-from pyro_dsvae.parts import describe, plain
-from pyro_dsvae.runs import RunDirectory
+from pyro_dsvae.runs.directory import RunDirectory
 
 STEPS = 700
 # Options of fit that a comparison has no use for.

@@ -24,22 +24,22 @@ from torch import Tensor
 
 from pyro_dsvae import cli
 from pyro_dsvae.data.dataset import SequenceData
-from pyro_dsvae.inference.adjustment import Latents
-from pyro_dsvae.inference.held_out import check_proposal, evaluation
+from pyro_dsvae.inference.estimation import check_proposal, evaluation
 from pyro_dsvae.inference.inference_data import MIN_DRAWS
 from pyro_dsvae.inference.prediction import decode
-from pyro_dsvae.judge import Judge, Kind, load_or_train_judge, partners
+from pyro_dsvae.inference.sampling.affine_map import Latents
+from pyro_dsvae.judges.judge import Judge, Kind, load_or_train_judge, partners
 from pyro_dsvae.loading import Run, load
 from pyro_dsvae.metrics import tables
-from pyro_dsvae.metrics.encoding import draw, encode, one_split
 from pyro_dsvae.metrics.factors import parts_of, with_parts
+from pyro_dsvae.metrics.features import draw, encode, one_split
 from pyro_dsvae.metrics.generation import Entropies, balanced, entropies, judge_clips
 from pyro_dsvae.metrics.labelled import measure_judged, measure_probes, measure_scores
 from pyro_dsvae.metrics.result import EvaluationResult
 from pyro_dsvae.metrics.unlabelled import measure_evidence, measure_terms
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.outputs import check_free, new_folder
-from pyro_dsvae.progress import Bar
+from pyro_dsvae.runs.output_folder import check_free, new_folder
+from pyro_dsvae.runs.progress import Bar
 
 TRAINING_CLIPS = 4_000  # at most, for probes and scores
 PAIRS = 24
@@ -206,7 +206,7 @@ def _draw(
     device: torch.device,
 ) -> None:
     """The figures."""
-    from pyro_dsvae import evaluation_figures  # matplotlib takes a second to import
+    from pyro_dsvae.metrics import figures as evaluation_figures  # matplotlib takes a second to import
 
     if result.judged is None:
         return

@@ -30,16 +30,17 @@ from typing import Any
 import torch
 
 from pyro_dsvae import cli, recipes
-from pyro_dsvae.build import build, check_times, examples
+from pyro_dsvae.configuration.build import build, check_times, examples
+from pyro_dsvae.configuration.parts import describe, plain
 from pyro_dsvae.data.dataset import DataSource
 from pyro_dsvae.data.sprites import Sprites
-from pyro_dsvae.inference.contrastive import Contrastive
-from pyro_dsvae.inference.hardware import Compilation, Device, Hardware, Keep, Precision
-from pyro_dsvae.inference.optimisation import DEFAULT_STEPS, Budget, Optimisation
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.posteriors.posterior import Posterior
-from pyro_dsvae.inference.processes import is_first
 from pyro_dsvae.inference.svi import SVI, NonFiniteError
+from pyro_dsvae.inference.training.contrastive import Contrastive
+from pyro_dsvae.inference.training.distributed import is_first
+from pyro_dsvae.inference.training.hardware import Compilation, Device, Hardware, Keep, Precision
+from pyro_dsvae.inference.training.schedule import DEFAULT_STEPS, Budget, Optimisation
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.dynamic_priors.flow import Flow as DynamicFlow
 from pyro_dsvae.models.errors import UsageError
@@ -47,11 +48,10 @@ from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.static_priors.autoregressive_mixture import AutoregressiveMixture
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
-from pyro_dsvae.parts import describe, plain
-from pyro_dsvae.profiling import StepProfile
-from pyro_dsvae.progress import FitJournal
-from pyro_dsvae.report import report
-from pyro_dsvae.runs import RunDirectory
+from pyro_dsvae.runs.directory import RunDirectory
+from pyro_dsvae.runs.profiling import StepProfile
+from pyro_dsvae.runs.progress import FitJournal
+from pyro_dsvae.runs.report import report
 
 # What may change when a run is resumed: where it runs and how long, not what is fitted.
 RESUMABLE = ("steps", "minutes", "device", "devices", "compile", "data_on")

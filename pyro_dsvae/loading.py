@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 
 from pyro_dsvae import cli
-from pyro_dsvae.build import build
+from pyro_dsvae.configuration.build import build
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.run import Run
-from pyro_dsvae.runs import RunDirectory
+from pyro_dsvae.runs.directory import RunDirectory
+from pyro_dsvae.runs.run import Run
 
 __all__ = ["Run", "load"]
 

@@ -24,20 +24,20 @@ import torch
 from rich.console import Console
 
 from pyro_dsvae import cli
+from pyro_dsvae.checks.pipeline import Checking
+from pyro_dsvae.checks.result import PPCResult
 from pyro_dsvae.data.dataset import SequenceData, Split
-from pyro_dsvae.inference.discrepancy import discrepancy
 from pyro_dsvae.inference.inference_data import MIN_DRAWS, save_tree
-from pyro_dsvae.inference.objective import Sequences
-from pyro_dsvae.inference.replications import LEVELS, replicate
+from pyro_dsvae.inference.predictive_checks.discrepancy import discrepancy
+from pyro_dsvae.inference.predictive_checks.replications import LEVELS, replicate
+from pyro_dsvae.inference.training.objective import Sequences
 from pyro_dsvae.loading import Run, load
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.outputs import check_free, new_folder
-from pyro_dsvae.ppc_result import PPCResult
-from pyro_dsvae.ppc_work import Checking
-from pyro_dsvae.progress import Bar
+from pyro_dsvae.runs.output_folder import check_free, new_folder
+from pyro_dsvae.runs.progress import Bar
 
 if TYPE_CHECKING:
-    from pyro_dsvae.ppc_figures import Shown
+    from pyro_dsvae.checks.figures import Shown
 
 SHOWN = 4
 
@@ -73,8 +73,9 @@ def ppc(
         overwrite: replace what is at --out
     """
     # They load matplotlib and xarray, which takes a second that the manual need not cost.
-    from pyro_dsvae import ppc_figures, ppc_report
-    from pyro_dsvae.inference.predictive_data import predictive_tree
+    from pyro_dsvae.checks import figures as ppc_figures
+    from pyro_dsvae.checks import report as ppc_report
+    from pyro_dsvae.inference.predictive_checks.tree import predictive_tree
 
     path = run / "ppc" if out is None else out
     _check(sequences, draws, simulations, evidence_draws, device)
@@ -156,7 +157,7 @@ def _chosen(data: SequenceData, split: Split, count: int, seed: int) -> Sequence
 
 def _shown(run: Run, chosen: Sequences, seed: int, device: torch.device) -> "Shown":
     """A few clips and one replication of each at every level."""
-    from pyro_dsvae.ppc_figures import Shown
+    from pyro_dsvae.checks.figures import Shown
 
     few = replace(chosen, rows=chosen.rows[:SHOWN])
     made = list(replicate(run.model, run.guide, few, draws=1, seed=seed, device=device))

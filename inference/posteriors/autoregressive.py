@@ -5,14 +5,14 @@ from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from pyro_dsvae.inference.posteriors.clip import Clip
 from pyro_dsvae.inference.posteriors.encoders import encoders, with_static
+from pyro_dsvae.inference.posteriors.guide_input import Clip
 from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.models.distributions.normalizing_flow import own_precision
+from pyro_dsvae.models.distributions.path import PathDistribution
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead, full_precision
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM, State, run_lstm
-from pyro_dsvae.models.path_distribution import PathDistribution
 from pyro_dsvae.models.steps import Steps
-from pyro_dsvae.models.zuko_distribution import own_precision
 
 
 class Autoregressive(Posterior):

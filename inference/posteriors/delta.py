@@ -6,8 +6,8 @@ from pyro.distributions import Delta as Point
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from pyro_dsvae.inference.posteriors.clip import Clip
 from pyro_dsvae.inference.posteriors.encoders import Smoother, encoders
+from pyro_dsvae.inference.posteriors.guide_input import Clip
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.models.networks.gaussian_head import full_precision
 

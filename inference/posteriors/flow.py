@@ -7,13 +7,13 @@ from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor, nn
 
 from pyro_dsvae.inference.posteriors.causal_affine import CausalAffine
-from pyro_dsvae.inference.posteriors.clip import Clip
 from pyro_dsvae.inference.posteriors.encoders import Smoother, encoders
+from pyro_dsvae.inference.posteriors.guide_input import Clip
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.posteriors.pushforward import Pushforward
+from pyro_dsvae.models.distributions.normalizing_flow import load_zuko, own_precision
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead, full_precision
-from pyro_dsvae.models.zuko_distribution import load_zuko, own_precision
 
 
 class Flow(Posterior):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_dsvae.inference.elbo import LocalParameters
-from pyro_dsvae.inference.posteriors.clip import Clip
+from pyro_dsvae.inference.posteriors.guide_input import Clip
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Reference(nn.Module):
     ready   whether it is used: a fit decides that at its end, by what the pictures cost (`pyro_dsvae.inference.svi`)
 
     Source: none known to us. Learning from one's own recombinations, which prepares a guide for such pictures, is by Mathieu
-    et al. (`pyro_dsvae.inference.recombination`); what it is worth is measured in `benchmarks/results/separation.md`.
+    et al. (`pyro_dsvae.inference.training.recombination`); what it is worth is measured in `benchmarks/results/separation.md`.
     """
 
     frames: Tensor

@@ -6,10 +6,10 @@ import torch
 from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor, nn
 
-from pyro_dsvae.inference.posteriors.clip import Clip
 from pyro_dsvae.inference.posteriors.encoders import Smoother, encoders
+from pyro_dsvae.inference.posteriors.guide_input import Clip
 from pyro_dsvae.inference.posteriors.posterior import Posterior
-from pyro_dsvae.models.diagonal_chain import DiagonalChain, Transitions
+from pyro_dsvae.models.distributions.diagonal_chain import DiagonalChain, Transitions
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead, full_precision
 

@@ -6,9 +6,9 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from pyro_dsvae.models.distributions.path import PathDistribution
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.path_distribution import PathDistribution
 from pyro_dsvae.models.steps import Steps
 
 # What a network keeps of the steps it has read: tensors (*B, ...), or None before the first.

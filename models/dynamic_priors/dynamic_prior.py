@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from pyro_dsvae.models.path_distribution import PathDistribution
+from pyro_dsvae.models.distributions.path import PathDistribution
 from pyro_dsvae.models.steps import Steps
 
 

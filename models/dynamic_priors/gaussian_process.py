@@ -7,10 +7,10 @@ import torch
 from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor, nn
 
+from pyro_dsvae.models.distributions.gaussian_path import GaussianPath, Moments
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.dynamic_priors.kernels import KERNELS, Kernel, correlation
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.gaussian_path import GaussianPath, Moments
 from pyro_dsvae.models.steps import Steps
 
 LOG_2PI = math.log(2 * math.pi)

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pyro_dsvae.models.diagonal_chain import DiagonalChain, Transitions
+from pyro_dsvae.models.distributions.diagonal_chain import DiagonalChain, Transitions
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.steps import Steps
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from pyro_dsvae.models.distributions.linear_gaussian_path import LinearGaussianPath, MatrixTransitions
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.dynamic_priors.random_walk import inverse_softplus
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.linear_gaussian_path import LinearGaussianPath, MatrixTransitions
 from pyro_dsvae.models.steps import Steps
 
 MIN_SCALE, MIN_TIMESCALE = 1e-3, 1e-3

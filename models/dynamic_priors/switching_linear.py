@@ -7,12 +7,12 @@ from pyro.distributions import Categorical, MixtureSameFamily, MultivariateNorma
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from pyro_dsvae.models.distributions.path import PathDistribution
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.forward_algorithm import predict_states
 from pyro_dsvae.models.networks.gaussian_head import MIN_SCALE
-from pyro_dsvae.models.networks.own_precision import own_precision
-from pyro_dsvae.models.path_distribution import PathDistribution
+from pyro_dsvae.models.ops.forward_algorithm import predict_states
+from pyro_dsvae.models.ops.precision import own_precision
 from pyro_dsvae.models.steps import Steps
 
 STAY = 0.9

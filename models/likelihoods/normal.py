@@ -8,10 +8,10 @@ from pyro.distributions import Normal as NormalDistribution
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from pyro_dsvae.models.distributions.shared_scale_normal import SharedScaleNormal
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.bounded import GAIN, between, check_bounds, logit_between
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
-from pyro_dsvae.models.likelihoods.shared_scale_normal import SharedScaleNormal
 from pyro_dsvae.models.networks.frames import frame_decoder
 
 

@@ -8,10 +8,10 @@ from pyro.distributions import Categorical, MixtureSameFamily, Normal, TorchDist
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from pyro_dsvae.models.distributions.normalizing_flow import load_zuko
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.networks.own_precision import own_precision
+from pyro_dsvae.models.ops.precision import own_precision
 from pyro_dsvae.models.static_priors.static_prior import FlexiblePrior
-from pyro_dsvae.models.zuko_distribution import load_zuko
 
 # Standard deviations are between exp(-7) and exp(7).
 LARGEST_LOG_SCALE = 7.0

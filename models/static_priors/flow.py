@@ -6,9 +6,9 @@ from typing import Any, Literal
 from pyro.distributions import TorchDistribution
 from torch import nn
 
+from pyro_dsvae.models.distributions.normalizing_flow import FlowDistribution, load_zuko
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.static_priors.static_prior import FlexiblePrior
-from pyro_dsvae.models.zuko_distribution import FlowDistribution, load_zuko
 
 # Dimensions are drawn in this many groups, one after the other. Scoring takes one pass whatever this is.
 GROUPS = 8

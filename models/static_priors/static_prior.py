@@ -7,7 +7,7 @@ import torch
 from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor, nn
 
-from pyro_dsvae.models.networks.own_precision import own_precision
+from pyro_dsvae.models.ops.precision import own_precision
 
 
 class StaticPrior(nn.Module, ABC):

@@ -6,7 +6,7 @@ import torch
 
 from pyro_dsvae.actions.selection import Selection
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.run import Run
+from pyro_dsvae.runs.run import Run
 
 
 @dataclass(frozen=True)

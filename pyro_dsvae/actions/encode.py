@@ -14,15 +14,15 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from pyro_dsvae import latent_figures
 from pyro_dsvae.actions.output import Output, chosen_formats, output, place
 from pyro_dsvae.actions.selection import Source
 from pyro_dsvae.data.dataset import SPLITS, Label, Split
-from pyro_dsvae.inference.encoding import Codes
+from pyro_dsvae.figures import clip_pages as latent_figures
+from pyro_dsvae.inference.latent_space.encoding import Codes
 from pyro_dsvae.loading import load
-from pyro_dsvae.metrics.encoding import path_features
+from pyro_dsvae.metrics.features import path_features
 from pyro_dsvae.metrics.probes import Probe, probe
-from pyro_dsvae.progress import Bar
+from pyro_dsvae.runs.progress import Bar
 
 FORMATS = ("npz", "nc", "csv")
 AT_ONCE = 1024

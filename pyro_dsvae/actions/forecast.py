@@ -9,16 +9,16 @@ from torch import Tensor
 from pyro_dsvae.actions.output import chosen_formats, output, place
 from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.data.dataset import Split
-from pyro_dsvae.figures import GREY, LOOK, MOTION
-from pyro_dsvae.inference.forecast import Forecast
-from pyro_dsvae.inference.forecast_baselines import baselines
-from pyro_dsvae.inference.forecast_scores import forecast_scores
-from pyro_dsvae.inference.objective import Sequences
-from pyro_dsvae.latent_figures import Cell, Page, Row, heat
+from pyro_dsvae.figures.clip_pages import Cell, Page, Row, heat
+from pyro_dsvae.figures.run import GREY, LOOK, MOTION
+from pyro_dsvae.inference.forecasting.baselines import baselines
+from pyro_dsvae.inference.forecasting.forecast import Forecast
+from pyro_dsvae.inference.forecasting.scores import forecast_scores
+from pyro_dsvae.inference.training.objective import Sequences
 from pyro_dsvae.loading import load
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.progress import Bar
-from pyro_dsvae.run import Run
+from pyro_dsvae.runs.progress import Bar
+from pyro_dsvae.runs.run import Run
 
 SHOWN_DRAWS = 3
 INTERVAL = 0.9

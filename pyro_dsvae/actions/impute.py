@@ -9,12 +9,12 @@ from pyro_dsvae.actions.damage import Damage
 from pyro_dsvae.actions.output import chosen_formats, output, place
 from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.data.dataset import Split
-from pyro_dsvae.figures import GREY, MOTION
-from pyro_dsvae.inference.filling import nearest_frame
-from pyro_dsvae.inference.imputation import Imputation, Method
-from pyro_dsvae.latent_figures import Cell, Page, Row, heat, veiled
+from pyro_dsvae.figures.clip_pages import Cell, Page, Row, heat, veiled
+from pyro_dsvae.figures.run import GREY, MOTION
+from pyro_dsvae.inference.latent_space.imputation import Imputation, Method
+from pyro_dsvae.inference.sampling.gap_filling import nearest_frame
 from pyro_dsvae.loading import load
-from pyro_dsvae.progress import Bar
+from pyro_dsvae.runs.progress import Bar
 
 SHOWN_DRAWS = 2
 

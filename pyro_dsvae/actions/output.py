@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
-from pyro_dsvae import latent_figures
-from pyro_dsvae.clip_writers import write_npz, write_strip
-from pyro_dsvae.latent_figures import Page
+from pyro_dsvae.clips.writing import write_npz, write_strip
+from pyro_dsvae.figures import clip_pages as latent_figures
+from pyro_dsvae.figures.clip_pages import Page
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.outputs import check_free, new_folder
+from pyro_dsvae.runs.output_folder import check_free, new_folder
 
 FORMATS = ("gif", "png", "npz")
 MOST_STRIPS = 64

@@ -10,16 +10,16 @@ from torch import Tensor
 
 from pyro_dsvae.actions.output import Output, chosen_formats, output, place
 from pyro_dsvae.actions.selection import Selection, Source
-from pyro_dsvae.clip_writers import write_npz
+from pyro_dsvae.clips.writing import write_npz
 from pyro_dsvae.data.dataset import Split
-from pyro_dsvae.figures import GREY, LOOK, MOTION
-from pyro_dsvae.inference.generation import Keep
-from pyro_dsvae.inference.held_out import evaluation
-from pyro_dsvae.latent_figures import Cell, Page, Row
+from pyro_dsvae.figures.clip_pages import Cell, Page, Row
+from pyro_dsvae.figures.run import GREY, LOOK, MOTION
+from pyro_dsvae.inference.estimation import evaluation
+from pyro_dsvae.inference.latent_space.generation import Keep
 from pyro_dsvae.loading import load
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.progress import Bar
-from pyro_dsvae.run import Run
+from pyro_dsvae.runs.progress import Bar
+from pyro_dsvae.runs.run import Run
 
 AT_ONCE = 256
 

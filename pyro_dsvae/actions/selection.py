@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pyro_dsvae.clip_files import read_clips
+from pyro_dsvae.clips.reading import read_clips
 from pyro_dsvae.data.dataset import Label, Role, SequenceData, Split
-from pyro_dsvae.inference.encoding import Codes
+from pyro_dsvae.inference.latent_space.encoding import Codes
 from pyro_dsvae.models.dsvae import observed_values
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
-from pyro_dsvae.run import Progress, Run
+from pyro_dsvae.runs.run import Progress, Run
 
 CANDIDATES = 400  # of a split, among which clips that differ are looked for
 

@@ -7,8 +7,8 @@ from torch import Tensor
 from pyro_dsvae.actions.output import chosen_formats, output, place
 from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.data.dataset import Split
-from pyro_dsvae.figures import GREY, LOOK, MOTION
-from pyro_dsvae.latent_figures import Cell, Page, Row
+from pyro_dsvae.figures.clip_pages import Cell, Page, Row
+from pyro_dsvae.figures.run import GREY, LOOK, MOTION
 from pyro_dsvae.loading import load
 
 

@@ -11,15 +11,15 @@ from torch import Tensor
 from pyro_dsvae.actions.output import chosen_formats, output, place
 from pyro_dsvae.actions.selection import Source
 from pyro_dsvae.data.dataset import Label, Split
-from pyro_dsvae.figures import GREY, LOOK, MOTION
-from pyro_dsvae.inference.encoding import Codes
-from pyro_dsvae.inference.latent_use import latent_use
-from pyro_dsvae.inference.objective import Sequences
-from pyro_dsvae.inference.traversal import DEVIATIONS, OUTER, Traversal
-from pyro_dsvae.latent_figures import Cell, Page, Row
+from pyro_dsvae.figures.clip_pages import Cell, Page, Row
+from pyro_dsvae.figures.run import GREY, LOOK, MOTION
+from pyro_dsvae.inference.latent_checks.usage import latent_use
+from pyro_dsvae.inference.latent_space.encoding import Codes
+from pyro_dsvae.inference.latent_space.traversal import DEVIATIONS, OUTER, Traversal
+from pyro_dsvae.inference.training.objective import Sequences
 from pyro_dsvae.loading import load
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.progress import Bar
+from pyro_dsvae.runs.progress import Bar
 
 # Below this share of its variance a dimension is not said to be about a label.
 TELLING = 0.1

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyro_dsvae.data.dataset import SPLITS, DataSource, Label, SequenceData
-from pyro_dsvae.data.pixel_art import FRAMES, MOTIONS, Floats, Limb, Pose, over, pose, stack
-from pyro_dsvae.data.sprite_parts import (
+from pyro_dsvae.data.embedded.parts import (
     PALETTES,
     Layer,
     hair_back,
@@ -28,6 +27,7 @@ from pyro_dsvae.data.sprite_parts import (
     trouser_leg,
     waist,
 )
+from pyro_dsvae.data.embedded.pixel_art import FRAMES, MOTIONS, Floats, Limb, Pose, over, pose, stack
 from pyro_dsvae.models.errors import UsageError
 
 DIRECTIONS = ("front", "left", "right")

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.data.dataset import Role, SequenceData
-from pyro_dsvae.inference.adjustment import Latents
-from pyro_dsvae.inference.held_out import Work, evaluation, paths_at_once
+from pyro_dsvae.inference.estimation import Work, evaluation, paths_at_once
 from pyro_dsvae.inference.prediction import decode
-from pyro_dsvae.judge import Judge, log_probabilities
-from pyro_dsvae.metrics.encoding import one_split
+from pyro_dsvae.inference.sampling.affine_map import Latents
+from pyro_dsvae.judges.judge import Judge, log_probabilities
+from pyro_dsvae.metrics.features import one_split
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
@@ -89,7 +89,7 @@ def generate(
 
     fixed    "motion": z is the posterior mean, f is drawn from p(f); "content": f is the posterior mean, z is a path drawn
              from p(z | f) at the clip's own length and times
-    latents  posterior means of ``data`` (`pyro_dsvae.metrics.encoding.encode`)
+    latents  posterior means of ``data`` (`pyro_dsvae.metrics.features.encode`)
     data     the clips that are the sources, one split
 
     Model and judge are on one device. What is decoded is the mean frame. (The code of the literature decodes the prior's

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.data.dataset import SequenceData
-from pyro_dsvae.inference.adjustment import Latents
-from pyro_dsvae.judge import Judge
+from pyro_dsvae.inference.sampling.affine_map import Latents
+from pyro_dsvae.judges.judge import Judge
 from pyro_dsvae.metrics.disentanglement import DCI, Gaps, dci, mig, sap
-from pyro_dsvae.metrics.encoding import path_codes, path_features
 from pyro_dsvae.metrics.factors import Part, marginals, with_parts
+from pyro_dsvae.metrics.features import path_codes, path_features
 from pyro_dsvae.metrics.generation import Fixed, HeadScores, generate, score
 from pyro_dsvae.metrics.probes import Probe, probe
 from pyro_dsvae.metrics.swaps import Swaps, judge_swaps, score_swaps

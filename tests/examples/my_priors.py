@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from pyro_dsvae.models.diagonal_chain import DiagonalChain, Transitions
+from pyro_dsvae.models.distributions.diagonal_chain import DiagonalChain, Transitions
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.steps import Steps
 

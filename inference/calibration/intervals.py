@@ -1,0 +1,233 @@
+"""Do predictive intervals hold what they promise: frames given their latents, and forecasts."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pyro_dsvae.inference.calibration.coverage import BINS, Coverage, coverage_of
+from pyro_dsvae.inference.estimation import CPU, Clips, Guide, Work, evaluation, paths_at_once
+from pyro_dsvae.inference.finding import Finding, Severity
+from pyro_dsvae.inference.sampling.proposal import Proposal
+from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.models.dsvae import DSVAE, observed_values
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.steps import Steps
+
+FEWEST = 8
+# Standard errors beyond which a deviation is said, with some tests made at once, and how far it must be off to matter.
+SURE, MATTERS, GRAVE = 3.5, 0.03, 0.15
+# The generator of tests must not repeat the noise of the estimate, which has the seed itself.
+APART = 1_000_003
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Of one kind of prediction.
+
+    horizon      0 for frames given their latents, h for forecasts h frames ahead
+    values       of single values of the frames
+    frame_means  of the mean over the observed values of a frame: off, while single values are right, where errors of
+                 neighbouring values depend on each other
+    """
+
+    horizon: int
+    values: Coverage
+    frame_means: Coverage
+
+
+@dataclass(frozen=True)
+class Calibrations:
+    """What `calibration` found.
+
+    given_latents  frames given a draw of their latents
+    forecasts      one per horizon 1, 2, ..., as far as 8 sequences have such frames; the first is the one-step forecast
+    given          frames that forecasts start from
+    draws          of every predictive distribution
+    sequences      that were used
+    findings       one per kind of prediction
+    """
+
+    given_latents: Calibration
+    forecasts: tuple[Calibration, ...]
+    given: int
+    draws: int
+    sequences: int
+    findings: tuple[Finding, ...]
+
+
+def calibration(
+    model: DSVAE,
+    guide: Guide,
+    sequences: Sequences,
+    given: int | None = None,
+    draws: int = 39,
+    at_most: int = 200,
+    seed: int = 0,
+    device: torch.device = CPU,
+    frames_at_once: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Calibrations:
+    """PIT and coverage of central intervals for ``sequences``, best held out.
+
+    Frames given latents: (f, z) is one draw from q(f, z | x), the prediction p(x | f, z). For a right model and the exact
+    posterior, x and (f, z) are a joint draw, so u is exactly uniform although x served to find (f, z). (That of the mixture
+    over many draws is not: it gathers around 1/2.) What is wrong here is the likelihood, or a guide too wide.
+
+    Forecasts: (f, z) from q given the first ``given`` frames alone, z continued by its prior, frames with observation
+    noise; the prediction is the mixture over all draws.
+
+    u is the rank of x among S draws with its place between two of them at random, (rank + U) / (S + 1), equal ones being
+    put below or above at random: uniform for any S and for discrete likelihoods, too. An interval of level a holds x where
+    |u - 1/2| < a / 2. What was not observed, and steps that do not exist, count nowhere.
+
+    A Bernoulli likelihood of intensities between 0 and 1 predicts zeros and ones only, which shows.
+
+    given    from 1 to T - 1; by default half of T. Sequences that are not longer are no part of the forecasts
+    draws    S, at least 19
+    at_most  sequences that are used, a random choice
+
+    Other arguments as for `pyro_dsvae.inference.evidence.estimate_evidence`; any posterior, `Delta` included. Raises
+    `UsageError` for numbers that are none of these and fewer than 8 sequences.
+
+    Sources: Gneiting, Balabdaoui & Raftery, "Probabilistic forecasts, calibration and sharpness", JRSS B 69, 2007;
+    Johnson, "Bayesian model assessment using pivotal quantities", Bayesian Analysis 2, 2007 (one draw of the posterior).
+    """
+    length = sequences.frames.shape[1]
+    given = max(1, length // 2) if given is None else given
+    _check(sequences, given, draws, at_most)
+    generator = torch.Generator().manual_seed(seed + APART)
+    chosen = torch.randperm(len(sequences), generator=generator)[:at_most].sort().values
+    lengths = torch.full((len(sequences),), length)
+    if sequences.lengths is not None:
+        lengths = sequences.lengths[sequences.rows].cpu()
+    longer = chosen[lengths[chosen] > given]
+    paths = paths_at_once(sequences, frames_at_once)
+    work = Work(progress, len(chosen) + draws * len(longer))
+    own, ahead = [], []
+    with evaluation(model, guide, seed, device):
+        for positions in chosen.split(paths):
+            own.append(_given_latents(model, guide, Clips.of(model, sequences, positions, device), draws))
+            work.did(len(positions))
+        for positions in longer.split(max(1, paths // draws)) if len(longer) else ():
+            ahead.append(_forecast(model, guide, Clips.of(model, sequences, positions, device), given, draws))
+            work.did(draws * len(positions))
+    forecasts = []
+    for horizon in range(1, length - given + 1):
+        at = [tuple(u[:, horizon - 1 : horizon] for u in pair) for pair in ahead]
+        seen = [~values.flatten(1).isnan().all(1) for values, _ in at]
+        if sum(int(s.sum()) for s in seen) < FEWEST:
+            break
+        forecasts.append(_calibration(horizon, at, generator))
+    found = (_calibration(0, own, generator), *forecasts)
+    return Calibrations(found[0], tuple(forecasts), given, draws, len(chosen), tuple(_finding(c) for c in found))
+
+
+def _check(sequences: Sequences, given: int, draws: int, at_most: int) -> None:
+    length = sequences.frames.shape[1]
+    if length > 1 and not 1 <= given < length:
+        raise UsageError(f"forecasts start from 1 to {length - 1} of {length} given frames, not {given}")
+    if draws < BINS - 1:
+        raise UsageError(f"calibration needs at least {BINS - 1} draws, not {draws}")
+    if min(len(sequences), at_most) < FEWEST:
+        raise UsageError(f"calibration needs at least {FEWEST} sequences, not {min(len(sequences), at_most)}")
+
+
+# u of values (B, T, *frame) and of frame means (B, T), NaN where nothing was observed.
+_Pit = tuple[Tensor, Tensor]
+
+
+def _given_latents(model: DSVAE, guide: Guide, clips: Clips, draws: int) -> _Pit:
+    latents, _ = Proposal(guide, clips).draw(1)
+    predicted = model.likelihood(latents.f[0], latents.z[0])
+    counter = _Ranks(clips.x, _observed(clips))
+    for _ in range(draws):
+        counter.add(predicted.sample())
+    return counter.pit()
+
+
+def _forecast(model: DSVAE, guide: Guide, clips: Clips, given: int, draws: int) -> _Pit:
+    """Of the frames after the first ``given``, for sequences that are longer."""
+    mask, times = (None if v is None else v[:, :given] for v in (clips.mask, clips.times))
+    latents, _ = Proposal(guide, Clips(clips.x[:, :given], mask, None, times)).draw(draws)
+    horizon = clips.x.shape[1] - given
+    path = model.dynamic_prior(latents.f, Steps(clips.x.shape[1], None, clips.times))
+    z = path.continue_from(latents.z, horizon).sample()
+    observed = _observed(clips)[:, given:]
+    counter = _Ranks(clips.x[:, given:], observed)
+    for frames in model.likelihood(latents.f, z).sample():
+        counter.add(frames)
+    return counter.pit()
+
+
+def _observed(clips: Clips) -> Tensor:
+    """(B, T, \\*frame) bool."""
+    observed = observed_values(clips.mask, clips.steps, clips.x.ndim - 2)
+    if observed is None:
+        observed = torch.ones((), dtype=torch.bool, device=clips.x.device)
+    return observed.expand(clips.x.shape)
+
+
+class _Ranks:
+    """Counts the draws below and equal to x (B, T, \\*frame), and to the means of its frames."""
+
+    def __init__(self, x: Tensor, observed: Tensor) -> None:
+        self.observed = observed
+        self.weight = observed.flatten(2).sum(2).clamp(min=1)
+        self.true = (x, self._means(x))
+        self.below = [torch.zeros_like(t) for t in self.true]
+        self.equal = [torch.zeros_like(t) for t in self.true]
+        self.draws = 0
+
+    def add(self, draw: Tensor) -> None:
+        for i, value in enumerate((draw, self._means(draw))):
+            self.below[i] += value < self.true[i]
+            self.equal[i] += value == self.true[i]
+        self.draws += 1
+
+    def pit(self) -> _Pit:
+        u = [
+            (below + torch.rand_like(below) * (equal + 1)) / (self.draws + 1)
+            for below, equal in zip(self.below, self.equal, strict=True)
+        ]
+        known = (self.observed, self.observed.flatten(2).any(2))
+        values, means = (v.masked_fill(~k, math.nan).cpu() for v, k in zip(u, known, strict=True))
+        return values, means
+
+    def _means(self, frames: Tensor) -> Tensor:
+        seen = torch.where(self.observed, frames, torch.zeros_like(frames))
+        return seen.flatten(2).sum(2) / self.weight
+
+
+def _calibration(horizon: int, parts: Sequence[tuple[Tensor, ...]], generator: torch.Generator) -> Calibration:
+    values, means = (torch.cat([u.flatten(1) for u in part]) for part in zip(*parts, strict=True))
+    return Calibration(horizon, coverage_of(values, generator), coverage_of(means, generator))
+
+
+def _finding(found: Calibration) -> Finding:
+    what = "frames given their latents"
+    if found.horizon:
+        what = f"forecasts {found.horizon} {'frame' if found.horizon == 1 else 'frames'} ahead"
+    said, worst = [], 0.0
+    for coverage, of in ((found.values, "values"), (found.frame_means, "mean values of a frame")):
+        deviation = coverage.coverage - torch.tensor(coverage.levels, dtype=torch.float64)
+        matters = (deviation.abs() > MATTERS) & (deviation.abs() > SURE * coverage.coverage_error)
+        if matters.any():
+            k = int((deviation.abs() * matters).argmax())
+            word = "narrow" if deviation[k] < 0 else "wide"
+            held, error = (100 * float(v[k]) for v in (coverage.coverage, coverage.coverage_error))
+            level = 100 * coverage.levels[k]
+            said.append(f"intervals are too {word}, {level:.0f} % ones hold {held:.0f} % (± {error:.1f}) of the {of}")
+            worst = max(worst, float(deviation[k].abs()))
+        bias = coverage.mean - 0.5
+        if abs(bias) > max(MATTERS, SURE * coverage.mean_error):
+            said.append(f"{of} lie {'higher' if bias > 0 else 'lower'} than predicted (mean PIT {coverage.mean:.2f})")
+            worst = max(worst, abs(bias))
+    if not said:
+        shares = ", ".join(f"{100 * c:.0f}" for c in found.values.coverage.tolist())
+        promised = ", ".join(f"{100 * level:.0f}" for level in found.values.levels)
+        return Finding("good", what, f"{what}: {promised} % intervals hold {shares} % of the values")
+    severity: Severity = "serious" if worst > GRAVE and found.horizon else "warning"
+    return Finding(severity, what, f"{what}: " + "; ".join(said))

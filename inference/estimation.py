@@ -1,0 +1,107 @@
+"""What every estimate over held-out sequences shares: arguments, modes, noise, the size of a chunk, progress."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, NamedTuple
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.models.dsvae import DSVAE, observed_values
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.steps import Steps
+
+# Numbers in the frames that are decoded at once, and the smallest frame to count with, below which networks dominate.
+NUMBERS = 2**22
+SMALLEST_FRAME = 512
+
+CPU = torch.device("cpu")
+
+Guide = Callable[..., Any]
+
+
+class Clips(NamedTuple):
+    """The arguments of model and guide for some sequences, as in `DSVAE.forward`."""
+
+    x: Tensor
+    mask: Tensor | None
+    lengths: Tensor | None
+    times: Tensor | None
+
+    @classmethod
+    def of(cls, model: DSVAE, sequences: Sequences, positions: Tensor, device: torch.device) -> "Clips":
+        batch = sequences.batch(positions, device)
+        return cls(model.likelihood.prepare(batch.frames), batch.mask, batch.lengths, batch.times)
+
+    @property
+    def steps(self) -> Steps:
+        return Steps(self.x.shape[1], self.lengths, self.times)
+
+    def observed_count(self) -> Tensor:
+        """(B,) int64, how many values of each sequence were observed."""
+        observed = observed_values(self.mask, self.steps, self.x.ndim - 2)
+        if observed is None:
+            observed = torch.ones((), dtype=torch.bool, device=self.x.device)
+        return observed.expand(self.x.shape).flatten(1).sum(1)
+
+
+class Work:
+    """Tells ``progress`` the share of the work that is done, rising to 1."""
+
+    def __init__(self, progress: Callable[[float], None] | None, total: float) -> None:
+        self.progress, self.total, self.done = progress, total, 0.0
+
+    def did(self, amount: float) -> None:
+        self.done += amount
+        if self.progress is not None:
+            self.progress(min(self.done / self.total, 1.0))
+
+
+def paths_at_once(sequences: Sequences, frames_at_once: int | None) -> int:
+    """How many latent paths, draws times sequences, fit one chunk of ``frames_at_once`` decoded frames.
+
+    The number depends on the frames' size alone, never on the machine, so that a seed gives the same noise everywhere.
+    """
+    if frames_at_once is None:
+        frames_at_once = NUMBERS // max(sequences.frames[0, 0].numel(), SMALLEST_FRAME)
+    elif frames_at_once < 1:
+        raise UsageError(f"frames_at_once is {frames_at_once}; at least one frame is decoded at once")
+    return max(1, frames_at_once // sequences.frames.shape[1])
+
+
+def check_proposal(guide: Guide) -> None:
+    """Raises `UsageError` where the guide has no density."""
+    if isinstance(guide, Posterior) and not guide.comparable:
+        raise UsageError(
+            f"the posterior {type(guide).__name__} is a point and proposes nothing else, so importance weights have no "
+            "meaning; fit any other posterior to know the evidence"
+        )
+
+
+@contextmanager
+def evaluation(
+    model: DSVAE, guide: Guide, seed: int, device: torch.device, gradients: bool = False, tight: bool = False
+) -> Iterator[None]:
+    """Evaluation mode, noise of one's own, no gradients and no checks inside; everything is as it was afterwards.
+
+    gradients  whether `torch.enable_grad` will be used inside
+    tight      whether the guide infers from clips themselves (`Posterior.without_reference`): for what asks for the posterior,
+               and not for latents that tell nothing of each other
+    """
+    parts = [part for part in (model, guide) if isinstance(part, nn.Module)]
+    modes = [(module, module.training) for part in parts for module in part.modules()]
+    generators = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    inferring = guide.without_reference() if tight and isinstance(guide, Posterior) else nullcontext()
+    with generators, inferring, pyro.validation_enabled(False), torch.no_grad():
+        torch.manual_seed(seed)
+        try:
+            for module, _ in modes:
+                # cuDNN differentiates recurrent networks in training mode only; without dropout the modes do not differ.
+                module.training = gradients and isinstance(module, nn.RNNBase) and not module.dropout
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training

@@ -1,0 +1,117 @@
+"""The log probability of the last frames given the first, along draws that the evidence of both shares."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.distributions import Independent, TorchDistribution
+from torch import Tensor
+
+from pyro_dsvae.inference.estimation import CPU, Clips, Guide, Work, check_proposal, evaluation, paths_at_once
+from pyro_dsvae.inference.forecasting.forecast import ForecastScore, beginning, check_given, observed_count
+from pyro_dsvae.inference.inference_data import MIN_DRAWS, pareto_k_hat
+from pyro_dsvae.inference.sampling.affine_map import Latents
+from pyro_dsvae.inference.sampling.importance_weights import LogMean
+from pyro_dsvae.inference.sampling.proposal import Joint, Proposal
+from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.models.distributions.path import PathDistribution
+from pyro_dsvae.models.dsvae import DSVAE
+from pyro_dsvae.models.errors import UsageError
+
+
+class NoStepsError(UsageError):
+    """The guide's density of a path is no product over steps."""
+
+
+def paired_forecast(
+    model: DSVAE,
+    guide: Guide,
+    sequences: Sequences,
+    given: int,
+    draws: int = 100,
+    scale: float = 1.0,
+    seed: int = 0,
+    device: torch.device = CPU,
+    frames_at_once: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> ForecastScore:
+    """How well the first t = ``given`` frames foretell the others, from K draws f, z_1:T of q(f, z_1:T | x_1:T):
+
+        log p(x_{t+1:T} | x_{1:t}) = log mean_k p(x_1:T, f, z_1:T) / q(f, z_1:T | x_1:T)
+                                   - log mean_k p(x_1:t, f, z_1:t) / q(f, z_1:t | x_1:T)
+
+    Any proposal is allowed, so the beginning of a clip is weighed along the same draws as the whole clip. A guide is
+    fitted to whole clips, and what it proposes from a beginning alone can be far off: by thousands of nats on images, which
+    `pyro_dsvae.inference.forecasting.forecast.forecast_log_prob` then takes for foresight. Here both terms are loose in
+    the same way, where they are, and most of it cancels, as does most of the noise. What is left errs upwards, by at most
+    what the later frames tell the guide of f and z_1:t, and vanishes as K grows.
+
+    given  from 1 to T - 1
+    draws  K, at least 25
+    scale  the proposal's standard deviations over the guide's; above 1 for what knows the later frames is too sure of the first
+
+    The standard error is the delta method's for a difference of two logarithms along the same draws. Other arguments as for
+    `pyro_dsvae.inference.evidence.estimate_evidence`. Raises `UsageError` where ``given`` leaves nothing, for fewer draws, for
+    a guide without density, and `NoStepsError` where its density of a path is no product over steps (a flow's).
+    """
+    check_given(sequences, given)
+    check_proposal(guide)
+    if draws < MIN_DRAWS:
+        raise UsageError(f"a forecast needs at least {MIN_DRAWS} draws for its diagnostics, not {draws}")
+    later = observed_count(sequences, slice(given, None))
+    first = beginning(sequences, given)
+    at_once = paths_at_once(sequences, frames_at_once)
+    size = max(1, min(len(sequences), at_once // draws))
+    work = Work(progress, len(sequences) * draws)
+    values, errors, tails = [], [], []
+    with evaluation(model, guide, seed, device, tight=True):
+        for positions in torch.arange(len(sequences)).split(size):
+            clips, start = (Clips.of(model, part, positions, device) for part in (sequences, first))
+            proposal = Proposal(guide, clips, scale)
+            weights = []
+            for count in torch.arange(draws).split(max(1, at_once // len(positions))):
+                weights.append(_weights(model, proposal, clips, start, len(count)))
+                work.did(len(count) * len(positions))
+            whole, part = torch.cat(weights, dim=1)
+            if whole.isnan().any() or part.isnan().any():
+                raise UsageError("the log density of a sequence is not a number; model or guide did not fit it")
+            values.append(LogMean.of(whole).value - LogMean.of(part).value)
+            # Shares are K times smaller than weights over their mean.
+            shares = (whole - whole.logsumexp(0)).exp() - (part - part.logsumexp(0)).exp()
+            errors.append((draws * shares.var(0)).sqrt())
+            tails.append(torch.from_numpy(pareto_k_hat(torch.cat([whole, part], dim=1).T.numpy())).view(2, -1).amax(0))
+    scored = later > 0
+    log_prob, error, k_hat = (torch.cat(v).masked_fill(~scored, 0.0) for v in (values, errors, tails))
+    return ForecastScore(log_prob, error, k_hat, scored, later, given, draws)
+
+
+def _weights(model: DSVAE, proposal: Proposal, clips: Clips, start: Clips, count: int) -> Tensor:
+    """(2, count, B) log weights of whole clips and of their beginnings, along the same draws, on the CPU."""
+    with poutine.trace() as trace:
+        latents, log_q = proposal.draw(count)
+    q = trace.trace.nodes
+    given = start.x.shape[1]
+    by_step = _by_step(q["z"]["fn"], latents.z)
+    valid = clips.steps.valid
+    if valid is not None:
+        by_step = torch.where(valid, by_step, torch.zeros_like(by_step))
+    # What is left of log q(f, z) without the later steps of z.
+    log_q_start = log_q - by_step[..., given:].double().sum(-1)
+    whole = Joint(model, clips).at(latents).log_joint - log_q
+    part = Joint(model, start).at(Latents(latents.f, latents.z[..., :given, :])).log_joint - log_q_start
+    return torch.stack([whole.cpu(), part.cpu()])
+
+
+def _by_step(q: TorchDistribution | Any, z: Tensor) -> Tensor:
+    """log q(z_t | z_<t) (\\*B, T). Raises `UsageError` where the density is no product over steps."""
+    match q:
+        case PathDistribution():
+            return q.conditionals(z).log_prob(z)
+        case Independent():
+            log_q = q.base_dist.log_prob(z)
+            return log_q.sum(-1) if log_q.ndim == z.ndim else log_q
+    raise NoStepsError(
+        f"a guide with a {type(q).__name__} over paths does not tell the density of its first steps alone; use "
+        "forecast_log_prob"
+    )

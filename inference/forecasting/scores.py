@@ -1,0 +1,310 @@
+"""Forecasts against the frames that came, beside forecasts that need no model."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from pyro.ops.stats import crps_empirical
+from torch import Tensor
+
+from pyro_dsvae.inference.estimation import CPU, Clips, Guide, Work, evaluation, paths_at_once
+from pyro_dsvae.inference.forecasting.baselines import BASELINES, baselines
+from pyro_dsvae.inference.forecasting.forecast import (
+    Forecast,
+    ForecastScore,
+    check_given,
+    forecast,
+    forecast_log_prob,
+    observed_count,
+)
+from pyro_dsvae.inference.sampling.refinement import Refinement
+from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.models.dsvae import DSVAE, observed_values
+
+# Differences within this many standard errors of zero decide nothing.
+SURE = 2.0
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Of one forecaster, float64 on the CPU, in units of the frames (their square for ``mse``); NaN where nothing is scored.
+
+    mse           (N,) mean squared error of the point forecast over all observed values to come
+    crps          (N,) mean over the same values of the continuous ranked probability score, E|x - X| - E|X - X'| / 2; of a
+                  forecast without spread it is the absolute error
+    mse_by_step   (N, H) the same for every step on its own
+    crps_by_step  (N, H)
+    """
+
+    mse: Tensor
+    crps: Tensor
+    mse_by_step: Tensor
+    crps_by_step: Tensor
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The model against one baseline over the same sequences.
+
+    metric          "mse" or "crps": for both, less is better
+    baseline        one of `BASELINES`
+    ours, theirs    means over sequences
+    difference      ours - theirs, and its standard error over sequences, which are paired
+    """
+
+    metric: str
+    baseline: str
+    ours: float
+    theirs: float
+    difference: float
+    standard_error: float
+
+    @property
+    def verdict(self) -> str:
+        """beats, loses to or does not differ from, by two standard errors."""
+        if self.difference < -SURE * self.standard_error:
+            return "beats"
+        return "loses to" if self.difference > SURE * self.standard_error else "does not differ from"
+
+    def __str__(self) -> str:
+        return (
+            f'the forecast {self.verdict} "{self.baseline}" in {self.metric.upper()}: {self.ours:.4g} against '
+            f"{self.theirs:.4g}, difference {self.difference:+.3g} ± {self.standard_error:.2g}"
+        )
+
+
+@dataclass(frozen=True)
+class ForecastScores:
+    """Forecasts of frames given + 1 to T of N sequences.
+
+    given, horizon    frames that were given, and how many were to come
+    scored            (N,) bool, False where no value to come, or none of those given, was observed
+    log_prob          log p(x_{given+1:T} | x_{1:given}) by evidences (`forecast_log_prob`), in nats
+    mixture_log_prob  (N,) the same by log 1/K sum_k p(x_{given+1:T} | f_k, z_k) over the draws of the forecast, in nats: in
+                      expectation a lower bound, far below where frames are large, as no draw hits all values; NaN where
+                      not scored
+    model             errors of the model's forecast: mean for the MSE, samples for the CRPS
+    baselines         those of `BASELINES`
+    """
+
+    given: int
+    horizon: int
+    scored: Tensor
+    log_prob: ForecastScore
+    mixture_log_prob: Tensor
+    model: Errors
+    baselines: Mapping[str, Errors]
+
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """Against every baseline, first by MSE, then by CRPS; none where fewer than two sequences are scored."""
+        if int(self.scored.sum()) < 2:
+            return ()
+        return tuple(
+            _compared(metric, name, getattr(self.model, metric)[self.scored], getattr(errors, metric)[self.scored])
+            for metric in ("mse", "crps")
+            for name, errors in self.baselines.items()
+        )
+
+    def sentences(self) -> tuple[str, ...]:
+        """What to tell: how much was scored, whether the log probability is reliable, and how the forecast compares."""
+        count = int(self.scored.sum())
+        frames = f"{self.horizon} frames from {self.given}"
+        said = [f"{frames}, {count} of {len(self.scored)} sequences scored; the others have nothing given or to come"]
+        if count == len(self.scored):
+            said = [f"{frames}, {count} sequences"]
+        share = self.log_prob.unreliable_share
+        if share > 0:
+            said.append(f"the log probability is not to be trusted for {share:.0%} of the sequences: k-hat is above .7")
+        comparisons = self.comparisons()
+        if not comparisons:
+            return (*said, "fewer than two sequences are scored: nothing can be said of baselines")
+        for metric in ("mse", "crps"):
+            behind = [c.baseline for c in comparisons if c.metric == metric and c.difference > 0]
+            if behind:
+                names = ", ".join(f'"{name}"' for name in behind)
+                said.append(f"in {metric.upper()} the forecast is not better than what needs no model: {names}")
+        return (*said, *map(str, comparisons))
+
+
+def forecast_scores(
+    model: DSVAE,
+    guide: Guide,
+    sequences: Sequences,
+    given: int,
+    draws: int = 100,
+    seed: int = 0,
+    refinement: Refinement | None = None,
+    resample: bool = True,
+    device: torch.device = CPU,
+    frames_at_once: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> ForecastScores:
+    """Forecast the frames after the first ``given`` of each of ``sequences`` and compare them with those that came.
+
+    Of a sequence that ends sooner, and of frames of which a part is missing, the observed values are scored. Baselines fill
+    a missing value from the frame before (or else after) it, and where a place was never seen by the clip's mean value.
+    CRPS by `pyro.ops.stats.crps_empirical` over K samples, which adds E|X - X'| / 2K: K times less than what it measures,
+    and to the model's disadvantage. The standard errors are over sequences, of paired differences.
+
+    Arguments as for `forecast` and `forecast_log_prob`. Raises `UsageError` where ``given`` leaves nothing.
+
+    Source: Gneiting & Raftery, "Strictly proper scoring rules, prediction, and estimation", JASA 102, 2007.
+    """
+    check_given(sequences, given)
+    horizon = sequences.frames.shape[1] - given
+    scored = _scored(sequences, given)
+    work = Work(progress, float(len(sequences) + max(1, int(scored.sum()))))
+    log_prob = forecast_log_prob(
+        model, guide, sequences, given, draws, seed, device, frames_at_once, _share(work, len(sequences)), refinement
+    )
+    mixture = torch.full((len(sequences),), math.nan, dtype=torch.float64)
+    sums = {name: torch.zeros(len(sequences), horizon, 3, dtype=torch.float64) for name in ("model", *BASELINES)}
+    drawing = _Drawing(given, draws, seed + 2, refinement, resample, frames_at_once)
+    for part in drawing.parts(model, guide, sequences, scored, device):
+        with evaluation(model, guide, seed, device):
+            at_once = max(draws, paths_at_once(sequences, frames_at_once))
+            mixture[part.positions] = _mixture(model, part.drawn.f, part.drawn.z, part.truth, part.seen, at_once).cpu()
+        sums["model"][part.positions] = _errors(part.drawn.mean, part.drawn.samples, part.truth, part.seen)
+        for name, frames in baselines(part.past, part.given, horizon).items():
+            sums[name][part.positions] = _errors(frames, frames.unsqueeze(0), part.truth, part.seen)
+        work.did(len(part.positions))
+    errors = {name: _averaged(parts) for name, parts in sums.items()}
+    return ForecastScores(
+        given, horizon, scored, log_prob, mixture, errors["model"], {name: errors[name] for name in BASELINES}
+    )
+
+
+def forecast_errors(
+    model: DSVAE,
+    guide: Guide,
+    sequences: Sequences,
+    given: int,
+    draws: int = 25,
+    seed: int = 0,
+    device: torch.device = CPU,
+    frames_at_once: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Errors:
+    """The errors alone of `forecast_scores`, which are cheap: no log probabilities, no baselines.
+
+    Raises `UsageError` where ``given`` leaves nothing.
+    """
+    check_given(sequences, given)
+    scored = _scored(sequences, given)
+    work = Work(progress, float(max(1, int(scored.sum()))))
+    sums = torch.zeros(len(sequences), sequences.frames.shape[1] - given, 3, dtype=torch.float64)
+    for part in _Drawing(given, draws, seed, None, True, frames_at_once).parts(model, guide, sequences, scored, device):
+        sums[part.positions] = _errors(part.drawn.mean, part.drawn.samples, part.truth, part.seen)
+        work.did(len(part.positions))
+    return _averaged(sums)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some sequences: their frames and observed values, (B, t, \\*frame) given and (B, H, \\*frame) to come, and forecasts."""
+
+    positions: Tensor
+    past: Tensor
+    given: Tensor
+    truth: Tensor
+    seen: Tensor
+    drawn: Forecast
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """How forecasts are drawn, as `forecast_scores` is told."""
+
+    given: int
+    draws: int
+    seed: int
+    refinement: Refinement | None
+    resample: bool
+    frames_at_once: int | None
+
+    def parts(
+        self, model: DSVAE, guide: Guide, sequences: Sequences, scored: Tensor, device: torch.device
+    ) -> Iterator[_Part]:
+        """All sequences that are ``scored``, as many at a time as memory allows."""
+        positions = scored.nonzero().squeeze(-1)
+        size = max(1, paths_at_once(sequences, self.frames_at_once) // self.draws)
+        for number, some in enumerate(positions.split(size) if len(positions) else ()):
+            clips = Clips.of(model, sequences, some, device)
+            past, future = (_cut(clips, steps) for steps in (slice(self.given), slice(self.given, None)))
+            drawn = forecast(
+                model,
+                guide,
+                past.x,
+                future.x.shape[1],
+                past.mask,
+                None,  # all of these are longer than what is given
+                past.times,
+                future.times,
+                self.draws,
+                self.seed + number,
+                self.refinement,
+                self.resample,
+                frames_at_once=self.frames_at_once,
+            )
+            observed = _values(clips)
+            given, seen = observed[:, : self.given], observed[:, self.given :]
+            truth = torch.where(seen, future.x, torch.zeros_like(future.x))
+            yield _Part(some, past.x, given, truth, seen, drawn)
+
+
+def _scored(sequences: Sequences, given: int) -> Tensor:
+    """(N,) bool, which have observed values both among the frames given and among those to come."""
+    return (observed_count(sequences, slice(given, None)) > 0) & (observed_count(sequences, slice(given)) > 0)
+
+
+def _cut(clips: Clips, steps: slice) -> Clips:
+    mask, times = (None if v is None else v[:, steps] for v in (clips.mask, clips.times))
+    return Clips(clips.x[:, steps], mask, None, times)
+
+
+def _values(clips: Clips) -> Tensor:
+    """(B, T, \\*frame) bool, what was observed."""
+    observed = observed_values(clips.mask, clips.steps, clips.x.ndim - 2)
+    return torch.ones_like(clips.x, dtype=torch.bool) if observed is None else observed.expand(clips.x.shape)
+
+
+def _mixture(model: DSVAE, f: Tensor, z: Tensor, truth: Tensor, seen: Tensor, at_once: int) -> Tensor:
+    """(B,) log of the mean over draws of the probability of what was seen."""
+    values = []
+    for some_f, some_z in zip(*(v.split(max(1, at_once // len(truth))) for v in (f, z)), strict=True):
+        log_prob = model.likelihood(some_f, some_z).log_prob(truth).double()
+        values.append(torch.where(seen, log_prob, torch.zeros_like(log_prob)).flatten(2).sum(2))
+    return torch.cat(values).logsumexp(0) - math.log(len(f))
+
+
+def _errors(point: Tensor, samples: Tensor, truth: Tensor, seen: Tensor) -> Tensor:
+    """(B, H, 3) sums over each frame of squared error and CRPS, and how many values they are sums of."""
+    each = ((point - truth).square(), crps_empirical(samples, truth), torch.ones_like(truth))
+    kept = (torch.where(seen, v, torch.zeros_like(v)).double().flatten(2).sum(2) for v in each)
+    return torch.stack(list(kept), dim=-1).cpu()
+
+
+def _averaged(sums: Tensor) -> Errors:
+    # Nothing over nothing is NaN, as it should be.
+    by_step = sums[..., :2] / sums[..., 2:]
+    whole = sums.sum(1)
+    whole = whole[..., :2] / whole[..., 2:]
+    return Errors(whole[..., 0], whole[..., 1], by_step[..., 0], by_step[..., 1])
+
+
+def _compared(metric: str, baseline: str, ours: Tensor, theirs: Tensor) -> Comparison:
+    difference = ours - theirs
+    error = float(difference.std()) / math.sqrt(len(difference))
+    return Comparison(metric, baseline, float(ours.mean()), float(theirs.mean()), float(difference.mean()), error)
+
+
+def _share(work: Work, amount: float) -> Callable[[float], None]:
+    """What a part of the work takes as ``progress``."""
+    told = [0.0]
+
+    def tell(share: float) -> None:
+        work.did(amount * (share - told[0]))
+        told[0] = share
+
+    return tell

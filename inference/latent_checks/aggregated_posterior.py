@@ -1,0 +1,96 @@
+"""Latents of real sequences, all together, against draws from their prior."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pyro_dsvae.inference.finding import Finding, Severity
+from pyro_dsvae.inference.latent_checks.mmd import pair_matrix, standardised, swap_test
+
+DOUBT, SURE = 0.05, 0.01
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """Draws of one latent for n real sequences against draws from its prior; float64 on the CPU.
+
+    what           "f", "single steps of z" or "paths of z"
+    mmd_squared    unbiased, so it may be below zero; kernels are at most 1
+    p_value        of the same distribution (`pyro_dsvae.inference.latent_checks.mmd.swap_test`)
+    spread         (size,) standard deviation of the posterior's draws over the prior's; paths: of the differences of
+                   neighbouring steps
+    shift          (size,) difference of the means, in the prior's standard deviations; paths: likewise
+    posterior      (n, 2) the posterior's draws on the first two principal components of both samples together
+    prior          (n, 2) the prior's
+    explained      share of the variance of both that the two components hold
+    """
+
+    what: str
+    mmd_squared: float
+    p_value: float
+    spread: Tensor
+    shift: Tensor
+    posterior: Tensor
+    prior: Tensor
+    explained: float
+
+
+def compare_values(
+    what: str,
+    q: Tensor,
+    p: Tensor,
+    features: list[tuple[Tensor, Tensor]],
+    permutations: int,
+    generator: torch.Generator,
+    seen: tuple[Tensor, Tensor] | None = None,
+) -> Aggregate:
+    """Test (n, d) samples by the mean kernel of several views of them; ``seen`` is what spread and shift are told of."""
+    h = torch.stack([pair_matrix(*standardised(pair)) for pair in features]).mean(0)
+    mmd, p_value = swap_test(h, permutations, generator)
+    first, second = (q, p) if seen is None else seen
+    scale = second.std(0).clamp(min=1e-12)
+    a, b = standardised([q, p])
+    _, singular, v = torch.linalg.svd(torch.cat([a, b]), full_matrices=False)
+    axes = torch.nn.functional.pad(v[:2].T, (0, max(0, 2 - len(v))))
+    explained = float(singular[:2].square().sum() / singular.square().sum().clamp(min=1e-12))
+    return Aggregate(
+        what,
+        mmd,
+        p_value,
+        first.std(0) / scale,
+        (first.mean(0) - second.mean(0)) / scale,
+        a @ axes,
+        b @ axes,
+        explained,
+    )
+
+
+def compare_paths(q: Tensor, p: Tensor, exists: Tensor, permutations: int, generator: torch.Generator) -> Aggregate:
+    both = (exists[:, 1:] & exists[:, :-1]).unsqueeze(-1)
+    moves = [z.diff(dim=1) * both for z in (q, p)]
+    flat_q, flat_p, moved_q, moved_p = (v.flatten(1) for v in (q, p, *moves))
+    seen = (moves[0][both.squeeze(-1)], moves[1][both.squeeze(-1)])
+    views = [(flat_q, flat_p), (moved_q, moved_p)]
+    return compare_values("paths of z", flat_q, flat_p, views, permutations, generator, seen)
+
+
+def spread_finding(found: Aggregate) -> Finding:
+    subject = f"{found.what} of real sequences against the prior"
+    p = f"p = {found.p_value:.3g}"
+    if found.p_value > DOUBT:
+        return Finding("good", subject, f"{found.what}: no difference between real sequences and the prior ({p})")
+    severity: Severity = "warning" if found.p_value <= SURE else "note"
+    moves = "steps from frame to frame" if found.what == "paths of z" else "values"
+    return Finding(
+        severity,
+        subject,
+        f"{found.what}: real sequences are not spread as the prior says ({p}); the standard deviation of {moves} is "
+        f"{_median(found.spread):.2f} times the prior's in the median dimension ({float(found.spread.min()):.2f} to "
+        f"{float(found.spread.max()):.2f}), their mean off by up to {float(found.shift.abs().max()):.2f} of it; what is "
+        "generated from the prior will differ from the data in this",
+    )
+
+
+def _median(values: Tensor) -> float:
+    return float(values.median()) if len(values) else 1.0

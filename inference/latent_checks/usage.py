@@ -1,0 +1,233 @@
+"""How much of a clip its latents carry, and which of their dimensions are used."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions import Independent, MaskedDistribution, MultivariateNormal, Normal
+from torch import Tensor
+
+from pyro_dsvae.inference.elbo import LocalParameters, kl_of
+from pyro_dsvae.inference.estimation import CPU, Clips, Guide, Work, evaluation, paths_at_once
+from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.inference.sampling.affine_map import Latents
+from pyro_dsvae.inference.sampling.proposal import Joint
+from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.models.distributions.diagonal_chain import DiagonalChain
+from pyro_dsvae.models.dsvae import DSVAE
+from pyro_dsvae.models.errors import UsageError
+
+# A dimension whose posterior mean moves less than this, relative to the prior's variance, is not used.
+ACTIVE = 0.01
+# Draws that are decoded: pictures cost far more than latents, and every sequence adds its own to the mean.
+DECODED = 4
+
+
+@dataclass(frozen=True)
+class LatentUse:
+    """Rate, distortion and active units over N sequences, float64 on the CPU; nats per sequence.
+
+    kl_static                 (N,) KL(q(f | x) || p(f)), the rate of f
+    kl_dynamic                (N,) E_q[KL(q(z | f, x) || p(z | f))], the rate of z
+    reconstruction            (N,) E_q[log p(x | f, z)]; its negative is the distortion
+    estimators                site "f", "z" -> how its KL was computed (`pyro_dsvae.inference.elbo.kl_of`)
+    variance_static           (F,) variance over sequences of E_q[f | x], relative to the prior's variance of f
+    variance_dynamic          (D,) variance over sequences and their steps of E_q[z_t | x], relative to the prior's, which is
+                              pooled over the same steps
+    active_static             (F,) bool, ``variance_static`` above ``threshold``
+    active_dynamic            (D,) bool, ``variance_dynamic`` above ``threshold``
+    kl_static_per_dimension   (F,) information that a dimension alone has about which sequence it is (`latent_use`)
+    kl_dynamic_per_dimension  (D,) the same for z, summed over the steps of a sequence
+    threshold                 of the active units
+    """
+
+    kl_static: Tensor
+    kl_dynamic: Tensor
+    reconstruction: Tensor
+    estimators: Mapping[str, str]
+    variance_static: Tensor
+    variance_dynamic: Tensor
+    active_static: Tensor
+    active_dynamic: Tensor
+    kl_static_per_dimension: Tensor
+    kl_dynamic_per_dimension: Tensor
+    threshold: float
+
+    @property
+    def elbo(self) -> Tensor:
+        """(N,) reconstruction - kl_static - kl_dynamic."""
+        return self.reconstruction - self.kl_static - self.kl_dynamic
+
+
+def latent_use(
+    model: DSVAE,
+    guide: Guide,
+    sequences: Sequences,
+    seed: int = 0,
+    device: torch.device = CPU,
+    progress: Callable[[float], None] | None = None,
+    draws: int = 32,
+    threshold: float = ACTIVE,
+    frames_at_once: int | None = None,
+) -> LatentUse:
+    """KL terms, reconstruction, active units and information per dimension, for ``sequences``.
+
+    Active units (Burda et al. 2016): dimension u is active where
+
+        Var_x(E_q[u | x]) > threshold Var_p(u)
+
+    Information per dimension, one definition for every posterior and prior: q(u | x) by its mean m and variance v, against
+    the normal with the moments (M, V) of the aggregated posterior, mean over x of q(u | x):
+
+        mean over x of KL(N(m, v) || N(M, V)) = (log V - mean over x of log v) / 2
+
+    which is the mutual information of u and the index of the sequence where all of these are normal. For z the "x" are all
+    steps of all sequences together, and the mean over steps is multiplied by their mean number per sequence. It says
+    nothing of the prior, and whatever dimensions, or steps, know in common each of them counts as its own: the sum is not
+    the KL.
+
+    Moments of q are exact given f where it is normal, and otherwise those of draws; the noise that draws add to variances
+    of means is taken off.
+
+    model, guide  any prior, likelihood and posterior but `Delta`; the guide may be any Pyro program over "f" and "z"
+    sequences     at least two; missing values, lengths and times are honoured, steps that do not exist count nowhere
+    draws         of f and z per sequence, at least two; the first 4 are decoded for ``reconstruction``
+
+    Other arguments as for `pyro_dsvae.inference.evidence.estimate_evidence`. Raises `UsageError` for a posterior that is a
+    point, fewer than two sequences or draws, and for a threshold that is not positive.
+
+    Source: Burda, Grosse & Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016, section 5 (active units).
+    """
+    _check(guide, sequences, draws, threshold)
+    size = max(1, paths_at_once(sequences, frames_at_once) // draws)
+    work = Work(progress, len(sequences))
+    kl: dict[str, list[Tensor]] = {"f": [], "z": []}
+    reconstruction, estimators = [], {}
+    pools = {"f": _Pool(), "z": _Pool()}
+    with evaluation(model, guide, seed, device):
+        for positions in torch.arange(len(sequences)).split(size):
+            clips = Clips.of(model, sequences, positions, device)
+            posterior = _traced(guide, clips, draws)
+            latents = Latents(posterior["f"].value, posterior["z"].value)
+            prior_f = model.static_prior().expand(latents.f.shape[:-1])
+            prior = {"f": prior_f, "z": model.dynamic_prior(latents.f, clips.steps)}
+            some = Latents(*(v[:DECODED] for v in latents))
+            reconstruction.append(Joint(model, clips).at(some).log_likelihood.mean(0).cpu())
+            f = prior_f.sample()
+            generated = {"f": f, "z": model.dynamic_prior(f, clips.steps).sample()}
+            for site, q in posterior.items():
+                value, estimators[site] = kl_of(q.distribution, prior[site], q.value)
+                kl[site].append(value.double().mean(0).cpu())
+                exists = None if site == "f" else clips.steps.valid
+                pools[site].add(q, generated[site], exists)
+            work.did(len(positions))
+    f_pool, z_pool = pools["f"], pools["z"]
+    variance = {site: pool.relative_variance() for site, pool in pools.items()}
+    return LatentUse(
+        torch.cat(kl["f"]),
+        torch.cat(kl["z"]),
+        torch.cat(reconstruction),
+        estimators,
+        variance["f"],
+        variance["z"],
+        variance["f"] > threshold,
+        variance["z"] > threshold,
+        f_pool.information(),
+        z_pool.information() * z_pool.count / len(sequences),
+        threshold,
+    )
+
+
+def _check(guide: Guide, sequences: Sequences, draws: int, threshold: float) -> None:
+    if isinstance(guide, Posterior) and not guide.comparable:
+        raise UsageError(
+            f"the posterior {type(guide).__name__} is a point: it has no KL and carries as much as it likes; fit any other "
+            "posterior to know how its latents are used"
+        )
+    if len(sequences) < 2:
+        raise UsageError(f"the use of latents is told from at least 2 sequences, not {len(sequences)}")
+    if draws < 2:
+        raise UsageError(f"the use of latents needs at least 2 draws per sequence, not {draws}")
+    if not 0 < threshold < math.inf:
+        raise UsageError(f"the threshold of active units must be positive, not {threshold}")
+
+
+class _Site(NamedTuple):
+    """A latent's distribution under the guide, batch (K, B), and K draws of it (K, B, ...)."""
+
+    distribution: Any
+    value: Tensor
+
+
+def _traced(guide: Guide, clips: Clips, draws: int) -> dict[str, _Site]:
+    with LocalParameters(), pyro.plate("draws", draws, dim=-2):
+        nodes = poutine.trace(guide).get_trace(*clips).nodes
+    return {site: _Site(nodes[site]["fn"], nodes[site]["value"]) for site in ("f", "z")}
+
+
+def _moments(q: Any) -> tuple[Tensor, Tensor] | None:
+    """Means and variances of every entry of a normal, or None for any other distribution."""
+    match q:
+        case Independent() | MaskedDistribution():
+            return _moments(q.base_dist)
+        case Normal() | MultivariateNormal():
+            return q.mean, q.variance
+        case DiagonalChain():
+            moments = q.moments()
+            return moments.loc, moments.variance
+    return None
+
+
+class _Pool:
+    """Sums over sequences, or over all their steps, of what the moments of one latent are made of; each (size,), float64."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.prior_count = 0
+        self.sums: dict[str, Tensor] = {}
+
+    def add(self, q: _Site, generated: Tensor, exists: Tensor | None) -> None:
+        """Draws (K, B, size) or (K, B, T, size) of q and of the prior, and (B, T), which steps exist."""
+        draws = len(q.value)
+        known = _moments(q.distribution)
+        loc, within = (q.value, torch.zeros_like(q.value)) if known is None else known
+        loc, within = (v.double().expand(q.value.shape) for v in (loc, within))
+        mean = loc.mean(0)
+        # Not by var(), which warns of a latent without dimensions.
+        spread = (loc - mean).square().sum(0) / (draws - 1)
+        variance = (within.mean(0) + spread).clamp(min=torch.finfo(torch.float64).tiny)
+        # The logarithm of a variance of K normal draws is too small by this, in expectation.
+        half = torch.tensor((draws - 1) / 2, dtype=torch.float64)
+        missing = half.log() - half.digamma() if known is None else half.new_zeros(())
+        parts = {
+            "mean": mean,
+            "square": mean.square(),
+            "noise": spread / draws,
+            "within": variance,
+            "log_within": variance.log() + missing.to(variance.device),
+            "prior": generated.double().sum(0),
+            "prior_square": generated.double().square().sum(0),
+        }
+        for name, values in parts.items():
+            counted = values.flatten(0, -2) if exists is None else values[exists]
+            self.sums[name] = self.sums.get(name, 0) + counted.sum(0).cpu()
+        self.count += mean.shape[:-1].numel() if exists is None else int(exists.sum())
+        self.prior_count = draws * self.count
+
+    def _between(self) -> Tensor:
+        """Variance of the posterior means, without what the noise of draws adds."""
+        square = self.sums["square"] - self.sums["mean"].square() / self.count
+        return (square / max(self.count - 1, 1) - self.sums["noise"] / self.count).clamp(min=0)
+
+    def relative_variance(self) -> Tensor:
+        prior = self.sums["prior_square"] / self.prior_count - (self.sums["prior"] / self.prior_count).square()
+        return self._between() / prior.clamp(min=torch.finfo(torch.float64).tiny)
+
+    def information(self) -> Tensor:
+        """Per sequence or step, in nats."""
+        total = self._between() + self.sums["within"] / self.count
+        return (0.5 * (total.log() - self.sums["log_within"] / self.count)).clamp(min=0)

@@ -1,0 +1,129 @@
+"""The codes of sequences: mean, scale and draws of f and z under the guide."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.runtime import Message
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+
+from pyro_dsvae.inference.elbo import LocalParameters
+from pyro_dsvae.inference.estimation import NUMBERS, SMALLEST_FRAME, Clips, Guide, Work, evaluation
+from pyro_dsvae.inference.sampling.proposal import Proposal
+from pyro_dsvae.models.distributions.diagonal_chain import DiagonalChain
+from pyro_dsvae.models.dsvae import DSVAE
+from pyro_dsvae.models.errors import UsageError
+
+# Draws that tell the scale of a distribution that has no closed form of it.
+SCALE_DRAWS = 256
+
+
+@dataclass(frozen=True)
+class Codes:
+    """What the guide says of the latents of B sequences.
+
+    f        (B, F) the mean of q(f | x)
+    f_scale  (B, F) its standard deviation
+    z        (B, T, D) the mean of q(z | f, x) at that f
+    z_scale  (B, T, D) its standard deviation at that f, without what the uncertainty of f adds
+    f_draws  (K, B, F) draws of q(f | x), K may be 0
+    z_draws  (K, B, T, D) draws of q(z | f, x), each at the f of the same place in ``f_draws``
+    lengths  (B,) int64, or None: steps from ``lengths[i]`` on do not exist in sequence i, and their z are zero
+
+    A flow has neither mean nor scale in closed form: its "mean" is the image of its noise's mean, its scale that of draws.
+    """
+
+    f: Tensor
+    f_scale: Tensor
+    z: Tensor
+    z_scale: Tensor
+    f_draws: Tensor
+    z_draws: Tensor
+    lengths: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.f)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Codes"]) -> "Codes":
+        """Several batches of one length as one."""
+        f, f_scale, z, z_scale = (torch.cat([getattr(p, n) for p in parts]) for n in ("f", "f_scale", "z", "z_scale"))
+        f_draws, z_draws = (torch.cat([getattr(p, n) for p in parts], dim=1) for n in ("f_draws", "z_draws"))
+        lengths = [part.lengths for part in parts if part.lengths is not None]
+        return cls(f, f_scale, z, z_scale, f_draws, z_draws, torch.cat(lengths) if lengths else None)
+
+
+def encode(
+    model: DSVAE,
+    guide: Guide,
+    clips: Clips,
+    draws: int = 0,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> Codes:
+    """Mean, scale and ``draws`` draws of f and z for every sequence; what was not observed has no influence.
+
+    clips     x (B, T, \\*frame) as `Likelihood.prepare` gives them, with mask, lengths and times as in `DSVAE.forward`
+    seed      of the draws
+    progress  told the share that is done
+
+    Raises `UsageError` for a negative number of draws.
+    """
+    if draws < 0:
+        raise UsageError(f"draws is {draws}; it is a number of draws, 0 for none")
+    numbers = max(clips.x[0, 0].numel(), SMALLEST_FRAME) * clips.x.shape[1]
+    size = max(1, NUMBERS // (numbers * max(1, draws // 8)))
+    work = Work(progress, len(clips.x))
+    parts = []
+    with evaluation(model, guide, seed, clips.x.device):
+        for rows in torch.arange(len(clips.x), device=clips.x.device).split(size):
+            part = Clips(*(None if v is None else v[rows] for v in clips))  # type: ignore[arg-type]
+            parts.append(_encoded(guide, part, draws))
+            work.did(len(rows))
+    return Codes.joined(parts)
+
+
+def _encoded(guide: Guide, clips: Clips, draws: int) -> Codes:
+    moments = _Moments()
+    with LocalParameters():
+        moments(guide)(*clips)
+    f, z = moments.loc["f"], moments.loc["z"]
+    f_draws, z_draws = f.new_zeros(0, *f.shape), z.new_zeros(0, *z.shape)
+    if draws:
+        latents, _ = Proposal(guide, clips).draw(draws)
+        f_draws, z_draws = latents.f, latents.z
+    z_scale, valid = moments.scale["z"], clips.steps.valid
+    if valid is not None:
+        z, z_scale, z_draws = (
+            torch.where(valid.unsqueeze(-1), path, torch.zeros_like(path)) for path in (z, z_scale, z_draws)
+        )
+    return Codes(f, moments.scale["f"], z, z_scale, f_draws, z_draws, clips.lengths)
+
+
+class _Moments(Messenger):
+    """Replaces every draw by the mean of its distribution, and remembers mean and scale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loc: dict[str, Tensor] = {}
+        self.scale: dict[str, Tensor] = {}
+
+    def _pyro_sample(self, msg: Message) -> None:
+        if msg["is_observed"] or site_is_subsample(msg):
+            return
+        name, distribution = str(msg["name"]), msg["fn"]
+        msg["value"] = self.loc[name] = distribution.mean
+        self.scale[name] = _scale(distribution)
+        msg["done"] = True
+
+
+def _scale(distribution: Any) -> Tensor:
+    if isinstance(distribution, DiagonalChain):
+        return distribution.moments().variance.sqrt()
+    try:
+        return distribution.stddev
+    except NotImplementedError:
+        return distribution.sample(torch.Size([SCALE_DRAWS])).std(0)

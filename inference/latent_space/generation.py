@@ -1,0 +1,62 @@
+"""New latents: all of them drawn, or only those of the look or of the motion."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pyro_dsvae.inference.latent_space.encoding import Codes
+from pyro_dsvae.inference.prediction import sample_latents
+from pyro_dsvae.inference.sampling.affine_map import Latents
+from pyro_dsvae.models.dsvae import DSVAE
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.steps import Steps
+
+Keep = Literal["static", "dynamic"]
+
+
+def generate(
+    model: DSVAE,
+    count: int,
+    length: int,
+    keep: Keep | None = None,
+    codes: Codes | None = None,
+    times: Tensor | None = None,
+) -> Latents:
+    """f (count, F) and z (count, length, D), drawn from the prior but for what is kept.
+
+    keep    static: f is the mean in ``codes``, z ~ p(z | f). dynamic: z is the mean path in ``codes``, f ~ p(f); what is
+            longer than the clip goes on as p(z_{t+1:} | z_1:t, f). None: f ~ p(f), z ~ p(z | f)
+    codes   of n clips; row i takes those of clip i modulo n
+    times   (count, length) of the steps, or None for steps one unit apart
+
+    Noise is that of the global generator. Raises `UsageError` where there is nothing to keep, or nothing to draw.
+    """
+    if count < 1 or length < 1:
+        raise UsageError(f"a sample has at least 1 clip of 1 frame, not {count} of {length}")
+    if keep is None:
+        return Latents(*sample_latents(model, count, Steps(length, times=times)))
+    if codes is None or len(codes) == 0:
+        raise UsageError(f"to keep what is {keep} takes a clip to keep it of")
+    rows = torch.arange(count, device=codes.f.device) % len(codes)
+    if keep == "static":
+        f = codes.f[rows]
+        return Latents(f, model.dynamic_prior(f, Steps(length, times=times)).sample())
+    if keep != "dynamic":
+        raise UsageError(f"keep is {keep!r}; it is static or dynamic")
+    f = model.static_prior().expand([count]).sample()
+    known = codes.z.shape[1] if codes.lengths is None else codes.lengths[rows]
+    known = torch.as_tensor(known, device=f.device).expand(count)
+    z = codes.z.new_zeros(count, length, codes.z.shape[-1])
+    for own in known.unique().tolist():
+        of = (known == own).nonzero().squeeze(1)
+        part = codes.z[rows[of], :own]
+        if own < length:
+            steps = Steps(own) if times is None else Steps(length, times=times[of])
+            part = torch.cat([part, _after(model, f[of], part, length - own, steps)], dim=1)
+        z[of] = part[:, :length]
+    return Latents(f, z)
+
+
+def _after(model: DSVAE, f: Tensor, z: Tensor, horizon: int, steps: Steps) -> Tensor:
+    return model.dynamic_prior(f, steps).continue_from(z, horizon).sample()

@@ -1,0 +1,180 @@
+"""What was not observed of clips, given what was."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from pyro_dsvae.inference.estimation import Clips, Guide, Work, evaluation, paths_at_once
+from pyro_dsvae.inference.sampling.hmc import Langevin
+from pyro_dsvae.inference.sampling.refinement import Refinement
+from pyro_dsvae.inference.sampling.resampling import Conditioning, PosteriorDraws, draw_posterior
+from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.models.dsvae import DSVAE, observed_values
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.steps import Steps
+
+Method = Literal["amortised", "refined", "langevin"]
+METHODS = ("amortised", "refined", "langevin")
+
+# Steps with few draws are as good as fewer with more, and there are many clips to fit.
+REFINEMENT = Refinement(steps=100, draws=2, check=50)
+# Of a likelihood that does not know its variance.
+SAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Imputation:
+    """K posterior draws of B clips. Frames are (B, T, \\*frame) in units of the frames, 0 at steps that do not exist.
+
+    mean        E[x | observed]: observed values as they are, the others from ``model_mean``
+    sd          standard deviation of every value given what was observed, the likelihood's noise included: 0 where observed
+    model_mean  mean over draws of E[x | f, z], at every value: the reconstruction, for noisy input
+    model_sd    standard deviation over draws of E[x | f, z]: how far the frame behind the noise is unknown
+    means       (K, B, T, \\*frame) E[x | f, z] of every draw
+    x           the frames, 0 where not observed
+    observed    bool
+    posterior   f (K, B, F), z (K, B, T, D) and diagnostics: how far the draws can be trusted
+    """
+
+    mean: Tensor
+    sd: Tensor
+    model_mean: Tensor
+    model_sd: Tensor
+    means: Tensor
+    x: Tensor
+    observed: Tensor
+    posterior: PosteriorDraws
+
+    @property
+    def draws(self) -> Tensor:
+        """(K, B, T, \\*frame) completed clips: observed values as they are, the others as each draw has them on average."""
+        return torch.where(self.observed, self.x, self.means)
+
+    @property
+    def f(self) -> Tensor:
+        """(K, B, F)"""
+        return self.posterior.f
+
+    @property
+    def z(self) -> Tensor:
+        """(K, B, T, D)"""
+        return self.posterior.z
+
+    @property
+    def from_prior(self) -> Tensor:
+        """(B,) bool, True where nothing was observed, so that what is here is the prior's."""
+        return self.posterior.from_prior
+
+
+def impute(
+    model: DSVAE,
+    guide: Guide,
+    x: Tensor,
+    mask: Tensor | None = None,
+    lengths: Tensor | None = None,
+    times: Tensor | None = None,
+    draws: int = 50,
+    method: Method = "refined",
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+    resample: bool = True,
+    refinement: Refinement | None = None,
+    langevin: Langevin | None = None,
+    proposals: int | None = None,
+    frames_at_once: int | None = None,
+) -> Imputation:
+    """Draws of f, z and the frames given the observed values of ``x``, and their mean and spread.
+
+        f, z ~ p(f, z | observed x),    x_missing ~ p(x | f, z)
+
+    What was not observed has no term in the likelihood, so this conditions on exactly what was; whatever stands in its
+    place has no influence. With everything observed it is the reconstruction of noisy clips (``model_mean``).
+
+    x                     (B, T, \\*frame) frames as `Likelihood.prepare` gives them
+    mask, lengths, times  as in `DSVAE.forward`
+    draws                 K
+    method                amortised: the guide as it is; refined: a map of its draws is fitted to every clip first (`refine`);
+                          langevin: every refined draw is then moved by a chain of its own (`move`), for guides whose
+                          shape is wrong. Each costs several times the one before
+    seed                  of all noise; the global generators are left as they were
+    progress              told the share of the work that is done
+    resample              weigh draws by p(x, f, z) / q(f, z | x) and keep K by their weights (`PosteriorDraws`); it comes after
+                          refining and before chains. With `Delta`, which has no density, its point is used as it is
+    refinement, langevin  options of the methods of these names; by default 100 steps with 2 draws, and 100 moves
+    proposals             how many draws are weighed, by default four times K
+    frames_at_once        frames decoded at once, which bounds memory; by default 4 million numbers' worth
+
+    Clips of which nothing is observed get draws of the prior, which ``from_prior`` says. Raises `UsageError` for an unknown
+    method, for shapes that do not fit, and for `Delta` with another method than amortised.
+    """
+    if method not in METHODS:
+        raise UsageError(f"imputation knows the methods {', '.join(METHODS)}, not {method!r}")
+    _check(x, mask, lengths)
+    observed = observed_values(mask, Steps(x.shape[1], lengths), x.ndim - 2)
+    if observed is None:
+        observed = torch.ones((), dtype=torch.bool, device=x.device)
+    observed = observed.expand(x.shape)
+    x = torch.where(observed, x, torch.zeros_like(x))
+    how = Conditioning(
+        draws,
+        None if method == "amortised" else refinement or REFINEMENT,
+        resample,
+        4 * draws if proposals is None else proposals,
+        (langevin or Langevin()) if method == "langevin" else None,
+    )
+    paths = paths_at_once(Sequences(x, mask, lengths, torch.arange(len(x)), times), frames_at_once)
+    work = Work(progress, len(x) * (how.cost + draws))
+    with evaluation(model, guide, seed, x.device, gradients=method != "amortised", tight=True):
+        posterior = draw_posterior(model, guide, Clips(x, mask, lengths, times), how, paths, work)
+        means, noise = _decoded(model, posterior, paths)
+    work.did(len(x) * draws)
+    exists = Steps(x.shape[1], lengths).valid
+    if exists is not None:
+        exists = exists[(..., *(None,) * (x.ndim - 2))]
+        means, noise = (torch.where(exists, v, torch.zeros_like(v)) for v in (means, noise))
+    model_mean = means.mean(0)
+    spread = means.var(0, correction=min(1, draws - 1))
+    return Imputation(
+        torch.where(observed, x, model_mean),
+        torch.where(observed, torch.zeros_like(x), (spread + noise).sqrt()),
+        model_mean,
+        spread.sqrt(),
+        means,
+        x,
+        observed,
+        posterior,
+    )
+
+
+def _check(x: Tensor, mask: Tensor | None, lengths: Tensor | None) -> None:
+    if x.ndim < 3 or 0 in x.shape[:2]:
+        raise UsageError(f"imputation needs frames (B, T, *frame), B and T at least 1, not {tuple(x.shape)}")
+    if mask is not None and mask.shape not in (x.shape[:2], x.shape):
+        raise UsageError(
+            f"a mask of frames {tuple(x.shape)} is {tuple(x.shape[:2])} or the same, not {tuple(mask.shape)}"
+        )
+    if lengths is not None and not bool(((lengths >= 1) & (lengths <= x.shape[1])).all()):
+        raise UsageError(f"lengths lie from 1 to the {x.shape[1]} frames that are there")
+
+
+def _decoded(model: DSVAE, posterior: PosteriorDraws, at_once: int) -> tuple[Tensor, Tensor]:
+    """E[x | f, z] (K, B, T, \\*frame) and the mean over draws of Var[x | f, z] (B, T, \\*frame)."""
+    means, noise = [], []
+    for f, z in zip(*(v.flatten(0, 1).split(at_once) for v in posterior.latents), strict=True):
+        frames = model.likelihood(f, z)
+        means.append(frames.mean)
+        noise.append(_variance(frames))
+    count = posterior.f.shape[:2]
+    return torch.cat(means).unflatten(0, count), torch.cat(noise).unflatten(0, count).mean(0)
+
+
+def _variance(frames: TorchDistribution) -> Tensor:
+    try:
+        return frames.variance
+    except NotImplementedError:
+        # Its mean over many draws is what counts.
+        return (frames.sample((SAMPLES,)) - frames.mean).square().mean(0)

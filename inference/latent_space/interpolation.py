@@ -1,0 +1,139 @@
+"""Latents between those of two clips, along the geometry of the priors."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pyro_dsvae.inference.latent_space.rosenblatt import from_noise, path_from_noise, path_to_noise, to_noise
+from pyro_dsvae.inference.sampling.affine_map import Latents
+from pyro_dsvae.models.dsvae import DSVAE
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.steps import Steps
+
+Part = Literal["f", "z", "both"]
+PARTS = ("f", "z", "both")
+
+SPHERICAL = "spherical in the noise of the prior"
+STRAIGHT = "straight: the noise of this prior is not known"
+HELD = "held at the first clip"
+# Below this sine of an angle two directions are the same, or opposite, and there is no one great circle through both.
+PARALLEL = 1e-4
+
+
+@dataclass(frozen=True)
+class Interpolation:
+    """S latents from the first clip (share 0) to the second (share 1), for B pairs of clips.
+
+    f         (S, B, F); ``f[0]`` and ``f[-1]`` are those of the clips, bit for bit, unless f is held
+    z         (S, B, T, D), likewise
+    shares    (S,) from 0 to 1
+    geometry  "f" and "z" -> what was done: `SPHERICAL`, `STRAIGHT` or `HELD`
+    """
+
+    f: Tensor
+    z: Tensor
+    shares: Tensor
+    geometry: Mapping[str, str]
+
+
+@torch.no_grad()
+def interpolate(
+    model: DSVAE, first: Latents, second: Latents, count: int = 9, part: Part = "both", times: Tensor | None = None
+) -> Interpolation:
+    """``count`` latents from those of one clip to those of another.
+
+    Every prior is a map g of standard normal noise (`to_noise`): a normal by location and scale, a flow by its base, a mixture
+    by its quantiles, a path by its one-step conditionals, whose noise are the standardised innovations. A latent goes from
+    one clip to the other in that noise along a great circle, with a norm that changes evenly (`slerp`), and back through g.
+    Straight lines would pass nearer to the origin than any draw comes, and between two parts of a mixture through where
+    nothing is; a path made of innovations moves as the prior says, whatever lies between.
+
+    first, second  f (B, F) and z (B, T, D), both of the same length
+    part           f, z or both; what is not interpolated stays that of the first clip. For z alone, both paths are seen with
+                   the f of the first, by priors that look at f
+    times          (B, T) observation times of both, as in `DSVAE.forward`
+
+    A mixture whose parts are not normal (`VampPrior` under the Flow posterior) has no known noise; there the way is straight,
+    and ``geometry`` says so. Raises `UsageError` for clips of different lengths and for fewer than two points.
+
+    Sources: Shoemake, "Animating rotation with quaternion curves", SIGGRAPH 1985; White, "Sampling generative networks",
+    arXiv 1609.04468, 2016.
+    """
+    if part not in PARTS:
+        raise UsageError(f"an interpolation goes along {', '.join(PARTS)}, not {part!r}")
+    if count < 2:
+        raise UsageError(f"an interpolation needs both ends, so count is at least 2, not {count}")
+    if first.f.shape != second.f.shape or first.z.shape != second.z.shape:
+        raise UsageError(
+            f"both clips need latents of one shape, but z is {tuple(first.z.shape)} and {tuple(second.z.shape)}; "
+            "cut the longer clip"
+        )
+    shares = torch.linspace(0, 1, count, dtype=first.z.dtype, device=first.z.device)
+    f, z = (v.expand(count, *v.shape) for v in first)
+    geometry = {"f": HELD, "z": HELD}
+    if part != "z":
+        f, geometry["f"] = _static(model, first.f, second.f, shares)
+    if part != "f":
+        seen = (first.f, first.f if part == "z" else second.f)
+        z, geometry["z"] = _dynamic(model, (first.z, second.z), seen, f, shares, times)
+    return Interpolation(f, z, shares, geometry)
+
+
+def slerp(a: Tensor, b: Tensor, shares: Tensor) -> Tensor:
+    """(S, \\*B, n) from ``a`` to ``b`` (\\*B, n): direction on the great circle at even speed, norm from |a| to |b| evenly.
+
+    Straight where the two have one direction, or none, or opposite ones, which no single great circle joins.
+    """
+    share = shares[(..., *(None,) * a.ndim)]
+    straight = a + share * (b - a)
+    norms = [v.norm(dim=-1, keepdim=True) for v in (a, b)]
+    tiny = torch.finfo(a.dtype).tiny
+    unit_a, unit_b = (v / n.clamp(min=tiny) for v, n in zip((a, b), norms, strict=True))
+    # Both of these are exact where the arc cosine of the product is not.
+    angle = 2 * torch.atan2((unit_a - unit_b).norm(dim=-1, keepdim=True), (unit_a + unit_b).norm(dim=-1, keepdim=True))
+    sine = angle.sin()
+    direction = ((1 - share) * angle).sin() * unit_a + (share * angle).sin() * unit_b
+    curved = direction / sine.clamp(min=PARALLEL) * (norms[0] + share * (norms[1] - norms[0]))
+    turns = (sine > PARALLEL) & (norms[0] > 0) & (norms[1] > 0)
+    return torch.where(turns, curved, straight)
+
+
+def _static(model: DSVAE, a: Tensor, b: Tensor, shares: Tensor) -> tuple[Tensor, str]:
+    prior = model.static_prior()
+    try:
+        noise = slerp(to_noise(prior, a), to_noise(prior, b), shares)
+        return _with_ends(from_noise(prior, noise), a, b), SPHERICAL
+    except NotImplementedError:
+        return _with_ends(_straight(a, b, shares), a, b), STRAIGHT
+
+
+def _dynamic(
+    model: DSVAE,
+    ends: tuple[Tensor, Tensor],
+    seen: tuple[Tensor, Tensor],
+    f: Tensor,
+    shares: Tensor,
+    times: Tensor | None,
+) -> tuple[Tensor, str]:
+    steps = Steps(ends[0].shape[-2], times=times)
+    try:
+        # The noise of a whole path is one normal vector.
+        a, b = (
+            path_to_noise(model.dynamic_prior(own, steps), z).flatten(-2) for own, z in zip(seen, ends, strict=True)
+        )
+        between = slerp(a, b, shares).unflatten(-1, ends[0].shape[-2:])
+        return _with_ends(path_from_noise(model.dynamic_prior(f, steps), between), *ends), SPHERICAL
+    except NotImplementedError:
+        return _with_ends(_straight(*ends, shares), *ends), STRAIGHT
+
+
+def _straight(a: Tensor, b: Tensor, shares: Tensor) -> Tensor:
+    return torch.lerp(a, b, shares[(..., *(None,) * a.ndim)])
+
+
+def _with_ends(values: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """There and back through the noise, ends would be off by rounding."""
+    return torch.cat([a.unsqueeze(0), values[1:-1], b.unsqueeze(0)])

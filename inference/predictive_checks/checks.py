@@ -1,0 +1,246 @@
+"""Predictive checks: in which respects the world of a fitted model differs from that of the data."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from pyro_dsvae.inference.estimation import CPU, Guide
+from pyro_dsvae.inference.predictive_checks.discrepancies import applicable
+from pyro_dsvae.inference.predictive_checks.discrepancy import Discrepancy
+from pyro_dsvae.inference.predictive_checks.exchange_tests import exchange_test, holm, tails, uniformity
+from pyro_dsvae.inference.predictive_checks.replications import LEVELS, USES_CLIP, Level
+from pyro_dsvae.inference.predictive_checks.sentences import sentence_of
+from pyro_dsvae.inference.predictive_checks.values import Failure, Values, discrepancy_values
+from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.models.dsvae import DSVAE
+from pyro_dsvae.models.errors import UsageError
+
+Statistic = Literal["mean", "spread"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """What one discrepancy says at one level.
+
+    name             of the discrepancy
+    level            how the replications were made (`replicate`)
+    statistic        what of the discrepancy is compared over the sequences: its mean, or its spread (standard deviation)
+    observed         the statistic of the data
+    replicated       the same of the replications, averaged over the K replicated sets
+    percent          100 (replicated - observed) / observed; None where the discrepancy takes both signs
+    effect           (replicated - observed) / standard deviation of the discrepancy over the observed sequences; infinite
+                     where they are all alike and the replications are not
+    severity         |replicated - observed| / root mean square of the discrepancy's standard deviations over the observed and
+                     over the replicated sequences: the size of the effect, also where one of them hardly varies
+    p                two-sided p-value of the observed statistic (`exchange_test`)
+    p_error          its Monte Carlo standard error
+    adjusted_p       p for as many checks as were made (`holm`)
+    tail             (N,) of every sequence, mid-p estimate of P(T(x') < T(x)) (`tails`)
+    uniformity_p     of the ranks behind ``tail`` (`uniformity`); it is not among the tests that are adjusted for
+    uses_data_twice  each sequence, or the data the model was fitted to, serves both to make the replications and to judge
+                     them: p is too large rather than too small, tails gather around 1/2
+    finding          whether ``adjusted_p`` is at most alpha
+    sentence         all of that in words
+    values           behind it
+    """
+
+    name: str
+    level: Level
+    statistic: Statistic
+    observed: float
+    replicated: float
+    percent: float | None
+    effect: float
+    severity: float
+    p: float
+    p_error: float
+    adjusted_p: float
+    tail: Tensor
+    uniformity_p: float
+    uses_data_twice: bool
+    finding: bool
+    sentence: str
+    values: Values
+
+    @property
+    def sequence_p(self) -> Tensor:
+        """(N,) two-sided posterior predictive p-value of every sequence; with K replications at least 1 / (K + 1)."""
+        return 2 * torch.minimum(self.tail, 1 - self.tail)
+
+
+@dataclass(frozen=True)
+class PredictiveChecks:
+    """All checks of a model on N sequences.
+
+    checks    findings first, by severity; then the others, by p
+    failures  discrepancies that raised, returned a wrong shape or what is not finite
+    sequences, draws, rounds, alpha, held_out, seed, noise  as they were given
+    """
+
+    checks: tuple[Check, ...]
+    failures: tuple[Failure, ...]
+    sequences: int
+    draws: int
+    rounds: int
+    alpha: float
+    held_out: bool
+    seed: int
+    noise: bool
+
+    @property
+    def findings(self) -> list[str]:
+        """Sentences of the checks that found a difference, the most severe first."""
+        return [check.sentence for check in self.checks if check.finding]
+
+    def check(self, name: str, level: Level, statistic: Statistic = "mean") -> Check:
+        """One of them. Raises `UsageError` where it is not there."""
+        for check in self.checks:
+            if (check.name, check.level, check.statistic) == (name, level, statistic):
+                return check
+        raise UsageError(f"there is no check of the {statistic} of {name!r} at the level {level!r}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers, strings and lists, for JSON, with the tails but no values; None for what is not finite."""
+        plain = {**vars(self), "failures": [asdict(failure) for failure in self.failures], "checks": []}
+        for check in self.checks:
+            row = {name: _plain(value) for name, value in vars(check).items() if name != "values"}
+            plain["checks"].append(row)
+        return plain
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Tensor):
+        return [_plain(number) for number in value.tolist()]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def predictive_checks(
+    model: DSVAE,
+    guide: Guide,
+    sequences: Sequences,
+    discrepancies: Sequence[Discrepancy] | None = None,
+    levels: Sequence[Level] = LEVELS,
+    draws: int = 20,
+    rounds: int = 10_000,
+    alpha: float = 0.05,
+    held_out: bool = True,
+    seed: int = 0,
+    device: torch.device = CPU,
+    frames_at_once: int | None = None,
+    progress: Callable[[float], None] | None = None,
+    noise: bool = True,
+) -> PredictiveChecks:
+    """Compare every discrepancy of ``sequences`` with that of replications of them, at every level.
+
+    At each level the mean of T over the sequences, and its standard deviation, are compared with those of replicated sets
+    (`exchange_test`), and every sequence with its own replications (`tails`, `uniformity`). At the level "population" p is
+    uniform if the model is right (for realised discrepancies: and the guide exact). At the others, where replications are
+    made from the sequence they are compared with, it is conservative. One p-value in twenty is below .05 by chance, so
+    `holm` says which to believe.
+
+    p says whether there is a difference, ``effect`` and ``percent`` whether it matters: with many sequences every model is
+    wrong. Sequences count as independent; where several show the same thing, p is too small.
+
+    discrepancies  by default all that apply to the frames (`applicable`)
+    draws          K, replications of every sequence at every level
+    rounds         of `exchange_test`; p cannot be below 2 / (rounds + 1), so 120 checks need 10,000
+    alpha          largest adjusted p that is called a finding
+    held_out       False where the model was fitted to these sequences: then all checks use the data twice
+    noise          False: the means E[x | f, z] stand in the place of draws, and realised discrepancies are left out. A right
+                   model fails then, because data have noise and means have none; for models whose noise is not meant
+
+    Others as for `replicate`. A discrepancy that fails is named in the result, and the rest goes on. Raises `UsageError` for
+    options that make no check.
+
+    Sources: Gelman, Meng & Stern, "Posterior predictive assessment of model fitness via realized discrepancies", Statistica
+    Sinica 6, 1996; Meng, "Posterior predictive p-values", Annals of Statistics 22, 1994, for their being conservative.
+    """
+    if rounds < 1:
+        raise UsageError(f"a test needs at least 1 round, not {rounds}")
+    if not 0 < alpha < 1:
+        raise UsageError(f"alpha must lie between 0 and 1, not {alpha}")
+    if discrepancies is None:
+        discrepancies = applicable(tuple(sequences.frames.shape[2:]))
+    values, failures = discrepancy_values(
+        model, guide, sequences, discrepancies, levels, draws, seed, device, frames_at_once, progress, noise
+    )
+    checks = checks_of(values, rounds, alpha, held_out, seed)
+    return PredictiveChecks(tuple(checks), failures, len(sequences), draws, rounds, alpha, held_out, seed, noise)
+
+
+def checks_of(
+    values: Mapping[Level, Mapping[str, Values]],
+    rounds: int = 10_000,
+    alpha: float = 0.05,
+    held_out: bool = True,
+    seed: int = 0,
+) -> list[Check]:
+    """The checks behind `predictive_checks`, from values that are there, in order of severity."""
+    rows: list[dict[str, Any]] = []
+    for level, named in values.items():
+        twice = USES_CLIP[level] or not held_out
+        for realised in (False, True):
+            # All of one shape are tested together.
+            group = {n: v for n, v in named.items() if v.realised == realised}
+            if group:
+                rows += _rows(level, group, twice, rounds, seed)
+    adjusted = holm(torch.tensor([row["p"] for row in rows], dtype=torch.float64)).tolist()
+    checks = []
+    for row, p in zip(rows, adjusted, strict=True):
+        finding = p <= alpha
+        sentence = sentence_of(row, finding) + ("" if held_out else ", on the data it was fitted to")
+        checks.append(Check(**row, adjusted_p=p, finding=finding, sentence=sentence))
+    return sorted(checks, key=lambda c: (not c.finding, -c.severity if c.finding else c.p))
+
+
+def _rows(level: Level, group: Mapping[str, Values], twice: bool, rounds: int, seed: int) -> list[dict[str, Any]]:
+    """Everything of a `Check` but what depends on the other checks."""
+    observed = torch.stack([v.observed for v in group.values()], -1)
+    replicated = torch.stack([v.replicated for v in group.values()], -1)
+    test = exchange_test(observed, replicated, rounds, seed)
+    # A draw and the replication made with it are a pair where replications come from the clip; else one draw meets all.
+    beside = observed if USES_CLIP[level] else observed[:1]
+    tail = tails(beside, replicated)
+    uniform = uniformity(beside, replicated, twice, min(rounds, 2_000), seed)
+    rows = []
+    for i, (name, value) in enumerate(group.items()):
+        both = torch.cat([value.observed[:1], value.replicated])
+        signs = both[~both.isnan()].sign()
+        ratio = bool((signs >= 0).all() or (signs <= 0).all())
+        spreads = test.observed[1, i], test.replicated[1, i]
+        scale = float(torch.stack(spreads).square().mean().sqrt())
+        for j, statistic in enumerate(("mean", "spread")):
+            p = float(test.p[j, i])
+            if math.isnan(p):
+                continue
+            before, after = float(test.observed[j, i]), float(test.replicated[j, i])
+            rows.append(
+                {
+                    "name": name,
+                    "level": level,
+                    "statistic": statistic,
+                    "observed": before,
+                    "replicated": after,
+                    "percent": 100 * (after - before) / before if (ratio or j) and before else None,
+                    "effect": _over(after - before, float(spreads[0])),
+                    "severity": abs(_over(after - before, scale)),
+                    "p": p,
+                    "p_error": float(test.error[j, i]),
+                    "tail": tail[:, i],
+                    "uniformity_p": float(uniform[i]),
+                    "uses_data_twice": twice,
+                    "values": value,
+                }
+            )
+    return rows
+
+
+def _over(difference: float, scale: float) -> float:
+    """Their ratio; a single sequence has no scale."""
+    if difference == 0:
+        return 0.0
+    return math.copysign(math.inf, difference) if scale == 0 or math.isnan(scale) else difference / scale

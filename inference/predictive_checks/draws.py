@@ -1,0 +1,95 @@
+"""Draws of latents and frames for a set of sequences, given them and from the prior alone, to be kept in a file."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pyro_dsvae.inference.estimation import CPU, Clips, Guide, evaluation, paths_at_once
+from pyro_dsvae.inference.sampling.affine_map import Latents
+from pyro_dsvae.inference.sampling.proposal import Proposal
+from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.models.dsvae import DSVAE, observed_values
+from pyro_dsvae.models.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """K draws for N sequences, frames for the first M of them; on the CPU.
+
+    latents  f (K, N, F), z (K, N, T, D), NaN at steps that do not exist
+    x        (K, M, T, \\*frame) frames with observation noise, NaN at steps that do not exist
+    mean     (K, M, T, \\*frame) E[x | f, z], likewise
+    """
+
+    latents: Latents
+    x: Tensor
+    mean: Tensor
+
+
+@dataclass(frozen=True)
+class PredictiveDraws:
+    """What `predictive_draws` drew.
+
+    posterior  f, z ~ q(f, z | x_i), x' ~ p(x | f, z); what was not observed of x_i is drawn, too
+    prior      f ~ p(f), z ~ p(z | f), x' ~ p(x | f, z), with the steps of sequence i
+    data       (M, T, \\*frame) the observed frames, NaN where not observed
+    """
+
+    posterior: Drawn
+    prior: Drawn
+    data: Tensor
+
+
+def predictive_draws(
+    model: DSVAE,
+    guide: Guide,
+    sequences: Sequences,
+    draws: int = 20,
+    frames_of: int = 8,
+    seed: int = 0,
+    device: torch.device = CPU,
+    frames_at_once: int | None = None,
+) -> PredictiveDraws:
+    """K draws of the latents of every sequence, and frames for the first ``frames_of``; draw k of both belongs together.
+
+    Other arguments as for `pyro_dsvae.inference.evidence.estimate_evidence`; any posterior. Raises `UsageError` for numbers
+    that make none.
+    """
+    if draws < 1 or frames_of < 1 or len(sequences) == 0:
+        raise UsageError(f"draws need a sequence and numbers of at least 1, not {draws} and {frames_of}")
+    paths = paths_at_once(sequences, frames_at_once)
+    parts: list[tuple[Tensor, ...]] = []
+    shown: list[tuple[Tensor, ...]] = []
+    with evaluation(model, guide, seed, device):
+        for positions in torch.arange(len(sequences)).split(max(1, paths // draws)):
+            clips = Clips.of(model, sequences, positions, device)
+            posterior, _ = Proposal(guide, clips).draw(draws)
+            f = model.static_prior().expand([draws, len(positions)]).sample()
+            prior = Latents(f, model.dynamic_prior(f, clips.steps).sample())
+            valid = clips.steps.valid
+            exists = torch.ones(clips.x.shape[:2], dtype=torch.bool, device=device) if valid is None else valid
+            for drawn in (posterior, prior):
+                missing = ~exists.unsqueeze(-1)
+                parts.append((drawn.f.cpu(), drawn.z.masked_fill(missing, torch.nan).cpu()))
+            count = int((positions < frames_of).sum())
+            if not count:
+                continue
+            frame_ndim = clips.x.ndim - 2
+            gone = (~exists[:count])[(..., *(None,) * frame_ndim)]
+            for drawn in (posterior, prior):
+                p = model.likelihood(drawn.f[:, :count], drawn.z[:, :count])
+                shown.append(tuple(v.masked_fill(gone, torch.nan).cpu() for v in (p.sample(), p.mean)))
+            observed = observed_values(clips.mask, clips.steps, frame_ndim)
+            data = clips.x[:count]
+            if observed is not None:
+                data = torch.where(observed[:count], data, torch.full_like(data, torch.nan))
+            shown.append((data.cpu(),))
+    data = torch.cat([part for (part,) in shown[2::3]])
+    return PredictiveDraws(_joined(parts[::2], shown[::3]), _joined(parts[1::2], shown[1::3]), data)
+
+
+def _joined(latents: list[tuple[Tensor, ...]], frames: list[tuple[Tensor, ...]]) -> Drawn:
+    f, z = (torch.cat(part, dim=1) for part in zip(*latents, strict=True))
+    x, mean = (torch.cat(part, dim=1) for part in zip(*frames, strict=True))
+    return Drawn(Latents(f, z), x, mean)

@@ -1,0 +1,214 @@
+"""Replications: what a fitted model puts in the place of every observed clip, at four levels."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from pyro_dsvae.inference.elbo import LocalParameters
+from pyro_dsvae.inference.estimation import CPU, Clips, Guide, Work, evaluation, paths_at_once
+from pyro_dsvae.inference.sampling.affine_map import Latents
+from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.models.dsvae import DSVAE, observed_values
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.steps import Steps
+
+Level = Literal["frames", "dynamic", "static", "population"]
+LEVELS: tuple[Level, ...] = get_args(Level)
+
+# Levels whose replications of a clip are made from that clip, so that each is used twice: to infer and to compare.
+USES_CLIP: dict[Level, bool] = {"frames": True, "dynamic": True, "static": True, "population": False}
+
+
+@dataclass(frozen=True)
+class Replications:
+    """K replications of each of B sequences, observed where the data are.
+
+    level         how they were made (`replicate`)
+    positions     (B,) int64, which of the sequences these are
+    first         index of the first of the K draws
+    data          (B, T, \\*frame) the observed frames, zero where not observed; None for draws from the prior alone
+    observed      bool, broadcastable to (B, T, \\*frame): which values count; None where all do
+    steps         the time axis
+    latents       f (K, B, F), z (K, B, T, D)
+    distribution  p(x | f, z), batch (K, B, T, \\*frame)
+    x             (K, B, T, \\*frame) one draw from it, so with observation noise; zero where the data were not observed
+    """
+
+    level: Level
+    positions: Tensor
+    first: int
+    data: Tensor | None
+    observed: Tensor | None
+    steps: Steps
+    latents: Latents
+    distribution: TorchDistribution
+    x: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """E[x | f, z] (K, B, T, \\*frame): the same without observation noise, where the data were not observed, too."""
+        return self.distribution.mean
+
+    @property
+    def observed_mean(self) -> Tensor:
+        """`mean`, zero where the data were not observed."""
+        return _seen(self.mean, self.observed)
+
+
+@torch.no_grad()
+def guide_draws(guide: Guide, clips: Clips, count: int) -> Latents:
+    """``count`` draws from q(f, z | x): f (K, B, F) and z (K, B, T, D)."""
+    with LocalParameters(), pyro.plate("draws", count, dim=-2):
+        nodes = poutine.trace(guide).get_trace(*clips).nodes
+    return Latents(nodes["f"]["value"], nodes["z"]["value"])
+
+
+def replicate(
+    model: DSVAE,
+    guide: Guide,
+    sequences: Sequences,
+    levels: Sequence[Level] = LEVELS,
+    draws: int = 20,
+    seed: int = 0,
+    device: torch.device = CPU,
+    frames_at_once: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Iterator[Replications]:
+    """Replications of ``sequences``, chunk by chunk, so that they never stand in memory together.
+
+        frames      f, z ~ q(f, z | x)    x' ~ p(x | f, z)     new frames of the same clip: the likelihood
+        dynamic     f ~ q(f | x)          z' ~ p(z | f)        a new path, the same static part: the dynamic prior
+        static      z ~ q(z | x)          f' ~ p(f)            a new static part, the same path: the static prior
+        population  f' ~ p(f)             z' ~ p(z | f')       a new clip of the same observation pattern: all of it
+
+    Every replication has the mask, the length and the observation times of its clip. The levels that use the clip share
+    their draws from q. A chunk holds all levels of some draws of some sequences, one `Replications` each, in the order of
+    ``levels``. Model and guide are in evaluation mode while they draw; between chunks nothing of theirs is changed.
+
+    draws           K, replications of every sequence at every level
+    seed            of all noise; the global generators are left as they were. A level's draws are the same whichever other
+                    levels are made
+    frames_at_once  as in `estimate_evidence`; another value cuts the noise differently
+    progress        told the share of the work that is done
+
+    Raises `UsageError` for levels that do not exist and numbers of draws that make none.
+    """
+    check_levels(levels)
+    if draws < 1:
+        raise UsageError(f"every sequence needs at least 1 replication, not {draws}")
+    at_once = paths_at_once(sequences, frames_at_once)
+    return _chunks(model, guide, sequences, levels, draws, seed, device, at_once, progress)
+
+
+def check_levels(levels: Sequence[Level]) -> Sequence[Level]:
+    """The levels. Raises `UsageError` for none, and for one that does not exist."""
+    wrong = next((level for level in levels if level not in LEVELS), None if levels else "none")
+    if wrong is not None:
+        raise UsageError(f"replications are made at the levels {', '.join(LEVELS)}, not {wrong}")
+    return levels
+
+
+def _chunks(
+    model: DSVAE,
+    guide: Guide,
+    sequences: Sequences,
+    levels: Sequence[Level],
+    draws: int,
+    seed: int,
+    device: torch.device,
+    at_once: int,
+    progress: Callable[[float], None] | None,
+) -> Iterator[Replications]:
+    work = Work(progress, len(sequences) * draws * len(levels))
+    seeds = torch.Generator().manual_seed(seed)
+    for positions in torch.arange(len(sequences)).split(max(1, min(len(sequences), at_once // draws))):
+        clips = Clips.of(model, sequences, positions, device)
+        observed = observed_values(clips.mask, clips.steps, clips.x.ndim - 2)
+        data = _seen(clips.x, observed)
+        size = max(1, at_once // len(positions))
+        for first in range(0, draws, size):
+            count = min(size, draws - first)
+            # Drawn for all levels, so that what one of them draws does not depend on the others.
+            own = torch.randint(2**62, (1 + len(LEVELS),), generator=seeds).tolist()
+            inferred = None
+            if any(USES_CLIP[level] for level in levels):
+                with evaluation(model, guide, own[0], device):
+                    inferred = guide_draws(guide, clips, count)
+            for level in levels:
+                # Closed before a chunk is handed out: whoever reads it finds modes and generators as they were.
+                with evaluation(model, guide, own[1 + LEVELS.index(level)], device):
+                    latents = _latents(model, level, inferred, (count, len(positions)), clips.steps)
+                    distribution = model.likelihood(*latents)
+                    x = _seen(distribution.sample(), observed)
+                yield Replications(level, positions, first, data, observed, clips.steps, latents, distribution, x)
+                work.did(count * len(positions))
+
+
+def _latents(model: DSVAE, level: Level, inferred: Latents | None, batch: tuple[int, int], steps: Steps) -> Latents:
+    """The latents of one level, given draws from the guide where it needs them."""
+    if level == "frames":
+        assert inferred is not None
+        return inferred
+    if level == "dynamic":
+        assert inferred is not None
+        return Latents(inferred.f, model.dynamic_prior(inferred.f, steps).sample())
+    f = model.static_prior().expand(batch).sample()
+    if level == "static":
+        assert inferred is not None
+        return Latents(f, inferred.z)
+    return Latents(f, model.dynamic_prior(f, steps).sample())
+
+
+def _seen(x: Tensor, observed: Tensor | None) -> Tensor:
+    return x if observed is None else torch.where(observed, x, torch.zeros_like(x))
+
+
+def prior_predictive(
+    model: DSVAE,
+    count: int,
+    length: int,
+    seed: int = 0,
+    device: torch.device = CPU,
+    frames_at_once: int = 4_096,
+    progress: Callable[[float], None] | None = None,
+) -> Iterator[Replications]:
+    """``count`` new sequences of ``length`` frames from the model alone, complete, in chunks with K = 1.
+
+    Arguments as for `replicate`, whose level "population" gives as many as there are data, observed as they are.
+    Raises `UsageError` for sizes below 1.
+    """
+    for name, value in (("count", count), ("length", length), ("frames_at_once", frames_at_once)):
+        if value < 1:
+            raise UsageError(f"draws from the prior need a {name} of at least 1, not {value}")
+    return _prior_chunks(model, count, length, seed, device, max(1, frames_at_once // length), progress)
+
+
+def _prior_chunks(
+    model: DSVAE,
+    count: int,
+    length: int,
+    seed: int,
+    device: torch.device,
+    at_once: int,
+    progress: Callable[[float], None] | None,
+) -> Iterator[Replications]:
+    work = Work(progress, count)
+    seeds = torch.Generator().manual_seed(seed)
+    for positions in torch.arange(count).split(at_once):
+        own = int(torch.randint(2**62, (), generator=seeds))
+        with evaluation(model, _no_guide, own, device):
+            latents = _latents(model, "population", None, (1, len(positions)), Steps(length))
+            distribution = model.likelihood(*latents)
+            x = distribution.sample()
+        yield Replications("population", positions, 0, None, None, Steps(length), latents, distribution, x)
+        work.did(len(positions))
+
+
+def _no_guide(*_: object) -> None:
+    """There is no data to infer anything from."""

@@ -1,0 +1,194 @@
+"""What ArviZ does for predictive checks: one tree of all draws, and its plots."""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pyro_dsvae.inference.evidence import Evidence
+from pyro_dsvae.inference.predictive_checks.draws import Drawn, PredictiveDraws
+from pyro_dsvae.models.errors import UsageError
+
+DPI = 150
+FRAME_DIMS = {1: ("value",), 3: ("channel", "height", "width")}
+INK = "#1f2328"
+
+Array = NDArray[Any]
+
+
+def predictive_tree(
+    draws: PredictiveDraws,
+    sequences: Tensor,
+    evidence: Evidence | None = None,
+    mask: Tensor | None = None,
+    lengths: Tensor | None = None,
+    times: Tensor | None = None,
+    labels: Mapping[str, tuple[Tensor, tuple[str, ...]]] | None = None,
+    attributes: Mapping[str, str | float | int] | None = None,
+) -> xarray.DataTree:
+    """Everything drawn for N sequences of T frames, for `pyro_dsvae.inference.inference_data.save_tree`.
+
+        posterior             f (chain, draw, sequence, static_dim), z (chain, draw, sequence, time, dynamic_dim)
+        prior                 the same from the prior, as many draws per sequence, with its steps
+        posterior_predictive  x and mean (chain, draw, sequence, time, *frame): with observation noise, and E[x | f, z]
+        prior_predictive      x
+        log_likelihood        x, monte_carlo_error, effective_sample_size, k_hat (sequence): marginal log p(x_i), in nats
+        observed_data         x (sequence, time, *frame), NaN where not observed
+        constant_data         mask, lengths, times and labels, where the data have them
+
+    *frame is (channel, height, width) or (value). Frames are of the first M sequences only: ``observed_data`` and the
+    predictive groups have their own, shorter, coordinate "sequence". NaN stands at steps that do not exist.
+
+    The group log_likelihood has no draws, because the model's parameters have one value: log p(x_i) is its mean over f and
+    z, by importance weights. ArviZ's PSIS-LOO, which wants draws of parameters, must not be applied to it.
+
+    sequences  (N,) which rows of the data set these are
+    labels     name -> values (N,) and the names of their classes
+    attributes of the whole tree: run, split, seed, versions
+    """
+    frame_ndim = draws.data.ndim - 2
+    frame = FRAME_DIMS.get(frame_ndim, tuple(f"frame_{i}" for i in range(frame_ndim)))
+    few = sequences[: len(draws.data)]
+    latent_attrs = {"parameters": "one value each, from the checkpoint; draws are of the latents"}
+    groups = {
+        "posterior": _dataset(_latents(draws.posterior), sequences, latent_attrs),
+        "prior": _dataset(_latents(draws.prior), sequences, latent_attrs),
+        "posterior_predictive": _dataset(_frames(draws.posterior, frame), few),
+        "prior_predictive": _dataset({"x": _frames(draws.prior, frame)["x"]}, few),
+        "observed_data": _dataset({"x": (("sequence", "time", *frame), draws.data)}, few),
+        "constant_data": _dataset(_constants(mask, lengths, times, frame), sequences),
+    }
+    if evidence is not None:
+        values = {
+            "x": evidence.log_evidence,
+            "monte_carlo_error": evidence.standard_error,
+            "effective_sample_size": evidence.effective_sample_size,
+            "k_hat": evidence.k_hat,
+        }
+        attrs = {
+            "what": "marginal log p(x) of each sequence by importance weights, not for PSIS-LOO",
+            "units": "nats per sequence",
+            "importance_draws": evidence.draws,
+        }
+        groups["log_likelihood"] = _dataset({n: (("sequence",), v) for n, v in values.items()}, sequences, attrs)
+    for name, (value, classes) in (labels or {}).items():
+        # A slash would make a group of it.
+        variable = name.replace("/", "_")
+        if variable in groups["constant_data"]:
+            raise UsageError(f"a label is called {name!r}, which the tree needs for itself; rename it")
+        groups["constant_data"][variable] = ("sequence", _numpy(value), {"classes": list(classes)})
+    tree = xarray.DataTree.from_dict(groups)
+    tree.attrs = {"inference_library": "pyro"} | dict(attributes or {})
+    return tree
+
+
+def _latents(drawn: Drawn) -> dict[str, tuple[tuple[str, ...], Tensor]]:
+    f, z = (v.unsqueeze(0) for v in drawn.latents)
+    start = ("chain", "draw", "sequence")
+    return {"f": ((*start, "static_dim"), f), "z": ((*start, "time", "dynamic_dim"), z)}
+
+
+def _frames(drawn: Drawn, frame: tuple[str, ...]) -> dict[str, tuple[tuple[str, ...], Tensor]]:
+    dims = ("chain", "draw", "sequence", "time", *frame)
+    return {"x": (dims, drawn.x.unsqueeze(0)), "mean": (dims, drawn.mean.unsqueeze(0))}
+
+
+def _constants(
+    mask: Tensor | None, lengths: Tensor | None, times: Tensor | None, frame: tuple[str, ...]
+) -> dict[str, tuple[tuple[str, ...], Tensor]]:
+    found = {}
+    if mask is not None:
+        found["mask"] = (("sequence", "time", *frame)[: mask.ndim], mask)
+    if lengths is not None:
+        found["lengths"] = (("sequence",), lengths)
+    if times is not None:
+        found["times"] = (("sequence", "time"), times)
+    return found
+
+
+def _dataset(
+    variables: Mapping[str, tuple[tuple[str, ...], Tensor]], sequences: Tensor, attrs: Mapping[str, Any] | None = None
+) -> xarray.Dataset:
+    """With coordinates 0, 1, … for every dimension but "sequence"."""
+    data = {name: (dims, _numpy(value)) for name, (dims, value) in variables.items()}
+    sizes = {dim: size for dims, value in data.values() for dim, size in zip(dims, value.shape, strict=True)}
+    coords = {dim: np.arange(size) for dim, size in sizes.items()} | {"sequence": _numpy(sequences)}
+    return xarray.Dataset(data, coords, dict(attrs or {}))
+
+
+def _numpy(values: Tensor) -> Array:
+    return np.asarray(values.detach().cpu().numpy())
+
+
+# --- plots ------------------------------------------------------------------------------------------------------------
+
+
+def plot_statistics(
+    observed: Mapping[str, Tensor], replicated: Mapping[str, Tensor], path: Path, columns: int = 2
+) -> Any:
+    """ArviZ's plot of test statistics: the mean over sequences of the data, and of every replicated set.
+
+    observed    name -> T (N,) of the data
+    replicated  name -> T (K, N) of K replicated sets; where a sequence is NaN it is left out
+    """
+    import arviz_plots
+
+    posterior, data = {}, {}
+    for name, values in replicated.items():
+        posterior[name] = (("chain", "draw", "sequence"), _numpy(values.nanmean(1, keepdim=True))[None])
+        data[name] = (("sequence",), _numpy(observed[name].nanmean(0, keepdim=True)))
+    tree = xarray.DataTree.from_dict(
+        {"posterior_predictive": xarray.Dataset(posterior), "observed_data": xarray.Dataset(data)}
+    )
+    with warnings.catch_warnings():
+        # A mean that is exactly 0 or 1, such as that of the smallest value, is not a binary outcome.
+        warnings.filterwarnings("ignore", message="The observed data looks binary")
+        plot = arviz_plots.plot_ppc_tstat(
+            tree,
+            t_stat="mean",
+            kind="dot",
+            col_wrap=columns,
+            backend="matplotlib",
+            figure_kwargs=_size(3.3 * min(columns, len(data)), 2.0 * -(-len(data) // columns)),
+            visuals={"title": {"size": 10}, "observed_tstat": {"color": "#c2410c", "size": 60}},
+        )
+    return _saved(plot, path)
+
+
+def plot_pit(values: Tensor, title: str, path: Path) -> Any:
+    """ArviZ's plot of the ECDF of independent PIT values (n,) less that of the uniform, with its 95 % band."""
+    import arviz_plots
+
+    data = xarray.Dataset({"PIT": (("value",), _numpy(values[~values.isnan()]))})
+    plot = arviz_plots.plot_ecdf_pit(
+        xarray.DataTree.from_dict({"pit": data}),
+        group="pit",
+        sample_dims=["value"],
+        ci_prob=0.95,
+        backend="matplotlib",
+        figure_kwargs=_size(3.4, 2.5),
+        visuals={"title": False, "xlabel": {"size": 9}, "ylabel": {"text": "ECDF - uniform", "size": 9}},
+    )
+    for axes in plot.viz["figure"].item().axes:
+        axes.set_title(title, fontsize=10, color=INK)
+        axes.axhline(0, color="#6a737d", linewidth=0.8, zorder=0)
+        axes.tick_params(labelsize=8)
+    return _saved(plot, path)
+
+
+def _size(width: float, height: float) -> dict[str, Any]:
+    return {"figsize": (width, height), "figsize_units": "inches", "layout": "constrained"}
+
+
+def _saved(plot: Any, path: Path) -> Any:
+    from matplotlib import pyplot
+
+    plot.savefig(path, dpi=DPI)
+    # Or pyplot would keep it for ever.
+    pyplot.close(plot.viz["figure"].item())
+    return plot

@@ -1,0 +1,142 @@
+"""Chains that move draws of the latents towards the posterior, all clips and all chains at once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pyro_dsvae.inference.sampling.affine_map import Latents
+from pyro_dsvae.inference.sampling.proposal import Joint
+from pyro_dsvae.models.errors import UsageError
+
+FIRST_STEP = 0.5
+ADAPTATION = 0.2
+# The best shares of accepted moves in many dimensions, of one leapfrog step and of several.
+TARGET_OF_ONE, TARGET_OF_MANY = 0.6, 0.8
+
+
+@dataclass(frozen=True)
+class Langevin:
+    """How to move.
+
+    transitions  moves of every chain; step sizes, one per clip, are adapted during the first half and fixed in the second
+    leapfrogs    gradient steps within a move: 1 is the Metropolis-adjusted Langevin algorithm, more Hamiltonian Monte
+                 Carlo, whose moves go further and cost as much more
+    """
+
+    transitions: int = 100
+    leapfrogs: int = 1
+
+    def __post_init__(self) -> None:
+        for name, least in (("transitions", 2), ("leapfrogs", 1)):
+            if getattr(self, name) < least:
+                raise UsageError(f"Langevin needs {name} of at least {least}, not {getattr(self, name)}")
+
+    @property
+    def cost(self) -> float:
+        """Work per chain, in draws that are scored once."""
+        return 3 * self.transitions * self.leapfrogs
+
+
+class Point(NamedTuple):
+    """A state (C, B, n) of C chains for each of B clips, its log density (C, B) and the gradient of that (C, B, n)."""
+
+    state: Tensor
+    log_density: Tensor
+    gradient: Tensor
+
+
+def transition(at: Callable[[Tensor], Point], point: Point, reach: Tensor, leapfrogs: int) -> tuple[Point, Tensor]:
+    """One Hamiltonian move that leaves the density as it is, and the probability (C, B) with which it was accepted.
+
+    at     what the density is at a state
+    reach  (C, B, n), step size times scale of every coordinate; independent of the state
+    """
+    momentum = torch.randn_like(point.state)
+    energy = momentum.square().sum(-1) / 2 - point.log_density
+    end = point
+    for _ in range(leapfrogs):
+        momentum = momentum + reach * end.gradient / 2
+        end = at(end.state + reach * momentum)
+        momentum = momentum + reach * end.gradient / 2
+    change = momentum.square().sum(-1) / 2 - end.log_density - energy
+    # A trajectory that ran into what is not a number is refused, as one of infinite energy is.
+    probability = (-change).exp().clamp(max=1).nan_to_num(0.0)
+    accept = torch.rand_like(probability) < probability
+    moved = (torch.where(accept[(..., *(None,) * (a.ndim - 2))], b, a) for a, b in zip(point, end, strict=True))
+    return Point(*moved), probability
+
+
+class Moved(NamedTuple):
+    """Where the chains end (C, B, ...), and per clip (B,):
+
+    acceptance  share of accepted moves in the second half, with the step sizes that were found
+    memory      correlation of a chain's end with its start, mean over coordinates: near 0 the start is forgotten, near 1
+                the draws are still those of the start. With a single chain there is none: NaN
+    """
+
+    latents: Latents
+    acceptance: Tensor
+    memory: Tensor
+
+
+def move(joint: Joint, start: Latents, scale: Latents, options: Langevin, did: Callable[[], None]) -> Moved:
+    """Chains from every draw (C, B, ...) of ``start``, each with p(f, z | x) as what they leave unchanged.
+
+    The step sizes of the second half do not depend on where its chains go, so each of its moves is exact; how near the ends
+    are to the posterior is a matter of their number. To be called within `evaluation` with gradients.
+
+    scale  (B, ...) standard deviation of every latent, roughly; it makes moves efficient or not, and nothing else
+    did    called after every move
+
+    Sources: Roberts & Tweedie, "Exponential convergence of Langevin distributions and their discrete approximations",
+    Bernoulli 2, 1996; Neal, "MCMC using Hamiltonian dynamics", Handbook of Markov Chain Monte Carlo, 2011.
+    """
+    static_size, latent_size = start.f.shape[-1], start.z.shape[-1]
+
+    def at(state: Tensor) -> Point:
+        with torch.enable_grad():
+            u = state.detach().requires_grad_()
+            z = u[..., static_size:].unflatten(-1, (-1, latent_size))
+            density = joint.at(Latents(u[..., :static_size], z)).log_joint
+            (gradient,) = torch.autograd.grad(density.sum(), u)
+        return Point(u.detach(), density.detach(), gradient)
+
+    widths = joined(scale)
+    exists = joint.clips.steps.valid
+    if exists is not None:
+        # Steps that do not exist have a flat density, on which a chain would walk off; so they stay where they are.
+        widths = widths.clone()
+        widths[:, static_size:] *= exists.unsqueeze(-1).expand(-1, -1, latent_size).flatten(1)
+    first = at(joined(start))
+    point, accepted = first, []
+    log_step = widths.new_zeros(widths.shape[:1]) + torch.tensor(FIRST_STEP).log()
+    target = TARGET_OF_ONE if options.leapfrogs == 1 else TARGET_OF_MANY
+    for number in range(options.transitions):
+        # Random lengths, whatever the state is, keep trajectories from coming full circle.
+        length = log_step.exp() * torch.empty(point.state.shape[:2], device=widths.device).uniform_(0.7, 1.3)
+        point, probability = transition(at, point, length.unsqueeze(-1) * widths, options.leapfrogs)
+        if number < options.transitions // 2:
+            log_step = log_step + ADAPTATION * (probability.mean(0).to(log_step.dtype) - target)
+        else:
+            accepted.append(probability.mean(0))
+        did()
+    z = point.state[..., static_size:].unflatten(-1, (-1, latent_size))
+    latents = Latents(point.state[..., :static_size], z)
+    return Moved(latents, torch.stack(accepted).mean(0), _memory(first.state, point.state, widths > 0))
+
+
+def joined(latents: Latents) -> Tensor:
+    """(\\*B, F + T D)"""
+    return torch.cat([latents.f, latents.z.flatten(-2)], dim=-1)
+
+
+def _memory(start: Tensor, end: Tensor, moving: Tensor) -> Tensor:
+    """(B,) correlation over chains of end and start, mean over the coordinates that move."""
+    if len(start) < 2:
+        return start.new_full(start.shape[1:2], torch.nan)
+    a, b = (v - v.mean(0) for v in (start, end))
+    together = (a * b).sum(0) / (a.square().sum(0) * b.square().sum(0)).sqrt().clamp(min=1e-30)
+    return (together * moving).sum(-1) / moving.sum(-1)

@@ -1,0 +1,107 @@
+"""The joint density of a model, and the density that proposes its latents, for K draws of every sequence at once."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pyro
+from pyro import poutine
+from pyro.distributions.util import scale_and_mask
+from pyro.poutine import Trace
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.runtime import Message
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+
+from pyro_dsvae.inference.elbo import LocalParameters
+from pyro_dsvae.inference.estimation import Clips, Guide
+from pyro_dsvae.inference.sampling.affine_map import Adjustment, Latents
+from pyro_dsvae.inference.sampling.overdispersion import widen
+from pyro_dsvae.models.dsvae import DSVAE
+
+
+class Scored(NamedTuple):
+    """Latents (K, B, ...), and of each draw log p(f, z) and log p(x | f, z), both (K, B), float64, in nats."""
+
+    latents: Latents
+    log_prior: Tensor
+    log_likelihood: Tensor
+
+    @property
+    def log_joint(self) -> Tensor:
+        return self.log_prior + self.log_likelihood
+
+
+class Joint:
+    """p(x, f, z) of a batch of sequences as a function of f and z; what was not observed of x has no part in it."""
+
+    def __init__(self, model: DSVAE, clips: Clips) -> None:
+        self.model = model
+        self.clips = clips
+
+    def at(self, latents: Latents) -> Scored:
+        """For f (K, B, F) and z (K, B, T, D)."""
+        return self._scored(poutine.condition(self.model, data=latents._asdict()), len(latents.f))
+
+    def draw(self, count: int) -> Scored:
+        """K draws from the prior for every sequence."""
+        return self._scored(self.model, count)
+
+    def _scored(self, model: Callable[..., Any], count: int) -> Scored:
+        trace = _traced(model, self.clips, count)
+        return Scored(_latents(trace), _log_prob(trace, "f", "z"), _log_prob(trace, "x"))
+
+
+class Proposal:
+    """q(f, z | x): a guide, its scales ``scale`` times as large, its draws then adjusted per sequence.
+
+    Widening reaches the noise of the guide, the adjustment its draws, so the density is exact for any guide: with v = A(u),
+    log q(v) = log guide(u) - log |det A|.
+    """
+
+    def __init__(self, guide: Guide, clips: Clips, scale: float = 1.0, adjustment: Adjustment | None = None) -> None:
+        self.guide = guide if scale == 1 else _Widening(scale)(guide)
+        self.clips = clips
+        self.adjustment = adjustment
+
+    def draw(self, count: int) -> tuple[Latents, Tensor]:
+        """K draws for every sequence and log q of each (K, B)."""
+        trace = _traced(self.guide, self.clips, count)
+        latents, log_q = _latents(trace), _log_prob(trace, "f", "z")
+        if self.adjustment is None:
+            return latents, log_q
+        return self.adjustment(latents), log_q - self.adjustment.log_det
+
+    def log_prob(self, latents: Latents) -> Tensor:
+        """log q (K, B) of any latents."""
+        u = latents if self.adjustment is None else self.adjustment.undo(latents)
+        trace = _traced(poutine.condition(self.guide, data=u._asdict()), self.clips, len(u.f))
+        log_q = _log_prob(trace, "f", "z")
+        return log_q if self.adjustment is None else log_q - self.adjustment.log_det
+
+
+class _Widening(Messenger):
+    """Every latent is drawn from, and scored by, the widened distribution."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def _pyro_sample(self, msg: Message) -> None:
+        if not site_is_subsample(msg):
+            msg["fn"] = widen(msg["fn"], self.scale)
+
+
+def _traced(program: Callable[..., Any], clips: Clips, count: int) -> Trace:
+    with LocalParameters(), pyro.plate("draws", count, dim=-2):
+        return poutine.trace(program).get_trace(*clips)
+
+
+def _latents(trace: Trace) -> Latents:
+    return Latents(trace.nodes["f"]["value"], trace.nodes["z"]["value"])
+
+
+def _log_prob(trace: Trace, *sites: str) -> Tensor:
+    """The sum of the sites' log densities (K, B), whatever scale a handler has put on them."""
+    nodes = [trace.nodes[site] for site in sites]
+    # Single precision is enough for each term; their sum may be large, and differences of sums are what counts.
+    return sum(scale_and_mask(n["fn"].log_prob(n["value"]).double(), mask=n["mask"]) for n in nodes)

@@ -1,0 +1,228 @@
+"""Draws of the latents of clips given what was observed of them, and how far they can be trusted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pyro_dsvae.inference.estimation import Clips, Guide, Work
+from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.inference.sampling.affine_map import Adjustment, Latents
+from pyro_dsvae.inference.sampling.gap_filling import fill_where_better
+from pyro_dsvae.inference.sampling.hmc import Langevin, Moved, move
+from pyro_dsvae.inference.sampling.proposal import Joint, Proposal
+from pyro_dsvae.inference.sampling.refinement import Refinement, refine
+from pyro_dsvae.models.dsvae import DSVAE
+from pyro_dsvae.models.errors import UsageError
+
+# Weights are tempered until they are worth this share of the draws that are kept.
+WORTH = 0.25
+HALVINGS = 40
+# Draws of the guide that say how wide chains step, where they are not weighed anyway.
+SCALE_DRAWS = 50
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """How the latents are drawn, in this order.
+
+    draws       K, that are kept
+    refinement  fit a map of the guide's draws to every clip (`refine`); None: the guide as it is
+    resample    weigh draws by p(x, f, z) / q(f, z | x) and keep K by their weights
+    proposals   how many are weighed for it
+    langevin    move the K draws by chains; None: leave them
+    """
+
+    draws: int
+    refinement: Refinement | None = None
+    resample: bool = True
+    proposals: int = 400
+    langevin: Langevin | None = None
+
+    def __post_init__(self) -> None:
+        if self.draws < 1:
+            raise UsageError(f"at least 1 draw is needed, not {self.draws}")
+        if self.resample and self.proposals < self.draws:
+            raise UsageError(f"{self.draws} draws cannot be kept of {self.proposals} proposals; propose more")
+
+    @property
+    def cost(self) -> float:
+        """Work per clip, in draws that are scored once."""
+        chains = 0.0 if self.langevin is None else self.langevin.cost * self.draws
+        return self.drawn + chains + (0.0 if self.refinement is None else self.refinement.cost)
+
+    @property
+    def drawn(self) -> int:
+        """How many draws are taken of the guide."""
+        return self.proposals if self.resample else self.draws
+
+    @property
+    def together(self) -> int:
+        """Latent paths of one clip whose decoding takes memory at the same time; with gradients one counts as four."""
+        refined = 0 if self.refinement is None else max(4 * self.refinement.draws, self.refinement.check)
+        moved = 0 if self.langevin is None else 4 * self.draws
+        return max(refined, moved) or self.drawn
+
+
+@dataclass(frozen=True)
+class PosteriorDraws:
+    """K draws for each of B clips.
+
+    f  (K, B, F)
+    z  (K, B, T, D), zero at steps that do not exist
+
+    And per clip, (B,):
+
+    effective_sample_size  of the weighed draws; NaN where none were weighed
+    power                  exponent of the weights: 1 where they were used as they are. Below 1 the guide is so far off that a
+                           few draws would have had all the weight: the draws then lie between guide and posterior
+    acceptance, memory     of the chains (`Moved`), NaN where none ran
+    from_prior             bool, True where nothing was observed: these are draws of the prior
+    """
+
+    f: Tensor
+    z: Tensor
+    effective_sample_size: Tensor
+    power: Tensor
+    acceptance: Tensor
+    memory: Tensor
+    from_prior: Tensor
+
+    @property
+    def latents(self) -> Latents:
+        return Latents(self.f, self.z)
+
+    @classmethod
+    def joined(cls, parts: Sequence["PosteriorDraws"]) -> "PosteriorDraws":
+        """Several batches as one."""
+        names = ("effective_sample_size", "power", "acceptance", "memory", "from_prior")
+        f, z = (torch.cat([getattr(part, name) for part in parts], dim=1) for name in ("f", "z"))
+        return cls(f, z, *(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+    def rows(self, rows: Tensor) -> "PosteriorDraws":
+        """Those of some of the clips."""
+        values = (self.effective_sample_size, self.power, self.acceptance, self.memory, self.from_prior)
+        return PosteriorDraws(self.f[:, rows], self.z[:, rows], *(v[rows] for v in values))
+
+
+def draw_posterior(
+    model: DSVAE, guide: Guide, clips: Clips, how: Conditioning, paths: int, work: Work
+) -> PosteriorDraws:
+    """Draws of p(f, z | x) for the observed part of ``clips``; clips of which nothing was observed get draws of the prior.
+
+    To be called within `evaluation`, with gradients where draws are refined or moved. A guide without density (`Delta`) is
+    used as it is. ``paths`` bounds how many latent paths are decoded at once.
+    """
+    if isinstance(guide, Posterior) and not guide.comparable:
+        if how.refinement is not None or how.langevin is not None:
+            raise UsageError(
+                f"the posterior {type(guide).__name__} is a point, which is not refined or moved; use it amortised as it is, "
+                "or fit any other posterior"
+            )
+        how = Conditioning(how.draws, resample=False)
+    seen = clips.observed_count() > 0
+    size = max(1, paths // how.together)
+    order, parts = [], []
+    for rows in seen.nonzero().squeeze(-1).split(size):
+        if len(rows):
+            parts.append(_given(model, guide, _rows(clips, rows), how, paths, work))
+            order.append(rows)
+    unseen = (~seen).nonzero().squeeze(-1)
+    if len(unseen):
+        parts.append(_of_prior(model, _rows(clips, unseen), how, work))
+        order.append(unseen)
+    return PosteriorDraws.joined(parts).rows(torch.cat(order).argsort())
+
+
+def _rows(clips: Clips, rows: Tensor) -> Clips:
+    return Clips(*(None if v is None else v[rows] for v in clips))  # type: ignore[arg-type]
+
+
+def _of_prior(model: DSVAE, clips: Clips, how: Conditioning, work: Work) -> PosteriorDraws:
+    unknown = clips.x.new_full((len(clips.x),), torch.nan)
+    latents = _existing(Joint(model, clips).draw(how.draws).latents, clips)
+    work.did(len(clips.x) * how.cost)
+    everywhere = torch.ones_like(unknown, dtype=torch.bool)
+    return PosteriorDraws(*latents, unknown, torch.ones_like(unknown), unknown, unknown, everywhere)
+
+
+def _given(model: DSVAE, guide: Guide, clips: Clips, how: Conditioning, paths: int, work: Work) -> PosteriorDraws:
+    joint, count = Joint(model, clips), len(clips.x)
+    guide = fill_where_better(model, guide, clips)
+    adjustment: Adjustment | None = None
+    if how.refinement is not None:
+        adjustment = refine(model, guide, clips, how.refinement).adjustment
+        work.did(count * how.refinement.cost)
+    proposal = Proposal(guide, clips, adjustment=adjustment)
+    latents, log_weights = [], []
+    for chunk in torch.arange(how.drawn).split(max(1, paths // count)):
+        drawn, log_q = proposal.draw(len(chunk))
+        latents.append(drawn)
+        if how.resample:
+            log_weights.append(joint.at(drawn).log_joint - log_q)
+        work.did(count * len(chunk))
+    drawn = Latents(*(torch.cat(parts) for parts in zip(*latents, strict=True)))
+    spread = drawn
+    unknown = clips.x.new_full((count,), torch.nan)
+    effective, power = unknown, torch.ones_like(unknown)
+    if how.resample:
+        effective, power, drawn = _resampled(drawn, torch.cat(log_weights), how.draws)
+    moved = Moved(drawn, unknown, unknown)
+    if how.langevin is not None:
+        if len(spread.f) < SCALE_DRAWS:
+            spread, _ = proposal.draw(SCALE_DRAWS)
+        scale = Latents(*(v.std(0).clamp(min=1e-6) for v in spread))
+        cost = count * how.draws * how.langevin.cost / how.langevin.transitions
+        moved = move(joint, drawn, scale, how.langevin, lambda: work.did(cost))
+    kept = _existing(moved.latents, clips)
+    nowhere = torch.zeros_like(unknown, dtype=torch.bool)
+    return PosteriorDraws(*kept, effective, power, moved.acceptance, moved.memory, nowhere)
+
+
+def _existing(latents: Latents, clips: Clips) -> Latents:
+    exists = clips.steps.valid
+    return latents if exists is None else Latents(latents.f, latents.z * exists.unsqueeze(-1))
+
+
+def _resampled(latents: Latents, log_weights: Tensor, draws: int) -> tuple[Tensor, Tensor, Latents]:
+    """The effective number of the weighed, the power used (both (B,)), and ``draws`` of the latents (P, B, ...).
+
+    The power is the largest up to 1 with which the weights are worth a quarter as many draws as are kept. Without it, one draw
+    would have all the weight where a guide of a large clip is off by a few nats, and uncertainty would vanish.
+    """
+    log_weights = log_weights.nan_to_num(-torch.inf)
+    log_weights = log_weights - log_weights.max(0).values.clamp(min=torch.finfo(log_weights.dtype).min)
+    least = WORTH * draws
+    low, high = torch.zeros_like(log_weights[0]), torch.ones_like(log_weights[0])
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        enough = _effective(middle * log_weights) >= least
+        low, high = torch.where(enough, middle, low), torch.where(enough, high, middle)
+    effective = _effective(log_weights)
+    power = torch.where(effective >= least, torch.ones_like(low), low)
+    rows = systematic(_shares(power * log_weights), draws)
+    columns = torch.arange(log_weights.shape[1], device=rows.device)
+    kept = Latents(latents.f[rows, columns], latents.z[rows, columns])
+    return effective.to(latents.f.dtype), power.to(latents.f.dtype), kept
+
+
+def systematic(shares: Tensor, draws: int) -> Tensor:
+    """(K, B) indices, index i of clip b coming up K ``shares[i, b]`` times, rounded up or down at random, in random order.
+
+    Source: Carpenter, Clifford & Fearnhead, "Improved particle filter for nonlinear problems", IEE Proceedings 146, 1999.
+    """
+    ends = shares.cumsum(0).T.contiguous()
+    places = torch.arange(draws, dtype=ends.dtype, device=ends.device)
+    places = (places + torch.rand(len(ends), 1, dtype=ends.dtype, device=ends.device)) / draws * ends[:, -1:]
+    rows = torch.searchsorted(ends, places).clamp(max=len(shares) - 1)
+    shuffled = torch.rand(rows.shape, device=rows.device).argsort(1)
+    return rows.gather(1, shuffled).T
+
+
+def _shares(log_weights: Tensor) -> Tensor:
+    return log_weights.nan_to_num(-torch.inf).softmax(0)
+
+
+def _effective(log_weights: Tensor) -> Tensor:
+    return 1 / _shares(log_weights).square().sum(0)

@@ -1,0 +1,169 @@
+"""Contrastive terms beside the ELBO: what f and z should tell of the clip, and should not tell of each other.
+
+    loss = -ELBO - weight_f I(f; x) - weight_z I(z; x) + weight_mi I(f; z)
+
+The first two are InfoNCE bounds over pairs of views, the last is estimated from densities within the batch. With any of
+them the objective bounds no evidence; the ELBO is still reported as it is.
+
+Source: Bai, Wang & Gomes, "Contrastively Disentangled Sequential Variational Autoencoder", NeurIPS 2021.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from pyro.distributions import Independent, MaskedDistribution, Normal
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.inference.training.contrastive_views import content_view, motion_view
+from pyro_dsvae.models.errors import UsageError
+
+
+class ContrastiveTerms(NamedTuple):
+    """Estimates, scalars in nats; 0 where the weight is 0.
+
+    static   I(f; x)
+    dynamic  I(z_1:T; x)
+    shared   I(f; z_t), the mean over steps
+    """
+
+    static: Tensor
+    dynamic: Tensor
+    shared: Tensor
+
+
+@dataclass(frozen=True)
+class Contrastive:
+    """Weights of the terms, by default those of the paper's code.
+
+    weight_f     of I(f; x), by InfoNCE between a clip and its frames in another order
+    weight_z     of I(z; x), by InfoNCE between a clip and a recoloured and blurred copy; images only
+    weight_mi    of the penalty on I(f; z), by minibatch weighted sampling; for posteriors that are normal at every step
+    temperature  of both InfoNCE terms: cosines are divided by it
+    """
+
+    weight_f: float = 10.0
+    weight_z: float = 10.0
+    weight_mi: float = 1.0
+    temperature: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("weight_f", "weight_z", "weight_mi"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(f"contrastive.{name} is {getattr(self, name)}; it must not be negative")
+        if not 0 < self.temperature < math.inf:
+            raise UsageError(f"contrastive.temperature is {self.temperature}; it must be positive")
+
+    def check(self, frame_shape: tuple[int, ...], static_size: int) -> None:
+        """Raises `UsageError` where frames of this shape or a model without f have no such terms."""
+        if static_size == 0 and (self.weight_f or self.weight_mi):
+            raise UsageError(
+                "without a static part there is no I(f; x) and no I(f; z): set --contrastive.weight_f 0 and "
+                "--contrastive.weight_mi 0, or a --static_size"
+            )
+        if len(frame_shape) != 3 and self.weight_z:
+            raise UsageError(
+                f"frames of shape {frame_shape} cannot be recoloured and blurred: set --contrastive.weight_z 0"
+            )
+
+    def terms(self, guide: Posterior, clip: Clip) -> ContrastiveTerms:
+        """The estimates for one batch, along draws of f and z of its own, with gradients.
+
+        Raises `UsageError` where the posterior has no normal densities and ``weight_mi`` is not 0.
+        """
+        zero = clip.x.new_zeros(())
+        q_f = guide.static(clip)
+        f = q_f.rsample()
+        static = dynamic = shared = zero
+        if self.weight_f:
+            static = info_nce(f, guide.static(content_view(clip)).rsample(), self.temperature)
+        if self.weight_z or self.weight_mi:
+            q_z = guide.dynamic(clip, f)
+            z = q_z.rsample()
+            if self.weight_z:
+                view = motion_view(clip)
+                # With f of the view itself: given the same f, two paths could be told by their f instead of their motion.
+                other = guide.dynamic(view, guide.static(view).rsample()).rsample()
+                dynamic = info_nce(_existing(z, clip), _existing(other, clip), self.temperature)
+            if self.weight_mi:
+                log_f = _pairs(q_f, f, guide).sum(-1)
+                log_z = _pairs(q_z, z, guide).sum(-1).movedim(-1, 0)
+                valid = clip.steps.valid
+                shared = mutual_information(log_f, log_z, None if valid is None else valid.T)
+        return ContrastiveTerms(static, dynamic, shared)
+
+    def gain(self, terms: ContrastiveTerms) -> Tensor:
+        """What the loss falls by, a scalar."""
+        return self.weight_f * terms.static + self.weight_z * terms.dynamic - self.weight_mi * terms.shared
+
+
+def info_nce(u: Tensor, v: Tensor, temperature: float = 0.5) -> Tensor:
+    """A lower bound on the mutual information of two views' latents u, v (B, P), a scalar in nats.
+
+        log B + mean_i (log softmax_j(s_ij)_i + log softmax_j(s_ji)_i) / 2,   s_ij = cos(u_i, v_j) / temperature
+
+    Row i of both is one sequence, all other rows are its negatives. Both directions are bounds in expectation, so their mean
+    is. It is at most log B, 0 where the scores tell no pair apart, and with cosines at most log B - log(1 + (B - 1)
+    exp(-2 / temperature)).
+
+    Source: van den Oord, Li & Vinyals, "Representation Learning with Contrastive Predictive Coding", 2018.
+    """
+    # By hand, not as a product of matrices, which would be of half the precision under autocast.
+    scores = (normalize(u, dim=-1).unsqueeze(1) * normalize(v, dim=-1)).sum(-1) / temperature
+    there, back = (scores.log_softmax(dim).diagonal() for dim in (1, 0))
+    return math.log(len(u)) + (there + back).mean() / 2
+
+
+def mutual_information(log_f: Tensor, log_z: Tensor, exists: Tensor | None = None) -> Tensor:
+    """I(f; z) under the aggregate of the batch, q(f, z) = sum_j q(f | x_j) q(z | x_j) / B, a scalar in nats.
+
+        mean_i [log sum_j q(f_i | x_j) q(z_i | x_j) - log sum_j q(f_i | x_j) - log sum_j q(z_i | x_j)] + log B
+
+    Minibatch weighted sampling puts 1 / (B N) for every 1 / B, N being the size of the data set: with that the value is
+    higher by log(N / B), and the gradient is the same. Here it is the information under the batch's own aggregate: in
+    expectation between 0 and log B, which it reaches where both tell every clip from the others, and off by O(1 / B) from
+    that of the population.
+
+    log_f   (B, B), in row i and column j: log q(f_i | x_j)
+    log_z   (T, B, B): the same of z_t; the mean over steps is returned
+    exists  (T, B) bool, or None: step t of sequence i exists; others are neither counted nor in a mixture
+
+    Source: Chen et al., "Isolating Sources of Disentanglement in VAEs", NeurIPS 2018 (the estimator).
+    """
+    count = torch.full(log_z.shape[:1], log_z.shape[-1], dtype=log_z.dtype, device=log_z.device)
+    log_f = log_f.expand(log_z.shape)
+    if exists is not None:
+        count = exists.sum(-1).to(log_z.dtype).clamp(min=1)
+        # Its own column stays, so that no row is empty: the gradient of an empty sum is not a number.
+        columns = exists.unsqueeze(-2) | torch.eye(log_z.shape[-1], dtype=torch.bool, device=log_z.device)
+        log_f, log_z = (v.masked_fill(~columns, -math.inf) for v in (log_f, log_z))
+    each = (log_f + log_z).logsumexp(-1) - log_f.logsumexp(-1) - log_z.logsumexp(-1) + count.log().unsqueeze(-1)
+    if exists is None:
+        return each.mean()
+    return torch.where(exists, each, torch.zeros_like(each)).sum() / exists.sum()
+
+
+def _existing(z: Tensor, clip: Clip) -> Tensor:
+    """Paths (B, T, D) as vectors (B, T D), zero where a step does not exist."""
+    valid = clip.steps.valid
+    return (z if valid is None else torch.where(valid.unsqueeze(-1), z, torch.zeros_like(z))).flatten(1)
+
+
+def _pairs(q: Any, value: Tensor, guide: Posterior) -> Tensor:
+    """Log densities (B, B, \\*event) of every value under the posterior of every clip, elementwise.
+
+    Where q(z) depends on f it is that of the column's own f, so that the networks need not run for all pairs. For
+    `Factorised` this changes nothing.
+    """
+    while isinstance(q, Independent | MaskedDistribution):
+        q = q.base_dist
+    if not isinstance(q, Normal):
+        raise UsageError(
+            f"I(f; z) needs a posterior that is normal at every step (LSTM, Factorised, CausalLSTM), and "
+            f"{type(guide).__name__} is not: set --contrastive.weight_mi 0"
+        )
+    return q.log_prob(value.unsqueeze(1))

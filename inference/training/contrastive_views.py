@@ -1,0 +1,44 @@
+"""Changed copies of clips that keep one half of what a clip says: positive pairs for contrastive terms."""
+
+import torch
+from torch import Tensor
+
+from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.views import recolour
+
+# Standard deviation of the blur, in shares of the image's side: none to one pixel of 32.
+WEAKEST, STRONGEST = 1 / 320, 1 / 32
+
+
+def content_view(clip: Clip) -> Clip:
+    """The frames of every sequence in a random order: who is seen is the same, the motion is another.
+
+    Steps that do not exist stay at the end. Observation times stay where they are, frames move.
+    """
+    keys = torch.rand(clip.observed.shape, device=clip.x.device)
+    valid = clip.steps.valid
+    if valid is not None:
+        keys = keys.masked_fill(~valid, 2.0)
+    order = keys.argsort(dim=1)
+    rows = torch.arange(len(order), device=order.device).unsqueeze(1)
+    return Clip(clip.x[rows, order], clip.observed.gather(1, order), clip.steps)
+
+
+def motion_view(clip: Clip) -> Clip:
+    """Images under one random change of colours and one random blur for all frames of a sequence: the motion is the same.
+
+    clip  frames (B, T, C, S, S)
+    """
+    share = WEAKEST + (STRONGEST - WEAKEST) * torch.rand(len(clip.x), dtype=clip.x.dtype, device=clip.x.device)
+    return Clip(blur(recolour(clip.x), share * clip.x.shape[-1]), clip.observed, clip.steps)
+
+
+def blur(x: Tensor, scale: Tensor) -> Tensor:
+    """Images (B, T, C, S, S) under a normal kernel of standard deviation ``scale`` (B,), in pixels.
+
+    Weights are shares of what lies inside the image, so a constant image stays as it is up to its border.
+    """
+    places = torch.arange(x.shape[-1], dtype=x.dtype, device=x.device)
+    distance = (places.unsqueeze(1) - places) / scale[:, None, None]
+    kernel = (-0.5 * distance.square()).softmax(dim=-1)[:, None, None]
+    return kernel @ x @ kernel.mT

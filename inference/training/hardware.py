@@ -1,0 +1,91 @@
+"""Where a fit runs, and how: devices, precision, compilation, and where the data are kept."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import Conv2d, ConvTranspose2d
+
+from pyro_dsvae.inference.training.distributed import launched
+from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.models.networks.frames import FrameDecoder, FrameEncoder
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["32", "bf16"]
+Compilation = Literal["none", "default", "reduce-overhead"]
+Keep = Literal["auto", "device", "host"]
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where a fit runs, and how.
+
+    device     "cpu", "cuda", or "auto": a GPU where there is one
+    precision  "32", or "bf16" inside the networks (densities stay in float32)
+    devices    how many devices share every batch, one process each; those that are missing are started
+    compile    of the frame networks: "none", or the mode of `torch.compile`; "reduce-overhead" records CUDA graphs
+    data       where the stored frames are during a fit: on the "device", on the "host", or "auto": on the device where
+               they take at most half of its free memory
+    """
+
+    device: Device = "auto"
+    precision: Precision = "32"
+    devices: int = 1
+    compile: Compilation = "none"
+    data: Keep = "auto"
+
+    @property
+    def processes(self) -> tuple[int, int]:
+        """Processes per node, and nodes."""
+        return launched() or (self.devices, 1)
+
+    def fabric(self) -> "Fabric":
+        """The engine for this hardware, not yet launched."""
+        from lightning_fabric import Fabric  # it takes as long to import as torch
+
+        accelerator = self.device
+        if accelerator == "auto":
+            accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+        per_node, nodes = self.processes
+        return Fabric(
+            accelerator=accelerator,
+            devices=per_node,
+            num_nodes=nodes,
+            strategy="ddp" if per_node * nodes > 1 else "auto",
+            precision="bf16-mixed" if self.precision == "bf16" else "32-true",
+        )
+
+    def prepare(self, networks: nn.Module) -> None:
+        """Lay out convolutions as they run fastest, and compile the frame networks if asked to; names of parameters stay.
+
+        Whole networks are compiled or none: a break in one's graph is an error. What lies around them, Pyro's handlers, would
+        break in a hundred places, and LSTMs are single operators already.
+        """
+        for module in networks.modules():
+            if isinstance(module, Conv2d | ConvTranspose2d):
+                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            if self.compile != "none" and isinstance(module, FrameEncoder | FrameDecoder):
+                module.compile(fullgraph=True, mode=self.compile)
+
+    def place(self, parts: Mapping[str, Sequences], device: torch.device) -> dict[str, Sequences]:
+        """The parts of a data set with their frames where they are to be kept; what several share is moved once."""
+        tensors = {id(v): v for part in parts.values() for v in part.stored() if v is not None}
+        if not self._resident(sum(v.nbytes for v in tensors.values()), device):
+            return dict(parts)
+        moved = {key: value.to(device) for key, value in tensors.items()}
+
+        def there(values: Tensor | None) -> Tensor | None:
+            return None if values is None else moved[id(values)]
+
+        return {name: part.elsewhere(there) for name, part in parts.items()}
+
+    def _resident(self, size: int, device: torch.device) -> bool:
+        if self.data == "auto" and device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            return size <= free / 2
+        return self.data == "device"

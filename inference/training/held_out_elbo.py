@@ -1,0 +1,37 @@
+"""The ELBO and its terms on held-out sequences."""
+
+import pyro
+import torch
+
+from pyro_dsvae.inference.training.distributed import Processes
+from pyro_dsvae.inference.training.objective import TERMS, KLWeights, Objective, Sequences
+from pyro_dsvae.inference.training.seeding import mix, seed_generators
+
+
+@torch.no_grad()
+def held_out_terms(
+    objective: Objective,
+    sequences: Sequences,
+    device: torch.device,
+    seed: int,
+    batch_size: int = 128,
+    processes: Processes | None = None,
+) -> dict[str, float]:
+    """The unweighted `TERMS` of an objective in evaluation mode; leaves its mode and all generators as they were.
+
+    Every batch has noise of its own, so the figures are the same however many ``processes`` share the work.
+    """
+    training = objective.training
+    objective.eval()
+    totals = torch.zeros(len(TERMS), dtype=torch.float64)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), pyro.validation_enabled(False):
+        for number, rows in enumerate(torch.arange(len(sequences)).split(batch_size)):
+            if processes is not None and number % processes.count != processes.rank:
+                continue
+            seed_generators(mix(seed, "evaluation", number), device)
+            terms = objective(sequences.batch(rows, device), KLWeights())
+            totals += torch.stack([terms[name] for name in TERMS]).double().cpu() * len(rows)
+    objective.train(training)
+    if processes is not None:
+        totals = processes.total(totals)
+    return dict(zip(TERMS, (totals / len(sequences)).tolist(), strict=True))

@@ -1,0 +1,124 @@
+"""How a fit proceeds: batches, learning rates, KL weights, and when it ends."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pyro_dsvae.inference.training.objective import KLWeights
+from pyro_dsvae.models.errors import UsageError
+
+DEFAULT_STEPS = 1_800
+
+
+class Rates(NamedTuple):
+    """Learning rates of one step."""
+
+    networks: float
+    static_prior: float
+    dynamic_prior: float
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """How to fit.
+
+    batch_size         sequences per step
+    learning_rate      peak of the schedule: linear warm-up over the first 100 steps, then half a cosine down to zero
+    priors             share of the fit after which the priors learn at a rate of their own, again from the peak down to zero
+    static_prior       rate of the static prior then, as a multiple of that peak
+    dynamic_prior      rate of the dynamic prior until then, as a share of that of the networks
+    settling           updates of the static prior alone after the last step, at most one for each step (`settle`); 0 for none
+    recombination      share of the fit after which a guide with views infers f from recombined clips, too (`recombined`)
+    clip               largest norm of the gradient of the loss in nats per sequence
+    kl_static          weight of KL(f) at the start, reaching 1 after ``kl_warmup``
+    kl_dynamic         weight of KL(z) at the start, reaching 1 after ``kl_warmup``
+    kl_warmup          share of the fit over which the KL weights move to 1
+    evaluations        how often the held-out ELBO is estimated during the fit
+    checkpoint_seconds how long at most between two checkpoints
+    """
+
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    priors: float = 0.7
+    static_prior: float = 3.0
+    dynamic_prior: float = 0.3
+    settling: int = 4_000
+    recombination: float = 0.5
+    clip: float = 200.0
+    kl_static: float = 1.0
+    kl_dynamic: float = 1.0
+    kl_warmup: float = 0.5
+    evaluations: int = 6
+    checkpoint_seconds: float = 20.0
+
+    def __post_init__(self) -> None:
+        for name in (
+            "batch_size",
+            "learning_rate",
+            "static_prior",
+            "dynamic_prior",
+            "clip",
+            "kl_static",
+            "kl_dynamic",
+            "evaluations",
+        ):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be positive")
+        if not 0 <= self.kl_warmup <= 1:
+            raise UsageError(f"kl_warmup is {self.kl_warmup}; it is a share of the fit, between 0 and 1")
+        if not 0 <= self.priors < 1:
+            raise UsageError(f"priors is {self.priors}; it is a share of the fit, at least 0 and less than 1")
+        if self.settling < 0:
+            raise UsageError(f"settling is {self.settling}; it is a number of updates, 0 for none")
+        if not 0 <= self.recombination <= 1:
+            raise UsageError(f"recombination is {self.recombination}; it is a share of the fit, from 0 to 1 for never")
+
+    def weights(self, progress: float) -> KLWeights:
+        """The KL weights when ``progress`` (0 to 1) of the fit is done: start^(1 - progress / kl_warmup), then 1.
+
+        Geometric, because what a latent carries is worth anything from one to 10^4 nats of reconstruction per nat.
+        """
+        left = max(0.0, 1 - progress / self.kl_warmup) if self.kl_warmup else 0.0
+        return KLWeights(self.kl_static**left, self.kl_dynamic**left)
+
+    def rates(self, step: int, progress: float) -> Rates:
+        """The learning rates of step ``step``.
+
+        A static prior that follows the guide from the start takes away what makes f be used early, the KL to a prior that
+        stays where it is: fits stall (`benchmarks/results/separation.md`). So it starts to learn when the networks have
+        nearly settled. Then both priors are fitted to a posterior that moves less and less, the second stage of Dai & Wipf
+        ("Diagnosing and Enhancing VAE Models", ICLR 2019) within one fit and under one ELBO. Its rate is higher, as nothing
+        depends on how far it is: a mixture and a flow both get closer to a posterior that stays still in as many steps.
+
+        The dynamic prior learns from the start, but more slowly. One that becomes sharp while the posterior still moves takes
+        it along: at the full rate the KL of a flow jumps to 10^4 nats in the middle of a fit, and the frames go with it.
+        """
+        networks = self.learning_rate * min(1, (step + 1) / 100) * _half_cosine(progress)
+        late = (progress - self.priors) / (1 - self.priors)
+        prior = self.learning_rate * _half_cosine(late) if late >= 0 else 0.0
+        return Rates(networks, self.static_prior * prior, max(self.dynamic_prior * networks, prior))
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A fit ends after ``steps`` optimiser steps or ``minutes`` minutes, whichever comes first."""
+
+    steps: int | None = None
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.steps < 1:
+            raise UsageError(f"steps is {self.steps}; a fit needs at least 1")
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise UsageError(f"minutes is {self.minutes}; it must be positive")
+
+    def progress(self, step: int, seconds: float) -> float:
+        """Share of the budget used, 1 or more at the end."""
+        by_steps = 0.0 if self.steps is None else step / self.steps
+        by_time = 0.0 if self.minutes is None else seconds / (60 * self.minutes)
+        return max(by_steps, by_time)
+
+
+def _half_cosine(progress: float) -> float:
+    """From 1 at progress 0 to 0 at progress 1 and beyond."""
+    return 0.5 * (1 + math.cos(math.pi * min(progress, 1)))

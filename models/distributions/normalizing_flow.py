@@ -1,0 +1,49 @@
+"""Normalising flows of Zuko as Pyro distributions."""
+
+from importlib import import_module
+from types import ModuleType
+from typing import ClassVar
+
+import torch
+from pyro.distributions import TorchDistribution, is_validation_enabled, validation_enabled
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from pyro_dsvae.models.ops.precision import own_precision
+
+
+def load_zuko() -> ModuleType:
+    """The module ``zuko``, imported where it is first used."""
+    # Zuko switches off the validation of every distribution in the process when it is first imported.
+    with validation_enabled(is_validation_enabled()):
+        return import_module("zuko")
+
+
+class FlowDistribution(TorchDistribution):
+    """A flow over vectors, batch \\*B and event (D,), that masks, expands and joins as Pyro's distributions do.
+
+    Its networks run when it is scored or drawn from, then in the precision of their weights, whatever autocast says, so
+    that the density is float32 or wider. Call the Zuko module that makes the flow under `own_precision`, too.
+
+    flow  any distribution with batch \\*B and event (D,) that has ``rsample`` and ``expand``, such as
+          `zuko.distributions.NormalizingFlow` or `torch.distributions.TransformedDistribution`
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+    support = constraints.real_vector
+    has_rsample = True
+
+    def __init__(self, flow: Distribution) -> None:
+        self.flow = flow
+        super().__init__(flow.batch_shape, flow.event_shape, validate_args=False)
+
+    def expand(self, batch_shape: torch.Size, _instance: object = None) -> "FlowDistribution":
+        return FlowDistribution(self.flow.expand(torch.Size(batch_shape)))
+
+    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+        with own_precision():
+            return self.flow.rsample(torch.Size(sample_shape))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        with own_precision():
+            return self.flow.log_prob(value)

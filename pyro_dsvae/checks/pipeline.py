@@ -1,0 +1,208 @@
+"""The parts of the predictive checks of one run."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from pyro_dsvae.checks.findings import (
+    by_severity,
+    calibration_findings,
+    check_findings,
+    failure_findings,
+    label_findings,
+)
+from pyro_dsvae.checks.label_discrepancies import LABEL_LEVELS, label_discrepancies
+from pyro_dsvae.checks.result import Judged, PPCResult
+from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.inference.calibration.intervals import calibration
+from pyro_dsvae.inference.calibration.sbc import simulation_based_calibration
+from pyro_dsvae.inference.evidence import estimate_evidence
+from pyro_dsvae.inference.latent_checks.checks import collapse_findings, latent_checks
+from pyro_dsvae.inference.latent_checks.usage import latent_use
+from pyro_dsvae.inference.predictive_checks.checks import PredictiveChecks, checks_of
+from pyro_dsvae.inference.predictive_checks.discrepancies import applicable
+from pyro_dsvae.inference.predictive_checks.discrepancy import Discrepancy
+from pyro_dsvae.inference.predictive_checks.draws import PredictiveDraws, predictive_draws
+from pyro_dsvae.inference.predictive_checks.palette import palette_distance
+from pyro_dsvae.inference.predictive_checks.replications import LEVELS
+from pyro_dsvae.inference.predictive_checks.values import discrepancy_values
+from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.judges.judge import load_or_train_judge
+from pyro_dsvae.loading import Run
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.runs.progress import Bar
+
+ALPHA = 0.05
+# The smallest adjusted p-value that rounds allow is this share of alpha.
+RESOLUTION = 0.2
+FEWEST_ROUNDS = 10_000
+# Of decoder means, which vary less than draws with noise, fewer replications say as much.
+DRAWS_WITHOUT_NOISE = 2
+# Bytes of frames in predictive.nc: draws with noise from posterior and prior, and the posterior's decoder means.
+FRAME_BYTES, FRAME_VARIABLES, MOST_FRAMES_OF = 45_000_000, 3, 8
+
+T = TypeVar("T")
+
+
+class Checking:
+    """The parts of the checks of one run, one after the other, each with its share of the bar.
+
+    left_out  parts that this run cannot have, and why
+    """
+
+    def __init__(
+        self, run: Run, data: SequenceData, chosen: Sequences, device: torch.device, seed: int, bar: Bar
+    ) -> None:
+        self.run, self.data, self.chosen, self.device, self.seed, self.bar = run, data, chosen, device, seed, bar
+        self.left_out: list[str] = []
+
+    def result(self, path: Path, options: Mapping[str, Any], own: Sequence[Discrepancy]) -> PPCResult:
+        model, guide, chosen, seed, device, bar = (
+            self.run.model,
+            self.run.guide,
+            self.chosen,
+            self.seed,
+            self.device,
+            self.bar,
+        )
+        draws, simulations, weights = (options[n] for n in ("draws", "simulations", "evidence_draws"))
+        held_out = options["split"] != "train"
+        frames, labels = self._discrepancies(own), self._labels()
+        fewer = max(2, draws // DRAWS_WITHOUT_NOISE)
+        noisy = self._checks(frames, labels, draws, held_out, True, bar.part(0.0, 0.3))
+        means = self._checks(frames, labels, fewer, held_out, False, bar.part(0.3, 0.45))
+        calibrated = self._tried(
+            "calibration",
+            lambda: calibration(
+                model, guide, chosen, seed=seed, device=device, at_most=len(chosen), progress=bar.part(0.45, 0.6)
+            ),
+        )
+        simulated = None
+        if simulations:
+            simulated = self._tried(
+                "simulation-based calibration",
+                lambda: simulation_based_calibration(
+                    model,
+                    guide,
+                    chosen,
+                    simulations=simulations,
+                    seed=seed,
+                    device=device,
+                    progress=bar.part(0.6, 0.75),
+                ),
+            )
+        latents = self._tried("latents", lambda: latent_checks(model, guide, chosen, seed=seed, device=device))
+        bar(0.78)
+        use = self._tried("use of latents", lambda: latent_use(model, guide, chosen, seed, device))
+        bar(0.82)
+        evidence = None
+        if weights:
+            evidence = self._tried(
+                "evidence",
+                lambda: estimate_evidence(
+                    model, guide, chosen, weights, seed=seed, device=device, progress=bar.part(0.82, 0.97)
+                ),
+            )
+        findings = [
+            *check_findings(noisy.frames, means.frames),
+            *(label_findings(noisy.labels, means.labels) if noisy.labels is not None else ()),
+            *failure_findings(noisy.frames, means.frames, noisy.labels, means.labels),
+            *(calibration_findings(calibrated) if calibrated is not None else ()),
+            *(simulated.findings if simulated is not None else ()),
+            *(collapse_findings(use) if use is not None else ()),
+            *(latents.findings if latents is not None else ()),
+        ]
+        return PPCResult(
+            path,
+            self.run.path,
+            options,
+            held_out,
+            noisy,
+            means,
+            calibrated,
+            simulated,
+            latents,
+            use,
+            evidence,
+            by_severity(findings),
+            tuple(self.left_out),
+        )
+
+    def draws(self, count: int) -> PredictiveDraws:
+        """What predictive.nc holds: frames of as many sequences as its size allows."""
+        size = 4 * count * FRAME_VARIABLES * self.chosen.frames[0].numel()
+        few = max(1, min(MOST_FRAMES_OF, len(self.chosen), FRAME_BYTES // size))
+        return predictive_draws(self.run.model, self.run.guide, self.chosen, count, few, self.seed, self.device)
+
+    def _discrepancies(self, own: Sequence[Discrepancy]) -> list[Discrepancy]:
+        """Those that apply, the distance from the palette of the training data for images, and the user's own."""
+        shape = self.run.frame_shape
+        found = applicable(shape)
+        if len(shape) == 3 and shape[0] <= 3:
+            palette = self._tried(
+                "distance from the palette", lambda: palette_distance(self.run.model, self.data.sequences("train"))
+            )
+            found += [] if palette is None else [palette]
+        return found + [d for d in own if d.applies(shape)]
+
+    def _labels(self) -> list[Discrepancy]:
+        if not self.data.labels:
+            return []
+        prepare = self.run.model.likelihood.prepare
+        judge = self._tried(
+            "labels",
+            lambda: load_or_train_judge(
+                self.data, prepare, seed=self.seed, device=self.device, progress=sys.stderr.isatty()
+            ),
+        )
+        classes = {name: label.classes for name, label in self.data.labels.items()}
+        return [] if judge is None else label_discrepancies(judge, classes)
+
+    def _checks(
+        self,
+        frames: Sequence[Discrepancy],
+        labels: Sequence[Discrepancy],
+        draws: int,
+        held_out: bool,
+        noise: bool,
+        progress: Callable[[float], None],
+    ) -> Judged:
+        """Both families of checks from one set of replications; each is adjusted for its own number."""
+        values, failures = discrepancy_values(
+            self.run.model,
+            self.run.guide,
+            self.chosen,
+            [*frames, *labels],
+            LEVELS,
+            draws,
+            self.seed,
+            self.device,
+            None,
+            progress,
+            noise,
+        )
+        families = []
+        for some, levels in ((frames, LEVELS), (labels, LABEL_LEVELS)):
+            names = {d.name for d in some}
+            own = {level: {n: v for n, v in values[level].items() if n in names} for level in levels}
+            count = 2 * sum(len(named) for named in own.values())
+            rounds = max(FEWEST_ROUNDS, round(2 * count / (RESOLUTION * ALPHA)))
+            checks = checks_of(own, rounds, ALPHA, held_out, self.seed) if count else []
+            # The spread of what is 0 or 1, and of a confidence near 1, says what its mean says.
+            kept = tuple(c for c in checks if some is not labels or c.statistic == "mean")
+            failed = tuple(f for f in failures if f.name in names)
+            families.append(
+                PredictiveChecks(kept, failed, len(self.chosen), draws, rounds, ALPHA, held_out, self.seed, noise)
+            )
+        return Judged(families[0], families[1] if labels else None)
+
+    def _tried(self, what: str, work: Callable[[], T]) -> T | None:
+        """The result, or None where this run cannot have it, which is said."""
+        try:
+            return work()
+        except UsageError as error:
+            self.left_out.append(f"{what}: {error}")
+            return None

@@ -1,0 +1,208 @@
+"""Clips in files of one's own: .npz, GIF, PNG strip, or a folder of frames."""
+
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageSequence
+from torch import Tensor
+
+from pyro_dsvae.clips.conversion import CHANNELS, fitted
+from pyro_dsvae.clips.writing import COMMENT
+from pyro_dsvae.data.arrays import read_arrays
+from pyro_dsvae.models.errors import UsageError
+
+Array = NDArray[Any]
+
+IMAGE_SUFFIXES = (".png", ".gif", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombWarning)
+
+
+@dataclass(frozen=True)
+class FileClips:
+    """Clips read from one file, in the layout of the data that a run was fitted to.
+
+    frames   (n, T, \\*frame): uint8 or float32, as the file has them
+    mask     (n, T) or (n, T, \\*frame) bool, True where observed, or None
+    lengths  (n,) int64, or None: clip i ends after ``lengths[i]`` frames
+    times    (n, T) float64, or None
+    """
+
+    frames: Tensor
+    mask: Tensor | None = None
+    lengths: Tensor | None = None
+    times: Tensor | None = None
+
+
+def read_clips(path: Path, frame_shape: tuple[int, ...], resize: bool = False) -> FileClips:
+    """The clips in a file, or in a folder with one image per frame (in the order of their names).
+
+    An ``.npz`` holds ``frames`` (or ``x``) (T, \\*frame) or (n, T, \\*frame), images channel-first or channel-last, and where
+    known ``mask``, ``lengths`` and ``times``; other arrays in it are ignored. An animated image holds one clip; any other
+    image is a strip of square frames, from left to right. Palettes are resolved, 16 bit become 8, and what is transparent
+    becomes black, unless the run's frames have an alpha channel themselves.
+
+    frame_shape  (C, H, W) or (P,): a frame of the run
+    resize       bring images of another size to (H, W), each pixel the mean of what it covers, and colours to the run's
+                 channels
+
+    Raises `UsageError` where the path cannot be read as clips, they have another size or channel count, or hold fewer than
+    two frames.
+    """
+    if not path.exists():
+        raise UsageError(f"{path}: no such file or folder; a clip is an index, an .npz, a GIF, a PNG strip or a folder")
+    if path.is_file() and path.suffix.lower() in (".npz", ".npy"):
+        clips = _from_arrays(path, frame_shape, resize)
+    elif len(frame_shape) != 3:
+        raise UsageError(f"{path} is taken for images, but the frames of this run are vectors {frame_shape}: use .npz")
+    else:
+        clips = FileClips(fitted(_pictures(path), frame_shape, resize, path)[None])
+    shortest = clips.frames.shape[1] if clips.lengths is None else int(clips.lengths.min())
+    if shortest < 2:
+        raise UsageError(f"{path} holds a clip of {shortest} frame; a clip to condition on needs at least 2")
+    return clips
+
+
+def _pictures(path: Path) -> Tensor:
+    """(T, C, H, W) uint8 with C = 1 for greys, 3 for colours, 4 where something is transparent."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        frames = _folder(path) if path.is_dir() else _image(path)
+    if len({frame.shape for frame in frames}) > 1:
+        sizes = sorted({f"{frame.shape[1]} x {frame.shape[0]}" for frame in frames})
+        raise UsageError(f"{path} holds frames of different sizes ({', '.join(sizes[:3])}); a clip has one size")
+    values = np.stack(frames)
+    if (values[..., 3] == 255).all():
+        values = values[..., :1] if (values[..., :1] == values[..., 1:3]).all() else values[..., :3]
+    return torch.from_numpy(np.ascontiguousarray(values.transpose(0, 3, 1, 2)))
+
+
+def _folder(path: Path) -> list[Array]:
+    files = sorted((file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES), key=_natural)
+    if not files:
+        raise UsageError(f"{path} holds no image ({', '.join(IMAGE_SUFFIXES)}); a folder of frames has one per frame")
+    return [frame for file in files for frame in _opened(file)[0][:1]]
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Frame 2 before frame 10."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", path.name)]
+
+
+def _image(path: Path) -> list[Array]:
+    frames, animated = _opened(path)
+    if animated:
+        return frames
+    (strip,) = frames
+    height, width = strip.shape[:2]
+    if width % height:
+        raise UsageError(
+            f"{path} is {width} x {height} pixels; a strip is a row of square frames, so its width is a multiple of its height"
+        )
+    return list(np.split(strip, width // height, axis=1))
+
+
+def _opened(path: Path) -> tuple[list[Array], bool]:
+    """The frames of an image file, each (H, W, 4) uint8, and whether it is animated."""
+    try:
+        with Image.open(path) as image:
+            frames, lasts = [], []
+            for frame in ImageSequence.Iterator(image):
+                frames.append(_rgba(frame))
+                lasts.append(int(frame.info.get("duration", 0)))
+            comment = image.info.get("comment", b"")
+    except Image.DecompressionBombError as error:
+        raise UsageError(f"{path} is refused: it claims more pixels than an image should have") from error
+    except _UNREADABLE as error:
+        what = str(error).partition("\n")[0][:120] or type(error).__name__
+        raise UsageError(f"{path} is no image that can be read, or is cut short ({what})") from error
+    if isinstance(comment, bytes) and comment.startswith(COMMENT):
+        unit = int(comment[len(COMMENT) :])
+        repeats = [max(1, round(last / unit)) for last in lasts]
+        return [frame for frame, n in zip(frames, repeats, strict=True) for _ in range(n)], True
+    return frames, len(frames) > 1
+
+
+def _rgba(image: Image.Image) -> Array:
+    if image.mode.startswith("I"):
+        grey = (np.asarray(image).astype(np.int64).clip(0, 65535) + 128) // 257
+        image = Image.fromarray(grey.astype(np.uint8))
+    return np.asarray(image.convert("RGBA"))
+
+
+def _from_arrays(path: Path, frame_shape: tuple[int, ...], resize: bool) -> FileClips:
+    try:
+        arrays = read_arrays(path)
+        name = next((key for key in ("frames", "x") if key in arrays), None)
+        if name is None:
+            raise UsageError(f"has no 'frames' (or 'x'); it holds {', '.join(arrays) or 'nothing'}")
+        raw = arrays[name]
+        if raw.dtype != np.uint8 and raw.dtype.kind not in "bf":
+            raise UsageError(f"{name} are {raw.dtype}; convert them to uint8 (0..255) or float32")
+        values = torch.from_numpy(np.ascontiguousarray(raw if raw.dtype == np.uint8 else raw.astype(np.float32)))
+        frames = _arranged(values, frame_shape)
+        if frames.ndim <= len(frame_shape):
+            what = "one frame; a clip to condition on needs at least 2" if frames.shape == frame_shape else "no clip"
+            raise UsageError(
+                f"{name} have shape {raw.shape}, {what}; a clip of this run is (T, {_listed(frame_shape)})"
+            )
+        whole = frames.shape[: frames.ndim - len(frame_shape)]
+        frames = fitted(frames.flatten(0, -1 - len(frame_shape)), frame_shape, resize, None)
+        n, length = int(np.prod(whole[:-1])), whole[-1]
+        return FileClips(
+            frames.unflatten(0, (n, length)),
+            None if "mask" not in arrays else _mask(arrays["mask"], tuple(raw.shape), frame_shape, (n, length)),
+            None if "lengths" not in arrays else _of_clips(arrays, "lengths", "iu", (n,)).long().clamp(max=length),
+            None if "times" not in arrays else _of_clips(arrays, "times", "iuf", (n, length)).double(),
+        )
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def _arranged(values: Tensor, frame_shape: tuple[int, ...]) -> Tensor:
+    """(\\*any, \\*frame), whatever the size of an image: channel-first, and one channel where none is named."""
+    if len(frame_shape) == 1:
+        plain = frame_shape == (1,) and (values.ndim < 2 or values.shape[-1] != 1)
+        return values[..., None] if plain else values
+    channels, side = frame_shape[0], frame_shape[1:]
+    if values.ndim >= 4 and values.shape[-3:] == frame_shape:
+        return values
+    if channels == 1 and (values.shape[-2:] == side or values.ndim < 4):
+        return values.unsqueeze(-3)
+    if values.ndim >= 4 and values.shape[-1] in {*CHANNELS, channels} and values.shape[-3] not in {*CHANNELS, channels}:
+        return values.movedim(-1, -3)
+    return values.unsqueeze(-3) if values.ndim == 3 and values.shape[0] not in CHANNELS else values
+
+
+def _listed(sizes: tuple[int, ...]) -> str:
+    return ", ".join(str(size) for size in sizes)
+
+
+def _mask(mask: Array, raw: tuple[int, ...], frame_shape: tuple[int, ...], clips: tuple[int, int]) -> Tensor:
+    """(n, T) or (n, T, \\*frame) bool."""
+    if mask.dtype.kind not in "iub" or not np.isin(mask, (0, 1)).all():
+        raise UsageError("mask must be boolean (or integers 0 and 1), True where a value was observed")
+    values = torch.from_numpy(np.ascontiguousarray(mask, dtype=bool))
+    if mask.shape == raw and mask.size != np.prod(clips):
+        whole = _arranged(values, frame_shape)
+        if whole.shape[-len(frame_shape) :] != frame_shape:
+            raise UsageError("a mask of values does not go with --resize; give a mask of whole frames")
+        return whole.reshape(*clips, *frame_shape)
+    if mask.size != np.prod(clips):
+        raise UsageError(
+            f"mask has shape {mask.shape}; it must be {clips}, one value per frame, or {raw}, one per value"
+        )
+    return values.reshape(clips)
+
+
+def _of_clips(arrays: Mapping[str, Array], name: str, kinds: str, shape: tuple[int, ...]) -> Tensor:
+    values = arrays[name]
+    if values.dtype.kind not in kinds or values.size != np.prod(shape):
+        raise UsageError(f"{name} are {values.dtype} {values.shape}; they must be numbers of shape {shape}")
+    return torch.from_numpy(values.reshape(shape))

@@ -1,0 +1,159 @@
+"""What is compared: the candidates that come of varying options of `fit`."""
+
+import itertools
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from pyro_dsvae import cli
+from pyro_dsvae.configuration.parts import describe, plain
+from pyro_dsvae.fit import fit
+from pyro_dsvae.models.errors import UsageError
+
+# Options of fit that are not the candidates' to vary, and what varies in their place.
+FIXED = {
+    "data": "all candidates must be held against the same data",
+    "seed": "--seeds says how often each is fitted, --seed with which seed first",
+    "out": "each candidate has its own folder below --out of the comparison",
+    "resume": "a comparison goes on where it was by itself",
+    "device": "--device holds for all",
+    "devices": "each fit takes one device",
+    "profile": "it is for single fits",
+    "compile": "it changes how fast a fit is, not what is fitted",
+    "data_on": "it changes how fast a fit is, not what is fitted",
+    "config": "give its options one by one",
+}
+
+Config = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One cell of the grid.
+
+    name    what is particular to it: "LSTM", "latent_size=4", "LSTM+VampPrior"
+    config  all options of `fit` but for seed, out and resume, as config.yaml has them
+    """
+
+    name: str
+    config: Config
+
+    @property
+    def folder(self) -> str:
+        """The name, as a folder can have it."""
+        return re.sub(r"[^\w.=+]+", "-", self.name).strip("-")
+
+    def options(self) -> dict[str, Any]:
+        """The arguments of `fit`, parts built."""
+        parser = cli.parser_for(fit, None)
+        values = cli.instantiate(parser, cli.parse(parser, ["--config", json.dumps(self.config)]))
+        return {name: value for name, value in vars(values).items() if name != "config"}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One fit of a candidate."""
+
+    candidate: str
+    seed: int
+    path: Path
+
+
+# --- options that vary ------------------------------------------------------------------------------------------------
+
+
+def grid(base: Mapping[str, Any], vary: Mapping[str, Sequence[Any]]) -> tuple[list[Candidate], dict[str, list[Any]]]:
+    """Every combination of the values, and ``vary`` as it is written down: parts complete, with class path and options.
+
+    base  the options that all have in common, as config.yaml has them
+    vary  option of `fit` -> values: class names, dotted paths, classes, `functools.partial` of them, numbers, strings
+
+    Raises `UsageError` for an option or value that `fit` does not take, fewer than two candidates, or two that are the same.
+    """
+    check_keys(vary)
+    # Parts first, so that options of a part reach the part that was picked.
+    keys = sorted(vary, key=lambda key: "." in key)
+    cells = list(itertools.product(*(range(len(vary[key])) for key in keys)))
+    if len(cells) < 2:
+        raise UsageError("a comparison needs at least two candidates: --vary dynamic_prior=LSTM,IID")
+    configs = [_config(base, {key: vary[key][i] for key, i in zip(keys, cell, strict=True)}) for cell in cells]
+    written = {
+        key: [
+            # A part as it was picked; what else varies of it is written under its own key.
+            _lookup(configs[_first(cells, place, i)] if "." in key else _config(base, {key: value}), key)
+            for i, value in enumerate(vary[key])
+        ]
+        for place, key in enumerate(keys)
+    }
+    labels = [_labels(key, written[key], list(vary)) for key in keys]
+    order = [keys.index(key) for key in vary]
+    names = ["+".join(labels[place][cell[place]] for place in order) for cell in cells]
+    for (one, a), (other, b) in itertools.combinations(zip(names, configs, strict=True), 2):
+        if a == b:
+            raise UsageError(f"the candidates {one} and {other} are the same; name each once")
+    return [Candidate(*pair) for pair in zip(names, configs, strict=True)], {key: written[key] for key in vary}
+
+
+def check_keys(vary: Mapping[str, Sequence[Any]]) -> None:
+    """Raises `UsageError` for an option that all candidates must share, or one without values."""
+    for key, values in vary.items():
+        option = key.partition(".")[0]
+        if option in FIXED:
+            raise UsageError(f"--vary {key}: {option} cannot vary; {FIXED[option]}")
+        if not values:
+            raise UsageError(f"--vary {key} needs values: --vary {key}=A,B")
+
+
+def _config(base: Mapping[str, Any], values: Mapping[str, Any]) -> Config:
+    """The complete options of one cell."""
+    parser = cli.parser_for(fit, None)
+    # A part that was picked anew starts from its own defaults, not from the options of the one before.
+    kept = {name: value for name, value in base.items() if name not in values}
+    arguments = ["--config", json.dumps(kept), *(f"--{key}={_text(value)}" for key, value in values.items())]
+    try:
+        options = cli.instantiate(parser, cli.parse(parser, arguments))
+        return {name: plain(getattr(options, name)) for name in base}
+    except UsageError as error:
+        raise UsageError(f"--vary: {error}") from error
+
+
+def _text(value: Any) -> str:
+    """A value as the command line has it."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value if isinstance(value, int | float | list | dict | None) else describe(value))
+
+
+def _first(cells: Sequence[tuple[int, ...]], place: int, value: int) -> int:
+    return next(n for n, cell in enumerate(cells) if cell[place] == value)
+
+
+def _lookup(config: Mapping[str, Any], key: str) -> Any:
+    value: Any = config
+    for name in key.split("."):
+        value = value["init_args"][name] if isinstance(value, Mapping) and "init_args" in value else value[name]
+    return value
+
+
+def _labels(key: str, values: Sequence[Any], keys: Sequence[str]) -> list[str]:
+    """What tells the values of one option apart."""
+    if not all(isinstance(value, Mapping) and "class_path" in value for value in values):
+        last = key.rpartition(".")[2]
+        name = last if sum(other.rpartition(".")[2] == last for other in keys) == 1 else key
+        return [f"{name}={value}" for value in values]
+    short = [_label(value, value["class_path"].rpartition(".")[2]) for value in values]
+    counts = Counter(short)
+    return [s if counts[s] == 1 else _label(v, v["class_path"]) for s, v in zip(short, values, strict=True)]
+
+
+def _label(part: Mapping[str, Any], name: str) -> str:
+    """The name of a part, with the options that are not its defaults."""
+    module, _, kind = part["class_path"].rpartition(".")
+    defaults = describe(getattr(import_module(module), kind))["init_args"]
+    own = [f"{n}={v}" for n, v in part["init_args"].items() if n not in defaults or defaults[n] != v]
+    return f"{name}({','.join(own)})" if own else name

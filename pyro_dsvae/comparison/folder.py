@@ -1,0 +1,64 @@
+"""The folder of a comparison: what is where, and whether it is still the same comparison."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pyro_dsvae.comparison.candidates import Candidate, Config, Fit
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.runs.directory import RunDirectory
+
+
+class Folder:
+    """Where a comparison is written, and what says whether it is the same as before.
+
+    Raises `UsageError` where something else is there, or a comparison with other options.
+    """
+
+    def __init__(self, path: Path, config: Config) -> None:
+        self.path, self.config = path, config
+        self.files = RunDirectory(path)
+        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+            return
+        before = self.files.config() if (path / "config.yaml").is_file() else {}
+        if not {"vary", "runs", "sequences"} <= before.keys():
+            raise UsageError(f"{path} exists and is no comparison; name another folder with --out")
+        for name, value in config.items():
+            if name != "device" and before.get(name) != value:
+                raise UsageError(
+                    f"{path} was compared with {name} = {_short(before.get(name))}, not {_short(value)}; go on with the same "
+                    "options (--out alone takes them from it) or name another --out"
+                )
+
+    def fits(self, candidates: Sequence[Candidate], seeds: Iterable[int]) -> list[Fit]:
+        """Every candidate with the first seed, then with the next: what is wrong with one shows early."""
+        return [Fit(c.name, s, self.path / "runs" / f"{c.folder}-seed{s}") for s in seeds for c in candidates]
+
+    def evidence(self, fit: Fit) -> Path:
+        """The file that keeps what was measured of a fit."""
+        name = Candidate(fit.candidate, {}).folder
+        return self.path / "evidence" / f"{name}-seed{fit.seed}.pt"
+
+    def claim(self) -> None:
+        """Make the folder and write down the options. Raises `UsageError` where that cannot be done."""
+        try:
+            for folder in ("evidence", "figures"):
+                (self.path / folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot write {self.path}: {error.strerror or error}") from error
+        self.files.write_text(self.path / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return (
+            ", ".join(f"{name}={_short(v)}" for name, v in value.items()) if "class_path" not in value else _part(value)
+        )
+    return f"[{', '.join(map(_short, value))}]" if isinstance(value, list) else str(value)
+
+
+def _part(value: Mapping[str, Any]) -> str:
+    options = ", ".join(f"{name}={v}" for name, v in value.get("init_args", {}).items())
+    return f"{str(value['class_path']).rpartition('.')[2]}({options})"

@@ -1,0 +1,248 @@
+"""What is measured of every fit of a comparison, and the file that keeps it."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyro_dsvae.comparison.candidates import Fit
+from pyro_dsvae.data.dataset import SequenceData, Split
+from pyro_dsvae.inference.evidence import estimate_evidence
+from pyro_dsvae.inference.forecasting.forecast import forecast_log_prob
+from pyro_dsvae.inference.forecasting.paired import NoStepsError, paired_forecast
+from pyro_dsvae.inference.forecasting.scores import forecast_errors
+from pyro_dsvae.inference.latent_checks.usage import latent_use
+from pyro_dsvae.inference.sampling.annealed_importance_sampling import annealed_evidence
+from pyro_dsvae.inference.sampling.refinement import Refinement
+from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.judges.judge import load_or_train_judge
+from pyro_dsvae.judges.motion import JudgedMotion, judge_motion
+from pyro_dsvae.loading import Run
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.runs.directory import RunDirectory
+
+# Raise it when the meaning of what is kept changes: files of another number are computed anew.
+SCHEMA = 1
+# Draws of every forecast whose CRPS is taken.
+FORECASTS = 25
+
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How every fit is measured; all that decides the figures but the fit and the data.
+
+    split      the held-out sequences
+    sequences  of them, at most, evenly spaced
+    draws      of each estimate of log evidence
+    given      frames that a forecast is given
+    scale      of the proposal, defensive its share of draws from the prior (`estimate_evidence`)
+    refine     steps of refinement per sequence, 0 for none
+    annealed   sequences on which annealed importance sampling is asked, 0 for none
+    seed       of all noise
+    """
+
+    split: Split
+    sequences: int
+    draws: int
+    given: int
+    scale: float
+    defensive: float
+    refine: int
+    annealed: int
+    seed: int
+
+    def rows(self, data: SequenceData) -> Tensor:
+        """(N,) the sequences, the same on every call."""
+        rows = data.rows(self.split)
+        return rows[torch.linspace(0, len(rows) - 1, min(self.sequences, len(rows))).round().long()]
+
+    def chosen(self, data: SequenceData) -> Sequences:
+        """The sequences as model and guide take them."""
+        whole = data.sequences(self.split)
+        return Sequences(whole.frames, whole.mask, whole.lengths, self.rows(data), whole.times)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found of one fit. Per sequence (N,), float64, in nats, unless said otherwise.
+
+    log_evidence, error, effective_sample_size, k_hat  of the importance-weighted evidence (`Evidence`)
+    bits                      per dimension, None where the likelihood is no probability of 8-bit values
+    gap_closed                ELBO gained by refinement, None without
+    kl_f, kl_z, distortion    rates and E_q[-log p(x | f, z)] (`LatentUse`)
+    active_f, active_z        how many dimensions of each are in use, of how many: two pairs of numbers
+    estimators                how the KL of f and of z is computed
+    forecast, forecast_error, forecast_k_hat  log p(last frames | first frames); 0 where a sequence has no last frames
+    foretold                  (N,) bool, which have
+    crps                      of forecasts of the last frames, in units of the frames (`Errors`); NaN where there are none
+    motion                    the motion judge on clips drawn from the prior
+    annealed, annealed_error  (n,) by annealed importance sampling for the first n sequences, evenly spaced; or None
+    parameters, seconds       of the fit
+    """
+
+    log_evidence: Tensor
+    error: Tensor
+    effective_sample_size: Tensor
+    k_hat: Tensor
+    bits: Tensor | None
+    gap_closed: Tensor | None
+    kl_f: Tensor
+    kl_z: Tensor
+    distortion: Tensor
+    active_f: tuple[int, int]
+    active_z: tuple[int, int]
+    estimators: Mapping[str, str]
+    forecast: Tensor
+    forecast_error: Tensor
+    forecast_k_hat: Tensor
+    foretold: Tensor
+    crps: Tensor
+    motion: JudgedMotion
+    annealed: Tensor | None
+    annealed_error: Tensor | None
+    parameters: int
+    seconds: float
+
+
+def evaluate(fit: Fit, run: Run, data: SequenceData, measure: Measure, file: Path, progress: Progress) -> Evaluation:
+    """Measure a fit, or read what an earlier call has left in ``file``. It is written after every stage, in one step.
+
+    What is there is used only if the fit's weights, the data and ``measure`` are the same, to the last bit. Raises
+    `UsageError` where it cannot be written.
+    """
+    kept = _Kept(file, _key(run, data, measure))
+    device = next(run.model.parameters()).device
+    sequences = measure.chosen(data)
+    summary = RunDirectory.open(fit.path).summary()
+    model, guide = run.model, run.guide
+
+    def evidence(progress: Progress) -> dict[str, Any]:
+        refinement = Refinement(steps=measure.refine) if measure.refine else None
+        options = (measure.draws, measure.scale, measure.defensive, refinement, measure.seed, device)
+        found = estimate_evidence(model, guide, sequences, *options, progress=progress)
+        return {
+            "log_evidence": found.log_evidence,
+            "error": found.standard_error,
+            "effective_sample_size": found.effective_sample_size,
+            "k_hat": found.k_hat,
+            "bits": found.bits_per_dimension,
+            "gap_closed": found.gap_closed,
+        }
+
+    def forecast(progress: Progress) -> dict[str, Any]:
+        options = (measure.given, measure.draws)
+        try:
+            found = paired_forecast(
+                model, guide, sequences, *options, measure.scale, measure.seed + 1, device, progress=progress
+            )
+        except NoStepsError:
+            found = forecast_log_prob(model, guide, sequences, *options, measure.seed + 1, device, progress=progress)
+        return {
+            "forecast": found.log_prob,
+            "forecast_error": found.standard_error,
+            "forecast_k_hat": found.k_hat,
+            "foretold": found.scored,
+        }
+
+    def crps(progress: Progress) -> dict[str, Any]:
+        drawn = forecast_errors(
+            model, guide, sequences, measure.given, FORECASTS, measure.seed + 2, device, progress=progress
+        )
+        return {"crps": drawn.crps}
+
+    def use(progress: Progress) -> dict[str, Any]:
+        found = latent_use(model, guide, sequences, measure.seed, device, progress)
+        return {
+            "kl_f": found.kl_static,
+            "kl_z": found.kl_dynamic,
+            "distortion": -found.reconstruction,
+            "active_f": (int(found.active_static.sum()), len(found.active_static)),
+            "active_z": (int(found.active_dynamic.sum()), len(found.active_dynamic)),
+            "estimators": dict(found.estimators),
+        }
+
+    def motion(progress: Progress) -> dict[str, Any]:
+        moving = any(label.role == "dynamic" for label in data.labels.values())
+        judge = load_or_train_judge(data, model.likelihood.prepare, device=device) if moving else None
+        return {
+            "motion": asdict(judge_motion(model, guide, data, measure.split, judge, measure.seed, device, progress))
+        }
+
+    def annealed(progress: Progress) -> dict[str, Any]:
+        if measure.annealed == 0:
+            return {"annealed": None, "annealed_error": None}
+        rows = sequences.rows[_spread(len(sequences), measure.annealed)]
+        some = Sequences(sequences.frames, sequences.mask, sequences.lengths, rows, sequences.times)
+        found = annealed_evidence(
+            model, guide, some, 8, 100, 3, "guide", measure.seed, device=device, progress=progress
+        )
+        return {"annealed": found.log_evidence, "annealed_error": found.standard_error}
+
+    stages: tuple[tuple[str, Callable[[Progress], dict[str, Any]], float], ...] = (
+        ("evidence", evidence, 0.4),
+        ("forecast", forecast, 0.2),
+        ("crps", crps, 0.1),
+        ("use", use, 0.1),
+        ("motion", motion, 0.2),
+        ("annealed", annealed, 0.0),
+    )
+    start = 0.0
+    for name, stage, share in stages:
+        if name not in kept.state:
+            kept.add(name, stage(_part(progress, start, share)))
+        start += share
+        progress(start)
+    found: dict[str, Any] = {key: value for name, *_ in stages for key, value in kept.state[name].items()}
+    found["motion"] = JudgedMotion(**found["motion"])
+    return Evaluation(**found, parameters=summary["parameters"], seconds=summary["seconds"])
+
+
+def _part(progress: Progress, start: float, share: float) -> Progress:
+    return lambda done: progress(start + share * done)
+
+
+def _spread(count: int, most: int) -> Tensor:
+    return torch.linspace(0, count - 1, min(most, count)).round().long()
+
+
+def _key(run: Run, data: SequenceData, measure: Measure) -> str:
+    """What decides the figures, in one line."""
+    weights = hashlib.sha256((run.path / "best.pt").read_bytes()).hexdigest()
+    return json.dumps({"weights": weights, "data": data.fingerprint(), **asdict(measure)}, sort_keys=True)
+
+
+class _Kept:
+    """The stages that are done, in a file of tensors and plain values. One that is damaged, or of another key, is replaced."""
+
+    def __init__(self, file: Path, key: str) -> None:
+        self.file, self.key = file, key
+        self.state: dict[str, dict[str, Any]] = {}
+        with contextlib.suppress(
+            OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, pickle.UnpicklingError
+        ):
+            saved = torch.load(file, map_location="cpu", weights_only=True)
+            if saved["schema"] == SCHEMA and saved["key"] == key:
+                self.state = saved["stages"]
+
+    def add(self, stage: str, values: dict[str, Any]) -> None:
+        self.state[stage] = values
+        buffer = io.BytesIO()
+        torch.save({"schema": SCHEMA, "key": self.key, "stages": self.state}, buffer)
+        part = self.file.with_name(f".{self.file.name}.part")
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(buffer.getbuffer())
+            os.replace(part, self.file)
+        except OSError as error:
+            raise UsageError(f"cannot write {self.file}: {error.strerror or error}") from error

@@ -1,0 +1,138 @@
+"""The work of a comparison: fit every candidate and measure it, one after the other or spread over several devices."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+
+import torch
+from rich.console import Console
+
+from pyro_dsvae.comparison.candidates import Candidate, Fit
+from pyro_dsvae.comparison.folder import Folder
+from pyro_dsvae.comparison.measurement import Evaluation, Measure, evaluate
+from pyro_dsvae.data.dataset import DataSource, SequenceData
+from pyro_dsvae.fit import fit
+from pyro_dsvae.loading import Run, load
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.runs.progress import Bar
+
+
+@dataclass(frozen=True)
+class Task:
+    """One fit of a comparison: how it is made, and where what is measured of it is kept.
+
+    candidate  None for a run that is finished
+    """
+
+    fit: Fit
+    candidate: Candidate | None
+    evidence: Path
+    measure: Measure
+
+    def do(self, data: SequenceData, device: str, title: str) -> tuple[Evaluation, Run]:
+        """Fit, where that is not done, and measure what is not measured. Raises `KeyboardInterrupt` where the user stopped."""
+        if self.candidate is not None and not (self.fit.path / "summary.json").is_file():
+            self._fit(self.candidate, title)
+        run = load(self.fit.path, device=device)
+        with Bar(f"{title}: evidence and motion") as bar:
+            return evaluate(self.fit, run, data, self.measure, self.evidence, bar), run
+
+    def _fit(self, candidate: Candidate, title: str) -> None:
+        Console(stderr=True).print(f"{title}: fitting", highlight=False)
+        path = self.fit.path
+        # Standard output is for the comparison.
+        with contextlib.redirect_stdout(sys.stderr):
+            result = fit(**{**candidate.options(), "out": path, "seed": self.fit.seed, "resume": path.exists()})
+        if not result.finished:
+            raise KeyboardInterrupt
+
+
+def tasks(folder: Folder, fits: Sequence[Fit], candidates: Mapping[str, Candidate], measure: Measure) -> list[Task]:
+    """One for every fit."""
+    return [Task(one, candidates.get(one.candidate), folder.evidence(one), measure) for one in fits]
+
+
+def check_devices(devices: int, cuda: bool) -> None:
+    """Raises `UsageError` for more devices than there are. On the CPU any number may share the cores."""
+    if devices < 1 or (cuda and devices > torch.cuda.device_count()):
+        raise UsageError(f"devices is {devices}; this machine has {max(1, torch.cuda.device_count())}")
+
+
+def spread(todo: Sequence[Task], source: DataSource | None, devices: int, cuda: bool, logs: Path) -> None:
+    """Do all tasks, ``devices`` at a time, in one process per device; everything they find is in their files.
+
+    Each process takes the next task as soon as it is free. What it would print goes to device-N.log in ``logs``. On the CPU
+    processes share the cores evenly.
+
+    source  of the data; None: those of the first task's run
+
+    Raises `UsageError` where a process dies, what the first task that failed raised, when the others that had begun are done,
+    and `KeyboardInterrupt` when all have saved what they had.
+    """
+    context = multiprocessing.get_context("spawn")
+    numbers = context.Manager().Queue()
+    for number in range(devices):
+        numbers.put(number)
+    where = (numbers, devices, cuda, source, todo[0].fit.path, logs)
+    with (
+        Bar(f"{len(todo)} fits on {devices} devices") as bar,
+        ProcessPoolExecutor(devices, context, _begin, where) as pool,
+    ):
+        futures = [
+            pool.submit(_do, task, f"[{n}/{len(todo)}] {task.fit.candidate}, seed {task.fit.seed}")
+            for n, task in enumerate(todo, 1)
+        ]
+        try:
+            for done, future in enumerate(as_completed(futures), 1):
+                future.result()
+                bar(done / len(todo))
+        except BrokenProcessPool as error:
+            raise UsageError(
+                f"a process of the comparison died, of too little memory perhaps; device-N.log in {logs} tells how far it "
+                "came. What was done is kept: go on with fewer --devices"
+            ) from error
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+class _Worker:
+    """What a process of `spread` keeps between tasks."""
+
+    data: SequenceData
+    device: str
+    stopped = False
+
+
+def _begin(numbers: "Queue[int]", devices: int, cuda: bool, source: DataSource | None, first: Path, logs: Path) -> None:
+    """In a new process, before its first task: take a device, open the log, read the data."""
+    number = numbers.get()
+    if cuda:
+        # Before anything here has touched CUDA: this process sees its own device only.
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(number) if visible is None else visible.split(",")[number]
+    else:
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // devices))
+    sys.stdout = sys.stderr = (logs / f"device-{number}.log").open("a", buffering=1)
+    _Worker.data = load(first, device="cpu").sequences() if source is None else source.load()
+    _Worker.device = "cuda" if cuda else "cpu"
+    # Between fits, which have a handler of their own, Ctrl-C must not end the process before it can say so.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _do(task: Task, title: str) -> None:
+    if _Worker.stopped:  # a task that was handed out before the user stopped
+        raise KeyboardInterrupt
+    try:
+        task.do(_Worker.data, _Worker.device, title)
+    except KeyboardInterrupt:
+        _Worker.stopped = True
+        raise

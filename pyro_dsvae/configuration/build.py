@@ -1,0 +1,114 @@
+"""From recipes of parts to a model and a guide that fit the data and each other."""
+
+import functools
+import inspect
+import warnings
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from pyro_dsvae.configuration.catalogue import DYNAMIC_PRIORS
+from pyro_dsvae.configuration.parts import part_class
+from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.inference.posteriors.delta import Delta
+from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.inference.posteriors.reference import Reference
+from pyro_dsvae.inference.training.contrastive import Contrastive
+from pyro_dsvae.inference.training.objective import Objective
+from pyro_dsvae.models.dsvae import DSVAE
+from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+from pyro_dsvae.models.static_priors.static_prior import StaticPrior
+from pyro_dsvae.models.static_priors.vamp_prior import VampPrior
+
+Part = TypeVar("Part")
+
+
+def build(
+    examples: Tensor,
+    seed: int,
+    static_size: int,
+    latent_size: int,
+    static_prior: Callable[[int], StaticPrior],
+    dynamic_prior: Callable[[int], DynamicPrior],
+    posterior: Callable[[tuple[int, ...], int, int], Posterior],
+    likelihood: Callable[[int, int, tuple[int, ...]], Likelihood],
+    contrastive: Contrastive | None = None,
+) -> Objective:
+    """Model and guide with initial weights drawn from ``seed``; the generator's state is left as it was.
+
+    examples  (n, T, \\*frame) stored frames of some training sequences: their shape shapes the networks, and what is
+              initialised from data (`VampPrior`) is initialised from them; a guide with views keeps one (`Reference`)
+
+    Raises `UsageError` where a part does not take frames of this shape, or two parts do not go together.
+    """
+    frame_shape = tuple(examples.shape[2:])
+    if contrastive is not None:
+        contrastive.check(frame_shape, static_size)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made = functools.partial(_made, empty=static_size == 0)
+        model = DSVAE(
+            made("static_prior", lambda: static_prior(static_size)),
+            made("dynamic_prior", lambda: _with_static_size(dynamic_prior, static_size)(latent_size)),
+            made("likelihood", lambda: likelihood(static_size, latent_size, frame_shape)),
+        )
+        guide = made("posterior", lambda: posterior(frame_shape, static_size, latent_size))
+        if isinstance(model.static_prior, VampPrior):
+            if isinstance(guide, Delta):
+                raise UsageError(
+                    "--static_prior VampPrior mixes densities of the posterior and --posterior Delta has none: "
+                    "take any other posterior, or GaussianMixture as the prior"
+                )
+            model.static_prior.connect(functools.partial(_encode, guide), model.likelihood.prepare(examples))
+        if guide.views and static_size > 0:
+            guide.reference = Reference.among(model.likelihood, examples)
+        return Objective(model, guide, contrastive)
+
+
+def examples(data: SequenceData) -> Tensor:
+    """Frames of at most 256 training sequences, evenly spaced."""
+    rows = data.rows("train")
+    return data.frames[rows[:: -(-len(rows) // 256)]]
+
+
+def check_times(data: SequenceData, prior: DynamicPrior) -> None:
+    """Raises `UsageError` where frames are not equally spaced and the prior cannot tell."""
+    if data.times is None or prior.continuous_time:
+        return
+    intervals = data.times.diff(dim=1)
+    if not torch.allclose(intervals, intervals[:1, :1].expand_as(intervals), rtol=1e-3):
+        able = ", ".join(name for name, kind in DYNAMIC_PRIORS.items() if kind.continuous_time)
+        raise UsageError(
+            f"the frames of these data are not equally spaced in time, and the dynamic prior {type(prior).__name__} "
+            f"cannot tell: use one of {able}"
+        )
+
+
+def _encode(guide: Posterior, x: Tensor) -> TorchDistribution:
+    """q(f | x) for whole frames x (K, T, \\*frame)."""
+    return guide.static(Clip.of(x))
+
+
+def _with_static_size(recipe: Callable[..., DynamicPrior], static_size: int) -> Callable[..., DynamicPrior]:
+    """The recipe of a prior that may depend on f, told how large f is; any other as it is."""
+    if "static_size" in inspect.signature(part_class(recipe) or recipe).parameters:
+        return functools.partial(recipe, static_size=static_size)
+    return recipe
+
+
+def _made(name: str, recipe: Callable[[], Part], empty: bool) -> Part:
+    """The part. Raises `UsageError` where its options make none, such as a size of 0 unless f itself is ``empty``."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore" if empty else "error", message="Initializing zero-element")
+            return recipe()
+    except UsageError:
+        raise
+    except (RuntimeError, ValueError, TypeError, UserWarning) as error:
+        raise UsageError(f"--{name} cannot be built with these options: {error}") from error

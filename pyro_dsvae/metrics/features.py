@@ -1,0 +1,107 @@
+"""Posterior means of a split, and the summaries of a path that probes and scores read."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from pyro_dsvae.data.dataset import SPLITS, SequenceData
+from pyro_dsvae.inference.estimation import Clips, Guide, Work, evaluation, paths_at_once
+from pyro_dsvae.inference.prediction import posterior_means
+from pyro_dsvae.inference.sampling.affine_map import Latents
+from pyro_dsvae.inference.sampling.proposal import Proposal
+from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.models.dsvae import DSVAE
+
+SEGMENTS = 8
+
+
+def encode(
+    model: DSVAE,
+    guide: Guide,
+    sequences: Sequences,
+    device: torch.device,
+    progress: Callable[[float], None] | None = None,
+) -> Latents:
+    """Posterior means f (N, F) and z (N, T, D), on the CPU, in evaluation mode."""
+    return _by_chunks(model, guide, sequences, 0, device, lambda clips: posterior_means(guide, *clips), progress)
+
+
+def draw(
+    model: DSVAE,
+    guide: Guide,
+    sequences: Sequences,
+    seed: int,
+    device: torch.device,
+    progress: Callable[[float], None] | None = None,
+) -> Latents:
+    """One draw from the posterior of every sequence, f (N, F) and z (N, T, D) given that f, on the CPU."""
+
+    def drawn(clips: Clips) -> tuple[Tensor, Tensor]:
+        latents, _ = Proposal(guide, clips).draw(1)
+        return latents.f.squeeze(0), latents.z.squeeze(0)
+
+    return _by_chunks(model, guide, sequences, seed, device, drawn, progress)
+
+
+def _by_chunks(
+    model: DSVAE,
+    guide: Guide,
+    sequences: Sequences,
+    seed: int,
+    device: torch.device,
+    infer: Callable[[Clips], tuple[Tensor, Tensor]],
+    progress: Callable[[float], None] | None,
+) -> Latents:
+    work, parts = Work(progress, len(sequences)), []
+    with evaluation(model, guide, seed, device):
+        for positions in torch.arange(len(sequences)).split(paths_at_once(sequences, None)):
+            f, z = infer(Clips.of(model, sequences, positions, device))
+            parts.append(Latents(f.cpu(), z.cpu()))
+            work.did(len(positions))
+    return Latents.joined(parts)
+
+
+def one_split(data: SequenceData) -> Sequences:
+    """All sequences of data that are of one split, such as `SequenceData.part` gives, as model and guide take them."""
+    return data.sequences(SPLITS[int(data.split[0])])
+
+
+def path_features(z: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """What a probe reads of a path z (N, T, D): features (N, P), float64.
+
+    The means over `SEGMENTS` equal segments of each sequence's own length: up to 8 steps that is z itself, flattened.
+    Longer paths add the mean absolute change within each segment, which segments would average away.
+    """
+    count = min(SEGMENTS, z.shape[1])
+    features = [_segments(z, lengths, count)]
+    if z.shape[1] > SEGMENTS:
+        changes = None if lengths is None else lengths - 1
+        features.append(_segments(z.diff(dim=1).abs(), changes, count))
+    return torch.cat(features, dim=1)
+
+
+def path_codes(z: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Two numbers per dimension of a path z (N, T, D): its mean and its mean absolute change per step, (N, 2D), float64."""
+    changes = None if lengths is None else lengths - 1
+    return torch.cat([_segments(z, lengths, 1), _segments(z.diff(dim=1).abs(), changes, 1)], dim=1)
+
+
+def _segments(values: Tensor, lengths: Tensor | None, count: int) -> Tensor:
+    """Means (N, count D) of values (N, T, D) over equal segments of the first ``lengths`` steps, which must exist.
+
+    Segment s of a sequence of L steps is floor(s L / count) to ceil((s + 1) L / count), so that none is empty.
+    """
+    n, t = values.shape[:2]
+    ends = torch.full((n, 1), t) if lengths is None else lengths.cpu().unsqueeze(1)
+    s = torch.arange(count)
+    start, stop = s * ends // count, -(-(s + 1) * ends // count)
+    exists = torch.arange(t) < ends
+    kept = torch.where(exists.unsqueeze(-1), values.double(), torch.zeros((), dtype=torch.float64))
+    sums = pad(kept.cumsum(1), (0, 0, 1, 0))
+
+    def at(steps: Tensor) -> Tensor:
+        return sums.gather(1, steps.unsqueeze(-1).expand(-1, -1, values.shape[2]))
+
+    return ((at(stop) - at(start)) / (stop - start).unsqueeze(-1)).flatten(1)

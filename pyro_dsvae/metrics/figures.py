@@ -1,0 +1,125 @@
+"""The pictures of an evaluation: swaps as they come, confusion matrices, and what probes read off each latent."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pyro_dsvae.data.dataset import Label
+from pyro_dsvae.figures.run import (
+    BORDER,
+    DPI,
+    GAP,
+    GREY,
+    INK,
+    LOOK,
+    MARGIN,
+    MOTION,
+    RULE,
+    Sheet,
+    Style,
+    as_arrays,
+    save,
+)
+from pyro_dsvae.metrics.probes import Probe
+
+
+def swaps(looks: Tensor, motions: Tensor, decoded: Tensor, path: Path) -> Figure:
+    """Clips (n, T, \\*frame) decoded with f of ``looks`` and z of ``motions``, each beside the two, in two columns."""
+    sources, moves, results = as_arrays(looks), as_arrays(motions), as_arrays(decoded)
+    style = Style(sources, moves, results)
+    side = style.side(64)
+    small = style.side(side // 2)
+    look = side if style.image else style.width(small)
+    arrow, head = 28, 70
+    wide = look + 2 * GAP + style.width(small) + arrow + style.width(side)
+    columns = 2 if len(results) > 1 else 1
+    rows = -(-len(results) // columns)
+    pitch, step = wide + 5 * GAP, side + 2 * BORDER + GAP
+    sheet = Sheet(columns * pitch - 5 * GAP + 2 * MARGIN, head + rows * step + 2 * MARGIN)
+    end = sheet.text(MARGIN, MARGIN + 8, "f of one clip", 12, LOOK, weight="bold")
+    end = sheet.text(end, MARGIN + 8, ", ", 12, GREY)
+    end = sheet.text(end, MARGIN + 8, "z of another", 12, MOTION, weight="bold")
+    sheet.text(end, MARGIN + 8, f", decoded: {len(results)} pairs drawn at random, none left out", 12, GREY)
+    for i, (donor, move, result) in enumerate(zip(sources, moves, results, strict=True)):
+        x, y = MARGIN + i % columns * pitch, MARGIN + head - 20 + i // columns * step
+        if style.image:  # one frame tells the look
+            sheet.clip(x, y, donor[:1], style, side, LOOK)
+        else:
+            sheet.clip(x, y + side - small, donor, style, small, LOOK)
+        x += look + 2 * GAP
+        sheet.clip(x, y + side - small, move, style, small, MOTION)
+        x += style.width(small) + arrow
+        sheet.text(x - arrow // 2, y + side // 2, "→", 13, GREY, ha="center")
+        sheet.clip(x, y, result, style, side)
+    return save(sheet.figure, path)
+
+
+def confusion(
+    true: Mapping[str, Tensor], swapped: Mapping[str, Tensor], labels: Mapping[str, Label], path: Path
+) -> Figure:
+    """Confusion matrices of the judge: rows true classes, columns answers, percent of every row.
+
+    true     label -> (K, K) counts on true clips
+    swapped  label -> (K, K) counts on swapped clips, against the class of the latent's donor; may be empty
+    """
+    grids = [("true clips", true)] + ([("swapped clips", swapped)] if swapped else [])
+    figure = Figure(figsize=(3.4 * len(true), 3.4 * len(grids) + 0.3), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(grids), len(true), squeeze=False)
+    for row, (what, counts) in zip(panels, grids, strict=True):
+        for axes, (name, matrix) in zip(row, counts.items(), strict=True):
+            table = matrix.double().numpy()
+            shares = table / np.maximum(table.sum(1, keepdims=True), 1)
+            axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+            right = np.trace(table) / max(table.sum(), 1)
+            axes.set_title(f"{name}, {what}: {right:.1%} right", fontsize=9, loc="left", color=INK)
+            classes = labels[name].classes
+            axes.set_xticks(range(len(classes)), classes, rotation=90)
+            axes.set_yticks(range(len(classes)), classes)
+            axes.tick_params(labelsize=7, colors=GREY, length=0)
+            axes.spines[:].set_color(RULE)
+            if len(classes) > 12:
+                continue
+            for (i, j), share in np.ndenumerate(shares):
+                if share >= 0.005:
+                    tone = "white" if share > 0.5 else INK
+                    axes.text(j, i, f"{100 * share:.0f}", ha="center", va="center", fontsize=6, color=tone)
+    for axes in panels[:, 0]:
+        axes.set_ylabel("true class", color=GREY, fontsize=9)
+    for axes in panels[-1]:
+        axes.set_xlabel("the judge's answer, %", color=GREY, fontsize=9)
+    return save(figure, path)
+
+
+def probes(found: Mapping[str, Mapping[str, Mapping[str, Probe]]], labels: Mapping[str, Label], path: Path) -> Figure:
+    """Accuracy of the probes of every label from each latent, with chance as a line: posterior means above, draws below."""
+    names = list(labels)
+    figure = Figure(figsize=(max(6.0, 1.3 * len(names) + 2), 3.0 * len(found) + 0.8), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    places = np.arange(len(names))
+    panels = figure.subplots(len(found), 1, squeeze=False, sharex=True)[:, 0]
+    for axes, (source, latents) in zip(panels, found.items(), strict=True):
+        for shift, latent, colour in ((-0.2, "f", LOOK), (0.2, "z", MOTION)):
+            values = [latents[latent][name] for name in names]
+            axes.bar(places + shift, [v.nonlinear for v in values], 0.36, color=colour, label=f"{latent}, non-linear")
+            axes.hlines(
+                [v.linear for v in values], places + shift - 0.18, places + shift + 0.18, color=INK, linewidth=2
+            )
+        axes.hlines([], [], [], color=INK, linewidth=2, label="linear")
+        chance = [latents["f"][name].chance for name in names]
+        axes.hlines(chance, places - 0.45, places + 0.45, color=GREY, linestyle=":", label="chance")
+        axes.set_ylim(0, 1.04)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.set_ylabel("accuracy of the probe", color=GREY)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(colors=GREY)
+        axes.set_title(f"What each latent tells alone, posterior {source}", fontsize=11, loc="left", color=INK)
+    ticks = [f"{name}\n(belongs to {'z' if labels[name].role == 'dynamic' else 'f'})" for name in names]
+    panels[-1].set_xticks(places, [tick.replace(": ", ":\n") for tick in ticks], fontsize=8)
+    handles, words = panels[0].get_legend_handles_labels()
+    figure.legend(handles, words, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    return save(figure, path)

@@ -1,0 +1,189 @@
+"""What a fit says at its end: held-out figures, swaps under a judge, pictures."""
+
+import math
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.inference.prediction import decode, posterior_means, sample_latents
+from pyro_dsvae.inference.svi import SVI
+from pyro_dsvae.inference.training.objective import TERMS, Sequences
+from pyro_dsvae.judges.judge import SwapScores, accuracies, load_or_train_judge, swap_scores
+from pyro_dsvae.models.dsvae import observed_values
+from pyro_dsvae.models.steps import Steps
+from pyro_dsvae.runs.directory import RunDirectory
+
+
+def report(run: RunDirectory, svi: SVI, data: SequenceData, test: Sequences) -> Mapping[str, Any]:
+    """Evaluate the best state on the test split, write figures and summary.json, print both; return the summary.
+
+    The summary's ``test`` holds the unweighted `TERMS`, means in nats per sequence. Of several processes all evaluate, and
+    the first does the rest; to the others the summary is empty.
+    """
+    best = run.load("best.pt", svi.fabric.device)
+    svi.objective.load_state_dict(best["objective"])
+    terms = svi.evaluate(test)
+    return svi.processes.first(lambda: _report(run, svi, data, test, best, terms)) or {}
+
+
+def _report(
+    run: RunDirectory,
+    svi: SVI,
+    data: SequenceData,
+    test: Sequences,
+    best: Mapping[str, Any],
+    terms: dict[str, float],
+) -> Mapping[str, Any]:
+    if svi.objective.model.likelihood.discrete:
+        terms["bits_per_dimension"] = -terms["elbo"] / (math.log(2) * _observed_values(data.part("test")))
+    count = svi.step * min(svi.optimisation.batch_size, len(svi.train))
+    summary: dict[str, Any] = {
+        "test": terms,
+        "validation": {"elbo": best["best"], "step": best["step"]},
+        "kl_estimators": svi.objective.estimators,
+        "comparable": svi.objective.guide.comparable,
+        "inferred_from_pictures": svi.objective.guide.inferred_from_pictures,
+        "steps": svi.step,
+        "seconds": round(svi.seconds, 1),
+        "sequences_per_second": round(count / max(svi.seconds, 1e-9), 1),
+        "parameters": sum(p.numel() for p in svi.objective.parameters()),
+        "device": _device(svi.fabric.device),
+        "threads": torch.get_num_threads(),
+        "versions": {name: _version(name) for name in ("pyro-dsvae", "torch", "pyro-ppl")}
+        | {"python": platform.python_version()},
+    }
+    console = Console(highlight=False)
+    _print_terms(console, terms, svi.objective.estimators)
+    if not svi.objective.guide.comparable:
+        console.print("The guide is a point: this ELBO bounds no evidence and compares with no other.")
+    if svi.objective.guide.inferred_from_pictures:
+        console.print("Each latent is inferred from the model's picture of it with a reference clip's other latent.")
+    elif svi.objective.guide.reference is not None:
+        console.print(
+            "Both latents are inferred from the clips themselves: the model's pictures of them would cost too much."
+        )
+    held_out = data.part("test")
+    if data.labels and len(held_out) > 1:
+        judge = load_or_train_judge(data, svi.objective.model.likelihood.prepare, device=svi.fabric.device)
+        truth = accuracies(judge, held_out, svi.objective.model.likelihood.prepare)
+        scores = swap_scores(
+            judge, svi.objective.model, svi.objective.guide, held_out, svi.objective.model.likelihood.prepare
+        )
+        summary["judge"] = {
+            "accuracy": truth,
+            "reconstructed": scores.reconstructed,
+            "kept": scores.kept,
+            "taken_over": scores.taken_over,
+            "chance": scores.chance,
+            "mean_kept": scores.mean_kept if scores.kept else None,
+            "mean_taken_over": scores.mean_taken_over if scores.taken_over else None,
+        }
+        _print_scores(console, truth, scores)
+    draw(run, svi, data, test)
+    run.write_summary(summary)
+    return summary
+
+
+@torch.no_grad()
+def draw(run: RunDirectory, svi: SVI, data: SequenceData, test: Sequences) -> None:
+    """The pictures of a run, from test clips: training, reconstruction, swap, sample."""
+    from pyro_dsvae.figures import run as figures  # matplotlib takes a second to import
+
+    model, guide = svi.objective.model, svi.objective.guide
+    model.eval()
+    guide.eval()
+    figures.training(run.metrics(), run.figures / "training.png")
+    source, looks, motions = _cast(data)
+    clips = data.take(torch.cat([source, looks, motions]))
+    device = svi.fabric.device
+    x = model.likelihood.prepare(clips.frames.to(device))
+    mask, lengths = (None if v is None else v.to(device) for v in (clips.mask, clips.lengths))
+    f, z = posterior_means(guide, x, mask, lengths)
+    figures.reconstruction(x[:6].cpu(), decode(model, f[:6], z[:6]).cpu(), run.figures / "reconstruction.png")
+    donors = slice(1, 1 + len(looks)), slice(1 + len(looks), None)
+    look = decode(model, f[donors[0]], z[:1].expand_as(z[donors[0]])).cpu()
+    motion = decode(model, f[:1].expand_as(f[donors[1]]), z[donors[1]]).cpu()
+    figures.swap(x[0].cpu(), x[donors[0]].cpu(), look, x[donors[1]].cpu(), motion, run.figures / "swap.png")
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(svi.seed)
+        # At the times of true clips, where data have times.
+        seen = test.batch(torch.arange(min(8, len(test))), device)
+        count = 8 if seen.times is None else len(seen.times)
+        samples = decode(model, *sample_latents(model, count, Steps(data.length, times=seen.times))).cpu()
+    figures.samples(samples, run.figures / "sample.png")
+
+
+def _cast(data: SequenceData, donors: int = 3) -> tuple[Tensor, Tensor, Tensor]:
+    """Test clips for the swap picture: a source, donors of looks, donors of motions.
+
+    Spread evenly over the split; where labels tell, a donor of a look moves like the source, and each donor of a motion in
+    another way, so that what changes is what was replaced.
+    """
+    rows = data.rows("test")
+    source = rows[len(rows) // 2 :][:1]
+    others = rows[rows != source] if len(rows) > 1 else rows
+    moves = torch.zeros(len(data), dtype=torch.int64)
+    for label in data.labels.values():
+        if label.role == "dynamic":
+            moves = moves * len(label.classes) + label.values
+    alike = others[moves[others] == moves[source]]
+    unlike = others[moves[others] != moves[source]]
+    kinds = [unlike[moves[unlike] == move] for move in moves[unlike].unique()]
+    # From different places of the split, so that they are different characters, too.
+    different = [kind[i * len(kind) // len(kinds)] for i, kind in enumerate(kinds)] or list(others[:donors])
+    return source, _spread(alike if len(alike) else others, donors), _spread(torch.stack(different), donors)
+
+
+def _spread(rows: Tensor, count: int) -> Tensor:
+    """At most ``count`` of these, at equal distances."""
+    return rows[torch.linspace(0, len(rows) - 1, min(count, len(rows))).round().long()]
+
+
+def _print_terms(console: Console, terms: Mapping[str, float], estimators: Mapping[str, str]) -> None:
+    table = Table(title="test split, nats per sequence", title_justify="left")
+    notes = {"kl_static": estimators.get("f", ""), "kl_dynamic": estimators.get("z", "")}
+    for column in ("term", "mean", "KL computed as"):
+        table.add_column(column, justify="right" if column == "mean" else "left")
+    for name in TERMS:
+        table.add_row(name, f"{terms[name]:,.1f}", notes.get(name, ""))
+    if "bits_per_dimension" in terms:
+        table.add_row("bits per dimension", f"{terms['bits_per_dimension']:.3f}", "")
+    console.print(table)
+
+
+def _print_scores(console: Console, truth: Mapping[str, float], scores: SwapScores) -> None:
+    table = Table(title="swaps between test clips: share judged right", title_justify="left")
+    for column in ("factor", "goes with", "swapped", "by chance", "reconstructed", "true clips"):
+        table.add_column(column, justify="left" if column in ("factor", "goes with") else "right")
+    for kind, values in (("z", scores.kept), ("f", scores.taken_over)):
+        for name, value in values.items():
+            table.add_row(
+                name, kind, *(f"{v:.1%}" for v in (value, scores.chance[name], scores.reconstructed[name], truth[name]))
+            )
+    console.print(table)
+
+
+def _observed_values(data: SequenceData) -> float:
+    """How many values of a sequence are observed, on average."""
+    observed = observed_values(data.mask, Steps(data.length, data.lengths), len(data.frame_shape))
+    whole = math.prod(data.frames.shape[1:])
+    return whole if observed is None else float(observed.expand(data.frames.shape).float().mean()) * whole
+
+
+def _version(name: str) -> str:
+    """The version of an installed distribution; a bare checkout of this package has none."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _device(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"

@@ -1,0 +1,111 @@
+"""``python -m pyro_dsvae.fit`` with every part and every recipe in turn, a few steps each.
+
+python -m pytest tests/test_every_part.py
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import pyro_dsvae
+from pyro_dsvae import fit, recipes
+from pyro_dsvae.configuration.catalogue import PARTS
+
+N, T, SIDE = 18, 4, 16
+PARTS_IN_TURN = [(option, name) for option, parts in PARTS.items() if option != "data" for name in parts]
+FEW = ["--steps=3", "--optimisation.evaluations=1", "--optimisation.batch_size=4", "--device=cpu"]
+SMALL: Mapping[str, list[str]] = {
+    "posterior": ["--posterior.hidden_size=4", "--posterior.feature_size=4", "--posterior.width=1"],
+    "likelihood": ["--likelihood.width=1"],
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images in bytes with a label, which every likelihood takes: Poisson as counts, the others as shares of 255."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (N, T, 1, SIDE, SIDE), dtype=np.uint8)
+    path = tmp_path_factory.mktemp("data") / "clips.npz"
+    np.savez(path, frames=frames, split=np.repeat([0, 1, 2], N // 3))
+    return path
+
+
+def fitted(data: Path, out: Path, *options: str) -> dict[str, Any]:
+    """What summary.json says; the run opens again and generates."""
+    assert fit.main(["--data=Arrays", f"--data.path={data}", f"--out={out}", *FEW, *options]) == 0
+    run = pyro_dsvae.load(out)
+    with torch.no_grad():
+        drawn = run.model(shape=(2, T))
+    assert drawn.shape == (2, T, 1, SIDE, SIDE)
+    assert torch.isfinite(drawn).all()
+    summary: dict[str, Any] = json.loads((out / "summary.json").read_text())
+    assert summary["steps"] == 3
+    assert all(math.isfinite(value) for value in summary["test"].values())
+    return summary
+
+
+@pytest.mark.parametrize(("option", "name"), PARTS_IN_TURN)
+def test_fit_with_this_part(data: Path, tmp_path: Path, option: str, name: str) -> None:
+    sizes = ["--static_size=3", "--latent_size=2", *SMALL["posterior"], *SMALL["likelihood"]]
+    summary = fitted(data, tmp_path / "run", f"--{option}={name}", *sizes)
+    assert set(summary["kl_estimators"]) == {"f", "z"}
+    assert summary["comparable"] == (name != "Delta")
+    assert ("bits_per_dimension" in summary["test"]) == (name == "DiscretizedLogistic")
+
+
+@pytest.mark.parametrize(
+    ("bound", "options", "said"),
+    [
+        (math.inf, [], "the model's picture of it"),
+        (-math.inf, [], "from the clips themselves"),
+        (math.inf, ["--posterior.views=false"], None),
+    ],
+)
+def test_a_fit_says_what_latents_are_inferred_from(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    bound: float,
+    options: list[str],
+    said: str | None,
+) -> None:
+    monkeypatch.setattr("pyro_dsvae.inference.svi.PICTURES", bound)
+    summary = fitted(data, tmp_path / "run", *SMALL["posterior"], *SMALL["likelihood"], *options)
+    pictures = options == [] and bound > 0
+    assert summary["inferred_from_pictures"] == pictures
+    assert pyro_dsvae.load(tmp_path / "run").guide.inferred_from_pictures == pictures
+    out = " ".join(capsys.readouterr().out.split())
+    assert ("inferred from" in out) == (said is not None)
+    assert said is None or said in out
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_fit_with_this_recipe(data: Path, tmp_path: Path, name: str) -> None:
+    summary = fitted(data, tmp_path / "run", f"--config={name}", *SMALL["posterior"], *SMALL["likelihood"])
+    if name not in ("dsvae", "dsvae-factorised"):
+        assert summary["test"]["kl_static"] == 0  # no static part
+
+
+def test_recipes_are_listed_by_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        fit.main(["--help"])
+    assert ended.value.code in (0, None)
+    said = capsys.readouterr().out
+    assert all(f"--config {name} " in said for name in recipes.names())
+    assert {
+        "autoencoder",
+        "vae",
+        "dsvae",
+        "dsvae-factorised",
+        "deep-markov",
+        "gp-vae",
+        "kalman-vae",
+        "switching",
+    } == set(recipes.names())

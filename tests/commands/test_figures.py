@@ -1,0 +1,154 @@
+"""The pictures: they exist, have a sane size, their words do not collide, and pixels are what was given."""
+
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib import pyplot
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+from torch import Tensor
+
+from pyro_dsvae.figures import run as figures
+
+SHAPES = {"colour": (3, 32, 32), "grey": (1, 16, 16), "large": (3, 128, 128), "curves": (3,), "map": (40,)}
+
+
+def clips(n: int, shape: tuple[int, ...], length: int = 8) -> Tensor:
+    """(n, length, *shape): flat frames, so that the files stay small."""
+    values = torch.rand(n, length, *shape[:1], *(1,) * (len(shape) - 1), generator=torch.Generator().manual_seed(n))
+    return values.expand(n, length, *shape).contiguous()
+
+
+def rows(steps: int = 60) -> list[dict[str, float | str]]:
+    """Metrics with a huge start, as training writes them."""
+    out: list[dict[str, float | str]] = []
+    for i in range(1, steps + 1):
+        value = -4e6 if i == 1 else -1000.0 / i
+        terms = {"elbo": value, "reconstruction": value + 90, "kl_static": 60.0, "kl_dynamic": 30.0 + i % 5}
+        out.append({"step": float(i * 50), "seconds": i / 10, "split": "train", **terms})
+        if i % 10 == 0:
+            out.append({"step": float(i * 50), "seconds": i / 10, "split": "validation", **terms})
+    return out
+
+
+def drawn_texts(figure: Figure) -> list[Text]:
+    """All words on the page; axes keep labels of ticks beyond their limits, which are not drawn."""
+    hidden = set()
+    for axes in figure.axes:
+        for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+            hidden |= {
+                t for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high for t in tick.findobj(Text)
+            }
+    texts = [t for t in figure.findobj(Text) if isinstance(t, Text) and t not in hidden]
+    return [t for t in texts if t.get_visible() and t.get_text().strip()]
+
+
+def check(figure: Figure, path: Path, most_bytes: int = 600_000) -> None:
+    """A PNG of the figure's size; all words lie on the page and none on another."""
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        assert 600 <= image.width <= 2600
+        assert 100 <= image.height <= 2600
+        assert len(set(image.convert("L").resize((64, 64)).tobytes())) > 2
+        assert image.size == tuple(int(v) for v in figure.bbox.size)
+    assert path.stat().st_size < most_bytes
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    canvas.draw()
+    boxes = [(text.get_text(), text.get_window_extent(canvas.get_renderer())) for text in drawn_texts(figure)]
+    page = figure.bbox
+    for words, box in boxes:
+        assert page.x0 <= box.x0, words
+        assert page.y0 <= box.y0, words
+        assert box.x1 <= page.x1, words
+        assert box.y1 <= page.y1, words
+    for (one, a), (other, b) in combinations(boxes, 2):
+        width = min(a.x1, b.x1) - max(a.x0, b.x0)
+        height = min(a.y1, b.y1) - max(a.y0, b.y0)
+        assert min(width, height) < 1, (one, other)
+
+
+def test_training_leaves_out_the_huge_start(tmp_path: Path) -> None:
+    figure = figures.training(rows(), tmp_path / "new" / "training.png")
+    check(figure, tmp_path / "new" / "training.png")
+    elbo, reconstruction, static, dynamic = figure.axes
+    assert [axes.get_title(loc="left") for axes in (elbo, static)] == ["ELBO", "KL of f (static)"]
+    assert -600 < elbo.get_ylim()[0] < elbo.get_ylim()[1] < 50
+    assert reconstruction.get_ylim()[1] > 50
+    assert static.get_ylim()[0] == dynamic.get_ylim()[0] == 0
+    assert dynamic.get_ylim()[1] < 40
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_training_with_few_or_broken_rows(tmp_path: Path, count: int) -> None:
+    few = rows()[:count]
+    if few:
+        few[0]["elbo"] = "nan"
+        few[0]["kl_static"] = float("inf")
+    check(figures.training(few, tmp_path / "training.png"), tmp_path / "training.png")
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_clips_of_every_kind(tmp_path: Path, kind: str) -> None:
+    shape = SHAPES[kind]
+    x = clips(9, shape)
+    path = tmp_path / "picture.png"
+    check(figures.reconstruction(x[:3], x[:3] + 0.1, path), path)
+    check(figures.samples(x[:3], path), path)
+    check(figures.swap(x[0], x[1:3], x[1:3], x[4:5], x[4:5], path), path)
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (2,)])
+def test_few_and_short_clips(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    x = clips(2, shape, length=2)
+    path = tmp_path / "picture.png"
+    figures.reconstruction(x[:1], x[:1], path)
+    figures.samples(x[:1], path)
+    figures.swap(x[0], x[1:], x[1:], x[:0], x[:0], path)
+    with Image.open(path) as image:
+        assert image.width > 400
+
+
+def test_long_clips_show_eight_frames_and_curves_all(tmp_path: Path) -> None:
+    short = figures.samples(clips(2, (3, 32, 32)), tmp_path / "a.png")
+    long = figures.samples(clips(2, (3, 32, 32), length=50), tmp_path / "b.png")
+    assert long.bbox.width == short.bbox.width
+    curves = figures.samples(clips(2, (3,), length=50), tmp_path / "c.png")
+    assert [len(line.get_xdata()) for line in curves.axes[0].lines] == [50] * 3  # type: ignore[arg-type]
+
+
+def test_pixels_are_enlarged_exactly_and_clipped(tmp_path: Path) -> None:
+    x = clips(1, (3, 32, 32))
+    x[0, 0] = torch.rand(3, 32, 32)
+    x[0, 0, 0, 0, 0], x[0, 0, 0, 0, 1] = 7.0, -7.0
+    figures.samples(x, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        page = np.asarray(image.convert("RGB"))
+    wanted = (x[0, 0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy().repeat(3, 0).repeat(3, 1)
+    top = page.shape[0] - figures.MARGIN - 96
+    assert np.array_equal(page[top : top + 96, figures.MARGIN : figures.MARGIN + 96], wanted)
+
+
+def test_swap_frames_donors_in_the_colour_of_what_they_give(tmp_path: Path) -> None:
+    x = torch.zeros(5, 8, 3, 32, 32)
+    figure = figures.swap(x[0], x[1:3], x[1:3], x[3:], x[3:], tmp_path / "a.png")
+    words = [text.get_text() for text in figure.texts]
+    assert words.count("source clip") == 2
+    assert words.count("f of") == words.count("z of") == 2
+    titles = {text.get_text().strip(): text.get_color() for text in figure.texts}
+    assert titles["f replaced: the look changes,"] == titles["the look stays"] == figures.LOOK
+    assert titles["z replaced: the motion changes,"] == titles["the motion stays"] == figures.MOTION
+    x = x[..., 0, 0]
+    vectors = figures.swap(x[0], x[1:3], x[1:3], x[3:], x[3:], tmp_path / "b.png")
+    assert "f replaced: the static part changes," in [text.get_text() for text in vectors.texts]
+
+
+def test_no_global_state(tmp_path: Path) -> None:
+    before = pyplot.get_fignums()
+    figures.samples(clips(2, (2,)), tmp_path / "a.png")
+    assert pyplot.get_fignums() == before

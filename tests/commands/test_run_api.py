@@ -1,0 +1,334 @@
+"""What can be done with a loaded run: tensors in, tensors out."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import pyro_dsvae
+from pyro_dsvae.data.arrays import Arrays
+from pyro_dsvae.data.sprites import Sprites
+from pyro_dsvae.fit import fit
+from pyro_dsvae.inference.posteriors.flow import Flow
+from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.lstm import LSTM as Posterior
+from pyro_dsvae.inference.posteriors.structured_gaussian import StructuredGaussian
+from pyro_dsvae.inference.prediction import posterior_means
+from pyro_dsvae.inference.training.schedule import Optimisation
+from pyro_dsvae.judges.judge import load_or_train_judge
+from pyro_dsvae.loading import Run
+from pyro_dsvae.models.dynamic_priors.lstm import LSTM
+from pyro_dsvae.models.dynamic_priors.random_walk import RandomWalk
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.likelihoods.normal import Normal
+from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
+
+N, T, F, D = 16, 6, 5, 2
+IMAGE, VECTOR = (3, 16, 16), (4,)
+
+
+def tiny(folder: Path, shape: tuple[int, ...], **parts: object) -> Run:
+    """A run after a few steps on random clips."""
+    frames = np.random.RandomState(0).rand(N, T, *shape)
+    np.savez(folder / "clips.npz", frames=(frames * 255).astype(np.uint8) if len(shape) == 3 else frames)
+    small = {"hidden_size": 6, "feature_size": 6, "width": 1}
+    chosen = {"dynamic_prior": partial(LSTM, hidden_size=4), "posterior": partial(Posterior, **small)} | parts
+    result = fit(
+        data=Arrays(str(folder / "clips.npz"), validation=0.25, test=0.25),
+        out=folder / "run",
+        steps=4,
+        static_size=F,
+        latent_size=D,
+        likelihood=partial(Normal, width=1),
+        device="cpu",
+        optimisation=Optimisation(batch_size=4, evaluations=1),
+        **chosen,  # type: ignore[arg-type]
+    )
+    return pyro_dsvae.load(result.run)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return tiny(tmp_path_factory.mktemp("images"), IMAGE)
+
+
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    small = {"hidden_size": 6, "feature_size": 6, "width": 1}
+    return tiny(
+        tmp_path_factory.mktemp("vectors"),
+        VECTOR,
+        static_prior=StandardNormal,
+        dynamic_prior=RandomWalk,
+        posterior=partial(StructuredGaussian, **small),
+    )
+
+
+def clips(count: int, shape: tuple[int, ...] = IMAGE, length: int = T, seed: int = 0) -> Tensor:
+    values = torch.rand(count, length, *shape, generator=torch.Generator().manual_seed(seed))
+    return (values * 255).byte() if len(shape) == 3 else values
+
+
+def gaps(x: Tensor, seed: int = 1) -> Tensor:
+    """About half of the values, and one whole frame, missing."""
+    mask = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)) < 0.5
+    mask[:, 1] = False
+    return mask
+
+
+# --- codes ------------------------------------------------------------------------------------------------------------
+
+
+def test_codes_are_the_moments_of_the_guide(images: Run) -> None:
+    x = clips(3)
+    codes = images.encode(x)
+    f, z = posterior_means(images.guide, x.float() / 255)
+    torch.testing.assert_close((codes.f, codes.z), (f, z))
+    clip = Clip.of(x.float() / 255)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            codes.f_scale, images.guide.static(images.guide.seen_for_static(clip)).base_dist.scale
+        )
+        torch.testing.assert_close(codes.z_scale, images.guide.dynamic(*images.guide.seen_for_dynamic(clip, f)).stddev)
+    assert codes.f_draws.shape == (0, 3, F)
+    assert codes.z_draws.shape == (0, 3, T, D)
+    assert len(codes) == 3
+
+
+def test_scales_are_those_of_draws(vectors: Run) -> None:
+    """A chain, whose scale its moments give: 4000 draws of z at the mean of f tell the same."""
+    x = clips(2, VECTOR)
+    codes = vectors.encode(x, draws=3000)
+    torch.testing.assert_close(codes.f_draws.std(0), codes.f_scale, rtol=0.08, atol=0)
+    torch.testing.assert_close(codes.f_draws.mean(0), codes.f, rtol=0, atol=0.1 * float(codes.f_scale.max()))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        path = vectors.guide.dynamic(Clip.of(x), codes.f).sample(torch.Size([4000]))
+    torch.testing.assert_close(path.std(0), codes.z_scale, rtol=0.06, atol=0)
+
+
+def test_a_guide_without_moments_is_asked_for_draws(tmp_path: Path) -> None:
+    small = {"hidden_size": 6, "feature_size": 6, "width": 1}
+    run = tiny(tmp_path, VECTOR, posterior=partial(Flow, **small))
+    x = clips(2, VECTOR)
+    codes = run.encode(x)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        path = run.guide.dynamic(Clip.of(x), codes.f).sample(torch.Size([4000]))
+    torch.testing.assert_close(path.std(0), codes.z_scale, rtol=0.22, atol=0)
+    assert torch.equal(run.encode(x).z_scale, codes.z_scale)
+
+
+def test_draws_have_their_own_noise(images: Run) -> None:
+    state = torch.get_rng_state()
+    first, again, other = (images.encode(clips(2), draws=2, seed=seed) for seed in (3, 3, 4))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(first.z_draws, again.z_draws)
+    assert not torch.equal(first.z_draws, other.z_draws)
+    assert first.f_draws.shape == (2, 2, F)
+
+
+def test_batches_of_any_size_give_the_same_codes(images: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, lengths = clips(5), torch.tensor([6, 3, 2, 6, 4])
+    whole = images.encode(x, lengths=lengths)
+    monkeypatch.setattr("pyro_dsvae.inference.latent_space.encoding.NUMBERS", 1)  # one clip at a time
+    single = images.encode(x, lengths=lengths)
+    torch.testing.assert_close((single.f, single.z, single.z_scale), (whole.f, whole.z, whole.z_scale))
+    assert torch.equal(single.lengths, lengths)  # type: ignore[arg-type]
+    assert whole.z[2, 2:].abs().sum() == 0  # steps that do not exist
+
+
+# --- what moves and what stays ----------------------------------------------------------------------------------------
+
+
+def test_a_swap_with_oneself_is_the_reconstruction(images: Run) -> None:
+    x = clips(3)
+    codes = images.encode(x)
+    torch.testing.assert_close(images.swap(x, x), images.reconstruct(x))
+    torch.testing.assert_close(images.reconstruct(x), images.decode(codes.f, codes.z))
+    assert images.swap(x, x).shape == (3, T, *IMAGE)
+    assert images.swap(x, x).is_floating_point()
+
+
+def test_a_swap_takes_looks_of_the_first_and_motions_of_the_second(images: Run) -> None:
+    a, b = clips(2), clips(2, length=4, seed=1)
+    expected = images.decode(images.encode(a).f, images.encode(b).z)
+    torch.testing.assert_close(images.swap(a, b), expected)
+    assert expected.shape == (2, 4, *IMAGE)  # as long as the motion
+    torch.testing.assert_close(images.swap(a[:1], b)[1], images.swap(a[:1], b[1:])[0])  # one look for all motions
+    with pytest.raises(UsageError, match="pairs of clips"):
+        images.swap(clips(2), clips(3))
+
+
+def test_decoding_widens_and_splits(images: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A grid of looks and motions, whatever the number that is decoded at once."""
+    f, z = torch.randn(3, F), torch.randn(2, T, D)
+    grid = images.decode(f[:, None], z[None])
+    assert grid.shape == (3, 2, T, *IMAGE)
+    for i in range(3):
+        for j in range(2):
+            torch.testing.assert_close(grid[i, j], images.decode(f[i : i + 1], z[j : j + 1])[0])
+    monkeypatch.setattr("pyro_dsvae.runs.run.NUMBERS", 1)
+    torch.testing.assert_close(images.decode(f[:, None], z[None]), grid)
+
+
+@pytest.mark.parametrize("length", [None, 3, T, 9])
+def test_what_is_kept_is_kept(images: Run, length: int | None) -> None:
+    codes = images.encode(clips(2))
+    still = images.sample_latents(5, length, keep="static", codes=codes)
+    assert torch.equal(still.f, codes.f[[0, 1, 0, 1, 0]])
+    assert still.z.shape == (5, length or T, D)
+    assert len({tuple(path.flatten().tolist()) for path in still.z}) == 5
+    moving = images.sample_latents(5, length, keep="dynamic", codes=codes)
+    known = min(length or T, T)
+    assert torch.equal(moving.z[:, :known], codes.z[[0, 1, 0, 1, 0], :known])
+    assert moving.z.shape == (5, length or T, D)
+    assert len({tuple(row.tolist()) for row in moving.f}) == 5
+    assert moving.z[:, known:].isfinite().all()
+
+
+def test_a_kept_motion_goes_on_as_the_prior_says(vectors: Run) -> None:
+    """A random walk: what follows is centred on the last known step, and its variance grows by that of one step."""
+    codes = vectors.encode(clips(1, VECTOR))
+    z = vectors.sample_latents(4000, T + 3, keep="dynamic", codes=codes).z
+    with torch.no_grad():
+        scale = vectors.model.dynamic_prior(codes.f, _steps(T + 3)).transitions.scale[-1]
+    walked = z[:, T:] - codes.z[:, -1:]
+    for step in range(3):
+        spread = scale * (step + 1) ** 0.5
+        assert (walked[:, step].mean(0).abs() < 4.5 * spread / 4000**0.5).all()
+        assert ((walked[:, step].std(0) / spread - 1).abs() < 4.5 / (2 * 4000) ** 0.5).all()
+
+
+def _steps(length: int) -> object:
+    from pyro_dsvae.models.steps import Steps
+
+    return Steps(length)
+
+
+def test_motions_of_different_lengths_go_on_from_their_own_ends(vectors: Run) -> None:
+    lengths = torch.tensor([3, 6])
+    codes = vectors.encode(clips(2, VECTOR), lengths=lengths)
+    z = vectors.sample_latents(2, 8, keep="dynamic", codes=codes).z
+    for row, end in enumerate(lengths.tolist()):
+        assert torch.equal(z[row, :end], codes.z[row, :end])
+        assert (z[row, end:] != 0).all()
+
+
+def test_samples_come_from_the_prior(vectors: Run) -> None:
+    """Means and variances of f and of the first step against N(0, 1) and the prior's own."""
+    f, z = vectors.sample_latents(4000, 2)
+    assert (f.mean(0).abs() < 4.5 / 4000**0.5).all()
+    assert ((f.std(0) - 1).abs() < 4.5 / 8000**0.5).all()
+    with torch.no_grad():
+        transitions = vectors.model.dynamic_prior(f[:1], _steps(2)).transitions
+    first = transitions.scale[0]
+    assert ((z[:, 0].std(0) / first - 1).abs() < 4.5 / 8000**0.5).all()
+
+
+def test_sampled_frames_are_those_of_the_latents(images: Run) -> None:
+    assert images.sample(3).shape == (3, T, *IMAGE)
+    assert images.sample(3, length=11).shape == (3, 11, *IMAGE)
+    torch.testing.assert_close(images.sample(3, seed=2), images.decode(*images.sample_latents(3, seed=2)))
+    assert not torch.equal(images.sample(3, seed=2), images.sample(3, seed=3))
+    x = clips(1)
+    kept = images.sample(2, keep="static", x=x)
+    torch.testing.assert_close(kept, images.decode(*images.sample_latents(2, keep="static", codes=images.encode(x))))
+    for wrong in ({"keep": "static"}, {"n": 0}, {"length": 0}):
+        with pytest.raises(UsageError):
+            images.sample(**{"n": 2, **wrong})  # type: ignore[arg-type]
+
+
+# --- gaps -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+def test_what_is_not_observed_never_counts(images: Run, ragged: bool) -> None:
+    """Bit for bit, with 1e6 and NaN in the gaps."""
+    x = clips(2).float() / 255
+    mask, lengths = gaps(x), torch.tensor([4, 6]) if ragged else None
+    results = []
+    for fill in (0.0, 1e6, float("nan")):
+        filled = torch.where(mask, x, torch.full_like(x, fill))
+        codes = images.encode(filled, mask, lengths, draws=2)
+        imputed = images.impute(filled, mask, lengths, draws=3, method="amortised")
+        ahead = images.forecast(filled, 2, mask, lengths, draws=3)
+        swapped = images.reconstruct(filled, mask, lengths)
+        results.append(
+            (codes.f, codes.z, codes.z_draws, imputed.mean, imputed.sd, imputed.draws, ahead.samples, swapped)
+        )
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_imputation_keeps_what_is_observed(images: Run) -> None:
+    x = clips(2)
+    mask = gaps(x)
+    found = images.impute(x, mask, draws=3, method="amortised")
+    assert found.draws.shape == (3, 2, T, *IMAGE)
+    torch.testing.assert_close(found.mean[mask], x[mask].float() / 255)
+    assert (found.sd[mask] == 0).all()
+    assert (found.sd[~mask] > 0).all()
+    nothing = images.impute(x, torch.zeros(2, T, dtype=torch.bool), draws=3, method="amortised")
+    assert nothing.from_prior.all()
+
+
+def test_forecasts_have_the_shapes_they_say(images: Run, vectors: Run) -> None:
+    ahead = images.forecast(clips(2), 4, draws=5)
+    assert ahead.mean.shape == (2, 4, *IMAGE)
+    assert ahead.samples.shape == (5, 2, 4, *IMAGE)
+    low, high = ahead.interval(0.9)
+    assert (low <= high).all()
+    x, times = clips(2, VECTOR), torch.arange(T).double().expand(2, -1)
+    later = torch.tensor([[6.0, 7.0], [6.0, 60.0]]).double()
+    walk = vectors.forecast(x, 2, times=1e9 + times, future_times=1e9 + later, draws=2000)
+    assert walk.z[:, 1, 1].std() > 3 * walk.z[:, 1, 0].std()  # a longer wait
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+
+def test_other_shapes_are_refused(images: Run, vectors: Run) -> None:
+    x = clips(2)
+    for call, says in (
+        (lambda: images.encode(x[0]), r"\(B, T, 3, 16, 16\)"),
+        (lambda: images.encode(clips(2, (3, 32, 32))), r"clips have shape \(2, 6, 3, 32, 32\)"),
+        (lambda: images.encode(x[:0]), "clips have shape"),
+        (lambda: vectors.encode(x), r"\(B, T, 4\)"),
+        (lambda: images.encode(x, torch.ones(2, T)), "mask is"),
+        (lambda: images.encode(x, torch.ones(2, T + 1, dtype=torch.bool)), "mask is"),
+        (lambda: images.encode(x, lengths=torch.tensor([1, 7])), "lie in 1..6"),
+        (lambda: images.encode(x, lengths=torch.tensor([3])), "lengths are"),
+        (lambda: images.encode(x, times=torch.zeros(2, T)), "increase"),
+        (lambda: images.encode(x.float() / 0), "not finite"),
+        (lambda: images.encode(x, draws=-1), "draws is -1"),
+        (lambda: images.forecast(x, 0), "horizon"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            call()
+
+
+@pytest.mark.slow
+def test_the_judge_still_sees_what_is_kept(tmp_path: Path) -> None:
+    """On drawn sprites: looks stay under new motions, motions under new looks, and what is not kept is drawn anew."""
+    result = fit(data=Sprites(), out=tmp_path / "run", steps=1_000, device="cpu")
+    run = pyro_dsvae.load(result.run)
+    data = run.sequences()
+    judge = load_or_train_judge(data, run.model.likelihood.prepare)
+    rows = data.rows("test")
+    x = data.frames[rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:200]]]
+
+    def seen(clips: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad():
+            return {name: logits.argmax(-1) for name, logits in judge(clips.clamp(0, 1).float()).items()}
+
+    before = seen(run.reconstruct(x))
+    for keep, kept, drawn in (("static", ("top", "hair"), ("action",)), ("dynamic", ("action",), ("top", "hair"))):
+        after = seen(run.sample(200, keep=keep, x=x))  # type: ignore[arg-type]
+        for name in kept:
+            assert float((before[name] == after[name]).float().mean()) > 0.7, (keep, name)
+        for name in drawn:
+            assert float((before[name] == after[name]).float().mean()) < 0.4, (keep, name)

@@ -1,0 +1,181 @@
+"""Two processes that share a fit do what one does."""
+
+import atexit
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import pyro_dsvae
+from pyro_dsvae.fit import _check_options
+from pyro_dsvae.inference.svi import SVI
+from pyro_dsvae.inference.training.distributed import Processes
+from pyro_dsvae.inference.training.hardware import Hardware
+from pyro_dsvae.inference.training.objective import Objective, Sequences
+from pyro_dsvae.inference.training.schedule import Budget, Optimisation
+from pyro_dsvae.models.errors import UsageError
+
+SCRIPT = Path(__file__).parents[2] / "examples" / "two_processes.py"
+TINY = [
+    *("--likelihood.width", "1", "--static_size", "3", "--latent_size", "2", "--device", "cpu"),
+    # A point for a guide, and no views: no noise, so that one process and two see the same losses.
+    *(
+        "--posterior",
+        "Delta",
+        "--posterior.hidden_size",
+        "8",
+        "--posterior.feature_size",
+        "8",
+        "--posterior.width",
+        "1",
+    ),
+    *("--optimisation.batch_size", "4", "--optimisation.evaluations", "2"),
+]
+
+
+def run(*command: str, folder: Path, expected: int = 0) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == expected, done.stderr
+    return done
+
+
+def fit(folder: Path, name: str, *options: str, expected: int = 0) -> subprocess.CompletedProcess[str]:
+    return run("-m", "pyro_dsvae.fit", "--out", name, *options, folder=folder, expected=expected)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty short sequences, and fits to them by one process and by two."""
+    path = tmp_path_factory.mktemp("processes")
+    clips = np.random.default_rng(0).normal(size=(30, 4, 5)).astype(np.float32)
+    np.savez(path / "clips.npz", frames=clips)
+    data = ["--data", "Arrays", "--data.path", "clips.npz"]
+    fit(path, "one", *data, *TINY, "--steps", "50")
+    done = fit(path, "two", *data, *TINY, "--steps", "50", "--devices", "2")
+    assert done.stdout.count("run: ") == 1
+    return path
+
+
+def rows(folder: Path, name: str) -> list[dict[str, str]]:
+    with (folder / name / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def weights(folder: Path, name: str) -> dict[str, Tensor]:
+    state = torch.load(folder / name / "checkpoint.pt", weights_only=True)["objective"]
+    return {key: value for key, value in state.items() if value.is_floating_point()}
+
+
+def test_two_processes_have_the_losses_and_weights_of_one(folder: Path) -> None:
+    one, two = rows(folder, "one"), rows(folder, "two")
+    assert [row["step"] for row in one] == [row["step"] for row in two]
+    for a, b in zip(one, two, strict=True):
+        assert float(b["elbo"]) == pytest.approx(float(a["elbo"]), rel=1e-5), a["step"]
+    expected = weights(folder, "one")
+    for name, value in weights(folder, "two").items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-4)
+
+
+def test_a_fit_by_two_goes_on_with_one_and_back(folder: Path) -> None:
+    fit(folder, "two", "--resume", "--devices", "1", "--steps", "75")
+    fit(folder, "one", "--resume", "--devices", "2", "--steps", "75")
+    assert rows(folder, "two")[-1]["step"] == rows(folder, "one")[-1]["step"] == "75"
+    assert pyro_dsvae.load(folder / "one").state["step"] <= 75
+
+
+def test_what_one_process_cannot_write_ends_all(folder: Path) -> None:
+    done = fit(folder, "one", "--data", "Arrays", "--data.path", "clips.npz", *TINY, "--devices", "2", expected=2)
+    assert done.stderr.count("error:") == 1
+    assert "exists" in done.stderr
+
+
+def test_a_process_leaves_its_group_before_the_interpreter_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[Callable[[], None]] = []
+    monkeypatch.setattr(atexit, "register", left.append)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        fabric: Any = SimpleNamespace(global_rank=0, world_size=1)
+        Processes(fabric)
+        assert not left
+        fabric.world_size = 2
+        Processes(fabric)
+        for leave in (*left, *left):
+            leave()
+        assert not torch.distributed.is_initialized()
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def found(folder: Path) -> dict[str, Any]:
+    """What two processes have after three steps with noise, started by torchrun."""
+    run("-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", str(SCRIPT), "out.pt", folder=folder)
+    return torch.load(folder / "out.pt", weights_only=True)  # type: ignore[no-any-return]
+
+
+def test_every_process_has_noise_of_its_own_and_the_same_weights(found: dict[str, Any]) -> None:
+    first, second = found["parameters"]
+    assert torch.equal(first, second)
+    assert not torch.equal(*found["losses"])
+
+
+def test_held_out_figures_do_not_depend_on_how_many_share_the_work(found: dict[str, Any]) -> None:
+    """One process with the weights of two gives their figures."""
+    sys.path.insert(0, str(SCRIPT.parent))
+    try:
+        from tests.examples.two_processes import LSTM, LSTMPosterior, Normal, StandardNormal, build
+    finally:
+        sys.path.remove(str(SCRIPT.parent))
+    frames = torch.randn(20, 5, 4, generator=torch.Generator().manual_seed(1))
+    objective: Objective = build(frames, 0, 3, 2, StandardNormal, LSTM, LSTMPosterior, Normal)
+    torch.nn.utils.vector_to_parameters(found["parameters"][0], objective.parameters())
+    part = Sequences(frames, None, None, torch.arange(20))
+    alone = SVI(objective, part, part, Optimisation(batch_size=4), Budget(3), hardware=Hardware("cpu")).evaluate(part)
+    assert alone == pytest.approx(found["evaluated"], rel=1e-6)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(folder: Path) -> None:
+    options = [
+        "--data",
+        "Arrays",
+        "--data.path",
+        "clips.npz",
+        *TINY,
+        "--optimisation.batch_size",
+        "5",
+        "--devices",
+        "2",
+    ]
+    done = fit(folder, "odd", *options, expected=2)
+    assert "cannot be shared evenly by 2 devices" in done.stderr
+
+
+@pytest.mark.parametrize(("device", "refused"), [("cpu", False), ("auto", True), ("cuda", True)])
+def test_only_gpus_are_counted(device: str, refused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine with one GPU two processes may still share a fit on the CPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UsageError, match="this machine has 1") if refused else nullcontext():
+        _check_options(device, 2, 1, 1, None, False)

@@ -1,0 +1,145 @@
+"""Recombined clips: what they show, who sees them, and when."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pyro_dsvae.configuration.build import build
+from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
+from pyro_dsvae.inference.training.objective import Batch, KLWeights, Objective
+from pyro_dsvae.inference.training.recombination import recombined
+from pyro_dsvae.models.dsvae import DSVAE
+from pyro_dsvae.models.dynamic_priors.lstm import LSTM
+from pyro_dsvae.models.likelihoods.normal import Normal
+from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
+
+B, T, F, D = 5, 4, 3, 2
+IMAGE = (3, 16, 16)
+
+
+class Exact:
+    """A guide and a model that know the truth: a frame is (f, z_t)."""
+
+    def static(self, clip: Clip) -> Any:
+        seen = clip.observed.unsqueeze(-1)
+        return SimpleNamespace(sample=lambda: (clip.x[..., :F] * seen).sum(1) / seen.sum(1).clamp(min=1))
+
+    def dynamic(self, clip: Clip, f: Tensor) -> Any:
+        assert f.shape == (len(clip.x), F)
+        return SimpleNamespace(sample=lambda: clip.x[..., F:])
+
+    def likelihood(self, f: Tensor, z: Tensor) -> Any:
+        return SimpleNamespace(mean=torch.cat([f.unsqueeze(1).expand(-1, T, -1), z], dim=-1))
+
+
+def clips(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """f (B, F), z (B, T, D) and the frames that show them."""
+    generator = torch.Generator().manual_seed(seed)
+    f, z = torch.randn(B, F, generator=generator), torch.randn(B, T, D, generator=generator)
+    return f, z, torch.cat([f.unsqueeze(1).expand(-1, T, -1), z], dim=-1)
+
+
+def of(x: Tensor, **options: Any) -> Clip:
+    exact: Any = Exact()
+    return recombined(exact, exact, Clip.of(x, **options))
+
+
+def test_the_first_half_looks_like_itself_and_moves_like_the_second() -> None:
+    f, z, x = clips()
+    clip = of(x)
+    torch.testing.assert_close(clip.x[:2, :, :F], f[:2].unsqueeze(1).expand(-1, T, -1))
+    assert torch.equal(clip.x[:2, :, F:], z[2:4])
+    assert torch.equal(clip.x[2:], x[2:])
+    assert clip.observed.all()
+
+
+def test_a_frame_is_seen_where_both_clips_have_one() -> None:
+    f, z, x = clips()
+    mask = torch.ones(B, T, dtype=torch.bool)
+    mask[0, 0] = mask[2, 1] = False
+    mask[1, :2] = mask[3, 2:] = False  # nothing in common
+    clip = of(x, mask=mask.unsqueeze(-1).expand(x.shape))
+    assert clip.observed.tolist() == [[False, False, True, True], *mask[1:].tolist()]
+    torch.testing.assert_close(clip.x[0, 2:], torch.cat([f[:1].expand(2, -1), z[2, 2:]], dim=-1))
+    assert not clip.x[0, :2].any()
+    assert torch.equal(clip.x[1], x[1] * mask[1].unsqueeze(-1))
+
+
+def test_a_shorter_partner_ends_earlier() -> None:
+    _, z, x = clips()
+    lengths = torch.tensor([4, 3, 2, 4, 4])
+    clip = of(x, lengths=lengths)
+    assert clip.observed.sum(1).tolist() == [2, 3, 2, 4, 4]
+    assert torch.equal(clip.x[0, :2, F:], z[2, :2])
+    assert clip.steps.lengths is lengths
+
+
+def test_a_single_clip_has_no_partner() -> None:
+    x = clips()[2][:1]
+    assert torch.equal(of(x).x, x)
+
+
+def objective(views: bool = True) -> Objective:
+    torch.manual_seed(0)
+    model = DSVAE(StandardNormal(F), LSTM(D, hidden_size=8), Normal(F, D, IMAGE, width=1))
+    guide = LSTMPosterior(IMAGE, F, D, hidden_size=8, feature_size=8, width=1, views=views)
+    return Objective(model, guide)
+
+
+def latents(of: Objective, frames: Tensor) -> dict[str, Tensor]:
+    """Where the guide puts f and z of every clip in one step of the objective."""
+    seen: dict[str, Tensor] = {}
+    for name in ("static", "dynamic"):
+        method = getattr(type(of.guide), name)
+
+        def spy(*args: Any, _name: str = name, _method: Any = method) -> Any:
+            seen[_name] = (q := _method(of.guide, *args)).mean.detach()
+            return q
+
+        object.__setattr__(of.guide, name, spy)
+    torch.manual_seed(1)
+    of(Batch(frames), KLWeights())
+    return seen
+
+
+@pytest.mark.parametrize("recombining", [True, False])
+def test_f_of_the_first_half_depends_on_its_partner_and_nothing_else_does(recombining: bool) -> None:
+    step = objective()
+    step.recombining = recombining
+    frames = torch.rand(6, T, *IMAGE)
+    other = frames.clone()
+    other[3] = torch.rand(T, *IMAGE)  # the partner of clip 0
+    before, after = latents(step, frames), latents(step, other)
+    moved = [not torch.equal(a, b) for a, b in zip(before["static"], after["static"], strict=True)]
+    assert moved == [recombining, False, False, True, False, False]
+
+
+@pytest.mark.parametrize(("views", "training"), [(False, True), (True, False)])
+def test_only_a_guide_with_views_sees_them_and_only_in_training(views: bool, training: bool) -> None:
+    step = objective(views).train(training)
+    frames = torch.rand(6, T, *IMAGE)
+    losses = []
+    for step.recombining in (False, True):
+        torch.manual_seed(1)
+        losses.append(step(Batch(frames), KLWeights())["loss"].item())
+    assert losses[0] == losses[1]
+
+
+def test_no_gradient_goes_through_a_recombined_clip() -> None:
+    step = objective()
+    clip = recombined(step.model, step.guide, Clip.of(torch.rand(6, T, *IMAGE, requires_grad=True)))
+    assert not clip.x[:3].requires_grad
+
+
+def test_without_a_static_part_nothing_depends_on_recombined_clips() -> None:
+    step = build(torch.zeros(1, T, *IMAGE), 0, 0, D, StandardNormal, LSTM, LSTMPosterior, Normal)
+    step.recombining = True
+    frames = torch.rand(6, T, *IMAGE)
+    other = frames.clone()
+    other[3] = torch.rand(T, *IMAGE)
+    before, after = latents(step, frames)["dynamic"], latents(step, other)["dynamic"]
+    assert [torch.equal(a, b) for a, b in zip(before, after, strict=True)] == [True, True, True, False, True, True]

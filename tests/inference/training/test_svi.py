@@ -1,0 +1,284 @@
+"""The loop: schedules, order of the data, noise, evaluation, resuming, and what it says of a loss that is not finite."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+
+from pyro_dsvae.inference.elbo import CLOSED_FORM, STICKING_THE_LANDING
+from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
+from pyro_dsvae.inference.posteriors.reference import Reference
+from pyro_dsvae.inference.svi import LOG_EVERY, SVI, NonFiniteError
+from pyro_dsvae.inference.training.hardware import Hardware
+from pyro_dsvae.inference.training.held_out_elbo import held_out_terms
+from pyro_dsvae.inference.training.objective import TERMS, KLWeights, Objective, Sequences
+from pyro_dsvae.inference.training.schedule import Budget, Optimisation
+from pyro_dsvae.inference.training.seeding import mix
+from pyro_dsvae.models.dsvae import DSVAE
+from pyro_dsvae.models.dynamic_priors.lstm import LSTM
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.likelihoods.normal import Normal
+from pyro_dsvae.models.static_priors.diagonal_normal import DiagonalNormal
+from pyro_dsvae.models.static_priors.flow import Flow
+from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
+from pyro_dsvae.models.static_priors.static_prior import StaticPrior
+
+
+class Diary:
+    """A journal that keeps everything, and asks to stop after ``last`` steps."""
+
+    def __init__(self, last: int | None = None) -> None:
+        self.rows: list[Mapping[str, Any]] = []
+        self.states: list[Mapping[str, Any]] = []
+        self.best: list[Mapping[str, Any]] = []
+        self.last, self.steps = last, 0
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        self.rows.append(row)
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        self.states.append(torch.utils._pytree.tree_map(lambda v: v.clone() if torch.is_tensor(v) else v, dict(state)))
+
+    def save_best(self, state: Mapping[str, Any]) -> None:
+        self.best.append(state)
+
+    def advance(self, progress: float, seconds: float, elbo: float) -> None:
+        assert progress >= 0
+        assert math.isfinite(elbo)
+
+    def stop(self) -> bool:
+        self.steps += 1
+        return self.steps == self.last
+
+
+def svi(
+    steps: int = 60,
+    seed: int = 0,
+    frames: torch.Tensor | None = None,
+    static_prior: type[StaticPrior] = StandardNormal,
+    **options: Any,
+) -> SVI:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = DSVAE(static_prior(3), LSTM(2, hidden_size=8), Normal(3, 2, (4,), width=1))
+        objective = Objective(model, LSTMPosterior((4,), 3, 2, hidden_size=8, feature_size=8, width=1))
+    if frames is None:
+        frames = torch.randn(20, 5, 4, generator=torch.Generator().manual_seed(1))
+    train = Sequences(frames, None, None, torch.arange(14))
+    held_out = Sequences(frames, None, None, torch.arange(14, 20))
+    return SVI(objective, train, held_out, Optimisation(batch_size=4, **options), Budget(steps), seed, Hardware("cpu"))
+
+
+def test_kl_weights_move_geometrically_from_their_start_to_one() -> None:
+    optimisation = Optimisation(kl_static=100.0, kl_dynamic=0.01, kl_warmup=0.5)
+    assert optimisation.weights(0.0) == pytest.approx((100.0, 0.01))
+    assert optimisation.weights(0.25) == pytest.approx((10.0, 0.1))
+    assert optimisation.weights(0.5) == optimisation.weights(0.9) == KLWeights(1.0, 1.0)
+    assert Optimisation(kl_warmup=0.0, kl_static=5.0).weights(0.0) == KLWeights()
+
+
+def test_the_learning_rate_rises_then_falls_to_zero() -> None:
+    optimisation = Optimisation(learning_rate=1e-2)
+    assert optimisation.rates(0, 0.0).networks == pytest.approx(1e-4)
+    assert optimisation.rates(500, 0.5).networks == pytest.approx(5e-3)
+    assert optimisation.rates(1000, 1.0).networks == pytest.approx(0.0, abs=1e-12)
+
+
+def test_priors_have_a_last_part_of_the_fit_at_a_rate_of_their_own() -> None:
+    optimisation = Optimisation(learning_rate=1e-2, priors=0.6, static_prior=2.0, dynamic_prior=0.25)
+    before, start, middle, end = (optimisation.rates(500, p) for p in (0.59, 0.6, 0.8, 1.0))
+    assert (before.static_prior, before.dynamic_prior) == (0.0, before.networks / 4)
+    assert start.static_prior == 2 * start.dynamic_prior == pytest.approx(2e-2)
+    assert middle.static_prior == 2 * middle.dynamic_prior == pytest.approx(1e-2)
+    assert middle.networks == pytest.approx(1e-2 * 0.5 * (1 + math.cos(0.8 * math.pi)))
+    assert end == pytest.approx((0.0, 0.0, 0.0), abs=1e-12)
+    alike = Optimisation(priors=0.0, static_prior=1.0, dynamic_prior=1.0)
+    for progress in (0.2, 0.7):
+        assert alike.rates(500, progress) == pytest.approx((alike.rates(500, progress).networks,) * 3)
+
+
+def test_a_static_prior_stays_as_it_is_until_its_part_of_the_fit() -> None:
+    loop = svi(steps=20, priors=0.5, static_prior=DiagonalNormal)
+    before = {name: value.clone() for name, value in loop.objective.named_parameters()}
+
+    def moved(part: str) -> list[bool]:
+        return [not torch.equal(v, before[n]) for n, v in loop.objective.named_parameters() if n.startswith(part)]
+
+    for steps, learns in ((9, False), (3, True)):
+        for _ in range(steps):
+            loop._step(loop.budget.progress(loop.step, 0.0))
+        assert moved("model.static_prior") == [learns] * 2
+        assert all(moved("model.dynamic_prior") + moved("model.likelihood"))
+
+
+def test_a_flow_is_the_standard_normal_with_its_exact_kl_until_it_learns() -> None:
+    loop = svi(steps=10, priors=0.5, static_prior=Flow)
+    told = []
+    for _ in range(10):
+        loop._step(loop.budget.progress(loop.step, 0.0))
+        told.append(loop.objective.estimators["f"])
+    assert told == [CLOSED_FORM] * 5 + [STICKING_THE_LANDING] * 5
+    stopped = svi(steps=100, priors=0.5, static_prior=Flow)
+    assert not stopped.run(Diary(last=3))
+    assert not stopped.objective.model.static_prior.waiting
+
+
+def test_clips_are_recombined_in_the_last_part_of_the_fit() -> None:
+    loop = svi(steps=10, recombination=0.6)
+    told = []
+    for _ in range(10):
+        loop._step(loop.budget.progress(loop.step, 0.0))
+        told.append(loop.objective.recombining)
+    assert told == [False] * 6 + [True] * 4
+
+
+@pytest.mark.parametrize(("steps", "minutes", "expected"), [(10, None, 0.5), (None, 2.0, 0.25), (10, 0.25, 2.0)])
+def test_the_budget_is_used_by_whichever_ends_first(steps: int | None, minutes: float | None, expected: float) -> None:
+    assert Budget(steps, minutes).progress(5, 30.0) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "options", [{"batch_size": 0}, {"learning_rate": -1.0}, {"kl_static": 0.0}, {"kl_warmup": 1.5}, {"priors": 1.0}]
+)
+def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=next(iter(options))):
+        Optimisation(**options)
+
+
+@pytest.mark.parametrize("budget", [{"steps": 0}, {"minutes": 0.0}, {"minutes": math.inf}])
+def test_a_budget_out_of_range_is_refused(budget: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=next(iter(budget))):
+        Budget(**budget)
+
+
+def test_an_epoch_visits_no_sequence_twice_and_the_next_one_in_another_order() -> None:
+    loop = svi()
+    epochs = [torch.cat([loop._rows(3 * epoch + batch) for batch in range(3)]).tolist() for epoch in (0, 1)]
+    for epoch in epochs:
+        assert len(epoch) == len(set(epoch)) == 12
+        assert set(epoch) <= set(range(14))
+    assert epochs[0] != epochs[1]
+    assert loop._rows(0).tolist() != svi(seed=1)._rows(0).tolist()
+
+
+@pytest.mark.parametrize(("cost", "recombination", "used"), [(0.5, 0.5, True), (0.7, 0.5, False), (0.5, 1.0, False)])
+def test_a_reference_is_used_where_its_pictures_cost_little(
+    cost: float, recombination: float, used: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At most .03 nats for each of 20 values, at the end of a fit that has recombined clips; the best is of that inference."""
+    loop = svi(steps=12, recombination=recombination, evaluations=2)
+    loop.objective.guide.reference = reference = Reference(loop.objective.model.likelihood, torch.ones(5, 4))
+    monkeypatch.setattr(
+        loop, "evaluate", lambda _: dict.fromkeys(TERMS, 0.0) | {"elbo": float(loop.step) - cost * reference.ready}
+    )
+    diary = Diary()
+    assert loop.run(diary)
+    assert reference.ready == used
+    assert [state["best"] for state in diary.best] == [6.0, 12.0, *([11.5] if used else [])]
+    assert diary.states[-1]["best"] == (11.5 if used else 12.0)
+    assert diary.states[-1]["objective"]["guide.reference._extra_state"].item() == used
+    loop.budget = Budget(14)  # it goes on, from clips themselves, until it ends again
+    assert loop.run(diary)
+    assert reference.ready == used
+    assert [state["best"] for state in diary.best][-2:] == ([14.0, 13.5] if used else [12.0, 14.0])
+
+
+def test_fitting_improves_the_held_out_elbo_and_keeps_the_best_state() -> None:
+    loop, diary = svi(steps=200, evaluations=4, learning_rate=1e-2), Diary()
+    before = loop.evaluate(loop.validation)["elbo"]
+    assert loop.run(diary)
+    held_out = [row["elbo"] for row in diary.rows if row["split"] == "validation"]
+    assert len(held_out) == 4
+    assert max(held_out) > before
+    assert diary.best[-1]["best"] == max(held_out) == loop.best
+    assert loop.step == 200
+    assert [row["step"] for row in diary.rows if row["split"] == "train"] == list(range(LOG_EVERY, 201, LOG_EVERY))
+
+
+def test_terms_add_up_and_the_reported_elbo_is_unweighted() -> None:
+    loop = svi(kl_static=1000.0, kl_dynamic=0.1)
+    batch = loop.train.batch(torch.arange(4), torch.device("cpu"))
+    torch.manual_seed(0)
+    plain = loop.objective(batch, KLWeights())
+    torch.manual_seed(0)
+    weighted = loop.objective(batch, loop.optimisation.weights(0.0))
+    for name in TERMS:
+        torch.testing.assert_close(weighted[name], plain[name])
+    parts = plain["reconstruction"] - plain["kl_static"] - plain["kl_dynamic"]
+    torch.testing.assert_close(plain["elbo"], parts)
+    expected = 1000 * plain["kl_static"] + 0.1 * plain["kl_dynamic"] - plain["reconstruction"]
+    torch.testing.assert_close(weighted["loss"], expected)
+
+
+@pytest.mark.parametrize("stop", [1, 30, 59])
+def test_a_resumed_fit_ends_with_the_same_bits(stop: int) -> None:
+    whole, interrupted, resumed = svi(), svi(), svi(seed=0)
+    assert whole.run(Diary())
+    diary = Diary(last=stop)
+    assert not interrupted.run(diary)
+    state = diary.states[-1]
+    assert state["step"] == stop
+    torch.manual_seed(987)  # whatever the new process did before
+    resumed.restore(state)
+    assert resumed.run(Diary())
+    for name, value in whole.objective.state_dict().items():
+        assert torch.equal(resumed.objective.state_dict()[name], value), name
+
+
+def test_evaluation_is_repeatable_and_leaves_generator_and_mode_alone() -> None:
+    loop = svi()
+    loop.objective.train()
+    state = torch.get_rng_state()
+    first, second = loop.evaluate(loop.validation), loop.evaluate(loop.validation)
+    assert first == second
+    assert torch.equal(torch.get_rng_state(), state)
+    assert loop.objective.training
+    other = held_out_terms(loop.objective, loop.validation, torch.device("cpu"), seed=5)
+    assert other["elbo"] != first["elbo"]
+
+
+def test_evaluation_in_chunks_is_the_mean_over_sequences() -> None:
+    loop = svi()
+    loop.objective.eval()
+    device = torch.device("cpu")
+    chunked = held_out_terms(loop.objective, loop.validation, device, seed=3, batch_size=4)
+    elbos = []
+    with torch.no_grad():
+        for number, rows in enumerate([torch.arange(4), torch.arange(4, 6)]):
+            torch.manual_seed(mix(3, "evaluation", number))
+            elbos.append(loop.objective(loop.validation.batch(rows, device), KLWeights())["elbo"])
+    assert chunked["elbo"] == pytest.approx(float(4 * elbos[0] + 2 * elbos[1]) / 6, rel=1e-6)
+
+
+def test_a_loss_that_is_not_finite_names_step_and_term_and_saves_nothing_more() -> None:
+    loop = svi(checkpoint_seconds=1e-9)
+
+    class Spoiler(Diary):
+        def stop(self) -> bool:
+            if loop.step == 30:
+                loop.objective.model.likelihood.raw_scale.data.fill_(math.nan)
+            return super().stop()
+
+    diary = Spoiler()
+    with pytest.raises(NonFiniteError, match=r"reconstruction became nan at step 31;"):
+        loop.run(diary)
+    assert [state["step"] for state in diary.states] == [25]
+
+
+def test_weights_that_a_bad_gradient_spoilt_are_not_saved() -> None:
+    loop = svi(steps=10)
+    loop.objective.guide.static_head.loc.weight.register_hook(lambda g: g * (math.nan if loop.step == 9 else 1.0))
+    diary = Diary()
+    with pytest.raises(NonFiniteError, match=r"became infinite or not a number by step 10;"):
+        loop.run(diary)
+    assert not diary.states
+
+
+def test_parameters_that_fail_the_first_checks_are_one_line() -> None:
+    frames = torch.randn(20, 5, 4)
+    frames[:14] = math.nan
+    with pytest.raises(UsageError, match="fail the checks of the first step") as caught:
+        svi(frames=frames).run(Diary())
+    assert "\n" not in str(caught.value)
