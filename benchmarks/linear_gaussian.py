@@ -8,7 +8,7 @@ from pyro.distributions import MultivariateNormal, Normal, TorchDistribution, Tr
 from torch import Tensor
 from torch.distributions.transforms import ReshapeTransform
 
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.dynamic_priors.linear_gaussian import LinearGaussian

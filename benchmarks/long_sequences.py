@@ -24,9 +24,9 @@ from speed import Work, _resident, _wait
 from pyro_dsvae.configuration.build import build
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.posteriors.structured_gaussian import StructuredGaussian
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.svi import SVI
 from pyro_dsvae.inference.training.hardware import Hardware
-from pyro_dsvae.inference.training.objective import Sequences
 from pyro_dsvae.inference.training.schedule import Budget, Optimisation
 from pyro_dsvae.models.dynamic_priors.linear_gaussian import LinearGaussian
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM

@@ -24,7 +24,7 @@ from torch import Tensor
 from pyro_dsvae.inference.predictive_checks.checks import Check, PredictiveChecks, predictive_checks
 from pyro_dsvae.inference.predictive_checks.discrepancies import applicable
 from pyro_dsvae.inference.predictive_checks.replications import Level
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.dynamic_priors.iid import IID

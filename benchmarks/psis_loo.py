@@ -20,7 +20,8 @@ import torch
 from linear_gaussian import Exact, PosteriorGuide, sequences
 from matplotlib.figure import Figure
 
-from pyro_dsvae.inference.estimation import CPU, Clips, evaluation
+from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.estimation import CPU, evaluation
 from pyro_dsvae.inference.evidence import estimate_evidence
 from pyro_dsvae.inference.sampling.proposal import Joint, Proposal
 

@@ -18,7 +18,7 @@ from torch import Tensor
 import pyro_dsvae
 from benchmarks.sprites.fits import fitted
 from pyro_dsvae.inference.prediction import decode, posterior_means, sample_latents
-from pyro_dsvae.judges.judge import load_or_train_judge
+from pyro_dsvae.judges.cache import load_or_train_judge
 from pyro_dsvae.models.steps import Steps
 
 RECIPES = {

@@ -24,7 +24,8 @@ from torch import Tensor
 
 import pyro_dsvae
 from pyro_dsvae.inference.sampling.gap_filling import nearest_frame
-from pyro_dsvae.judges.judge import Judge, load_or_train_judge
+from pyro_dsvae.judges.cache import load_or_train_judge
+from pyro_dsvae.judges.judge import Judge
 
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9)
 FRAMES = (1, 2, 3, 4, 5, 6)

@@ -34,9 +34,10 @@ from torch import Tensor
 
 from pyro_dsvae.configuration.build import build
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.svi import SVI
 from pyro_dsvae.inference.training.hardware import Hardware
-from pyro_dsvae.inference.training.objective import Objective, Sequences
+from pyro_dsvae.inference.training.objective import Objective
 from pyro_dsvae.inference.training.schedule import Budget, Optimisation
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.likelihoods.normal import Normal

@@ -33,10 +33,10 @@ from speed import CLIP, GPU, LATE, QUICK, RATE, Case, _spread, _spread_ratio, _w
 from torch import Tensor, nn
 
 from pyro_dsvae.inference import svi as svi_module
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.svi import SVI
 from pyro_dsvae.inference.training import objective as objective_module
 from pyro_dsvae.inference.training.hardware import Compilation, Hardware, Keep
-from pyro_dsvae.inference.training.objective import Sequences
 from pyro_dsvae.inference.training.schedule import Budget, Optimisation
 from pyro_dsvae.models.dynamic_priors import lstm as lstm_prior
 from pyro_dsvae.models.networks import chunks

@@ -11,13 +11,12 @@ from pyro.distributions.util import scale_and_mask
 from pyro.infer import TraceMeanField_ELBO
 from pyro.infer.util import is_validation_enabled, torch_item
 from pyro.poutine import Trace
-from pyro.poutine.messenger import Messenger
-from pyro.poutine.runtime import Message
 from pyro.poutine.util import site_is_subsample
 from pyro.util import check_model_guide_match, check_site_shape
 from torch import Tensor
 from torch.distributions import kl_divergence
 
+from pyro_dsvae.inference.handlers import LocalParameters
 from pyro_dsvae.models.distributions.diagonal_chain import DiagonalChain
 from pyro_dsvae.models.distributions.path import PathDistribution
 from pyro_dsvae.models.errors import UsageError
@@ -53,19 +52,6 @@ class ELBOTerms:
     def loss(self) -> Tensor:
         """The mean over sequences of the negative *weighted* ELBO, a scalar to minimise."""
         return (sum(self.weighted_kl.values()) - self.reconstruction).mean()
-
-
-class LocalParameters(Messenger):
-    """Lets every module use its own parameters, without the global parameter store.
-
-    Through the store, two models with the same names in one process share weights, and every model that ever ran stays
-    in memory. Modules are trained by `torch.optim` here, so the store has nothing to do.
-    """
-
-    def _pyro_param(self, msg: Message) -> None:
-        if len(msg["args"]) == 2 and isinstance(msg["args"][1], torch.nn.Parameter):
-            msg["value"] = msg["args"][1]
-            msg["done"] = msg["stop"] = True
 
 
 class SequenceELBO(TraceMeanField_ELBO):

@@ -2,17 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyro
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pyro_dsvae.inference.posteriors.posterior import Posterior
-from pyro_dsvae.inference.training.objective import Sequences
-from pyro_dsvae.models.dsvae import DSVAE, observed_values
+from pyro_dsvae.inference.sequences import Sequences
+from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.steps import Steps
 
 # Numbers in the frames that are decoded at once, and the smallest frame to count with, below which networks dominate.
 NUMBERS = 2**22
@@ -21,31 +20,6 @@ SMALLEST_FRAME = 512
 CPU = torch.device("cpu")
 
 Guide = Callable[..., Any]
-
-
-class Clips(NamedTuple):
-    """The arguments of model and guide for some sequences, as in `DSVAE.forward`."""
-
-    x: Tensor
-    mask: Tensor | None
-    lengths: Tensor | None
-    times: Tensor | None
-
-    @classmethod
-    def of(cls, model: DSVAE, sequences: Sequences, positions: Tensor, device: torch.device) -> "Clips":
-        batch = sequences.batch(positions, device)
-        return cls(model.likelihood.prepare(batch.frames), batch.mask, batch.lengths, batch.times)
-
-    @property
-    def steps(self) -> Steps:
-        return Steps(self.x.shape[1], self.lengths, self.times)
-
-    def observed_count(self) -> Tensor:
-        """(B,) int64, how many values of each sequence were observed."""
-        observed = observed_values(self.mask, self.steps, self.x.ndim - 2)
-        if observed is None:
-            observed = torch.ones((), dtype=torch.bool, device=self.x.device)
-        return observed.expand(self.x.shape).flatten(1).sum(1)
 
 
 class Work:

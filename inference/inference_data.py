@@ -5,15 +5,13 @@ It is imported where it is used: that takes two seconds, which no command should
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyro_dsvae.inference.model_comparison.comparison import Comparison
 from pyro_dsvae.models.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,9 +22,7 @@ MIN_DRAWS = 25
 # Weights that are as equal as this, in nats, have no tail: what is left to fit is rounding.
 FLAT = 0.01
 
-USABLE, UNRELIABLE = 0.5, 0.7
 POINTWISE = ("candidate", "seed", "sequence")
-DPI = 150
 
 
 def pareto_k_hat(log_weights: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -173,91 +169,3 @@ def open_tree(path: Path) -> "xarray.DataTree":
 
 
 # --- plots ------------------------------------------------------------------------------------------------------------
-
-
-def plot_comparison(comparison: Comparison, path: Path) -> Any:
-    """ArviZ's comparison plot: how far each candidate lies below the best. Returns its PlotCollection.
-
-    Bars are the intervals of the differences to the candidate with the largest mean, paired and jointly at the stated
-    confidence, so a bar that reaches the line is a verdict "cannot tell". (ArviZ's own bars are the errors of each
-    candidate alone, which say nothing of a comparison.) Bars are drawn symmetric about the mean, their upper ends exact.
-    """
-    import arviz_plots
-    import xarray
-
-    best = comparison.candidates[0]
-    others = [comparison.between(other.name, best.name) for other in comparison.candidates[1:]]
-    # "mlpd" is ArviZ's name of a mean log predictive density.
-    table = xarray.Dataset(
-        {
-            "mlpd": ("candidate", [0.0, *(d.mean for d in others)]),
-            "se": ("candidate", [0.0, *(d.interval[1] - d.mean for d in others)]),
-        },
-        coords={"candidate": [c.name for c in comparison.candidates]},
-    )
-    plot = arviz_plots.plot_compare(
-        table.to_dataframe(),
-        relative_scale=False,
-        backend="matplotlib",
-        figure_kwargs={
-            "figsize": (8, 1.6 + 0.4 * len(comparison.candidates)),
-            "figsize_units": "inches",
-            "layout": "constrained",
-        },
-        visuals={"title": False},
-    )
-    axes = plot.viz["plot"].item()
-    joint = "joint " if len(comparison.differences) > 1 else ""
-    axes.set_xlabel(
-        f"log evidence below that of {best.name}, nats per sequence\n"
-        f"bars: {joint}{100 * comparison.confidence:g} % intervals of the paired differences",
-        fontsize=10,
-    )
-    axes.tick_params(labelsize=10)
-    return _saved(plot, path)
-
-
-def plot_k_hats(k_hat: Mapping[str, Tensor], path: Path) -> Any:
-    """ArviZ's k-hat plot, one panel per candidate for k-hat (S, N) of all its fits. Returns its PlotCollection.
-
-    Lines at .5 and .7, the share above .7 in the title. Infinite values are drawn at the top.
-    """
-    import arviz_plots
-    import xarray
-
-    flat = {name: values.detach().double().cpu().flatten().numpy() for name, values in k_hat.items()}
-    top = 1.1 * max(values[np.isfinite(values)].max(initial=1.0) for values in flat.values())
-    array = np.full((len(flat), max(map(len, flat.values()))), np.nan)
-    for row, values in zip(array, flat.values(), strict=True):
-        row[: len(values)] = np.minimum(values, top)
-    titles = [f"{name}: {(values > UNRELIABLE).mean():.1%} above .7" for name, values in flat.items()]
-    columns = min(len(flat), 3)
-    plot = arviz_plots.plot_khat(
-        SimpleNamespace(pareto_k=xarray.DataArray(array, dims=["candidate", "point"], coords={"candidate": titles})),
-        hline_values=[USABLE, UNRELIABLE],
-        backend="matplotlib",
-        cols=["candidate"],
-        col_wrap=columns,
-        figure_kwargs={
-            "figsize": (4 * columns, 3 * -(-len(flat) // columns)),
-            "figsize_units": "inches",
-            "layout": "constrained",
-        },
-        visuals={
-            "khat": {"size": 4, "width": 0, "alpha": 0.5},
-            "hlines": {"zorder": 3, "color": "black"},
-            "title": {"size": 11},
-            "xlabel": {"text": "sequence, fit after fit", "size": 10},
-            "ylabel": {"text": "k-hat", "size": 10},
-        },
-    )
-    return _saved(plot, path)
-
-
-def _saved(plot: Any, path: Path) -> Any:
-    from matplotlib import pyplot
-
-    plot.savefig(path, dpi=DPI)
-    # Or pyplot would keep it for ever.
-    pyplot.close(plot.viz["figure"].item())
-    return plot

@@ -9,7 +9,7 @@ from pyro.poutine.runtime import Message
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from pyro_dsvae.inference.elbo import LocalParameters
+from pyro_dsvae.inference.handlers import LocalParameters
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.steps import Steps
 

@@ -10,10 +10,11 @@ import pyro
 import torch
 from torch import Tensor
 
+from pyro_dsvae.inference.sequences import Batch, Sequences
 from pyro_dsvae.inference.training.distributed import Processes
 from pyro_dsvae.inference.training.hardware import Hardware
 from pyro_dsvae.inference.training.held_out_elbo import held_out_terms
-from pyro_dsvae.inference.training.objective import TERMS, Batch, KLWeights, Objective, Sequences
+from pyro_dsvae.inference.training.objective import TERMS, KLWeights, Objective
 from pyro_dsvae.inference.training.prior_refit import draw_looks, settle, settles
 from pyro_dsvae.inference.training.schedule import Budget, Optimisation, Rates
 from pyro_dsvae.inference.training.seeding import mix, seed_generators

@@ -26,9 +26,11 @@ from pyro_dsvae import cli
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.estimation import check_proposal, evaluation
 from pyro_dsvae.inference.inference_data import MIN_DRAWS
+from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.prediction import decode
-from pyro_dsvae.inference.sampling.affine_map import Latents
-from pyro_dsvae.judges.judge import Judge, Kind, load_or_train_judge, partners
+from pyro_dsvae.judges.cache import Kind, load_or_train_judge
+from pyro_dsvae.judges.judge import Judge
+from pyro_dsvae.judges.swap_scores import partners
 from pyro_dsvae.loading import Run, load
 from pyro_dsvae.metrics import tables
 from pyro_dsvae.metrics.factors import parts_of, with_parts

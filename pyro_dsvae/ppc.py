@@ -30,7 +30,7 @@ from pyro_dsvae.data.dataset import SequenceData, Split
 from pyro_dsvae.inference.inference_data import MIN_DRAWS, save_tree
 from pyro_dsvae.inference.predictive_checks.discrepancy import discrepancy
 from pyro_dsvae.inference.predictive_checks.replications import LEVELS, replicate
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.loading import Run, load
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.output_folder import check_free, new_folder

@@ -36,7 +36,7 @@ from benchmarks.sprites.page import page
 from benchmarks.sprites.records import FIT, PATHS, Record, Records, commit
 from pyro_dsvae.data.lpc_sprites import CREDITS
 from pyro_dsvae.evaluate import PAIRS, evaluate
-from pyro_dsvae.judges.judge import partners
+from pyro_dsvae.judges.swap_scores import partners
 from pyro_dsvae.metrics import figures as evaluation_figures
 
 # Stands for the scale at which a normal likelihood is the squared error of the paper's code, summed over 64 x 64 pixels.

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pyro_dsvae.inference.batch import Clips
 from pyro_dsvae.inference.calibration.coverage import BINS, Coverage, coverage_of
-from pyro_dsvae.inference.estimation import CPU, Clips, Guide, Work, evaluation, paths_at_once
+from pyro_dsvae.inference.estimation import CPU, Guide, Work, evaluation, paths_at_once
 from pyro_dsvae.inference.finding import Finding, Severity
 from pyro_dsvae.inference.sampling.proposal import Proposal
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE, observed_values
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps

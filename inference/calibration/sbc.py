@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pyro_dsvae.inference.batch import Clips
 from pyro_dsvae.inference.calibration.ecdf_band import ECDFBand
 from pyro_dsvae.inference.calibration.ranks import BINS, RankTest, rank_test
-from pyro_dsvae.inference.estimation import CPU, Clips, Guide, Work, evaluation, paths_at_once
+from pyro_dsvae.inference.estimation import CPU, Guide, Work, evaluation, paths_at_once
 from pyro_dsvae.inference.finding import Finding, Severity
-from pyro_dsvae.inference.sampling.affine_map import Latents
+from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.sampling.proposal import Joint, Proposal
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps

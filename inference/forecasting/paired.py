@@ -8,13 +8,15 @@ from pyro import poutine
 from pyro.distributions import Independent, TorchDistribution
 from torch import Tensor
 
-from pyro_dsvae.inference.estimation import CPU, Clips, Guide, Work, check_proposal, evaluation, paths_at_once
-from pyro_dsvae.inference.forecasting.forecast import ForecastScore, beginning, check_given, observed_count
+from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.estimation import CPU, Guide, Work, check_proposal, evaluation, paths_at_once
+from pyro_dsvae.inference.forecasting.forecast import beginning, check_given, observed_count
+from pyro_dsvae.inference.forecasting.log_prob import ForecastScore
 from pyro_dsvae.inference.inference_data import MIN_DRAWS, pareto_k_hat
-from pyro_dsvae.inference.sampling.affine_map import Latents
+from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.sampling.importance_weights import LogMean
 from pyro_dsvae.inference.sampling.proposal import Joint, Proposal
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.distributions.path import PathDistribution
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
@@ -43,7 +45,7 @@ def paired_forecast(
 
     Any proposal is allowed, so the beginning of a clip is weighed along the same draws as the whole clip. A guide is
     fitted to whole clips, and what it proposes from a beginning alone can be far off: by thousands of nats on images, which
-    `pyro_dsvae.inference.forecasting.forecast.forecast_log_prob` then takes for foresight. Here both terms are loose in
+    `pyro_dsvae.inference.forecasting.log_prob.forecast_log_prob` then takes for foresight. Here both terms are loose in
     the same way, where they are, and most of it cancels, as does most of the noise. What is left errs upwards, by at most
     what the later frames tell the guide of f and z_1:t, and vanishes as K grows.
 

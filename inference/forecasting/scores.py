@@ -8,18 +8,13 @@ import torch
 from pyro.ops.stats import crps_empirical
 from torch import Tensor
 
-from pyro_dsvae.inference.estimation import CPU, Clips, Guide, Work, evaluation, paths_at_once
+from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.estimation import CPU, Guide, Work, evaluation, paths_at_once
 from pyro_dsvae.inference.forecasting.baselines import BASELINES, baselines
-from pyro_dsvae.inference.forecasting.forecast import (
-    Forecast,
-    ForecastScore,
-    check_given,
-    forecast,
-    forecast_log_prob,
-    observed_count,
-)
+from pyro_dsvae.inference.forecasting.forecast import Forecast, check_given, forecast, observed_count
+from pyro_dsvae.inference.forecasting.log_prob import ForecastScore, forecast_log_prob
 from pyro_dsvae.inference.sampling.refinement import Refinement
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE, observed_values
 
 # Differences within this many standard errors of zero decide nothing.

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.estimation import CPU, Clips, Guide, Work, evaluation, paths_at_once
+from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.estimation import CPU, Guide, Work, evaluation, paths_at_once
 from pyro_dsvae.inference.finding import Finding, Severity
 from pyro_dsvae.inference.latent_checks.aggregated_posterior import (
     Aggregate,
@@ -17,7 +18,7 @@ from pyro_dsvae.inference.latent_checks.aggregated_posterior import (
 from pyro_dsvae.inference.latent_checks.ridge import ridge_test
 from pyro_dsvae.inference.latent_checks.usage import LatentUse
 from pyro_dsvae.inference.sampling.proposal import Proposal
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 

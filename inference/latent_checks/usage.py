@@ -11,12 +11,14 @@ from pyro import poutine
 from pyro.distributions import Independent, MaskedDistribution, MultivariateNormal, Normal
 from torch import Tensor
 
-from pyro_dsvae.inference.elbo import LocalParameters, kl_of
-from pyro_dsvae.inference.estimation import CPU, Clips, Guide, Work, evaluation, paths_at_once
+from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.elbo import kl_of
+from pyro_dsvae.inference.estimation import CPU, Guide, Work, evaluation, paths_at_once
+from pyro_dsvae.inference.handlers import LocalParameters
+from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.posteriors.posterior import Posterior
-from pyro_dsvae.inference.sampling.affine_map import Latents
 from pyro_dsvae.inference.sampling.proposal import Joint
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.distributions.diagonal_chain import DiagonalChain
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError

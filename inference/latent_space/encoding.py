@@ -10,8 +10,9 @@ from pyro.poutine.runtime import Message
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from pyro_dsvae.inference.elbo import LocalParameters
-from pyro_dsvae.inference.estimation import NUMBERS, SMALLEST_FRAME, Clips, Guide, Work, evaluation
+from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.estimation import NUMBERS, SMALLEST_FRAME, Guide, Work, evaluation
+from pyro_dsvae.inference.handlers import LocalParameters
 from pyro_dsvae.inference.sampling.proposal import Proposal
 from pyro_dsvae.models.distributions.diagonal_chain import DiagonalChain
 from pyro_dsvae.models.dsvae import DSVAE

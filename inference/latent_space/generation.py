@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.inference.latent_space.encoding import Codes
+from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.prediction import sample_latents
-from pyro_dsvae.inference.sampling.affine_map import Latents
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps

@@ -8,11 +8,12 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from pyro_dsvae.inference.estimation import Clips, Guide, Work, evaluation, paths_at_once
+from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.estimation import Guide, Work, evaluation, paths_at_once
 from pyro_dsvae.inference.sampling.hmc import Langevin
 from pyro_dsvae.inference.sampling.refinement import Refinement
 from pyro_dsvae.inference.sampling.resampling import Conditioning, PosteriorDraws, draw_posterior
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE, observed_values
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps

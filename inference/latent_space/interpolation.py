@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.inference.latent_space.rosenblatt import from_noise, path_from_noise, path_to_noise, to_noise
-from pyro_dsvae.inference.sampling.affine_map import Latents
+from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps

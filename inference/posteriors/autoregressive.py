@@ -10,8 +10,9 @@ from pyro_dsvae.inference.posteriors.guide_input import Clip
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.models.distributions.normalizing_flow import own_precision
 from pyro_dsvae.models.distributions.path import PathDistribution
-from pyro_dsvae.models.networks.gaussian_head import GaussianHead, full_precision
+from pyro_dsvae.models.networks.gaussian_head import GaussianHead
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM, State, run_lstm
+from pyro_dsvae.models.ops.precision import full_precision
 from pyro_dsvae.models.steps import Steps
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from pyro_dsvae.inference.posteriors.encoders import Smoother, encoders
 from pyro_dsvae.inference.posteriors.guide_input import Clip
 from pyro_dsvae.inference.posteriors.posterior import Posterior
-from pyro_dsvae.models.networks.gaussian_head import full_precision
+from pyro_dsvae.models.ops.precision import full_precision
 
 
 class Delta(Posterior):

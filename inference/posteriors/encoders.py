@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pyro_dsvae.inference.posteriors.views import choose_frames, recolour, warp
 from pyro_dsvae.models.networks.conv import PatchEncoder, check_image
-from pyro_dsvae.models.networks.frames import frame_encoder
+from pyro_dsvae.models.networks.factory import frame_encoder
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM, run_lstm
 
 WARP = 1 / 50

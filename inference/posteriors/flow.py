@@ -13,7 +13,8 @@ from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.posteriors.pushforward import Pushforward
 from pyro_dsvae.models.distributions.normalizing_flow import load_zuko, own_precision
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.networks.gaussian_head import GaussianHead, full_precision
+from pyro_dsvae.models.networks.gaussian_head import GaussianHead
+from pyro_dsvae.models.ops.precision import full_precision
 
 
 class Flow(Posterior):

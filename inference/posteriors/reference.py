@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from pyro_dsvae.inference.elbo import LocalParameters
+from pyro_dsvae.inference.handlers import LocalParameters
 from pyro_dsvae.inference.posteriors.guide_input import Clip
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 

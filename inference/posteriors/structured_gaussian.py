@@ -11,7 +11,8 @@ from pyro_dsvae.inference.posteriors.guide_input import Clip
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.models.distributions.diagonal_chain import DiagonalChain, Transitions
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.networks.gaussian_head import GaussianHead, full_precision
+from pyro_dsvae.models.networks.gaussian_head import GaussianHead
+from pyro_dsvae.models.ops.precision import full_precision
 
 
 class StructuredGaussian(Posterior):

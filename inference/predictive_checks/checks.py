@@ -15,7 +15,7 @@ from pyro_dsvae.inference.predictive_checks.exchange_tests import exchange_test,
 from pyro_dsvae.inference.predictive_checks.replications import LEVELS, USES_CLIP, Level
 from pyro_dsvae.inference.predictive_checks.sentences import sentence_of
 from pyro_dsvae.inference.predictive_checks.values import Failure, Values, discrepancy_values
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 

@@ -11,7 +11,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from pyro_dsvae.inference.sampling.affine_map import Latents
+from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.models.errors import UsageError
 
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.estimation import CPU, Clips, Guide, evaluation, paths_at_once
-from pyro_dsvae.inference.sampling.affine_map import Latents
+from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.estimation import CPU, Guide, evaluation, paths_at_once
+from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.sampling.proposal import Proposal
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE, observed_values
 from pyro_dsvae.models.errors import UsageError
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.estimation import CPU, Clips
+from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.estimation import CPU
 from pyro_dsvae.inference.predictive_checks.discrepancy import Discrepancy, Frames
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE, observed_values
 from pyro_dsvae.models.errors import UsageError
 

@@ -10,10 +10,11 @@ from pyro import poutine
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from pyro_dsvae.inference.elbo import LocalParameters
-from pyro_dsvae.inference.estimation import CPU, Clips, Guide, Work, evaluation, paths_at_once
-from pyro_dsvae.inference.sampling.affine_map import Latents
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.estimation import CPU, Guide, Work, evaluation, paths_at_once
+from pyro_dsvae.inference.handlers import LocalParameters
+from pyro_dsvae.inference.latents import Latents
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE, observed_values
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps

@@ -1,8 +1,6 @@
 """What ArviZ does for predictive checks: one tree of all draws, and its plots."""
 
-import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +12,7 @@ from pyro_dsvae.inference.evidence import Evidence
 from pyro_dsvae.inference.predictive_checks.draws import Drawn, PredictiveDraws
 from pyro_dsvae.models.errors import UsageError
 
-DPI = 150
 FRAME_DIMS = {1: ("value",), 3: ("channel", "height", "width")}
-INK = "#1f2328"
 
 Array = NDArray[Any]
 
@@ -123,72 +119,3 @@ def _dataset(
 
 def _numpy(values: Tensor) -> Array:
     return np.asarray(values.detach().cpu().numpy())
-
-
-# --- plots ------------------------------------------------------------------------------------------------------------
-
-
-def plot_statistics(
-    observed: Mapping[str, Tensor], replicated: Mapping[str, Tensor], path: Path, columns: int = 2
-) -> Any:
-    """ArviZ's plot of test statistics: the mean over sequences of the data, and of every replicated set.
-
-    observed    name -> T (N,) of the data
-    replicated  name -> T (K, N) of K replicated sets; where a sequence is NaN it is left out
-    """
-    import arviz_plots
-
-    posterior, data = {}, {}
-    for name, values in replicated.items():
-        posterior[name] = (("chain", "draw", "sequence"), _numpy(values.nanmean(1, keepdim=True))[None])
-        data[name] = (("sequence",), _numpy(observed[name].nanmean(0, keepdim=True)))
-    tree = xarray.DataTree.from_dict(
-        {"posterior_predictive": xarray.Dataset(posterior), "observed_data": xarray.Dataset(data)}
-    )
-    with warnings.catch_warnings():
-        # A mean that is exactly 0 or 1, such as that of the smallest value, is not a binary outcome.
-        warnings.filterwarnings("ignore", message="The observed data looks binary")
-        plot = arviz_plots.plot_ppc_tstat(
-            tree,
-            t_stat="mean",
-            kind="dot",
-            col_wrap=columns,
-            backend="matplotlib",
-            figure_kwargs=_size(3.3 * min(columns, len(data)), 2.0 * -(-len(data) // columns)),
-            visuals={"title": {"size": 10}, "observed_tstat": {"color": "#c2410c", "size": 60}},
-        )
-    return _saved(plot, path)
-
-
-def plot_pit(values: Tensor, title: str, path: Path) -> Any:
-    """ArviZ's plot of the ECDF of independent PIT values (n,) less that of the uniform, with its 95 % band."""
-    import arviz_plots
-
-    data = xarray.Dataset({"PIT": (("value",), _numpy(values[~values.isnan()]))})
-    plot = arviz_plots.plot_ecdf_pit(
-        xarray.DataTree.from_dict({"pit": data}),
-        group="pit",
-        sample_dims=["value"],
-        ci_prob=0.95,
-        backend="matplotlib",
-        figure_kwargs=_size(3.4, 2.5),
-        visuals={"title": False, "xlabel": {"size": 9}, "ylabel": {"text": "ECDF - uniform", "size": 9}},
-    )
-    for axes in plot.viz["figure"].item().axes:
-        axes.set_title(title, fontsize=10, color=INK)
-        axes.axhline(0, color="#6a737d", linewidth=0.8, zorder=0)
-        axes.tick_params(labelsize=8)
-    return _saved(plot, path)
-
-
-def _size(width: float, height: float) -> dict[str, Any]:
-    return {"figsize": (width, height), "figsize_units": "inches", "layout": "constrained"}
-
-
-def _saved(plot: Any, path: Path) -> Any:
-    from matplotlib import pyplot
-
-    plot.savefig(path, dpi=DPI)
-    # Or pyplot would keep it for ever.
-    pyplot.close(plot.viz["figure"].item())
-    return plot

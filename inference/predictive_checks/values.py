@@ -9,7 +9,7 @@ from torch import Tensor
 from pyro_dsvae.inference.estimation import CPU, Guide, evaluation
 from pyro_dsvae.inference.predictive_checks.discrepancy import Discrepancy, Frames
 from pyro_dsvae.inference.predictive_checks.replications import LEVELS, Level, Replications, check_levels, replicate
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 

@@ -8,12 +8,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.estimation import CPU, Clips, Guide, Work, check_proposal, evaluation, paths_at_once
-from pyro_dsvae.inference.sampling.affine_map import Latents
+from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.estimation import CPU, Guide, Work, check_proposal, evaluation, paths_at_once
+from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.sampling.hmc import Point, joined, transition
 from pyro_dsvae.inference.sampling.importance_weights import LogMean
 from pyro_dsvae.inference.sampling.proposal import Joint, Proposal
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 

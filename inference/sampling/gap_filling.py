@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.estimation import Clips, Guide
+from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.estimation import Guide
 from pyro_dsvae.inference.sampling.proposal import Joint, Proposal
 from pyro_dsvae.models.dsvae import DSVAE, observed_values
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.sampling.affine_map import Latents
+from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.sampling.proposal import Joint
 from pyro_dsvae.models.errors import UsageError
 

@@ -12,9 +12,11 @@ from pyro.poutine.runtime import Message
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from pyro_dsvae.inference.elbo import LocalParameters
-from pyro_dsvae.inference.estimation import Clips, Guide
-from pyro_dsvae.inference.sampling.affine_map import Adjustment, Latents
+from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.estimation import Guide
+from pyro_dsvae.inference.handlers import LocalParameters
+from pyro_dsvae.inference.latents import Latents
+from pyro_dsvae.inference.sampling.affine_map import Adjustment
 from pyro_dsvae.inference.sampling.overdispersion import widen
 from pyro_dsvae.models.dsvae import DSVAE
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.estimation import Clips, Guide
-from pyro_dsvae.inference.sampling.affine_map import Adjustment, Latents
+from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.estimation import Guide
+from pyro_dsvae.inference.latents import Latents
+from pyro_dsvae.inference.sampling.affine_map import Adjustment
 from pyro_dsvae.inference.sampling.proposal import Joint, Proposal
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError

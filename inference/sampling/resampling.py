@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.estimation import Clips, Guide, Work
+from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.estimation import Guide, Work
+from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.posteriors.posterior import Posterior
-from pyro_dsvae.inference.sampling.affine_map import Adjustment, Latents
+from pyro_dsvae.inference.sampling.affine_map import Adjustment
 from pyro_dsvae.inference.sampling.gap_filling import fill_where_better
 from pyro_dsvae.inference.sampling.hmc import Langevin, Moved, move
 from pyro_dsvae.inference.sampling.proposal import Joint, Proposal

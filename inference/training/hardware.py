@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Conv2d, ConvTranspose2d
 
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.distributed import launched
-from pyro_dsvae.inference.training.objective import Sequences
 from pyro_dsvae.models.networks.frames import FrameDecoder, FrameEncoder
 
 if TYPE_CHECKING:

@@ -3,8 +3,9 @@
 import pyro
 import torch
 
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.distributed import Processes
-from pyro_dsvae.inference.training.objective import TERMS, KLWeights, Objective, Sequences
+from pyro_dsvae.inference.training.objective import TERMS, KLWeights, Objective
 from pyro_dsvae.inference.training.seeding import mix, seed_generators
 
 

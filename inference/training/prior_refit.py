@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from pyro_dsvae.inference.posteriors.guide_input import Clip
-from pyro_dsvae.inference.training.objective import Objective, Sequences
+from pyro_dsvae.inference.sequences import Sequences
+from pyro_dsvae.inference.training.objective import Objective
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 
 # Training sequences at most, draws of f for each of them, sequences encoded at once, and draws for every update.

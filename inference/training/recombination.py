@@ -2,7 +2,7 @@
 
 import torch
 
-from pyro_dsvae.inference.elbo import LocalParameters
+from pyro_dsvae.inference.handlers import LocalParameters
 from pyro_dsvae.inference.posteriors.guide_input import Clip
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.prediction import decode

@@ -9,9 +9,9 @@ from torch.distributions import AffineTransform, TransformedDistribution
 from pyro_dsvae.models.distributions.normalizing_flow import FlowDistribution, load_zuko
 from pyro_dsvae.models.dynamic_priors.autoregressive import AutoregressivePrior, Memory
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.networks.gaussian_head import GaussianHead, full_precision
+from pyro_dsvae.models.networks.gaussian_head import GaussianHead
 from pyro_dsvae.models.networks.recurrent import run_lstm
-from pyro_dsvae.models.ops.precision import own_precision
+from pyro_dsvae.models.ops.precision import full_precision, own_precision
 
 
 class Flow(AutoregressivePrior):

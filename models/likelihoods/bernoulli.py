@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
-from pyro_dsvae.models.networks.frames import frame_decoder
+from pyro_dsvae.models.networks.factory import frame_decoder
 
 
 class Bernoulli(Likelihood):

@@ -10,7 +10,7 @@ from torch.distributions import constraints
 
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
-from pyro_dsvae.models.networks.frames import frame_decoder
+from pyro_dsvae.models.networks.factory import frame_decoder
 
 # Below, a series replaces formulas that divide zero by zero: even in float32 both are exact to rounding at this point.
 SERIES = 0.5

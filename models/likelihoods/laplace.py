@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pyro_dsvae.models.likelihoods.bounded import GAIN, between, check_bounds, logit_between
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
-from pyro_dsvae.models.networks.frames import frame_decoder
+from pyro_dsvae.models.networks.factory import frame_decoder
 
 
 class Laplace(Likelihood):

@@ -12,7 +12,7 @@ from pyro_dsvae.models.distributions.shared_scale_normal import SharedScaleNorma
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.bounded import GAIN, between, check_bounds, logit_between
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
-from pyro_dsvae.models.networks.frames import frame_decoder
+from pyro_dsvae.models.networks.factory import frame_decoder
 
 
 class Normal(Likelihood):

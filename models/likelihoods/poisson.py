@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
-from pyro_dsvae.models.networks.frames import frame_decoder
+from pyro_dsvae.models.networks.factory import frame_decoder
 
 # A rate of zero makes a single stray count impossible.
 MIN_RATE = 1e-4

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.bounded import GAIN, between, check_bounds, logit_between
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
-from pyro_dsvae.models.networks.frames import frame_decoder
+from pyro_dsvae.models.networks.factory import frame_decoder
 
 # Mean and variance exist above 2; a hundred degrees of freedom are as good as a normal.
 MIN_DEGREES, MAX_DEGREES = 2.05, 100.0

@@ -9,7 +9,7 @@ from torch.nn.functional import group_norm, pad, pixel_shuffle, silu
 
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.networks.frames import FrameDecoder, FrameEncoder
-from pyro_dsvae.models.networks.gaussian_head import full_precision
+from pyro_dsvae.models.ops.precision import full_precision
 
 MIN_SIDE, MAX_SIDE = 16, 128
 REGIONS, STEEPNESS = 24, 4.0

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_dsvae.models.networks.frames import FrameDecoder, FrameEncoder
-from pyro_dsvae.models.networks.gaussian_head import full_precision
+from pyro_dsvae.models.ops.precision import full_precision
 
 
 class DenseEncoder(FrameEncoder):

@@ -44,28 +44,3 @@ class FrameDecoder(nn.Module, ABC):
         sequences = max(1, math.prod(z.shape[:-2]))
         size = max(1, frames_at_once(self.frame_shape) // sequences)
         return in_chunks(partial(self.decode, f), z, size, dim=z.ndim - 2)
-
-
-def frame_encoder(frame_shape: tuple[int, ...], feature_size: int, width: int) -> FrameEncoder:
-    """A convolutional encoder for images (C, S, S), a dense one for vectors (P,).
-
-    Raises `UsageError` where no network takes frames of this shape.
-    """
-    from pyro_dsvae.models.networks.conv import ConvEncoder, check_image
-    from pyro_dsvae.models.networks.dense import DenseEncoder
-
-    if len(frame_shape) == 1:
-        return DenseEncoder(frame_shape, feature_size, width * 16)
-    check_image(frame_shape)
-    return ConvEncoder(frame_shape, feature_size, width)
-
-
-def frame_decoder(static_size: int, latent_size: int, frame_shape: tuple[int, ...], width: int) -> FrameDecoder:
-    """The counterpart of `frame_encoder`."""
-    from pyro_dsvae.models.networks.conv import ConvDecoder, check_image
-    from pyro_dsvae.models.networks.dense import DenseDecoder
-
-    if len(frame_shape) == 1:
-        return DenseDecoder(static_size, latent_size, frame_shape, width * 16)
-    check_image(frame_shape)
-    return ConvDecoder(static_size, latent_size, frame_shape, width)

@@ -5,6 +5,8 @@ import math
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from pyro_dsvae.models.ops.precision import full_precision
+
 MIN_SCALE = 1e-3
 
 
@@ -26,8 +28,3 @@ class GaussianHead(nn.Module):
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Location and scale (\\*B, size) for ``features`` (\\*B, input_size)."""
         return full_precision(self.loc(features)), softplus(full_precision(self.raw_scale(features))) + MIN_SCALE
-
-
-def full_precision(values: Tensor) -> Tensor:
-    """Half-precision outputs of autocast networks as float32; float32 and float64 as they are."""
-    return values.float() if values.itemsize < 4 else values

@@ -14,7 +14,7 @@ from pyro_dsvae.figures.run import GREY, LOOK, MOTION
 from pyro_dsvae.inference.forecasting.baselines import baselines
 from pyro_dsvae.inference.forecasting.forecast import Forecast
 from pyro_dsvae.inference.forecasting.scores import forecast_scores
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.loading import load
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.progress import Bar

@@ -16,7 +16,7 @@ from pyro_dsvae.figures.run import GREY, LOOK, MOTION
 from pyro_dsvae.inference.latent_checks.usage import latent_use
 from pyro_dsvae.inference.latent_space.encoding import Codes
 from pyro_dsvae.inference.latent_space.traversal import DEVIATIONS, OUTER, Traversal
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.loading import load
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.progress import Bar

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pyro_dsvae.checks.label_discrepancies import is_share
 from pyro_dsvae.checks.result import PPCResult
+from pyro_dsvae.figures.arviz import plot_pit, plot_statistics
 from pyro_dsvae.figures.run import DPI, GREY, INK, LOOK, MOTION, RULE, Sheet, Style, as_arrays, save
 from pyro_dsvae.inference.calibration.ecdf_band import ECDFBand, histograms
 from pyro_dsvae.inference.calibration.intervals import Calibration
@@ -21,7 +22,6 @@ from pyro_dsvae.inference.latent_checks.aggregated_posterior import Aggregate
 from pyro_dsvae.inference.latent_checks.checks import NOTHING
 from pyro_dsvae.inference.predictive_checks.checks import Check, PredictiveChecks
 from pyro_dsvae.inference.predictive_checks.replications import LEVELS, Level
-from pyro_dsvae.inference.predictive_checks.tree import plot_pit, plot_statistics
 
 DATA, NOISY, MEAN = "#57606a", "#c2410c", "#0b6bcb"
 COLOURS: Mapping[Level, str] = {"frames": "#8250df", "dynamic": MOTION, "static": LOOK, "population": INK}

@@ -29,8 +29,8 @@ from pyro_dsvae.inference.predictive_checks.draws import PredictiveDraws, predic
 from pyro_dsvae.inference.predictive_checks.palette import palette_distance
 from pyro_dsvae.inference.predictive_checks.replications import LEVELS
 from pyro_dsvae.inference.predictive_checks.values import discrepancy_values
-from pyro_dsvae.inference.training.objective import Sequences
-from pyro_dsvae.judges.judge import load_or_train_judge
+from pyro_dsvae.inference.sequences import Sequences
+from pyro_dsvae.judges.cache import load_or_train_judge
 from pyro_dsvae.loading import Run
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.progress import Bar

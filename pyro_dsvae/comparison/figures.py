@@ -12,9 +12,10 @@ from torch import Tensor
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.figures.clip_pages import Cell, Page, Row, write_png
 from pyro_dsvae.figures.run import DPI, GREY, INK, MOTION, RULE, save
-from pyro_dsvae.inference.estimation import Clips, evaluation
+from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.estimation import evaluation
 from pyro_dsvae.inference.prediction import decode, posterior_means
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.loading import Run
 
 COLOURS = ("#0b6bcb", "#d9730d", "#2d7d46", "#8250df", "#cf222e", "#0598bc", "#9a6700", "#6a737d")

@@ -17,14 +17,14 @@ from torch import Tensor
 from pyro_dsvae.comparison.candidates import Fit
 from pyro_dsvae.data.dataset import SequenceData, Split
 from pyro_dsvae.inference.evidence import estimate_evidence
-from pyro_dsvae.inference.forecasting.forecast import forecast_log_prob
+from pyro_dsvae.inference.forecasting.log_prob import forecast_log_prob
 from pyro_dsvae.inference.forecasting.paired import NoStepsError, paired_forecast
 from pyro_dsvae.inference.forecasting.scores import forecast_errors
 from pyro_dsvae.inference.latent_checks.usage import latent_use
 from pyro_dsvae.inference.sampling.annealed_importance_sampling import annealed_evidence
 from pyro_dsvae.inference.sampling.refinement import Refinement
-from pyro_dsvae.inference.training.objective import Sequences
-from pyro_dsvae.judges.judge import load_or_train_judge
+from pyro_dsvae.inference.sequences import Sequences
+from pyro_dsvae.judges.cache import load_or_train_judge
 from pyro_dsvae.judges.motion import JudgedMotion, judge_motion
 from pyro_dsvae.loading import Run
 from pyro_dsvae.models.errors import UsageError

@@ -13,8 +13,9 @@ from pyro_dsvae.comparison.folder import Folder
 from pyro_dsvae.comparison.measurement import Evaluation, Measure
 from pyro_dsvae.comparison.report import Report, make_report, write_report
 from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.figures.arviz import plot_comparison, plot_k_hats
 from pyro_dsvae.inference.evidence import UNRELIABLE
-from pyro_dsvae.inference.inference_data import comparison_tree, plot_comparison, plot_k_hats, save_tree
+from pyro_dsvae.inference.inference_data import comparison_tree, save_tree
 from pyro_dsvae.inference.model_comparison.comparison import Comparison, compare_evidence
 from pyro_dsvae.loading import Run
 

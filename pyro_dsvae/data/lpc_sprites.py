@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from pyro_dsvae.data.cache import cache_folder
 from pyro_dsvae.data.dataset import SPLITS, DataSource, Label, SequenceData
 from pyro_dsvae.data.download import fetch
 from pyro_dsvae.models.errors import UsageError
@@ -79,13 +80,6 @@ SHA256: dict[str, str] = {
     "topwear/4.png": "b51b17878503877e179ce4f9231713bf2b2d2d666c3ec9ee29f4e784469867a2",
     "topwear/5.png": "1b6049d43f83ebfda857cc405d1936ac9fd80be480fa6ad239024a6a75ad0372",
 }
-
-
-def cache_folder() -> Path:
-    """The project's folder below the user's cache directory: ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The XDG specification says that a relative path there is to be ignored.
-    return (base if base.is_absolute() else Path.home() / ".cache") / "pyro_dsvae"
 
 
 class LPCSprites(DataSource):

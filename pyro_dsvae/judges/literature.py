@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pyro_dsvae.data.dataset import SequenceData
-from pyro_dsvae.judges.judge import Device, Judge, Prepare, log_probabilities, new_judge, shown
+from pyro_dsvae.judges.judge import Device, Judge, Prepare, log_probabilities, shown
+from pyro_dsvae.judges.own import new_judge
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.networks.conv import check_image
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM

@@ -10,14 +10,15 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from pyro_dsvae.data.dataset import SequenceData, Split
-from pyro_dsvae.inference.estimation import CPU, Clips, Guide, Work, evaluation
+from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.estimation import CPU, Guide, Work, evaluation
+from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.prediction import decode
-from pyro_dsvae.inference.sampling.affine_map import Latents
 from pyro_dsvae.inference.sampling.proposal import Proposal
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.judges.judge import Judge, log_probabilities
 from pyro_dsvae.models.dsvae import DSVAE
-from pyro_dsvae.models.networks.frames import frame_encoder
+from pyro_dsvae.models.networks.factory import frame_encoder
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM
 from pyro_dsvae.models.steps import Steps
 

@@ -7,11 +7,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from pyro_dsvae.data.dataset import SPLITS, SequenceData
-from pyro_dsvae.inference.estimation import Clips, Guide, Work, evaluation, paths_at_once
+from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.estimation import Guide, Work, evaluation, paths_at_once
+from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.prediction import posterior_means
-from pyro_dsvae.inference.sampling.affine_map import Latents
 from pyro_dsvae.inference.sampling.proposal import Proposal
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE
 
 SEGMENTS = 8

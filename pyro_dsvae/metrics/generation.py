@@ -10,8 +10,8 @@ from torch import Tensor
 
 from pyro_dsvae.data.dataset import Role, SequenceData
 from pyro_dsvae.inference.estimation import Work, evaluation, paths_at_once
+from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.prediction import decode
-from pyro_dsvae.inference.sampling.affine_map import Latents
 from pyro_dsvae.judges.judge import Judge, log_probabilities
 from pyro_dsvae.metrics.features import one_split
 from pyro_dsvae.models.dsvae import DSVAE

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.data.dataset import SequenceData
-from pyro_dsvae.inference.sampling.affine_map import Latents
+from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.judges.judge import Judge
 from pyro_dsvae.metrics.disentanglement import DCI, Gaps, dci, mig, sap
 from pyro_dsvae.metrics.factors import Part, marginals, with_parts

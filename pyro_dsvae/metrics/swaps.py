@@ -8,9 +8,10 @@ from torch import Tensor
 
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.estimation import Work, evaluation, paths_at_once
+from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.prediction import decode
-from pyro_dsvae.inference.sampling.affine_map import Latents
-from pyro_dsvae.judges.judge import Judge, log_probabilities, partners
+from pyro_dsvae.judges.judge import Judge, log_probabilities
+from pyro_dsvae.judges.swap_scores import partners
 from pyro_dsvae.metrics.factors import Part, marginals
 from pyro_dsvae.metrics.features import one_split
 from pyro_dsvae.models.dsvae import DSVAE
@@ -58,10 +59,10 @@ def judge_swaps(
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> JudgedSwaps:
-    """Swap every sequence of one split with the partner that ``seed`` gives it (`pyro_dsvae.judges.judge.partners`).
+    """Swap every sequence of one split with the partner that ``seed`` gives it (`pyro_dsvae.judges.swap_scores.partners`).
 
     Both latents are posterior means; model and judge are on one device. Where only f is replaced this is what
-    `pyro_dsvae.judges.judge.swap_scores` does. Raises `UsageError` for a single sequence.
+    `pyro_dsvae.judges.swap_scores.swap_scores` does. Raises `UsageError` for a single sequence.
     """
     n, device = len(data), judge.device
     partner, own = partners(n, seed), torch.arange(n)

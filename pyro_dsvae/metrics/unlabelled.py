@@ -6,13 +6,15 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from pyro_dsvae.inference.estimation import Clips, evaluation, paths_at_once
+from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.estimation import evaluation, paths_at_once
 from pyro_dsvae.inference.evidence import estimate_evidence
+from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.prediction import decode
-from pyro_dsvae.inference.sampling.affine_map import Latents
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.held_out_elbo import held_out_terms
-from pyro_dsvae.inference.training.objective import Objective, Sequences
+from pyro_dsvae.inference.training.objective import Objective
 from pyro_dsvae.models.dsvae import DSVAE, observed_values
 from pyro_dsvae.models.errors import UsageError
 

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.prediction import decode, posterior_means, sample_latents
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.svi import SVI
-from pyro_dsvae.inference.training.objective import TERMS, Sequences
-from pyro_dsvae.judges.judge import SwapScores, accuracies, load_or_train_judge, swap_scores
+from pyro_dsvae.inference.training.objective import TERMS
+from pyro_dsvae.judges.cache import load_or_train_judge
+from pyro_dsvae.judges.swap_scores import SwapScores, accuracies, swap_scores
 from pyro_dsvae.models.dsvae import observed_values
 from pyro_dsvae.models.steps import Steps
 from pyro_dsvae.runs.directory import RunDirectory

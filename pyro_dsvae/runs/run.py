@@ -10,16 +10,17 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.data.dataset import DataSource, SequenceData
-from pyro_dsvae.inference.estimation import NUMBERS, SMALLEST_FRAME, Clips, evaluation
+from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.estimation import NUMBERS, SMALLEST_FRAME, evaluation
 from pyro_dsvae.inference.forecasting.forecast import Forecast, forecast
 from pyro_dsvae.inference.latent_space.encoding import Codes, encode
 from pyro_dsvae.inference.latent_space.generation import Keep, generate
 from pyro_dsvae.inference.latent_space.imputation import Imputation, Method, impute
 from pyro_dsvae.inference.latent_space.interpolation import Interpolation, Part, interpolate
 from pyro_dsvae.inference.latent_space.traversal import Traversal, traverse_dynamic, traverse_static
+from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.prediction import decode
-from pyro_dsvae.inference.sampling.affine_map import Latents
 from pyro_dsvae.models.dsvae import DSVAE, observed_values
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps

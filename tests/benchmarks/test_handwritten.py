@@ -7,7 +7,8 @@ import torch
 from handwritten import HandwrittenStep, TextbookStep
 from speed import Case, objective
 
-from pyro_dsvae.inference.training.objective import Batch, KLWeights
+from pyro_dsvae.inference.sequences import Batch
+from pyro_dsvae.inference.training.objective import KLWeights
 
 VECTOR, IMAGE = (6,), (3, 32, 32)
 

@@ -15,7 +15,7 @@ from matplotlib.image import imread
 from scipy import stats
 
 from pyro_dsvae import cli, evaluate, fit
-from pyro_dsvae.judges.judge import load_or_train_judge
+from pyro_dsvae.judges.cache import load_or_train_judge
 from pyro_dsvae.loading import load
 from pyro_dsvae.metrics.generation import judge_clips
 from pyro_dsvae.metrics.result import EvaluationResult
@@ -61,7 +61,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def quick(home: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(home / "cache"))
-        patch.setattr("pyro_dsvae.judges.judge.STEPS", 4)
+        patch.setattr("pyro_dsvae.judges.own.STEPS", 4)
         patch.setattr("pyro_dsvae.metrics.probes.STEPS", 20)
         patch.setattr("pyro_dsvae.metrics.probes.ITERATIONS", 10)
         for name in ("WIDTH", "HIDDEN", "FEATURES", "UNITS"):

@@ -25,9 +25,10 @@ import yaml
 import pyro_dsvae
 from pyro_dsvae import cli, fit
 from pyro_dsvae.data.dataset import Split
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.svi import SVI
 from pyro_dsvae.inference.training.hardware import Hardware
-from pyro_dsvae.inference.training.objective import TERMS, Objective, Sequences
+from pyro_dsvae.inference.training.objective import TERMS, Objective
 from pyro_dsvae.inference.training.schedule import Budget, Optimisation
 from pyro_dsvae.runs import directory as runs
 from pyro_dsvae.runs.directory import COLUMNS, RunDirectory
@@ -318,7 +319,7 @@ def test_images_with_labels_are_judged(tmp_path: Path, monkeypatch: pytest.Monke
     who = np.arange(N) % 2
     frames = noise.random((N, T, 16, 16)).astype(np.float32) / 2 + who[:, None, None, None] / 2
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("pyro_dsvae.judges.judge.STEPS", 4)
+    monkeypatch.setattr("pyro_dsvae.judges.own.STEPS", 4)
     path = vectors(tmp_path / "images.npz", frames=frames, labels_who=who, role_who="static")
     outcome = command(
         "--data=Arrays", f"--data.path={path}", *TINY, "--likelihood=Bernoulli", "--out", tmp_path / "run"

@@ -67,7 +67,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     with pytest.MonkeyPatch.context() as patch:
         # The judge of random labels is nothing to keep.
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr("pyro_dsvae.judges.judge.STEPS", 2)
+        patch.setattr("pyro_dsvae.judges.own.STEPS", 2)
         return tiny(tmp_path_factory.mktemp("images"), IMAGE)
 
 
@@ -75,7 +75,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def vectors(tmp_path_factory: pytest.TempPathFactory) -> Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr("pyro_dsvae.judges.judge.STEPS", 2)
+        patch.setattr("pyro_dsvae.judges.own.STEPS", 2)
         return tiny(tmp_path_factory.mktemp("vectors"), VECTOR)
 
 

@@ -35,7 +35,7 @@ from pyro_dsvae.inference.predictive_checks.discrepancy import Frames
 from pyro_dsvae.inference.predictive_checks.draws import PredictiveDraws, predictive_draws
 from pyro_dsvae.inference.predictive_checks.replications import Level
 from pyro_dsvae.inference.predictive_checks.tree import predictive_tree
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.schedule import Optimisation
 from pyro_dsvae.judges.judge import Judge
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM

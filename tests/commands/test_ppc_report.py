@@ -18,11 +18,11 @@ from rich.console import Console
 from pyro_dsvae.checks import figures as ppc_figures
 from pyro_dsvae.checks.report import page, print_summary
 from pyro_dsvae.checks.result import PPCResult
+from pyro_dsvae.figures.arviz import plot_pit, plot_statistics
 from pyro_dsvae.inference.calibration.ecdf_band import ECDFBand
 from pyro_dsvae.inference.calibration.ranks import BINS, rank_test
 from pyro_dsvae.inference.finding import Finding
 from pyro_dsvae.inference.latent_checks.aggregated_posterior import Aggregate
-from pyro_dsvae.inference.predictive_checks.tree import plot_pit, plot_statistics
 from pyro_dsvae.ppc import ppc
 from tests.commands.test_ppc import SMALL, fitted
 

@@ -18,7 +18,7 @@ from pyro_dsvae.inference.posteriors.lstm import LSTM as Posterior
 from pyro_dsvae.inference.posteriors.structured_gaussian import StructuredGaussian
 from pyro_dsvae.inference.prediction import posterior_means
 from pyro_dsvae.inference.training.schedule import Optimisation
-from pyro_dsvae.judges.judge import load_or_train_judge
+from pyro_dsvae.judges.cache import load_or_train_judge
 from pyro_dsvae.loading import Run
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.dynamic_priors.random_walk import RandomWalk

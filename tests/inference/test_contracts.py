@@ -22,7 +22,8 @@ from pyro_dsvae.configuration.build import build
 from pyro_dsvae.configuration.catalogue import PARTS
 from pyro_dsvae.inference.elbo import MONTE_CARLO, STICKING_THE_LANDING, ELBOTerms, SequenceELBO
 from pyro_dsvae.inference.prediction import decode, posterior_means, sample_latents
-from pyro_dsvae.inference.training.objective import Batch, KLWeights, Objective
+from pyro_dsvae.inference.sequences import Batch
+from pyro_dsvae.inference.training.objective import KLWeights, Objective
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
 

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from pyro_dsvae.configuration.build import build
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.posteriors.structured_gaussian import StructuredGaussian
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.svi import SVI
 from pyro_dsvae.inference.training.hardware import Hardware
-from pyro_dsvae.inference.training.objective import Objective, Sequences
+from pyro_dsvae.inference.training.objective import Objective
 from pyro_dsvae.inference.training.schedule import Budget, Optimisation
 from pyro_dsvae.models.dynamic_priors.linear_gaussian import LinearGaussian
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
@@ -22,7 +23,7 @@ from pyro_dsvae.models.dynamic_priors.random_walk import RandomWalk
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.networks import chunks
 from pyro_dsvae.models.networks.conv import PatchEncoder
-from pyro_dsvae.models.networks.frames import frame_decoder, frame_encoder
+from pyro_dsvae.models.networks.factory import frame_decoder, frame_encoder
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from tests.counting import calls, saved_values
 

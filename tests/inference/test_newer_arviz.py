@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from pyro_dsvae.inference.inference_data import save_tree
+from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.predictive_checks.draws import Drawn, PredictiveDraws
 from pyro_dsvae.inference.predictive_checks.tree import predictive_tree
-from pyro_dsvae.inference.sampling.affine_map import Latents
 
 arviz = pytest.importorskip("arviz", minversion="1.0", reason="needs ArviZ 1, on Python 3.12 or newer")
 

@@ -15,9 +15,10 @@ from torch.nn.functional import mse_loss
 
 from pyro_dsvae.configuration.build import build
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.svi import SVI
 from pyro_dsvae.inference.training.hardware import Compilation, Hardware
-from pyro_dsvae.inference.training.objective import Objective, Sequences
+from pyro_dsvae.inference.training.objective import Objective
 from pyro_dsvae.inference.training.schedule import Budget, Optimisation
 from pyro_dsvae.models.distributions.shared_scale_normal import SharedScaleNormal
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM

@@ -15,7 +15,10 @@ from pyro_dsvae.data.dataset import Label, SequenceData
 from pyro_dsvae.inference.posteriors.guide_input import Clip
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.judges import judge as module
-from pyro_dsvae.judges.judge import Judge, accuracies, load_or_train_judge, partners, swap_scores, train_judge
+from pyro_dsvae.judges.cache import load_or_train_judge
+from pyro_dsvae.judges.judge import Judge
+from pyro_dsvae.judges.own import train_judge
+from pyro_dsvae.judges.swap_scores import accuracies, partners, swap_scores
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.iid import IID
 from pyro_dsvae.models.errors import UsageError

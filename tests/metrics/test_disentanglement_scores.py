@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.data.dataset import Label, SequenceData
-from pyro_dsvae.inference.sampling.affine_map import Latents
+from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.metrics.disentanglement import (
     BINS,
     completeness,

@@ -15,14 +15,17 @@ from torch import Tensor
 
 from pyro_dsvae.data.dataset import Label, SequenceData
 from pyro_dsvae.inference.evidence import estimate_evidence
+from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.posteriors.guide_input import Clip
 from pyro_dsvae.inference.posteriors.posterior import Posterior
-from pyro_dsvae.inference.sampling.affine_map import Latents
-from pyro_dsvae.inference.training.objective import Objective, Sequences
+from pyro_dsvae.inference.sequences import Sequences
+from pyro_dsvae.inference.training.objective import Objective
 from pyro_dsvae.judges import judge as judge_module
 from pyro_dsvae.judges import literature as literature_judge
-from pyro_dsvae.judges.judge import Judge, accuracies, load_or_train_judge, log_probabilities, swap_scores
+from pyro_dsvae.judges.cache import load_or_train_judge
+from pyro_dsvae.judges.judge import Judge, log_probabilities
 from pyro_dsvae.judges.literature import LiteratureJudge, train_literature_judge
+from pyro_dsvae.judges.swap_scores import accuracies, swap_scores
 from pyro_dsvae.metrics import probes
 from pyro_dsvae.metrics.factors import marginals, parts_of, with_parts
 from pyro_dsvae.metrics.features import SEGMENTS, draw, encode, one_split, path_codes, path_features

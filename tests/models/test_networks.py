@@ -14,7 +14,7 @@ from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.bernoulli import Bernoulli
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.networks.conv import REGIONS, PatchEncoder
-from pyro_dsvae.models.networks.frames import frame_decoder, frame_encoder
+from pyro_dsvae.models.networks.factory import frame_decoder, frame_encoder
 from pyro_dsvae.models.networks.gaussian_head import MIN_SCALE, GaussianHead
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM, run_lstm
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal

@@ -18,7 +18,8 @@ from scipy.special import logsumexp
 from torch import Tensor, nn
 from torch.distributions.transforms import AffineTransform
 
-from pyro_dsvae.inference.elbo import CLOSED_FORM, STICKING_THE_LANDING, LocalParameters, SequenceELBO
+from pyro_dsvae.inference.elbo import CLOSED_FORM, STICKING_THE_LANDING, SequenceELBO
+from pyro_dsvae.inference.handlers import LocalParameters
 from pyro_dsvae.inference.posteriors.factorised import Factorised
 from pyro_dsvae.inference.posteriors.guide_input import Clip
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pyro_dsvae.inference.calibration.coverage import LEVELS, Coverage, coverage_of
 from pyro_dsvae.inference.calibration.intervals import Calibrations, _Ranks, calibration
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood

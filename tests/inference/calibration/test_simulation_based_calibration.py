@@ -16,7 +16,7 @@ from pyro_dsvae.inference.calibration.ecdf_band import ECDFBand, chi_square_p_va
 from pyro_dsvae.inference.calibration.ranks import rank_test
 from pyro_dsvae.inference.calibration.sbc import SimulationBasedCalibration, simulation_based_calibration
 from pyro_dsvae.inference.posteriors.pushforward import Pushforward
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood

@@ -14,12 +14,13 @@ from torch import Tensor
 
 from pyro_dsvae.configuration.catalogue import PARTS
 from pyro_dsvae.inference.forecasting.baselines import BASELINES, baselines
-from pyro_dsvae.inference.forecasting.forecast import forecast, forecast_log_prob
+from pyro_dsvae.inference.forecasting.forecast import forecast
+from pyro_dsvae.inference.forecasting.log_prob import forecast_log_prob
 from pyro_dsvae.inference.forecasting.scores import Comparison, forecast_errors, forecast_scores
 from pyro_dsvae.inference.posteriors.pushforward import Pushforward
 from pyro_dsvae.inference.sampling.refinement import Refinement
 from pyro_dsvae.inference.sampling.resampling import systematic
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import observed_values
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps

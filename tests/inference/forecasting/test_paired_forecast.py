@@ -12,9 +12,9 @@ from torch import Tensor
 
 from pyro_dsvae.configuration.catalogue import PARTS
 from pyro_dsvae.inference.estimation import evaluation
-from pyro_dsvae.inference.forecasting.forecast import forecast_log_prob
+from pyro_dsvae.inference.forecasting.log_prob import forecast_log_prob
 from pyro_dsvae.inference.forecasting.paired import NoStepsError, _by_step, paired_forecast
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import observed_values
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps

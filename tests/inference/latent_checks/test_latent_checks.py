@@ -15,7 +15,7 @@ from pyro_dsvae.inference.latent_checks.checks import LatentChecks, collapse_fin
 from pyro_dsvae.inference.latent_checks.mmd import pair_matrix, swap_test
 from pyro_dsvae.inference.latent_checks.ridge import PENALTIES, ridge_test
 from pyro_dsvae.inference.latent_checks.usage import latent_use
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.iid import IID
 from pyro_dsvae.models.errors import UsageError

@@ -16,7 +16,7 @@ from pyro_dsvae.configuration.build import build
 from pyro_dsvae.configuration.catalogue import PARTS
 from pyro_dsvae.inference.latent_checks.usage import LatentUse, latent_use
 from pyro_dsvae.inference.posteriors.pushforward import Pushforward
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.iid import IID
 from pyro_dsvae.models.errors import UsageError

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.configuration.catalogue import PARTS
-from pyro_dsvae.inference.estimation import Clips as Arguments
+from pyro_dsvae.inference.batch import Clips as Arguments
 from pyro_dsvae.inference.estimation import evaluation
 from pyro_dsvae.inference.latent_space.imputation import METHODS, Imputation, Method, impute
-from pyro_dsvae.inference.sampling.affine_map import Latents
+from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.sampling.hmc import Langevin, Point, move, transition
 from pyro_dsvae.inference.sampling.proposal import Joint
 from pyro_dsvae.inference.sampling.refinement import Refinement

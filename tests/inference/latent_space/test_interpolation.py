@@ -14,8 +14,8 @@ from scipy import integrate, stats
 from pyro_dsvae.configuration.catalogue import PARTS
 from pyro_dsvae.inference.latent_space.interpolation import HELD, SPHERICAL, STRAIGHT, interpolate, slerp
 from pyro_dsvae.inference.latent_space.rosenblatt import from_noise, path_from_noise, path_to_noise, to_noise
+from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.posteriors.pushforward import Pushforward
-from pyro_dsvae.inference.sampling.affine_map import Latents
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
 from tests.inference.test_contracts import REFUSED, Case, objective

@@ -17,14 +17,8 @@ from scipy import stats
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from pyro_dsvae.inference.inference_data import (
-    comparison_tree,
-    open_tree,
-    plot_comparison,
-    plot_k_hats,
-    pointwise,
-    save_tree,
-)
+from pyro_dsvae.figures.arviz import plot_comparison, plot_k_hats
+from pyro_dsvae.inference.inference_data import comparison_tree, open_tree, pointwise, save_tree
 from pyro_dsvae.inference.model_comparison.comparison import Comparison, compare_evidence
 from pyro_dsvae.inference.model_comparison.difference import Difference
 from pyro_dsvae.inference.model_comparison.stacking import stacking_weights

@@ -18,7 +18,8 @@ from pyro_dsvae.configuration.build import build
 from pyro_dsvae.configuration.catalogue import PARTS
 from pyro_dsvae.inference.estimation import CPU
 from pyro_dsvae.inference.evidence import estimate_evidence
-from pyro_dsvae.inference.forecasting.forecast import forecast, forecast_log_prob
+from pyro_dsvae.inference.forecasting.forecast import forecast
+from pyro_dsvae.inference.forecasting.log_prob import forecast_log_prob
 from pyro_dsvae.inference.forecasting.paired import paired_forecast
 from pyro_dsvae.inference.forecasting.scores import forecast_errors
 from pyro_dsvae.inference.latent_space.imputation import impute
@@ -27,8 +28,9 @@ from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.posteriors.reference import FRAMES, Reference
 from pyro_dsvae.inference.prediction import posterior_means
 from pyro_dsvae.inference.sampling.annealed_importance_sampling import annealed_evidence
+from pyro_dsvae.inference.sequences import Batch, Sequences
 from pyro_dsvae.inference.training.held_out_elbo import held_out_terms
-from pyro_dsvae.inference.training.objective import Batch, KLWeights, Objective, Sequences
+from pyro_dsvae.inference.training.objective import KLWeights, Objective
 from pyro_dsvae.metrics.features import encode
 from pyro_dsvae.metrics.unlabelled import measure_terms
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from pyro.distributions import Bernoulli, Laplace, Normal, Poisson
 from torch import Tensor
 
+from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.predictive_checks import discrepancies as built_in
 from pyro_dsvae.inference.predictive_checks.discrepancies import BUILT_IN, applicable
 from pyro_dsvae.inference.predictive_checks.discrepancy import Discrepancy, Frames, discrepancy
 from pyro_dsvae.inference.predictive_checks.palette import Palette, palette_distance
-from pyro_dsvae.inference.sampling.affine_map import Latents
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.iid import IID
 from pyro_dsvae.models.errors import UsageError

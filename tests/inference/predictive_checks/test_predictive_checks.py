@@ -23,7 +23,7 @@ from pyro_dsvae.inference.predictive_checks.exchange_tests import ExchangeTest, 
 from pyro_dsvae.inference.predictive_checks.palette import palette_distance
 from pyro_dsvae.inference.predictive_checks.replications import LEVELS, Level
 from pyro_dsvae.inference.predictive_checks.values import REALISED_AT, Values, discrepancy_values
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.errors import UsageError
 
 

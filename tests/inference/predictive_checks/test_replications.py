@@ -16,7 +16,7 @@ from torch import Tensor
 from pyro_dsvae.inference.posteriors.delta import Delta
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.predictive_checks.replications import LEVELS, Replications, prior_predictive, replicate
-from pyro_dsvae.inference.training.objective import Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.linear_gaussian import LinearGaussian
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM as LSTMPrior

@@ -16,19 +16,20 @@ from torch.distributions import constraints
 
 from pyro_dsvae.configuration.build import build
 from pyro_dsvae.configuration.catalogue import PARTS
-from pyro_dsvae.inference.estimation import Clips
+from pyro_dsvae.inference.batch import Clips
 from pyro_dsvae.inference.evidence import Evidence, estimate_evidence
 from pyro_dsvae.inference.inference_data import pareto_k_hat
+from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.posteriors.guide_input import Clip
 from pyro_dsvae.inference.posteriors.pushforward import Pushforward
 from pyro_dsvae.inference.sampling import annealed_importance_sampling
-from pyro_dsvae.inference.sampling.affine_map import Latents
 from pyro_dsvae.inference.sampling.annealed_importance_sampling import AnnealedEvidence, annealed_evidence
 from pyro_dsvae.inference.sampling.importance_weights import LogMean, bounds
 from pyro_dsvae.inference.sampling.overdispersion import widen
 from pyro_dsvae.inference.sampling.proposal import Joint, Proposal
 from pyro_dsvae.inference.sampling.refinement import Refinement
-from pyro_dsvae.inference.training.objective import Objective, Sequences
+from pyro_dsvae.inference.sequences import Sequences
+from pyro_dsvae.inference.training.objective import Objective
 from pyro_dsvae.models.distributions.diagonal_chain import DiagonalChain, Transitions
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps

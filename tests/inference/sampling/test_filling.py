@@ -7,7 +7,8 @@ import torch
 from pyro.distributions import Normal
 from torch import Tensor
 
-from pyro_dsvae.inference.estimation import Clips, evaluation
+from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.estimation import evaluation
 from pyro_dsvae.inference.latent_space.imputation import impute
 from pyro_dsvae.inference.sampling.gap_filling import Filled, fill_where_better, nearest_frame
 from pyro_dsvae.models.dsvae import DSVAE

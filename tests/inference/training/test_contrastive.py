@@ -17,9 +17,10 @@ from pyro_dsvae.inference.posteriors.factorised import Factorised
 from pyro_dsvae.inference.posteriors.guide_input import Clip
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.inference.sequences import Batch
 from pyro_dsvae.inference.training.contrastive import Contrastive, ContrastiveTerms, info_nce, mutual_information
 from pyro_dsvae.inference.training.contrastive_views import blur, content_view, motion_view
-from pyro_dsvae.inference.training.objective import TERMS, Batch, KLWeights, Objective
+from pyro_dsvae.inference.training.objective import TERMS, KLWeights, Objective
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.errors import UsageError

@@ -18,10 +18,11 @@ from torch import Tensor
 
 import pyro_dsvae
 from pyro_dsvae.fit import _check_options
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.svi import SVI
 from pyro_dsvae.inference.training.distributed import Processes
 from pyro_dsvae.inference.training.hardware import Hardware
-from pyro_dsvae.inference.training.objective import Objective, Sequences
+from pyro_dsvae.inference.training.objective import Objective
 from pyro_dsvae.inference.training.schedule import Budget, Optimisation
 from pyro_dsvae.models.errors import UsageError
 

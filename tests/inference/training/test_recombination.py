@@ -10,7 +10,8 @@ from torch import Tensor
 from pyro_dsvae.configuration.build import build
 from pyro_dsvae.inference.posteriors.guide_input import Clip
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
-from pyro_dsvae.inference.training.objective import Batch, KLWeights, Objective
+from pyro_dsvae.inference.sequences import Batch
+from pyro_dsvae.inference.training.objective import KLWeights, Objective
 from pyro_dsvae.inference.training.recombination import recombined
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM

@@ -9,8 +9,8 @@ import torch
 from pyro_dsvae.inference.posteriors.delta import Delta
 from pyro_dsvae.inference.posteriors.guide_input import Clip
 from pyro_dsvae.inference.posteriors.reference import Reference
+from pyro_dsvae.inference.sequences import Batch, Sequences
 from pyro_dsvae.inference.training import prior_refit as settling
-from pyro_dsvae.inference.training.objective import Batch, Sequences
 from pyro_dsvae.inference.training.prior_refit import DRAWS, draw_looks, settle, settles
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.static_priors.autoregressive_mixture import AutoregressiveMixture

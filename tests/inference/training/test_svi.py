@@ -10,10 +10,11 @@ import torch
 from pyro_dsvae.inference.elbo import CLOSED_FORM, STICKING_THE_LANDING
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.posteriors.reference import Reference
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.svi import LOG_EVERY, SVI, NonFiniteError
 from pyro_dsvae.inference.training.hardware import Hardware
 from pyro_dsvae.inference.training.held_out_elbo import held_out_terms
-from pyro_dsvae.inference.training.objective import TERMS, KLWeights, Objective, Sequences
+from pyro_dsvae.inference.training.objective import TERMS, KLWeights, Objective
 from pyro_dsvae.inference.training.schedule import Budget, Optimisation
 from pyro_dsvae.inference.training.seeding import mix
 from pyro_dsvae.models.dsvae import DSVAE

@@ -1,0 +1,118 @@
+"""The log density of a clip's later frames given its first ones."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pyro_dsvae.inference.estimation import CPU, Guide
+from pyro_dsvae.inference.evidence import UNRELIABLE, Evidence, estimate_evidence
+from pyro_dsvae.inference.forecasting.forecast import beginning, check_given, observed_count
+from pyro_dsvae.inference.sampling.refinement import Refinement
+from pyro_dsvae.inference.sequences import Sequences
+from pyro_dsvae.models.dsvae import DSVAE
+
+
+@dataclass(frozen=True)
+class ForecastScore:
+    """log p(x_{given+1:T} | x_{1:given}) of every sequence, (N,), float64 on the CPU, in nats per sequence.
+
+    log_prob         a difference of two estimates, each low by about half its squared error: it may err to either side.
+                     0 where there is nothing to foretell
+    standard_error   of the Monte Carlo estimate alone: the root of the sum of both squared errors; not of the data
+    k_hat            the worse of both (`pareto_k_hat`); above .7 the value and its error are not to be trusted
+    scored           (N,) bool, False where no value after step ``given`` was observed, as in a sequence that is not longer
+    observed_values  (N,) int64, how many values after step ``given`` were observed
+    given            number of frames that were given
+    draws            of each of the two estimates
+    """
+
+    log_prob: Tensor
+    standard_error: Tensor
+    k_hat: Tensor
+    scored: Tensor
+    observed_values: Tensor
+    given: int
+    draws: int
+
+    @property
+    def unreliable(self) -> Tensor:
+        """(N,) bool, True where k-hat is above .7."""
+        return self.k_hat > UNRELIABLE
+
+    @property
+    def unreliable_share(self) -> float:
+        """Share of the scored sequences with k-hat above .7; 0 where none was scored."""
+        return float(self.unreliable[self.scored].double().mean()) if bool(self.scored.any()) else 0.0
+
+
+def forecast_log_prob(
+    model: DSVAE,
+    guide: Guide,
+    sequences: Sequences,
+    given: int,
+    draws: int = 100,
+    seed: int = 0,
+    device: torch.device = CPU,
+    frames_at_once: int | None = None,
+    progress: Callable[[float], None] | None = None,
+    refinement: Refinement | None = None,
+) -> ForecastScore:
+    """How well the first ``given`` frames foretell the others, for each of ``sequences``:
+
+        log p(x_{given+1:T} | x_{1:given}) = log p(x_{1:T}) - log p(x_{1:given})
+
+    Both by `estimate_evidence`, each with draws of its own. A prior is a product of one-step conditionals, so the evidence
+    of the first frames is that of the clip cut after them; no latent of a later step is drawn in vain. Missing values,
+    lengths and times are honoured: the later values that were not observed are integrated out.
+
+    A guide fitted to whole clips proposes badly from a beginning alone. Where k-hat is high, as with large frames, the second
+    term is then too low by more than the first, and the difference looks like foresight: refine, or do not believe it.
+
+    given       from 1 to T - 1
+    draws       K of each estimate, at least 25
+    refinement  fit the guide to every sequence, and to every beginning of one, first (`refine`)
+
+    Other arguments as for `estimate_evidence`. Raises `UsageError` where ``given`` leaves nothing, and for a guide without
+    density.
+    """
+    check_given(sequences, given)
+    later = observed_count(sequences, slice(given, None))
+    scored = later > 0
+    log_prob, error, k_hat = (torch.zeros(len(sequences), dtype=torch.float64) for _ in range(3))
+    if bool(scored.any()):
+        whole = _rows(sequences, scored)
+        # The work of both grows with the number of their frames.
+        share = whole.frames.shape[1] / (whole.frames.shape[1] + given)
+        parts = [(whole, seed, 0.0, share), (beginning(whole, given), seed + 1, share, 1.0)]
+        found: list[Evidence] = []
+        for part, noise, start, stop in parts:
+            tell = None if progress is None else _part(progress, start, stop)
+            found.append(
+                estimate_evidence(
+                    model,
+                    guide,
+                    part,
+                    draws,
+                    refinement=refinement,
+                    seed=noise,
+                    device=device,
+                    frames_at_once=frames_at_once,
+                    progress=tell,
+                )
+            )
+        all_, first = found
+        log_prob[scored] = all_.log_evidence - first.log_evidence
+        error[scored] = (all_.standard_error.square() + first.standard_error.square()).sqrt()
+        k_hat[scored] = torch.maximum(all_.k_hat, first.k_hat)
+    return ForecastScore(log_prob, error, k_hat, scored, later, given, draws)
+
+
+def _rows(sequences: Sequences, chosen: Tensor) -> Sequences:
+    rows = sequences.rows[chosen.to(sequences.rows.device)]
+    return Sequences(sequences.frames, sequences.mask, sequences.lengths, rows, sequences.times)
+
+
+def _part(progress: Callable[[float], None], start: float, stop: float) -> Callable[[float], None]:
+    return lambda share: progress(start + share * (stop - start))

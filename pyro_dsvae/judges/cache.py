@@ -1,0 +1,98 @@
+"""Judges that were trained before are found again."""
+
+import hashlib
+import logging
+import os
+import pickle
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from pyro_dsvae.data.cache import cache_folder
+from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.judges.judge import Device, Judge, Prepare
+from pyro_dsvae.judges.literature import LiteratureJudge, train_literature_judge
+from pyro_dsvae.judges.own import OwnJudge, train_judge
+
+_log = logging.getLogger(__name__)
+
+Kind = Literal["own", "literature"]
+
+
+SCHEMA = 2  # raise it when the network or its training changes: cached judges of other schemas are not read
+
+
+# What `torch.load` and `load_state_dict` raise on a file that was cut off, overwritten or made by something else.
+_DAMAGE = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
+
+
+def load_or_train_judge(
+    data: SequenceData,
+    prepare: Prepare,
+    cache_dir: Path | None = None,
+    *,
+    seed: int = 0,
+    device: Device = "cpu",
+    progress: bool = False,
+    kind: Kind = "own",
+    epochs: int = 100,
+) -> Judge:
+    """The judge of these data from the cache, or else a new one, which is then kept there.
+
+    ``cache_dir``, where None, is pyro_dsvae/judges below the user's cache directory. A damaged file is replaced; where
+    none can be written the judge is trained each time. ``kind`` is this project's or the literature's; ``epochs`` is the
+    limit of the latter (`train_literature_judge`). Other arguments as for `train_judge`.
+    """
+    folder = cache_folder() / "judges" if cache_dir is None else cache_dir
+    literature = kind == "literature"
+    which = f"literature {epochs} " if literature else ""
+    key = hashlib.sha256(f"{which}{SCHEMA} {seed} {data.fingerprint()}".encode())
+    key.update(prepare(data.frames[:1]).contiguous().view(torch.uint8).numpy().data)
+    path = folder / f"judge-{SCHEMA}-{key.hexdigest()[:24]}.pt"
+    judge = _read(path, data, LiteratureJudge if literature else OwnJudge) if os.path.isfile(path) else None
+    if judge is None:
+        if literature:
+            judge = train_literature_judge(data, prepare, seed, device, epochs=epochs, progress=progress)
+        else:
+            judge = train_judge(data, prepare, seed, device, progress=progress)
+        _write(path, judge)
+    return judge.to(device)
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the values; `torch.load` does not notice spoiled ones."""
+    return hashlib.sha256(b"".join(value.numpy().tobytes() for value in state.values())).hexdigest()
+
+
+def _read(path: Path, data: SequenceData, kind: type[Judge]) -> Judge | None:
+    """The judge in a sound cache file, or None."""
+    try:
+        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if saved["digest"] != _digest(saved["state"]):
+            raise ValueError("its digest differs")
+        with torch.random.fork_rng(devices=[]):
+            judge = kind(data.frame_shape, {name: len(label.classes) for name, label in data.labels.items()})
+        judge.load_state_dict(saved["state"])
+    except _DAMAGE as error:
+        _log.warning("the cached judge %s cannot be used (%s); it is trained anew", path, type(error).__name__)
+        return None
+    return judge.eval().requires_grad_(False)
+
+
+def _write(path: Path, judge: Judge) -> None:
+    """Save to a temporary file and rename it; go on without where the folder cannot take it."""
+    state = {name: value.cpu() for name, value in judge.state_dict().items()}
+    saved = {"schema": SCHEMA, "classes": judge.classes, "digest": _digest(state), "state": state}
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(saved, temporary)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # `torch.save` raises the latter, too
+        _log.warning("the judge is not cached in %s: %s", path.parent, error)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,101 @@
+"""How often a judge sees a factor where a swap should have put it."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.inference.prediction import decode, posterior_means
+from pyro_dsvae.judges.judge import Judge, Prepare, evaluating, mask_and_lengths, shown
+from pyro_dsvae.models.dsvae import DSVAE
+from pyro_dsvae.models.errors import UsageError
+
+
+@dataclass(frozen=True)
+class SwapScores:
+    """What the judge sees in clips decoded with z of clip a and f of clip b, as shares of all pairs (a, b).
+
+    kept           dynamic label -> the motion is still that of a
+    taken_over     static label -> the look is that of b
+    chance         any label -> a and b agree: the score of a model that ignores the latent in question
+    reconstructed  any label -> plain reconstructions show the clip's own class
+    """
+
+    kept: dict[str, float]
+    taken_over: dict[str, float]
+    chance: dict[str, float]
+    reconstructed: dict[str, float]
+
+    @property
+    def mean_kept(self) -> float:
+        """Mean over the dynamic labels; nan where there are none."""
+        return sum(self.kept.values()) / len(self.kept) if self.kept else math.nan
+
+    @property
+    def mean_taken_over(self) -> float:
+        """Mean over the static labels; nan where there are none."""
+        return sum(self.taken_over.values()) / len(self.taken_over) if self.taken_over else math.nan
+
+
+def accuracies(judge: Judge, data: SequenceData, prepare: Prepare, batch_size: int = 256) -> dict[str, float]:
+    """Label -> share of these true sequences that the judge gets right."""
+    with torch.no_grad(), evaluating(judge):
+        chunks = torch.arange(len(data)).split(batch_size)
+        found = [_classes(judge, *shown(judge, data, rows, prepare)) for rows in chunks]
+    return {name: _share(found, name, label.values) for name, label in data.labels.items()}
+
+
+def swap_scores(
+    judge: Judge,
+    model: DSVAE,
+    guide: nn.Module,
+    data: SequenceData,
+    prepare: Prepare,
+    *,
+    seed: int = 0,
+    batch_size: int = 256,
+) -> SwapScores:
+    """Every sequence a decoded with f of its partner b, from posterior means, and judged against the true labels.
+
+    Judge, model and guide have to be on one device; ``seed`` chooses the `partners`. Raises as that does.
+    """
+    partner = partners(len(data), seed)
+    chunks = torch.arange(len(data)).split(batch_size)
+    latents: list[tuple[Tensor, Tensor]] = []
+    swapped: list[dict[str, Tensor]] = []
+    plain: list[dict[str, Tensor]] = []
+    with torch.no_grad(), evaluating(judge, model, guide):
+        for rows in chunks:
+            x = prepare(data.frames[rows].to(judge.device))
+            latents.append(posterior_means(guide, x, *mask_and_lengths(data, rows, judge.device)))
+        f, z = (torch.cat(values) for values in zip(*latents, strict=True))
+        for rows in chunks:
+            for look, found in ((partner[rows], swapped), (rows, plain)):
+                frames = decode(model, f[look], z[rows])
+                found.append(_classes(judge, *shown(judge, data, rows, prepare, frames)))
+    labels = data.labels.items()
+    return SwapScores(
+        {name: _share(swapped, name, label.values) for name, label in labels if label.role == "dynamic"},
+        {name: _share(swapped, name, label.values[partner]) for name, label in labels if label.role == "static"},
+        {name: _share([{name: label.values}], name, label.values[partner]) for name, label in labels},
+        {name: _share(plain, name, label.values) for name, label in labels},
+    )
+
+
+def partners(count: int, seed: int) -> Tensor:
+    """(count,) each sequence's successor in one random cycle through all. Raises `UsageError` where there is only one."""
+    if count < 2:
+        raise UsageError("a swap needs at least two sequences, but this split has one")
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    return order.roll(-1)[order.argsort()]
+
+
+def _classes(judge: Judge, x: Tensor, lengths: Tensor | None) -> dict[str, Tensor]:
+    """Label -> most likely class (B,)."""
+    return {name: logits.argmax(-1).cpu() for name, logits in judge(x, lengths).items()}
+
+
+def _share(found: list[dict[str, Tensor]], name: str, true: Tensor) -> float:
+    return float((torch.cat([classes[name] for classes in found]) == true).double().mean())
