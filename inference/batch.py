@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.dsvae import DSVAE, observed_values
+from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.steps import Steps
 
 
@@ -29,7 +29,7 @@ class Clips(NamedTuple):
 
     def observed_count(self) -> Tensor:
         """(B,) int64, how many values of each sequence were observed."""
-        observed = observed_values(self.mask, self.steps, self.x.ndim - 2)
+        observed = self.steps.observed(self.mask, self.x.ndim - 2)
         if observed is None:
             observed = torch.ones((), dtype=torch.bool, device=self.x.device)
         return observed.expand(self.x.shape).flatten(1).sum(1)

@@ -58,21 +58,10 @@ class DSVAE(PyroModule):
             f = pyro.sample("f", self.static_prior())
             z = pyro.sample("z", self.dynamic_prior(f, steps))
             frames = self.likelihood(f, z)
-            observed = observed_values(mask, steps, len(self.likelihood.frame_shape))
+            observed = steps.observed(mask, len(self.likelihood.frame_shape))
             if observed is not None:
                 frames = frames.mask(observed)
             if x is not None and observed is not None:
                 # Whatever stands in unobserved places, even a NaN, must touch neither the value nor a gradient.
                 x = torch.where(observed, x, torch.zeros_like(x))
             return pyro.sample("x", frames.to_event(1 + len(self.likelihood.frame_shape)), obs=x)
-
-
-def observed_values(mask: Tensor | None, steps: Steps, frame_ndim: int) -> Tensor | None:
-    """Which values count, broadcastable to (B, T, \\*frame); None where all do."""
-    valid = steps.valid
-    if mask is not None and mask.ndim == 2:
-        mask = mask[(..., *(None,) * frame_ndim)]
-    if valid is not None:
-        valid = valid[(..., *(None,) * frame_ndim)]
-        mask = valid if mask is None else mask & valid
-    return mask

@@ -30,6 +30,21 @@ class Steps:
             return None
         return torch.arange(self.length, device=self.lengths.device) < self.lengths.unsqueeze(-1)
 
+    def observed(self, mask: Tensor | None, frame_ndim: int) -> Tensor | None:
+        """Which values of frames of ``frame_ndim`` axes exist and were observed: bool, broadcastable to (B, T, \\*frame).
+
+        mask  (B, T) or (B, T, \\*frame) bool, True where observed, or None: all were
+
+        None where every value counts.
+        """
+        if mask is not None and mask.ndim == 2:
+            mask = mask[(..., *(None,) * frame_ndim)]
+        valid = self.valid
+        if valid is None:
+            return mask
+        valid = valid[(..., *(None,) * frame_ndim)]
+        return valid if mask is None else mask & valid
+
     def join(self, conditionals: TorchDistribution) -> TorchDistribution:
         """Per-step distributions, batch (\\*B, T) and event (D,), as one over paths: batch \\*B, event (T, D).
 

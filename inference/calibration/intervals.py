@@ -13,7 +13,7 @@ from pyro_dsvae.inference.estimation import CPU, Guide, Work, evaluation, paths_
 from pyro_dsvae.inference.finding import Finding, Severity
 from pyro_dsvae.inference.sampling.proposal import Proposal
 from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.dsvae import DSVAE, observed_values
+from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
 
@@ -165,7 +165,7 @@ def _forecast(model: DSVAE, guide: Guide, clips: Clips, given: int, draws: int) 
 
 def _observed(clips: Clips) -> Tensor:
     """(B, T, \\*frame) bool."""
-    observed = observed_values(clips.mask, clips.steps, clips.x.ndim - 2)
+    observed = clips.steps.observed(clips.mask, clips.x.ndim - 2)
     if observed is None:
         observed = torch.ones((), dtype=torch.bool, device=clips.x.device)
     return observed.expand(clips.x.shape)

@@ -14,7 +14,7 @@ from pyro_dsvae.inference.estimation import Guide, Work, evaluation, paths_at_on
 from pyro_dsvae.inference.sampling.refinement import Refinement
 from pyro_dsvae.inference.sampling.resampling import Conditioning, PosteriorDraws, draw_posterior
 from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.dsvae import DSVAE, observed_values
+from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
 
@@ -139,7 +139,7 @@ def observed_count(sequences: Sequences, steps: slice) -> Tensor:
     """(N,) int64, how many values were observed at some of the steps."""
     rows, (length, *frame_shape) = sequences.rows, sequences.frames.shape[1:]
     mask, lengths = (None if v is None else v[rows] for v in (sequences.mask, sequences.lengths))
-    observed = observed_values(mask, Steps(length, lengths), len(frame_shape))
+    observed = Steps(length, lengths).observed(mask, len(frame_shape))
     if observed is None:
         observed = torch.ones(len(rows), length, *(1 for _ in frame_shape), dtype=torch.bool)
     # Whole frames are told by one flag each.
@@ -176,7 +176,7 @@ def _check(x: Tensor, horizon: int, lengths: Tensor | None, times: Tensor | None
 
 def _seen(x: Tensor, mask: Tensor | None) -> Tensor:
     """Zero where not observed: not even a NaN there may be met again."""
-    observed = observed_values(mask, Steps(x.shape[1]), x.ndim - 2)
+    observed = Steps(x.shape[1]).observed(mask, x.ndim - 2)
     return x if observed is None else torch.where(observed, x, torch.zeros_like(x))
 
 

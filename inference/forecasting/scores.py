@@ -15,7 +15,7 @@ from pyro_dsvae.inference.forecasting.forecast import Forecast, check_given, for
 from pyro_dsvae.inference.forecasting.log_prob import ForecastScore, forecast_log_prob
 from pyro_dsvae.inference.sampling.refinement import Refinement
 from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.dsvae import DSVAE, observed_values
+from pyro_dsvae.models.dsvae import DSVAE
 
 # Differences within this many standard errors of zero decide nothing.
 SURE = 2.0
@@ -260,7 +260,7 @@ def _cut(clips: Clips, steps: slice) -> Clips:
 
 def _values(clips: Clips) -> Tensor:
     """(B, T, \\*frame) bool, what was observed."""
-    observed = observed_values(clips.mask, clips.steps, clips.x.ndim - 2)
+    observed = clips.steps.observed(clips.mask, clips.x.ndim - 2)
     return torch.ones_like(clips.x, dtype=torch.bool) if observed is None else observed.expand(clips.x.shape)
 
 

@@ -14,7 +14,7 @@ from pyro_dsvae.inference.sampling.hmc import Langevin
 from pyro_dsvae.inference.sampling.refinement import Refinement
 from pyro_dsvae.inference.sampling.resampling import Conditioning, PosteriorDraws, draw_posterior
 from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.dsvae import DSVAE, observed_values
+from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
 
@@ -115,7 +115,7 @@ def impute(
     if method not in METHODS:
         raise UsageError(f"imputation knows the methods {', '.join(METHODS)}, not {method!r}")
     _check(x, mask, lengths)
-    observed = observed_values(mask, Steps(x.shape[1], lengths), x.ndim - 2)
+    observed = Steps(x.shape[1], lengths).observed(mask, x.ndim - 2)
     if observed is None:
         observed = torch.ones((), dtype=torch.bool, device=x.device)
     observed = observed.expand(x.shape)

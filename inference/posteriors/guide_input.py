@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pyro_dsvae.models.dsvae import observed_values
 from pyro_dsvae.models.steps import Steps
 
 
@@ -28,7 +27,7 @@ class Clip:
     ) -> "Clip":
         """The visible part of frames x (B, T, \\*frame)."""
         steps = Steps(x.shape[1], lengths, times)
-        values = observed_values(mask, steps, x.ndim - 2)
+        values = steps.observed(mask, x.ndim - 2)
         if values is None:
             return cls(x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device), steps)
         return cls(torch.where(values, x, torch.zeros_like(x)), values.flatten(2).any(dim=2), steps)

@@ -10,7 +10,7 @@ from pyro_dsvae.inference.estimation import CPU, Guide, evaluation, paths_at_onc
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.sampling.proposal import Proposal
 from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.dsvae import DSVAE, observed_values
+from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 
 
@@ -81,7 +81,7 @@ def predictive_draws(
             for drawn in (posterior, prior):
                 p = model.likelihood(drawn.f[:, :count], drawn.z[:, :count])
                 shown.append(tuple(v.masked_fill(gone, torch.nan).cpu() for v in (p.sample(), p.mean)))
-            observed = observed_values(clips.mask, clips.steps, frame_ndim)
+            observed = clips.steps.observed(clips.mask, frame_ndim)
             data = clips.x[:count]
             if observed is not None:
                 data = torch.where(observed[:count], data, torch.full_like(data, torch.nan))

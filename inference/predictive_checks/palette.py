@@ -9,7 +9,7 @@ from pyro_dsvae.inference.batch import Clips
 from pyro_dsvae.inference.estimation import CPU
 from pyro_dsvae.inference.predictive_checks.discrepancy import Discrepancy, Frames
 from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.dsvae import DSVAE, observed_values
+from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 
 # Cells per channel in which colours are counted and looked up, and how many of them lie between the smallest and largest
@@ -47,7 +47,7 @@ class Palette:
         chosen = torch.linspace(0, len(training) - 1, count).long()
         clips = Clips.of(model, training, chosen, CPU)
         pixels = clips.x.movedim(2, -1)
-        observed = observed_values(clips.mask, clips.steps, 3)
+        observed = clips.steps.observed(clips.mask, 3)
         # A pixel is known where all its channels are.
         pixels = pixels.flatten(0, -2) if observed is None else pixels[observed.expand(clips.x.shape).all(2)]
         if len(pixels) == 0:

@@ -15,7 +15,7 @@ from pyro_dsvae.inference.estimation import CPU, Guide, Work, evaluation, paths_
 from pyro_dsvae.inference.handlers import LocalParameters
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.dsvae import DSVAE, observed_values
+from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
 
@@ -130,7 +130,7 @@ def _chunks(
     seeds = torch.Generator().manual_seed(seed)
     for positions in torch.arange(len(sequences)).split(max(1, min(len(sequences), at_once // draws))):
         clips = Clips.of(model, sequences, positions, device)
-        observed = observed_values(clips.mask, clips.steps, clips.x.ndim - 2)
+        observed = clips.steps.observed(clips.mask, clips.x.ndim - 2)
         data = _seen(clips.x, observed)
         size = max(1, at_once // len(positions))
         for first in range(0, draws, size):

@@ -6,7 +6,7 @@ from torch import Tensor
 from pyro_dsvae.inference.batch import Clips
 from pyro_dsvae.inference.estimation import Guide
 from pyro_dsvae.inference.sampling.proposal import Joint, Proposal
-from pyro_dsvae.models.dsvae import DSVAE, observed_values
+from pyro_dsvae.models.dsvae import DSVAE
 
 # Draws that tell how well a guide does with a clip as it is, and with its gaps filled.
 DRAWS = 8
@@ -64,7 +64,7 @@ def fill_where_better(model: DSVAE, guide: Guide, clips: Clips) -> Guide:
     Networks that never saw a gap take zeros for black pixels, and can be far off. To be called within
     `pyro_dsvae.inference.estimation.evaluation`.
     """
-    observed = observed_values(clips.mask, clips.steps, clips.x.ndim - 2)
+    observed = clips.steps.observed(clips.mask, clips.x.ndim - 2)
     if clips.mask is None or observed is None:
         return guide
     observed = observed.expand(clips.x.shape)

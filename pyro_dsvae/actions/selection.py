@@ -12,7 +12,6 @@ from torch import Tensor
 from pyro_dsvae.clips.reading import read_clips
 from pyro_dsvae.data.dataset import Label, Role, SequenceData, Split
 from pyro_dsvae.inference.latent_space.encoding import Codes
-from pyro_dsvae.models.dsvae import observed_values
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
 from pyro_dsvae.runs.run import Progress, Run
@@ -45,7 +44,7 @@ class Selection:
     @property
     def observed(self) -> Tensor:
         """(n, T, \\*frame) bool, what there is to see."""
-        seen = observed_values(self.mask, Steps(self.x.shape[1], self.lengths), self.x.ndim - 2)
+        seen = Steps(self.x.shape[1], self.lengths).observed(self.mask, self.x.ndim - 2)
         return torch.ones_like(self.x, dtype=torch.bool) if seen is None else seen.expand(self.x.shape)
 
     @property

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from pyro_dsvae.data.dataset import SequenceData
-from pyro_dsvae.models.dsvae import observed_values
 from pyro_dsvae.models.steps import Steps
 
 Prepare = Callable[[Tensor], Tensor]
@@ -76,7 +75,7 @@ def shown(
     """What a judge sees of sequences, or of x (B, T, \\*frame) in their place, with ``fill`` or the mean in the gaps."""
     mask, lengths = mask_and_lengths(data, rows, judge.device)
     x = prepare(data.frames[rows].to(judge.device)) if x is None else x
-    observed = observed_values(mask, Steps(x.shape[1], lengths), len(data.frame_shape))
+    observed = Steps(x.shape[1], lengths).observed(mask, len(data.frame_shape))
     return x if observed is None else torch.where(observed, x, judge.shift if fill is None else fill), lengths
 
 

@@ -15,7 +15,7 @@ from pyro_dsvae.inference.prediction import decode
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.held_out_elbo import held_out_terms
 from pyro_dsvae.inference.training.objective import Objective
-from pyro_dsvae.models.dsvae import DSVAE, observed_values
+from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 
 Progress = Callable[[float], None] | None
@@ -94,7 +94,7 @@ def _squared_error(
         for positions in torch.arange(len(sequences)).split(paths_at_once(sequences, None)):
             clips = Clips.of(model, sequences, positions, device)
             error = (decode(model, *(v.to(device) for v in latents.rows(positions))) - clips.x).square()
-            seen = observed_values(clips.mask, clips.steps, clips.x.ndim - 2)
+            seen = clips.steps.observed(clips.mask, clips.x.ndim - 2)
             total += float(
                 (error if seen is None else torch.where(seen, error, torch.zeros_like(error))).sum(dtype=torch.float64)
             )

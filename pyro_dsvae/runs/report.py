@@ -18,7 +18,6 @@ from pyro_dsvae.inference.svi import SVI
 from pyro_dsvae.inference.training.objective import TERMS
 from pyro_dsvae.judges.cache import load_or_train_judge
 from pyro_dsvae.judges.swap_scores import SwapScores, accuracies, swap_scores
-from pyro_dsvae.models.dsvae import observed_values
 from pyro_dsvae.models.steps import Steps
 from pyro_dsvae.runs.directory import RunDirectory
 
@@ -174,7 +173,7 @@ def _print_scores(console: Console, truth: Mapping[str, float], scores: SwapScor
 
 def _observed_values(data: SequenceData) -> float:
     """How many values of a sequence are observed, on average."""
-    observed = observed_values(data.mask, Steps(data.length, data.lengths), len(data.frame_shape))
+    observed = Steps(data.length, data.lengths).observed(data.mask, len(data.frame_shape))
     whole = math.prod(data.frames.shape[1:])
     return whole if observed is None else float(observed.expand(data.frames.shape).float().mean()) * whole
 

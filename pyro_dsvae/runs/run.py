@@ -21,7 +21,7 @@ from pyro_dsvae.inference.latent_space.traversal import Traversal, traverse_dyna
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.prediction import decode
-from pyro_dsvae.models.dsvae import DSVAE, observed_values
+from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
 
@@ -91,7 +91,7 @@ class Run:
             )
         _check_shapes(x, mask, lengths, times)
         x, mask, lengths, times = (None if v is None else v.to(self.device) for v in (x, mask, lengths, times))  # type: ignore[assignment]
-        observed = observed_values(mask, Steps(x.shape[1], lengths), len(self.frame_shape))
+        observed = Steps(x.shape[1], lengths).observed(mask, len(self.frame_shape))
         if observed is not None:
             x = torch.where(observed, x, torch.zeros_like(x))
         if x.is_floating_point() and not bool(torch.isfinite(x).all()):

@@ -21,7 +21,6 @@ from pyro_dsvae.inference.posteriors.pushforward import Pushforward
 from pyro_dsvae.inference.sampling.refinement import Refinement
 from pyro_dsvae.inference.sampling.resampling import systematic
 from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.dsvae import observed_values
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
 from tests.inference.test_contracts import Case, frames_for, objective
@@ -58,7 +57,7 @@ class Clips:
             self.mask[:, 0] = True
         if "ragged" in kind:
             self.lengths = torch.tensor([length, 3, length - 1, 2])[:count]
-        seen = observed_values(self.mask, Steps(length, self.lengths), 1)
+        seen = Steps(length, self.lengths).observed(self.mask, 1)
         self.observed = torch.ones_like(self.truth, dtype=torch.bool) if seen is None else seen.expand(self.truth.shape)
         self.x = torch.where(self.observed, self.truth, torch.full_like(self.truth, math.nan))
         self.sequences = Sequences(self.x, self.mask, self.lengths, torch.arange(count))
@@ -88,7 +87,7 @@ class Guide:
         if self.seen is not None and self.seen[0] is x:
             return self.seen[1]
         batch, length = x.shape[:2]
-        seen = observed_values(mask, Steps(length, lengths), 1)
+        seen = Steps(length, lengths).observed(mask, 1)
         observed = torch.ones_like(x, dtype=torch.bool) if seen is None else seen.expand(x.shape)
         loc, tril = torch.zeros(batch, F + length * D), torch.eye(F + length * D).repeat(batch, 1, 1)
         for b in range(batch):

@@ -15,7 +15,6 @@ from pyro_dsvae.inference.estimation import evaluation
 from pyro_dsvae.inference.forecasting.log_prob import forecast_log_prob
 from pyro_dsvae.inference.forecasting.paired import NoStepsError, _by_step, paired_forecast
 from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.dsvae import observed_values
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
 from tests.inference.test_contracts import Case, frames_for, objective
@@ -43,7 +42,7 @@ class Guide:
     ) -> None:
         batch, length = x.shape[:2]
         steps = Steps(length, lengths)
-        seen = observed_values(mask, steps, 1)
+        seen = steps.observed(mask, 1)
         observed = torch.ones_like(x, dtype=torch.bool) if seen is None else seen.expand(x.shape)
         loc, scale = torch.zeros(batch, F + length * D), torch.ones(batch, F + length * D)
         slope = torch.zeros(batch, length * D, F)
@@ -69,7 +68,7 @@ def clips(kind: str) -> tuple[Sequences, list[tuple[np.ndarray, np.ndarray]]]:
     x = torch.from_numpy(np.stack([EXACT.simulate(T, rng) for _ in range(4)]))
     mask = torch.from_numpy(rng.random((4, T)) < 0.7) if kind == "mask" else None
     lengths = torch.tensor([5, 4, 3, 5]) if kind == "ragged" else None
-    seen = observed_values(mask, Steps(T, lengths), 1)
+    seen = Steps(T, lengths).observed(mask, 1)
     observed = torch.ones_like(x, dtype=torch.bool) if seen is None else seen.expand(x.shape)
     ends = [T] * 4 if lengths is None else lengths.tolist()
     known = [(x[b, :n].numpy().copy(), observed[b, :n].numpy()) for b, n in enumerate(ends)]
