@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from pyro_dsvae.inference.posteriors.encoders import encoders, with_static
-from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.models.distributions.normalizing_flow import own_precision
 from pyro_dsvae.models.distributions.path import PathDistribution
@@ -50,10 +50,10 @@ class Autoregressive(Posterior):
         self.direct = nn.Linear(feature_size, hidden_size)
         self.cell = Cell(2 * hidden_size, latent_size, hidden_size)
 
-    def static(self, clip: Clip) -> TorchDistribution:
+    def static(self, clip: GuideInput) -> TorchDistribution:
         return Normal(*self.static_head(self.static_encoder(clip.x, clip.observed, clip.steps.lengths))).to_event(1)
 
-    def dynamic(self, clip: Clip, f: Tensor) -> "PosteriorPath":
+    def dynamic(self, clip: GuideInput, f: Tensor) -> "PosteriorPath":
         features = self.dynamic_encoder(clip.x, clip.observed)
         context = full_precision(self.context(with_static(features, f), clip.steps.lengths))
         direct = full_precision(self.direct(features)).expand(*f.shape[:-1], -1, -1)

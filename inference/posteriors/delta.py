@@ -7,7 +7,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyro_dsvae.inference.posteriors.encoders import Smoother, encoders
-from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.models.ops.precision import full_precision
 
@@ -42,10 +42,10 @@ class Delta(Posterior):
         self.smoother = Smoother(feature_size, static_size, hidden_size)
         self.dynamic_head = nn.Linear(hidden_size, latent_size)
 
-    def static(self, clip: Clip) -> TorchDistribution:
+    def static(self, clip: GuideInput) -> TorchDistribution:
         f = self.static_head(self.static_encoder(clip.x, clip.observed, clip.steps.lengths))
         return Point(full_precision(f), event_dim=1)
 
-    def dynamic(self, clip: Clip, f: Tensor) -> TorchDistribution:
+    def dynamic(self, clip: GuideInput, f: Tensor) -> TorchDistribution:
         hidden = self.smoother(self.dynamic_encoder(clip.x, clip.observed), f, clip.steps.lengths)
         return Point(full_precision(self.dynamic_head(hidden)), event_dim=2)

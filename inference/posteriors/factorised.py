@@ -4,7 +4,7 @@ from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor, nn
 
 from pyro_dsvae.inference.posteriors.encoders import DynamicEncoder, static_encoder
-from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead
 
@@ -35,9 +35,9 @@ class Factorised(Posterior):
         self.layer = nn.Sequential(nn.Linear(feature_size, hidden_size), nn.SiLU())
         self.dynamic_head = GaussianHead(hidden_size, latent_size, initial_scale=0.1)
 
-    def static(self, clip: Clip) -> TorchDistribution:
+    def static(self, clip: GuideInput) -> TorchDistribution:
         return Normal(*self.static_head(self.static_encoder(clip.x, clip.observed, clip.steps.lengths))).to_event(1)
 
-    def dynamic(self, clip: Clip, f: Tensor) -> TorchDistribution:
+    def dynamic(self, clip: GuideInput, f: Tensor) -> TorchDistribution:
         hidden = self.layer(self.dynamic_encoder(clip.x, clip.observed))
         return clip.steps.join(Normal(*self.dynamic_head(hidden)).to_event(1))

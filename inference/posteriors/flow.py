@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pyro_dsvae.inference.posteriors.causal_affine import CausalAffine
 from pyro_dsvae.inference.posteriors.encoders import Smoother, encoders
-from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.posteriors.pushforward import Pushforward
 from pyro_dsvae.models.distributions.normalizing_flow import load_zuko, own_precision
@@ -64,7 +64,7 @@ class Flow(Posterior):
             CausalAffine(latent_size, hidden_size, hidden_size, backwards=layer % 2 == 1) for layer in range(layers)
         )
 
-    def static(self, clip: Clip) -> Pushforward:
+    def static(self, clip: GuideInput) -> Pushforward:
         context = self.static_encoder(clip.x, clip.observed, clip.steps.lengths)
         loc, scale = self.static_head(context)
         context = full_precision(context)
@@ -80,7 +80,7 @@ class Flow(Posterior):
 
         return Pushforward(_standard_normal(loc), push, pull)
 
-    def dynamic(self, clip: Clip, f: Tensor) -> Pushforward:
+    def dynamic(self, clip: GuideInput, f: Tensor) -> Pushforward:
         steps = clip.steps
         hidden = self.smoother(self.dynamic_encoder(clip.x, clip.observed), f, steps.lengths)
         loc, scale = self.dynamic_head(hidden)

@@ -9,7 +9,7 @@ from pyro_dsvae.models.steps import Steps
 
 
 @dataclass(frozen=True)
-class Clip:
+class GuideInput:
     """What a guide may see of a batch.
 
     x         (B, T, \\*frame), zero where not observed
@@ -24,7 +24,7 @@ class Clip:
     @classmethod
     def of(
         cls, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None, times: Tensor | None = None
-    ) -> "Clip":
+    ) -> "GuideInput":
         """The visible part of frames x (B, T, \\*frame)."""
         steps = Steps(x.shape[1], lengths, times)
         values = steps.observed(mask, x.ndim - 2)
@@ -32,12 +32,12 @@ class Clip:
             return cls(x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device), steps)
         return cls(torch.where(values, x, torch.zeros_like(x)), values.flatten(2).any(dim=2), steps)
 
-    def rows(self, rows: slice) -> "Clip":
+    def rows(self, rows: slice) -> "GuideInput":
         """Some sequences of the batch."""
         lengths, times = (None if v is None else v[rows] for v in (self.steps.lengths, self.steps.times))
-        return Clip(self.x[rows], self.observed[rows], Steps(self.steps.length, lengths, times))
+        return GuideInput(self.x[rows], self.observed[rows], Steps(self.steps.length, lengths, times))
 
-    def showing(self, frames: Tensor) -> "Clip":
+    def showing(self, frames: Tensor) -> "GuideInput":
         """The same steps and observed frames, with other frames (B, T, \\*frame) where there is one."""
         seen = self.observed.view(*self.observed.shape, *(1,) * (self.x.ndim - 2))
-        return Clip(frames.to(self.x.dtype) * seen, self.observed, self.steps)
+        return GuideInput(frames.to(self.x.dtype) * seen, self.observed, self.steps)

@@ -5,7 +5,7 @@ from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor, nn
 
 from pyro_dsvae.inference.posteriors.encoders import DynamicEncoder, static_encoder
-from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM, run_lstm
@@ -48,10 +48,10 @@ class LSTM(Posterior):
         self.direct = nn.Linear(feature_size, hidden_size)
         self.dynamic_head = GaussianHead(hidden_size, latent_size, initial_scale=0.1)
 
-    def static(self, clip: Clip) -> TorchDistribution:
+    def static(self, clip: GuideInput) -> TorchDistribution:
         return Normal(*self.static_head(self.static_encoder(clip.x, clip.observed, clip.steps.lengths))).to_event(1)
 
-    def dynamic(self, clip: Clip, f: Tensor) -> TorchDistribution:
+    def dynamic(self, clip: GuideInput, f: Tensor) -> TorchDistribution:
         features = self.dynamic_encoder(clip.x, clip.observed)
         features = features.expand(*f.shape[:-1], *features.shape[-2:])
         seen = torch.cat([features, f.unsqueeze(-2).expand(*features.shape[:-1], -1)], dim=-1)

@@ -10,7 +10,7 @@ from pyro.distributions import TorchDistribution
 from pyro.nn import PyroModule
 from torch import Tensor
 
-from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.reference import Reference
 
 
@@ -38,11 +38,11 @@ class Posterior(PyroModule, metaclass=_AbstractPyroModule):
         self.reference: Reference | None = None
 
     @abstractmethod
-    def static(self, clip: Clip) -> TorchDistribution:
+    def static(self, clip: GuideInput) -> TorchDistribution:
         """q(f | x), batch (B,) and event (F,). What is not observed must have no influence."""
 
     @abstractmethod
-    def dynamic(self, clip: Clip, f: Tensor) -> TorchDistribution:
+    def dynamic(self, clip: GuideInput, f: Tensor) -> TorchDistribution:
         """q(z_1:T | f, x), batch \\*B and event (T, D), for f (\\*B, F). What is not observed must have no influence."""
 
     def forward(
@@ -51,24 +51,24 @@ class Posterior(PyroModule, metaclass=_AbstractPyroModule):
         mask: Tensor | None = None,
         lengths: Tensor | None = None,
         times: Tensor | None = None,
-        looks: Clip | None = None,
+        looks: GuideInput | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Sample f (\\*B, F) and z (\\*B, T, D) for frames x (B, T, \\*frame); arguments as in `DSVAE.forward`.
 
         looks  what f is inferred from, where that is not the clip itself
         """
-        clip = Clip.of(x, mask, lengths, times)
+        clip = GuideInput.of(x, mask, lengths, times)
         with pyro.plate("sequences", x.shape[0], dim=-1):
             f = pyro.sample("f", self.static(self.seen_for_static(clip) if looks is None else looks))
             z = pyro.sample("z", self.dynamic(*self.seen_for_dynamic(clip, f)))
         return f, z
 
-    def seen_for_static(self, clip: Clip) -> Clip:
+    def seen_for_static(self, clip: GuideInput) -> GuideInput:
         """What `static` is given to infer f of a clip."""
         reference = self._used_reference()
         return clip if reference is None else reference.looks(self, clip)
 
-    def seen_for_dynamic(self, clip: Clip, f: Tensor) -> tuple[Clip, Tensor]:
+    def seen_for_dynamic(self, clip: GuideInput, f: Tensor) -> tuple[GuideInput, Tensor]:
         """What `dynamic` is given to infer z of a clip, where f was drawn."""
         reference = self._used_reference()
         if reference is None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_dsvae.inference.handlers import LocalParameters
-from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Reference(nn.Module):
         """What `get_extra_state` gave."""
         self.ready = bool(state)
 
-    def looks(self, guide: "Posterior", clip: Clip) -> Clip:
+    def looks(self, guide: "Posterior", clip: GuideInput) -> GuideInput:
         """Every clip's looks, moving like the reference."""
         with torch.no_grad(), LocalParameters():
             z = guide.dynamic(self._clip, self._f(guide)).mean
@@ -69,7 +69,7 @@ class Reference(nn.Module):
             f = guide.static(clip).mean
             return clip.showing(self._paint(f, z.expand(len(f), -1, -1)))
 
-    def motion(self, guide: "Posterior", clip: Clip) -> tuple[Clip, Tensor]:
+    def motion(self, guide: "Posterior", clip: GuideInput) -> tuple[GuideInput, Tensor]:
         """Every clip's motion, looking like the reference; and f* (1, F)."""
         with torch.no_grad(), LocalParameters():
             f = self._f(guide)
@@ -77,8 +77,8 @@ class Reference(nn.Module):
             return clip.showing(self._paint(every, guide.dynamic(clip, every).mean)), f
 
     @property
-    def _clip(self) -> Clip:
-        return Clip.of(self.frames.unsqueeze(0))
+    def _clip(self) -> GuideInput:
+        return GuideInput.of(self.frames.unsqueeze(0))
 
     def _f(self, guide: "Posterior") -> Tensor:
         """f* (1, F)."""

@@ -7,7 +7,7 @@ from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor, nn
 
 from pyro_dsvae.inference.posteriors.encoders import Smoother, encoders
-from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.models.distributions.diagonal_chain import DiagonalChain, Transitions
 from pyro_dsvae.models.errors import UsageError
@@ -56,10 +56,10 @@ class StructuredGaussian(Posterior):
         nn.init.zeros_(self.coefficient.weight)
         nn.init.zeros_(self.coefficient.bias)
 
-    def static(self, clip: Clip) -> TorchDistribution:
+    def static(self, clip: GuideInput) -> TorchDistribution:
         return Normal(*self.static_head(self.static_encoder(clip.x, clip.observed, clip.steps.lengths))).to_event(1)
 
-    def dynamic(self, clip: Clip, f: Tensor) -> DiagonalChain:
+    def dynamic(self, clip: GuideInput, f: Tensor) -> DiagonalChain:
         hidden = self.smoother(self.dynamic_encoder(clip.x, clip.observed), f, clip.steps.lengths)
         mean, scale = self.dynamic_head(hidden)
         raw = full_precision(self.coefficient(hidden))

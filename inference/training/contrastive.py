@@ -17,7 +17,7 @@ from pyro.distributions import Independent, MaskedDistribution, Normal
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.training.contrastive_views import content_view, motion_view
 from pyro_dsvae.models.errors import UsageError
@@ -70,7 +70,7 @@ class Contrastive:
                 f"frames of shape {frame_shape} cannot be recoloured and blurred: set --contrastive.weight_z 0"
             )
 
-    def terms(self, guide: Posterior, clip: Clip) -> ContrastiveTerms:
+    def terms(self, guide: Posterior, clip: GuideInput) -> ContrastiveTerms:
         """The estimates for one batch, along draws of f and z of its own, with gradients.
 
         Raises `UsageError` where the posterior has no normal densities and ``weight_mi`` is not 0.
@@ -147,7 +147,7 @@ def mutual_information(log_f: Tensor, log_z: Tensor, exists: Tensor | None = Non
     return torch.where(exists, each, torch.zeros_like(each)).sum() / exists.sum()
 
 
-def _existing(z: Tensor, clip: Clip) -> Tensor:
+def _existing(z: Tensor, clip: GuideInput) -> Tensor:
     """Paths (B, T, D) as vectors (B, T D), zero where a step does not exist."""
     valid = clip.steps.valid
     return (z if valid is None else torch.where(valid.unsqueeze(-1), z, torch.zeros_like(z))).flatten(1)

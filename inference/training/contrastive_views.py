@@ -3,14 +3,14 @@
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.views import recolour
 
 # Standard deviation of the blur, in shares of the image's side: none to one pixel of 32.
 WEAKEST, STRONGEST = 1 / 320, 1 / 32
 
 
-def content_view(clip: Clip) -> Clip:
+def content_view(clip: GuideInput) -> GuideInput:
     """The frames of every sequence in a random order: who is seen is the same, the motion is another.
 
     Steps that do not exist stay at the end. Observation times stay where they are, frames move.
@@ -21,16 +21,16 @@ def content_view(clip: Clip) -> Clip:
         keys = keys.masked_fill(~valid, 2.0)
     order = keys.argsort(dim=1)
     rows = torch.arange(len(order), device=order.device).unsqueeze(1)
-    return Clip(clip.x[rows, order], clip.observed.gather(1, order), clip.steps)
+    return GuideInput(clip.x[rows, order], clip.observed.gather(1, order), clip.steps)
 
 
-def motion_view(clip: Clip) -> Clip:
+def motion_view(clip: GuideInput) -> GuideInput:
     """Images under one random change of colours and one random blur for all frames of a sequence: the motion is the same.
 
     clip  frames (B, T, C, S, S)
     """
     share = WEAKEST + (STRONGEST - WEAKEST) * torch.rand(len(clip.x), dtype=clip.x.dtype, device=clip.x.device)
-    return Clip(blur(recolour(clip.x), share * clip.x.shape[-1]), clip.observed, clip.steps)
+    return GuideInput(blur(recolour(clip.x), share * clip.x.shape[-1]), clip.observed, clip.steps)
 
 
 def blur(x: Tensor, scale: Tensor) -> Tensor:

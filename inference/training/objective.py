@@ -8,7 +8,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyro_dsvae.inference.elbo import SequenceELBO
-from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.sequences import Batch
 from pyro_dsvae.inference.training.contrastive import Contrastive
@@ -54,13 +54,13 @@ class Objective(nn.Module):
         weigh = {"f": weights.static, "z": weights.dynamic}
         model, guide = weigh_kl(_unregistered(self.model), _unregistered(self.guide), weigh)
         if self.recombining and self.training and self.guide.views:
-            seen = Clip.of(x, batch.mask, batch.lengths, batch.times)
+            seen = GuideInput.of(x, batch.mask, batch.lengths, batch.times)
             guide = functools.partial(guide, looks=recombined(self.model, self.guide, seen))
         terms = self.elbo.terms(model, guide, x, batch.mask, batch.lengths, batch.times)
         self.estimators = dict(terms.estimators)
         loss = terms.loss
         if self.contrastive is not None and self.training:
-            clip = Clip.of(x, batch.mask, batch.lengths, batch.times)
+            clip = GuideInput.of(x, batch.mask, batch.lengths, batch.times)
             loss = loss - self.contrastive.gain(self.contrastive.terms(self.guide, clip))
         return {
             "loss": loss,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.objective import Objective
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
@@ -38,7 +38,7 @@ def draw_looks(objective: Objective, sequences: Sequences, device: torch.device)
     for rows in which.split(CHUNK):
         batch = sequences.batch(rows, device)
         x = objective.model.likelihood.prepare(batch.frames)
-        clip = Clip.of(x, batch.mask, batch.lengths, batch.times)
+        clip = GuideInput.of(x, batch.mask, batch.lengths, batch.times)
         q = objective.guide.static(objective.guide.seen_for_static(clip))
         found.append(q.sample(torch.Size([DRAWS])).flatten(0, 1))
     objective.train(training)

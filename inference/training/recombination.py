@@ -3,14 +3,14 @@
 import torch
 
 from pyro_dsvae.inference.handlers import LocalParameters
-from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.prediction import decode
 from pyro_dsvae.models.dsvae import DSVAE
 
 
 @torch.no_grad()
-def recombined(model: DSVAE, guide: Posterior, clip: Clip) -> Clip:
+def recombined(model: DSVAE, guide: Posterior, clip: GuideInput) -> GuideInput:
     """The batch with its first half recombined: clip i as E[x | f_i, z_j], f_i and z_j drawn from the guide, j = i + B / 2.
 
     A guide view of f. Nothing in a clip need keep f from telling also the pose, where that changes which colours are seen, and
@@ -32,8 +32,8 @@ def recombined(model: DSVAE, guide: Posterior, clip: Clip) -> Clip:
         z = guide.dynamic(motion, guide.static(motion).sample()).sample()
     observed = looks.observed & motion.observed
     shared = observed.any(dim=1)[:, None]
-    frames = Clip(looks.x, observed, looks.steps).showing(decode(model, f, z)).x
+    frames = GuideInput(looks.x, observed, looks.steps).showing(decode(model, f, z)).x
     # What follows is the second half, and the last clip of an odd number.
     x = torch.where(shared.view(-1, *(1,) * (clip.x.ndim - 1)), frames, looks.x)
     observed = torch.where(shared, observed, looks.observed)
-    return Clip(torch.cat([x, clip.x[half:]]), torch.cat([observed, clip.observed[half:]]), clip.steps)
+    return GuideInput(torch.cat([x, clip.x[half:]]), torch.cat([observed, clip.observed[half:]]), clip.steps)

@@ -14,7 +14,7 @@ from pyro_dsvae.configuration.catalogue import DYNAMIC_PRIORS
 from pyro_dsvae.configuration.parts import part_class
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.posteriors.delta import Delta
-from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.posteriors.reference import Reference
 from pyro_dsvae.inference.training.contrastive import Contrastive
@@ -92,7 +92,7 @@ def check_times(data: SequenceData, prior: DynamicPrior) -> None:
 
 def _encode(guide: Posterior, x: Tensor) -> TorchDistribution:
     """q(f | x) for whole frames x (K, T, \\*frame)."""
-    return guide.static(Clip.of(x))
+    return guide.static(GuideInput.of(x))
 
 
 def _with_static_size(recipe: Callable[..., DynamicPrior], static_size: int) -> Callable[..., DynamicPrior]:

@@ -13,7 +13,7 @@ from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.data.sprites import Sprites
 from pyro_dsvae.fit import fit
 from pyro_dsvae.inference.posteriors.flow import Flow
-from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.lstm import LSTM as Posterior
 from pyro_dsvae.inference.posteriors.structured_gaussian import StructuredGaussian
 from pyro_dsvae.inference.prediction import posterior_means
@@ -87,7 +87,7 @@ def test_codes_are_the_moments_of_the_guide(images: Run) -> None:
     codes = images.encode(x)
     f, z = posterior_means(images.guide, x.float() / 255)
     torch.testing.assert_close((codes.f, codes.z), (f, z))
-    clip = Clip.of(x.float() / 255)
+    clip = GuideInput.of(x.float() / 255)
     with torch.no_grad():
         torch.testing.assert_close(
             codes.f_scale, images.guide.static(images.guide.seen_for_static(clip)).base_dist.scale
@@ -106,7 +106,7 @@ def test_scales_are_those_of_draws(vectors: Run) -> None:
     torch.testing.assert_close(codes.f_draws.mean(0), codes.f, rtol=0, atol=0.1 * float(codes.f_scale.max()))
     torch.manual_seed(0)
     with torch.no_grad():
-        path = vectors.guide.dynamic(Clip.of(x), codes.f).sample(torch.Size([4000]))
+        path = vectors.guide.dynamic(GuideInput.of(x), codes.f).sample(torch.Size([4000]))
     torch.testing.assert_close(path.std(0), codes.z_scale, rtol=0.06, atol=0)
 
 
@@ -117,7 +117,7 @@ def test_a_guide_without_moments_is_asked_for_draws(tmp_path: Path) -> None:
     codes = run.encode(x)
     torch.manual_seed(1)
     with torch.no_grad():
-        path = run.guide.dynamic(Clip.of(x), codes.f).sample(torch.Size([4000]))
+        path = run.guide.dynamic(GuideInput.of(x), codes.f).sample(torch.Size([4000]))
     torch.testing.assert_close(path.std(0), codes.z_scale, rtol=0.22, atol=0)
     assert torch.equal(run.encode(x).z_scale, codes.z_scale)
 

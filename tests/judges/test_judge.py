@@ -12,7 +12,7 @@ from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor, nn
 
 from pyro_dsvae.data.dataset import Label, SequenceData
-from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.judges import judge as module
 from pyro_dsvae.judges.cache import load_or_train_judge
@@ -207,12 +207,12 @@ class Oracle(Posterior):
         self.seen: list[tuple[Tensor | None, Tensor | None]] = []
         self.dropout = nn.Dropout()
 
-    def static(self, clip: Clip) -> TorchDistribution:
+    def static(self, clip: GuideInput) -> TorchDistribution:
         assert not self.training
         self.seen.append((clip.observed, clip.steps.lengths))
         return Normal((clip.x > 0.5).float().amax((1, 3, 4)), 9.0).to_event(1)
 
-    def dynamic(self, clip: Clip, f: Tensor) -> TorchDistribution:
+    def dynamic(self, clip: GuideInput, f: Tensor) -> TorchDistribution:
         return Normal((clip.x > 0.5).float().amax((2, 3)), 9.0).to_event(2)
 
 
@@ -264,10 +264,10 @@ def test_a_model_that_ignores_a_latent_scores_the_share_of_its_one_answer(traine
 class Leaky(Posterior):
     """Puts colour and place into z, f is empty: nothing is taken over."""
 
-    def static(self, clip: Clip) -> TorchDistribution:
+    def static(self, clip: GuideInput) -> TorchDistribution:
         return Normal(torch.zeros(len(clip.x), 3), 1.0).to_event(1)
 
-    def dynamic(self, clip: Clip, f: Tensor) -> TorchDistribution:
+    def dynamic(self, clip: GuideInput, f: Tensor) -> TorchDistribution:
         return Normal(clip.x.flatten(2), 1.0).to_event(2)
 
 

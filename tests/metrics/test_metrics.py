@@ -16,7 +16,7 @@ from torch import Tensor
 from pyro_dsvae.data.dataset import Label, SequenceData
 from pyro_dsvae.inference.evidence import estimate_evidence
 from pyro_dsvae.inference.latents import Latents
-from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.objective import Objective
@@ -585,12 +585,12 @@ def test_log_probabilities_are_the_judges_answers(trained: Judge) -> None:
 class Level(Posterior):
     """f is the mean of what is observed of a clip of vectors, z is zero."""
 
-    def static(self, clip: Clip) -> TorchDistribution:
+    def static(self, clip: GuideInput) -> TorchDistribution:
         seen = clip.observed.unsqueeze(-1)
         mean = (clip.x * seen).sum((1, 2)) / (seen.sum((1, 2)) * clip.x.shape[-1])
         return Normal(mean.unsqueeze(-1), 0.1).to_event(1)
 
-    def dynamic(self, clip: Clip, f: Tensor) -> TorchDistribution:
+    def dynamic(self, clip: GuideInput, f: Tensor) -> TorchDistribution:
         return clip.steps.join(Normal(torch.zeros(*f.shape[:-1], clip.x.shape[1], 1), 0.1).to_event(1))
 
 

@@ -21,7 +21,7 @@ from torch.distributions.transforms import AffineTransform
 from pyro_dsvae.inference.elbo import CLOSED_FORM, STICKING_THE_LANDING, SequenceELBO
 from pyro_dsvae.inference.handlers import LocalParameters
 from pyro_dsvae.inference.posteriors.factorised import Factorised
-from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.models.distributions.normalizing_flow import FlowDistribution
@@ -60,7 +60,7 @@ def encode(toy: ToyEncoder, x: Tensor) -> TorchDistribution:
 
 
 def of_guide(guide: Posterior, x: Tensor) -> TorchDistribution:
-    return guide.static(Clip.of(x))
+    return guide.static(GuideInput.of(x))
 
 
 def vamp(size: int, components: int = K, examples: int = 10) -> VampPrior:
@@ -483,7 +483,7 @@ def test_the_vamp_prior_of_a_real_guide_mixes_its_posteriors(kind: Any) -> None:
     f = torch.randn(7, 2)
     components = []
     for u in prior.pseudo_inputs:
-        q: Any = guide.static(Clip.of(u.unsqueeze(0)))
+        q: Any = guide.static(GuideInput.of(u.unsqueeze(0)))
         components.append(q.log_prob(f))
     expected = torch.stack(components).logsumexp(0) - math.log(K)
     torch.testing.assert_close(prior().log_prob(f), expected)
@@ -608,7 +608,7 @@ def test_the_kl_of_f_is_exact_for_normals_and_sticks_the_landing_otherwise(name:
         terms = SequenceELBO().terms(model, guide, x)
         exact = name in ("StandardNormal", "DiagonalNormal")
         assert terms.estimators["f"] == (CLOSED_FORM if exact else STICKING_THE_LANDING)
-        q = guide.static(Clip.of(x[:1]))
+        q = guide.static(GuideInput.of(x[:1]))
         axis = torch.linspace(-8, 8, 201)
         places = torch.cartesian_prod(axis, axis)
         log_q, log_p = q.log_prob(places), model.static_prior().log_prob(places)

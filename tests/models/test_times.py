@@ -10,7 +10,7 @@ from pyro_dsvae import fit
 from pyro_dsvae.configuration.catalogue import DYNAMIC_PRIORS, PARTS
 from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.inference.elbo import SequenceELBO
-from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
@@ -79,7 +79,7 @@ def test_the_prior_of_a_batch_is_that_of_its_times(irregular: Path) -> None:
     batch = data.sequences("train").batch(torch.arange(4), torch.device("cpu"))
     terms = SequenceELBO().terms(model, guide, batch.frames, batch.mask, batch.lengths, batch.times)
 
-    q = guide.dynamic(Clip.of(batch.frames), torch.zeros(4, 2)).base_dist
+    q = guide.dynamic(GuideInput.of(batch.frames), torch.zeros(4, 2)).base_dist
     intervals = torch.from_numpy(np.diff(np.load(irregular)["times"][:4], axis=1)).float()
     start, walk = (
         prior(torch.zeros(4, 2), Steps(T)).transitions.scale[0],

@@ -20,7 +20,7 @@ from pyro_dsvae.inference.posteriors.autoregressive import Autoregressive
 from pyro_dsvae.inference.posteriors.causal_lstm import CausalLSTM
 from pyro_dsvae.inference.posteriors.delta import Delta
 from pyro_dsvae.inference.posteriors.flow import Flow
-from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.lstm import LSTM
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.posteriors.structured_gaussian import StructuredGaussian
@@ -66,7 +66,7 @@ def clips(frame_shape: tuple[int, ...] = VECTOR, size: int = B, length: int = T)
 def q_z(guide: Posterior, f: Tensor, lengths: Tensor | None = None, length: int = T, size: int = B) -> Any:
     """q(z | f, x) of random vectors; the same ones each time."""
     torch.manual_seed(1)
-    return guide.dynamic(Clip.of(clips(size=size, length=length), lengths=lengths), f)
+    return guide.dynamic(GuideInput.of(clips(size=size, length=length), lengths=lengths), f)
 
 
 def static(*batch: int) -> Tensor:
@@ -112,7 +112,7 @@ def test_shapes(kind: Any, frame_shape: tuple[int, ...], training: bool) -> None
         assert log_prob.shape == (B,)
         assert torch.isfinite(log_prob).all()
     # Further draws, and particles of f.
-    clip = Clip.of(clips(frame_shape), lengths=LENGTHS)
+    clip = GuideInput.of(clips(frame_shape), lengths=LENGTHS)
     q = guide.dynamic(clip, static(4, B))
     assert q.batch_shape == (4, B)
     z = q.rsample(torch.Size([7]))
@@ -190,12 +190,12 @@ def test_what_is_not_observed_has_no_influence(kind: Any, frame_shape: tuple[int
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_padded_clip_has_the_posterior_of_the_clip_alone(kind: Any) -> None:
     guide, x, f = posterior(kind), clips(), static(B)
-    padded = guide.dynamic(Clip.of(x, lengths=LENGTHS), f)
+    padded = guide.dynamic(GuideInput.of(x, lengths=LENGTHS), f)
     z = torch.randn(B, T, D, dtype=torch.float64)
     changed = z.clone()
     for b, n in enumerate(LENGTHS.tolist()):
         changed[b, n:] += 1
-        alone = guide.dynamic(Clip.of(x[b : b + 1, :n]), f[b : b + 1])
+        alone = guide.dynamic(GuideInput.of(x[b : b + 1, :n]), f[b : b + 1])
         torch.testing.assert_close(padded.mean[b, :n], alone.mean[0])
         if kind is not Delta:
             torch.testing.assert_close(padded.log_prob(z)[b], alone.log_prob(z[b : b + 1, :n])[0])
@@ -245,8 +245,8 @@ def test_posterior_means_need_no_noise(kind: Any) -> None:
     again_f, again_z = posterior_means(guide, x)
     assert torch.equal(f, again_f)
     assert torch.equal(z, again_z)
-    torch.testing.assert_close(f, guide.static(Clip.of(x)).mean)
-    torch.testing.assert_close(z, guide.dynamic(Clip.of(x), f).mean)
+    torch.testing.assert_close(f, guide.static(GuideInput.of(x)).mean)
+    torch.testing.assert_close(z, guide.dynamic(GuideInput.of(x), f).mean)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_a_filter_does_not_look_ahead(frame_shape: tuple[int, ...], t: int) -> N
     changed[:, t:] = torch.rand_like(changed[:, t:])
     for kind, looks_ahead in [(CausalLSTM, False), (LSTM, True)]:
         guide = posterior(kind, frame_shape).eval()
-        before, after = (guide.dynamic(Clip.of(frames), f) for frames in (x, changed))
+        before, after = (guide.dynamic(GuideInput.of(frames), f) for frames in (x, changed))
         for a, b in [(before.mean, after.mean), (before.variance, after.variance)]:
             assert torch.equal(a[:, :t], b[:, :t]) != looks_ahead
             assert ((a - b)[:, t:].abs().amax((0, 2)) > 0).all()
@@ -282,9 +282,9 @@ def test_a_filter_does_not_look_ahead(frame_shape: tuple[int, ...], t: int) -> N
 
 def test_a_filter_can_be_run_frame_by_frame() -> None:
     guide, x, f = posterior(CausalLSTM), clips(), static(B)
-    whole = guide.dynamic(Clip.of(x), f)
+    whole = guide.dynamic(GuideInput.of(x), f)
     for t in range(1, T + 1):
-        so_far = guide.dynamic(Clip.of(x[:, :t]), f)
+        so_far = guide.dynamic(GuideInput.of(x[:, :t]), f)
         torch.testing.assert_close(so_far.mean[:, -1], whole.mean[:, t - 1])
         torch.testing.assert_close(so_far.variance[:, -1], whole.variance[:, t - 1])
 
@@ -459,7 +459,7 @@ def test_adjacent_correlations_of_both_signs_are_learnt(correlation: float) -> N
     lags = (torch.arange(T)[:, None] - torch.arange(T)).abs().double()
     target = MultivariateNormal(torch.linspace(-1, 1, T).double(), correlation**lags)
     guide = StructuredGaussian((1,), 1, 1, hidden_size=8, feature_size=8, width=1)
-    clip, f = Clip.of(torch.linspace(0, 1, T).view(1, T, 1)), torch.zeros(1, 1)
+    clip, f = GuideInput.of(torch.linspace(0, 1, T).view(1, T, 1)), torch.zeros(1, 1)
     optimiser = torch.optim.Adam(guide.parameters(), lr=4e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-2, total_steps=150)
     precision, loc = target.precision_matrix.float(), target.loc.float()
@@ -565,7 +565,7 @@ def test_a_free_chain_is_the_exact_posterior_of_a_random_walk_and_no_diagonal_on
 
 def test_the_amortised_chain_reaches_the_evidence_of_a_random_walk_and_no_diagonal_one_does() -> None:
     x = walks().float()
-    f, clip = torch.zeros(SEQUENCES, 1), Clip.of(x)
+    f, clip = torch.zeros(SEQUENCES, 1), GuideInput.of(x)
     gaps = {}
     for kind, count in [(StructuredGaussian, 140), (LSTM, 25)]:
         torch.manual_seed(0)
@@ -602,7 +602,7 @@ def flow(latent_size: int = D, static_size: int = F, layers: int = 2) -> Any:
 def test_the_density_of_a_draw_is_the_one_that_its_value_has(lengths: Tensor | None, layers: int) -> None:
     """The density that comes with a draw, without inverting anything, against the inverse."""
     guide = flow(layers=layers)
-    q_f = guide.static(Clip.of(clips(), lengths=lengths)).expand([4, B])
+    q_f = guide.static(GuideInput.of(clips(), lengths=lengths)).expand([4, B])
     for q in (q_f, q_z(guide, static(4, B), lengths)):
         pull, q.pull = q.pull, None  # nothing to invert with
         with torch.no_grad():
@@ -626,7 +626,7 @@ def test_the_density_of_a_flow_is_that_of_a_change_of_variables(layers: int) -> 
     """log q(g(e)) = log N(e; 0, 1) - log |det dg/de| with the Jacobian from automatic differentiation."""
     guide = flow(latent_size=2, static_size=3, layers=layers)
     f = torch.randn(1, 3, dtype=torch.float64)
-    for q in (guide.static(Clip.of(clips(size=1))), q_z(guide, f, length=3, size=1)):
+    for q in (guide.static(GuideInput.of(clips(size=1))), q_z(guide, f, length=3, size=1)):
         for _ in range(3):
             noise = torch.randn(q.shape(), dtype=torch.float64)
             jacobian: Any = torch.autograd.functional.jacobian(lambda e, q=q: q.push(e)[0].flatten(), noise)
@@ -640,7 +640,7 @@ def test_a_flow_is_the_density_that_it_is_drawn_from() -> None:
     """E_q[r / q] = 1 for a normal r that is narrower than q, over 20,000 draws."""
     guide = flow(latent_size=1, static_size=3)
     f = torch.randn(1, 3, dtype=torch.float64)
-    for q in (guide.static(Clip.of(clips(size=1))), q_z(guide, f, length=3, size=1)):
+    for q in (guide.static(GuideInput.of(clips(size=1))), q_z(guide, f, length=3, size=1)):
         with torch.no_grad():
             draws = q.sample(torch.Size([20_000]))
             flat = draws.flatten(1)
@@ -665,7 +665,7 @@ def test_two_directions_leave_the_normals(layers: int, normal: bool) -> None:
 
 def test_a_flow_starts_at_the_normals_of_its_heads() -> None:
     guide = Flow(VECTOR, F, D, hidden_size=5, feature_size=6, width=2).double()
-    clip, f, z = Clip.of(clips(), lengths=LENGTHS), static(B), torch.randn(B, T, D, dtype=torch.float64)
+    clip, f, z = GuideInput.of(clips(), lengths=LENGTHS), static(B), torch.randn(B, T, D, dtype=torch.float64)
     hidden = guide.smoother(guide.dynamic_encoder(clip.x, clip.observed), f, LENGTHS)
     start: TorchDistribution = clip.steps.join(Normal(*guide.dynamic_head(hidden)).to_event(1))
     q = guide.dynamic(clip, f)

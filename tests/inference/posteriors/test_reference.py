@@ -23,7 +23,7 @@ from pyro_dsvae.inference.forecasting.log_prob import forecast_log_prob
 from pyro_dsvae.inference.forecasting.paired import paired_forecast
 from pyro_dsvae.inference.forecasting.scores import forecast_errors
 from pyro_dsvae.inference.latent_space.imputation import impute
-from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.posteriors.reference import FRAMES, Reference
 from pyro_dsvae.inference.prediction import posterior_means
@@ -51,11 +51,11 @@ class Leaky(Posterior):
 
     views = True
 
-    def static(self, clip: Clip) -> TorchDistribution:
+    def static(self, clip: GuideInput) -> TorchDistribution:
         f, z = clip.x[..., :F], clip.x[..., F:]
         return NormalDistribution(f[:, 0] + 0.1 * z.mean((1, 2)).unsqueeze(-1), 1.0).to_event(1)
 
-    def dynamic(self, clip: Clip, f: Tensor) -> TorchDistribution:
+    def dynamic(self, clip: GuideInput, f: Tensor) -> TorchDistribution:
         z = clip.x[..., F:] + 0.1 * clip.x[:, :1, :1] + 0.05 * f[..., None, :1]
         return NormalDistribution(z, 1.0).to_event(2)
 
@@ -84,8 +84,8 @@ def world(steps: int = T, reference_steps: int = T) -> tuple[Posterior, Tensor, 
     return guide, reference, f, z
 
 
-def clip_of(f: Tensor, z: Tensor) -> Clip:
-    return Clip.of(torch.cat([f.unsqueeze(1).expand(-1, z.shape[1], -1), z], dim=-1))
+def clip_of(f: Tensor, z: Tensor) -> GuideInput:
+    return GuideInput.of(torch.cat([f.unsqueeze(1).expand(-1, z.shape[1], -1), z], dim=-1))
 
 
 def test_f_is_inferred_from_the_clips_looks_in_the_references_motion() -> None:
@@ -137,7 +137,7 @@ def test_a_frame_that_was_not_observed_is_not_seen() -> None:
     x = clip_of(f, z).x
     mask = torch.ones(2, T, dtype=torch.bool)
     mask[0, 1:3] = False
-    clip = Clip.of(x, mask.unsqueeze(-1).expand_as(x), lengths=torch.tensor([4, 3]))
+    clip = GuideInput.of(x, mask.unsqueeze(-1).expand_as(x), lengths=torch.tensor([4, 3]))
     for seen in (guide.seen_for_static(clip), guide.seen_for_dynamic(clip, f)[0]):
         assert torch.equal(seen.observed, clip.observed)
         assert seen.steps is clip.steps
@@ -198,7 +198,7 @@ def test_every_posterior_infers_from_both_pictures_and_z_does_not_depend_on_f(po
     guide, x = made.guide, clips(T + 2)
     f, z = means(guide, x)
     assert torch.equal(z, means(guide, x, f=torch.randn(B, F))[1])
-    clip = Clip.of(x)
+    clip = GuideInput.of(x)
     seen, given = guide.seen_for_dynamic(clip, torch.zeros(B, F))
     assert not torch.allclose(seen.x, x)
     guide.reference = None

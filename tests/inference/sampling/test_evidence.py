@@ -20,7 +20,7 @@ from pyro_dsvae.inference.batch import Clips
 from pyro_dsvae.inference.evidence import Evidence, estimate_evidence
 from pyro_dsvae.inference.inference_data import pareto_k_hat
 from pyro_dsvae.inference.latents import Latents
-from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.pushforward import Pushforward
 from pyro_dsvae.inference.sampling import annealed_importance_sampling
 from pyro_dsvae.inference.sampling.annealed_importance_sampling import AnnealedEvidence, annealed_evidence
@@ -293,7 +293,7 @@ def test_widening_scales_deviations_and_leaves_centres(name: str) -> None:
     A path that is normal given its past is compared at its first step, a flow by the noise that it comes from.
     """
     made = small({"posterior": name}).eval()
-    clip = Clip.of(frames_for("Normal")[:, :2].double())
+    clip = GuideInput.of(frames_for("Normal")[:, :2].double())
     f = torch.randn(50, 3, 1)
     with torch.no_grad():
         for q, steps in ((made.guide.static(clip), None), (made.guide.dynamic(clip, f), 1)):

@@ -14,7 +14,7 @@ from pyro_dsvae import fit as fit_module
 from pyro_dsvae.fit import fit
 from pyro_dsvae.inference.posteriors.autoregressive import Autoregressive
 from pyro_dsvae.inference.posteriors.factorised import Factorised
-from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.sequences import Batch
@@ -66,8 +66,8 @@ def apart(made: Objective) -> Objective:
     return made
 
 
-def clip(lengths: Tensor | None = None) -> Clip:
-    return Clip.of(torch.rand(B, T, *IMAGE), lengths=lengths)
+def clip(lengths: Tensor | None = None) -> GuideInput:
+    return GuideInput.of(torch.rand(B, T, *IMAGE), lengths=lengths)
 
 
 # --- InfoNCE ----------------------------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def test_the_content_view_holds_the_same_frames_in_another_order() -> None:
     lengths = torch.tensor([12, 5, 12, 1])
     x = torch.arange(4 * 12.0).view(4, 12, 1)
     mask = torch.rand(4, 12) < 0.7
-    before = Clip.of(x, mask, lengths)
+    before = GuideInput.of(x, mask, lengths)
     after = content_view(before)
     moved = 0
     for i, length in enumerate(lengths.tolist()):
@@ -246,7 +246,7 @@ def test_the_content_view_holds_the_same_frames_in_another_order() -> None:
 
 def test_the_motion_view_changes_all_frames_of_a_sequence_alike() -> None:
     still = torch.rand(B, 1, *IMAGE).expand(-1, T, -1, -1, -1)
-    after = motion_view(Clip.of(still)).x
+    after = motion_view(GuideInput.of(still)).x
     assert torch.allclose(after, after[:, :1].expand_as(after), atol=1e-6)
     assert not torch.allclose(after, still, atol=1e-2)
 
@@ -282,7 +282,7 @@ def test_the_loss_is_that_of_the_elbo_less_what_the_terms_gain() -> None:
     for name in TERMS:
         assert torch.equal(found[name], without[name])
     torch.set_rng_state(state)
-    terms = contrastive.terms(made.guide, Clip.of(made.model.likelihood.prepare(frames)))
+    terms = contrastive.terms(made.guide, GuideInput.of(made.model.likelihood.prepare(frames)))
     assert min(terms) != 0
     expected = without["loss"] - 2 * terms.static - 3 * terms.dynamic + 5 * terms.shared
     assert torch.allclose(found["loss"], expected, rtol=1e-6)
@@ -356,7 +356,7 @@ def test_steps_that_do_not_exist_have_no_influence() -> None:
     values = []
     for x in (frames, other):
         torch.manual_seed(2)
-        values.append(torch.stack(Contrastive().terms(guide, Clip.of(x, lengths=lengths))))
+        values.append(torch.stack(Contrastive().terms(guide, GuideInput.of(x, lengths=lengths))))
     assert torch.equal(*values)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.configuration.build import build
-from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.sequences import Batch
 from pyro_dsvae.inference.training.objective import KLWeights, Objective
@@ -25,11 +25,11 @@ IMAGE = (3, 16, 16)
 class Exact:
     """A guide and a model that know the truth: a frame is (f, z_t)."""
 
-    def static(self, clip: Clip) -> Any:
+    def static(self, clip: GuideInput) -> Any:
         seen = clip.observed.unsqueeze(-1)
         return SimpleNamespace(sample=lambda: (clip.x[..., :F] * seen).sum(1) / seen.sum(1).clamp(min=1))
 
-    def dynamic(self, clip: Clip, f: Tensor) -> Any:
+    def dynamic(self, clip: GuideInput, f: Tensor) -> Any:
         assert f.shape == (len(clip.x), F)
         return SimpleNamespace(sample=lambda: clip.x[..., F:])
 
@@ -44,9 +44,9 @@ def clips(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     return f, z, torch.cat([f.unsqueeze(1).expand(-1, T, -1), z], dim=-1)
 
 
-def of(x: Tensor, **options: Any) -> Clip:
+def of(x: Tensor, **options: Any) -> GuideInput:
     exact: Any = Exact()
-    return recombined(exact, exact, Clip.of(x, **options))
+    return recombined(exact, exact, GuideInput.of(x, **options))
 
 
 def test_the_first_half_looks_like_itself_and_moves_like_the_second() -> None:
@@ -132,7 +132,7 @@ def test_only_a_guide_with_views_sees_them_and_only_in_training(views: bool, tra
 
 def test_no_gradient_goes_through_a_recombined_clip() -> None:
     step = objective()
-    clip = recombined(step.model, step.guide, Clip.of(torch.rand(6, T, *IMAGE, requires_grad=True)))
+    clip = recombined(step.model, step.guide, GuideInput.of(torch.rand(6, T, *IMAGE, requires_grad=True)))
     assert not clip.x[:3].requires_grad
 
 

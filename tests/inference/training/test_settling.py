@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pyro_dsvae.inference.posteriors.delta import Delta
-from pyro_dsvae.inference.posteriors.guide_input import Clip
+from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.reference import Reference
 from pyro_dsvae.inference.sequences import Batch, Sequences
 from pyro_dsvae.inference.training import prior_refit as settling
@@ -95,7 +95,7 @@ def test_draws_are_those_of_the_posterior_of_every_training_sequence(refers: boo
             p.add_(0.5 * torch.randn(p.shape, generator=torch.Generator().manual_seed(0)))
     found = [draw_looks(loop.objective, loop.train, CPU).view(DRAWS, 14, 3) for _ in range(1_000)]
     f = torch.cat(found)
-    clip = Clip.of(loop.train.frames[:14])
+    clip = GuideInput.of(loop.train.frames[:14])
     q: Any = guide.eval().static(reference.looks(guide, clip) if refers else clip)
     mean, deviation = q.mean.detach(), q.stddev.detach()
     assert ((f.mean(0) - mean).abs() < 4.5 * deviation / len(f) ** 0.5).all()
