@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pyro_dsvae.figures.arviz import UNRELIABLE
 from pyro_dsvae.inference.batch import Clips
 from pyro_dsvae.inference.estimation import CPU, Guide, Work, check_proposal, evaluation, paths_at_once
-from pyro_dsvae.inference.inference_data import MIN_DRAWS, pareto_k_hat
+from pyro_dsvae.inference.inference_data import MIN_DRAWS, UNRELIABLE, pareto_k_hat
 from pyro_dsvae.inference.sampling.importance_weights import LogMean, bounds
 from pyro_dsvae.inference.sampling.proposal import Joint, Proposal
 from pyro_dsvae.inference.sampling.refinement import Refined, Refinement, refine

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # The fewest draws whose upper fifth is a tail that ArviZ fits.
 MIN_DRAWS = 25
+# Of k-hat: the weights' variance is finite below the first, their mean cannot be relied on above the second.
+USABLE, UNRELIABLE = 0.5, 0.7
 # Weights that are as equal as this, in nats, have no tail: what is left to fit is rounding.
 FLAT = 0.01
 

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.inference.estimation import CPU, Guide
-from pyro_dsvae.inference.evidence import UNRELIABLE, Evidence, estimate_evidence
+from pyro_dsvae.inference.evidence import Evidence, estimate_evidence
 from pyro_dsvae.inference.forecasting.forecast import beginning, check_given, observed_count
+from pyro_dsvae.inference.inference_data import UNRELIABLE
 from pyro_dsvae.inference.sampling.refinement import Refinement
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE

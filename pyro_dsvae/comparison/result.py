@@ -13,9 +13,7 @@ from pyro_dsvae.comparison.folder import Folder
 from pyro_dsvae.comparison.measurement import Evaluation, Measure
 from pyro_dsvae.comparison.report import Report, make_report, write_report
 from pyro_dsvae.data.dataset import SequenceData
-from pyro_dsvae.figures.arviz import plot_comparison, plot_k_hats
-from pyro_dsvae.inference.evidence import UNRELIABLE
-from pyro_dsvae.inference.inference_data import comparison_tree, save_tree
+from pyro_dsvae.inference.inference_data import UNRELIABLE, comparison_tree, save_tree
 from pyro_dsvae.inference.model_comparison.comparison import Comparison, compare_evidence
 from pyro_dsvae.loading import Run
 
@@ -54,7 +52,9 @@ def concluded(
     confidence: float,
 ) -> ComparisonResult:
     """Compare what was found, and write it."""
-    from pyro_dsvae.comparison import figures as comparison_figures  # matplotlib takes a second to import
+    # matplotlib takes a second to import.
+    from pyro_dsvae.comparison import figures as comparison_figures
+    from pyro_dsvae.figures.arviz import plot_comparison, plot_k_hats
 
     def stacked(values: Callable[[Evaluation], Tensor]) -> dict[str, Tensor]:
         return {name: torch.stack([values(one) for one in evaluations]) for name, evaluations in found.items()}

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from pyro_dsvae.comparison.measurement import Evaluation
-from pyro_dsvae.inference.evidence import UNRELIABLE
+from pyro_dsvae.inference.inference_data import UNRELIABLE
 from pyro_dsvae.inference.model_comparison.comparison import Candidate
 from pyro_dsvae.judges.motion import JudgedMotion
 

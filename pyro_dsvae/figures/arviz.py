@@ -10,9 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from pyro_dsvae.figures.run import DPI, INK
+from pyro_dsvae.inference.inference_data import UNRELIABLE, USABLE
 from pyro_dsvae.inference.model_comparison.comparison import Comparison
-
-USABLE, UNRELIABLE = 0.5, 0.7
 
 
 def plot_comparison(comparison: Comparison, path: Path) -> Any:
