@@ -1,0 +1,158 @@
+"""The examples in docstrings run, and everything that a user starts from has one."""
+
+import ast
+import doctest
+import inspect
+from collections.abc import Iterator
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pyro_dsvae.__main__ import VERBS
+from pyro_dsvae.configuration.catalogue import PARTS
+from pyro_dsvae.data.arrays import Arrays
+from pyro_dsvae.fit import fit
+from pyro_dsvae.inference.posteriors.lstm import LSTM as Posterior
+from pyro_dsvae.inference.training.schedule import Optimisation
+from pyro_dsvae.latents import ACTIONS
+from pyro_dsvae.loading import Run, load
+from pyro_dsvae.models.dsvae import DSVAE
+from pyro_dsvae.models.likelihoods.normal import Normal
+from tests.test_package import FOLDERS, PROJECT, modules
+
+OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
+# What still has no example. A test fails where this is not up to date; it shrinks to nothing.
+WITHOUT: set[str] = {
+    "DSVAE",
+    "Run.clips",
+    "Run.decode",
+    "Run.encode",
+    "Run.forecast",
+    "Run.impute",
+    "Run.interpolate",
+    "Run.interpolate_latents",
+    "Run.reconstruct",
+    "Run.sample",
+    "Run.sample_latents",
+    "Run.sequences",
+    "Run.swap",
+    "Run.traverse",
+    "compare",
+    "data Arrays",
+    "data LPCSprites",
+    "data Sprites",
+    "dynamic_prior Flow",
+    "dynamic_prior GRU",
+    "dynamic_prior GaussianProcess",
+    "dynamic_prior IID",
+    "dynamic_prior LSTM",
+    "dynamic_prior LinearGaussian",
+    "dynamic_prior RandomWalk",
+    "dynamic_prior SwitchingLinear",
+    "dynamic_prior Transformer",
+    "evaluate",
+    "fit",
+    "latents encode",
+    "latents forecast",
+    "latents impute",
+    "latents interpolate",
+    "latents sample",
+    "latents swap",
+    "latents traverse",
+    "likelihood Bernoulli",
+    "likelihood ContinuousBernoulli",
+    "likelihood DiscretizedLogistic",
+    "likelihood Laplace",
+    "likelihood Normal",
+    "likelihood Poisson",
+    "likelihood StudentT",
+    "load",
+    "posterior Autoregressive",
+    "posterior CausalLSTM",
+    "posterior Delta",
+    "posterior Factorised",
+    "posterior Flow",
+    "posterior LSTM",
+    "posterior StructuredGaussian",
+    "ppc",
+    "static_prior AutoregressiveMixture",
+    "static_prior DiagonalNormal",
+    "static_prior Flow",
+    "static_prior GaussianMixture",
+    "static_prior StandardNormal",
+    "static_prior VampPrior",
+}
+
+
+def name_of(file: str) -> str:
+    """The installed name of a module: ``pyro_dsvae/models/dsvae.py`` is ``pyro_dsvae.models.dsvae``."""
+    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def examples() -> Iterator[doctest.DocTest]:
+    """The docstrings with examples, read from the source: to collect them imports nothing."""
+    parser = doctest.DocTestParser()
+    for folder in FOLDERS:
+        for file in modules(folder):
+            yield from _examples(parser, name_of(file), ast.parse((PROJECT / file).read_text()), file)
+
+
+def _examples(parser: doctest.DocTestParser, name: str, node: ast.AST, file: str) -> Iterator[doctest.DocTest]:
+    if isinstance(node, DOCUMENTED) and ">>>" in (text := ast.get_docstring(node) or ""):
+        # No names are given, so that a reader can copy each example as it is.
+        yield parser.get_doctest(text, {"__name__": "__main__"}, name, file, getattr(node, "lineno", 0))
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, DOCUMENTED):
+            yield from _examples(parser, f"{name}.{child.name}", child, file)  # type: ignore[union-attr]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where examples run: it holds the data ``clips.npz`` and a run that was fitted to them, ``runs/clips``."""
+    path = tmp_path_factory.mktemp("examples")
+    frames = np.random.RandomState(0).randint(0, 256, (16, 6, 3, 16, 16)).astype(np.uint8)
+    np.savez(path / "clips.npz", frames=frames)
+    fit(
+        data=Arrays(str(path / "clips.npz"), validation=0.25, test=0.25),
+        out=path / "runs" / "clips",
+        steps=2,
+        static_size=4,
+        latent_size=2,
+        posterior=partial(Posterior, hidden_size=6, feature_size=6, width=1),
+        likelihood=partial(Normal, width=1),
+        device="cpu",
+        optimisation=Optimisation(batch_size=4, evaluations=1),
+    )
+    return path
+
+
+@pytest.mark.parametrize("example", list(examples()), ids=lambda example: example.name)
+def test_example_prints_what_it_says(
+    example: doctest.DocTest, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = example.docstring or ""
+    monkeypatch.chdir(request.getfixturevalue("folder") if "clips" in text else tmp_path)
+    torch.manual_seed(0)
+    said: list[str] = []
+    doctest.DocTestRunner(optionflags=OPTIONS).run(example, out=said.append)
+    assert not said, "".join(said)
+
+
+def started_from() -> dict[str, object]:
+    """What a user starts from: every part, verb, action of latents and public method of a run."""
+    found: dict[str, object] = {"load": load, "DSVAE": DSVAE}
+    found |= {f"{option} {name}": kind for option, kinds in PARTS.items() for name, kind in kinds.items()}
+    # The verb latents is a family of functions, its actions.
+    found |= {verb: getattr(import_module(f"pyro_dsvae.{verb}"), verb) for verb in VERBS if verb != "latents"}
+    found |= {f"latents {name}": getattr(import_module(f"pyro_dsvae.actions.{name}"), name) for name in ACTIONS}
+    public = {name: value for name, value in vars(Run).items() if not name.startswith("_")}
+    return found | {f"Run.{name}": value for name, value in public.items() if inspect.isroutine(value)}
+
+
+def test_everything_that_a_user_starts_from_has_an_example() -> None:
+    assert {name for name, what in started_from().items() if ">>>" not in (what.__doc__ or "")} == WITHOUT
