@@ -13,16 +13,30 @@ from pyro_dsvae.models.steps import Steps
 
 
 class DSVAE(PyroModule):
-    """The disentangled sequential VAE as a Pyro model.
+    """The disentangled sequential VAE as a Pyro model::
 
         f ~ p(f)                        site "f", event (F,)
         z ~ prod_t p(z_t | z_<t)        site "z", event (T, D)
         x ~ prod_t p(x_t | f, z_t)      site "x", event (T, *frame)
 
-    inside ``plate("sequences", B)`` on dimension -1. Three sample statements whatever T is. All parts take further batch
-    dimensions on the left, so particles and draws vectorise.
+    inside ``plate("sequences", B)`` on dimension -1. There are three sample statements whatever T is. All parts accept
+    further batch dimensions on the left, so particles and draws are vectorised.
 
     Source: Li & Mandt, "Disentangled Sequential Autoencoder", ICML 2018.
+
+    Args:
+        static_prior: p(f).
+        dynamic_prior: p(z_1:T).
+        likelihood: p(x_t | f, z_t), with the decoder.
+
+    Example:
+        >>> from pyro_dsvae.models.dsvae import DSVAE
+        >>> from pyro_dsvae.models.dynamic_priors.lstm import LSTM
+        >>> from pyro_dsvae.models.likelihoods.normal import Normal
+        >>> from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
+        >>> model = DSVAE(StandardNormal(4), LSTM(2), Normal(4, 2, frame_shape=(3, 16, 16)))
+        >>> model(shape=(8, 5)).shape  # 8 generated sequences of 5 frames
+        torch.Size([8, 5, 3, 16, 16])
     """
 
     def __init__(self, static_prior: StaticPrior, dynamic_prior: DynamicPrior, likelihood: Likelihood) -> None:
@@ -39,15 +53,20 @@ class DSVAE(PyroModule):
         times: Tensor | None = None,
         shape: tuple[int, int] | None = None,
     ) -> Tensor:
-        """Run the process; return x (B, T, \\*frame).
+        """Run the generative process.
 
-        x        (B, T, \\*frame) observed frames as `Likelihood.prepare` gives them, or None to generate
-        mask     (B, T) or (B, T, \\*frame) bool, True where observed; what is not has no term in the likelihood
-        lengths  (B,) int64, or None: sequence i ends after ``lengths[i]`` steps, later latents and frames do not count
-        times    (B, T) observation times, or None: steps one unit apart; only priors in continuous time look at them
-        shape    (B, T), needed only without ``x``
+        Args:
+            x: Observed frames as `Likelihood.prepare` returns them, ``(B, T, *frame)``; None to generate.
+            mask: (B, T) or ``(B, T, *frame)`` bool, True where observed. Other values have no term in the likelihood.
+            lengths: (B,) int64, or None. Sequence i ends after ``lengths[i]`` steps; later latents and frames do not count.
+            times: (B, T) observation times, or None for steps one unit apart. Only priors in continuous time use them.
+            shape: (B, T), needed only without ``x``.
 
-        Raises `UsageError` where neither ``x`` nor ``shape`` is given.
+        Returns:
+            x, ``(B, T, *frame)``.
+
+        Raises:
+            UsageError: Where neither ``x`` nor ``shape`` is given.
         """
         if x is not None:
             shape = (x.shape[0], x.shape[1])

@@ -9,13 +9,23 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Steps:
-    """Which time steps the sequences of a batch have, and when they are.
+    """The time axis of a batch: which steps each sequence has, and when they are.
 
-    length   T, the number of steps of the longest sequence
-    lengths  (B,) int64, or None where every sequence has T steps; steps from ``lengths[i]`` on do not exist in
-             sequence i: they have no latent, no frame and no term in the ELBO
-    times    (B, T) observation times, strictly increasing, or None for steps one unit of time apart
-    past     (B,) the time of the step before the first, where the steps continue others
+    Attributes:
+        length: T, the number of steps of the longest sequence.
+        lengths: (B,) int64, or None where every sequence has T steps. Sequence i has only its first ``lengths[i]`` steps:
+            later ones have no latent, no frame and no term in the ELBO.
+        times: (B, T) observation times, strictly increasing; None where steps are one unit of time apart.
+        past: (B,) time of the step before the first, where these steps continue others.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.models.steps import Steps
+        >>> Steps(3, lengths=torch.tensor([3, 1])).valid
+        tensor([[ True,  True,  True],
+                [ True, False, False]])
+        >>> Steps(3, times=torch.tensor([[0.0, 1.0, 4.0]])).intervals
+        tensor([[0., 1., 3.]])
     """
 
     length: int
@@ -31,11 +41,13 @@ class Steps:
         return torch.arange(self.length, device=self.lengths.device) < self.lengths.unsqueeze(-1)
 
     def observed(self, mask: Tensor | None, frame_ndim: int) -> Tensor | None:
-        """Which values of frames of ``frame_ndim`` axes exist and were observed: bool, broadcastable to (B, T, \\*frame).
-
-        mask  (B, T) or (B, T, \\*frame) bool, True where observed, or None: all were
+        """Which values of frames of ``frame_ndim`` axes exist and were observed: bool, broadcastable to
+        ``(B, T, *frame)``.
 
         None where every value counts.
+
+        Args:
+            mask: (B, T) or ``(B, T, *frame)`` bool, True where observed, or None: all were.
         """
         if mask is not None and mask.ndim == 2:
             mask = mask[(..., *(None,) * frame_ndim)]
@@ -46,10 +58,10 @@ class Steps:
         return valid if mask is None else mask & valid
 
     def join(self, conditionals: TorchDistribution) -> TorchDistribution:
-        """Per-step distributions, batch (\\*B, T) and event (D,), as one over paths: batch \\*B, event (T, D).
+        """Join per-step distributions, batch ``(*B, T)`` and event (D,), into one over paths: batch ``*B``, event (T, D).
 
-        Steps that do not exist are masked, so they add nothing to a log density or a KL. Model and guide both build
-        their path through this method, which is what keeps the closed-form KL between the two available.
+        Steps that do not exist are masked, so they add nothing to a log density or a KL. Model and guide both build their paths
+        with this method; that keeps the closed-form KL between the two available.
         """
         valid = self.valid
         return (conditionals if valid is None else conditionals.mask(valid)).to_event(1)
@@ -63,10 +75,14 @@ class Steps:
         return self.times.diff(dim=-1, prepend=before)
 
     def after(self, past: int, horizon: int) -> "Steps":
-        """The ``horizon`` steps that follow the first ``past``, all of them existing.
+        """The ``horizon`` steps that follow the first ``past``; all of them exist.
 
-        They are at the sequence's own times as far as it has them; later ones go on at its last interval, or one unit of
-        time apart where there is none. ``past`` is at least 1.
+        They are at the sequence's own times, as far as it has them. Later steps continue with its last interval, or one unit of
+        time apart where it has none.
+
+        Args:
+            past: Steps that were seen, at least 1.
+            horizon: Steps to come.
         """
         if self.times is None:
             return Steps(horizon)

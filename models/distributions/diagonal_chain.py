@@ -17,7 +17,7 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 class Transitions(NamedTuple):
-    """z_t = coefficient_t z_{t-1} + offset_t + scale_t noise_t, each broadcastable to (\\*B, T, D).
+    """z_t = coefficient_t z_{t-1} + offset_t + scale_t noise_t, each broadcastable to ``(*B, T, D)``.
 
     At a first step, which has no step before it, the coefficient is not used.
     """
@@ -30,12 +30,24 @@ class Transitions(NamedTuple):
 class DiagonalChain(GaussianPath):
     """A path with z_t = a_t z_{t-1} + b_t + s_t noise_t in every dimension: jointly normal, tridiagonal precision.
 
-    The sign of a_t, and with it of the correlation of neighbours, is free. Sampling, density, moments and KL take O(T) work
-    and O(log T) calls.
+    The sign of a_t, and so of the correlation of neighbouring steps, is free. Sampling, density, moments and KL take O(T)
+    work and O(log T) calls.
 
-    batch_shape   \\*B
-    transitions   a, b and s of all steps
-    continuation  the transitions of later steps, all of which have a step before them; None where there are none to come
+    Args:
+        batch_shape: ``*B``.
+        transitions: a, b and s of all steps.
+        steps: The time axis.
+        continuation: From later steps, each of which has a step before it, to their transitions; None where the path cannot
+            be continued.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.models.distributions.diagonal_chain import DiagonalChain, Transitions
+        >>> from pyro_dsvae.models.steps import Steps
+        >>> half, zero, one = torch.tensor([0.5]), torch.tensor([0.0]), torch.tensor([1.0])
+        >>> chain = DiagonalChain(torch.Size(), Transitions(half, zero, one), Steps(3))
+        >>> chain.moments().variance.squeeze(-1)  # v_t = v_{t-1} / 4 + 1
+        tensor([1.0000, 1.2500, 1.3125])
     """
 
     def __init__(
@@ -64,7 +76,11 @@ class DiagonalChain(GaussianPath):
         return linear_recurrence(a, b + s * noise)
 
     def continue_from(self, z_past: Tensor, horizon: int) -> "DiagonalChain":
-        """As in `PathDistribution`. Raises `ValueError` where the path ends before, as a posterior's does."""
+        """See `PathDistribution.continue_from`.
+
+        Raises:
+            ValueError: Where the path cannot be continued that far, as that of a posterior.
+        """
         past = z_past.shape[-2]
         if self.continuation is not None:
             a, b, s = self.continuation(self.steps.after(past, horizon))
@@ -84,7 +100,7 @@ class DiagonalChain(GaussianPath):
         return DiagonalChain(self.batch_shape, held, self.steps, self.continuation)
 
     def moments(self) -> Moments:
-        """What another path has to know of this one to state its KL."""
+        """The moments that another path needs for its KL from this one."""
         a, b, s = (self._whole(v) for v in self.transitions)
         variance = linear_recurrence(a**2, s**2)
         entropy = (s.log() + 0.5 * (1 + LOG_2PI)).sum(-1)
@@ -104,12 +120,12 @@ class DiagonalChain(GaussianPath):
         return -(0.5 * square / s**2 + s.log() + 0.5 * LOG_2PI).sum(-1)
 
     def _whole(self, values: Tensor) -> Tensor:
-        """Transitions in the shape (\\*B, T, D) of a path."""
+        """Transitions in the shape ``(*B, T, D)`` of a path."""
         return values.expand(self.batch_shape + self.event_shape)
 
 
 def _before(values: Tensor) -> Tensor:
-    """(\\*B, T, D) values of the step before, zero at the first."""
+    """``(*B, T, D)`` values of the step before, zero at the first."""
     return torch.cat([torch.zeros_like(values[..., :1, :]), values[..., :-1, :]], dim=-2)
 
 

@@ -16,14 +16,15 @@ from pyro_dsvae.models.distributions.path import PathDistribution
 
 @dataclass(frozen=True)
 class Moments:
-    """What a prior has to know of a normal posterior over paths, every dimension on its own, to state its KL exactly.
+    """What a prior must know of a normal posterior over paths, whose dimensions are independent, to compute its KL exactly.
 
-    loc       (\\*B, T, D) E z_t
-    variance  (\\*B, T, D) Var z_t
-    lagged    (\\*B, T, D) Cov(z_t, z_{t-1}), zero at the first step; None where all steps are independent
-    entropy   (\\*B, T) H(z_t | z_<t) in nats
-    factor    () -> (\\*B, D, T, T), a matrix R with R R^T = Cov(z_1:T) for each dimension; None where all steps are
-              independent. A function, because only priors without the Markov property need it, and it takes O(T^2)
+    Attributes:
+        loc: E z_t, ``(*B, T, D)``.
+        variance: Var z_t, ``(*B, T, D)``.
+        lagged: Cov(z_t, z_{t-1}), ``(*B, T, D)``, zero at the first step; None where all steps are independent.
+        entropy: H(z_t | z_<t) in nats, ``(*B, T)``.
+        factor: A function that returns R ``(*B, D, T, T)`` with R R^T = Cov(z_1:T) for each dimension; None where all steps
+            are independent. It is a function because it costs O(T^2) and only priors without the Markov property need it.
     """
 
     loc: Tensor
@@ -36,7 +37,7 @@ class Moments:
 class GaussianPath(PathDistribution):
     """A path distribution whose joint density is normal.
 
-    A subclass supplies the expectations of its one-step log densities under a normal posterior. With them
+    A subclass supplies the expectations of its one-step log densities under a normal posterior. With them::
 
         KL(q || p) = -sum_t (H_q(z_t | z_<t) + E_q[log p(z_t | z_<t)])
 
@@ -46,11 +47,11 @@ class GaussianPath(PathDistribution):
     @property
     @abstractmethod
     def mean(self) -> Tensor:
-        """E z_1:T (\\*B, T, D)."""
+        """E z_1:T ``(*B, T, D)``."""
 
     @abstractmethod
     def expected_log_conditionals(self, q: Moments) -> Tensor:
-        """E_q[log p(z_t | z_<t)] (\\*B, T), in nats."""
+        """E_q[log p(z_t | z_<t)] ``(*B, T)``, in nats."""
 
 
 def independent_moments(q: TorchIndependent) -> Moments | None:
@@ -64,7 +65,7 @@ def independent_moments(q: TorchIndependent) -> Moments | None:
 
 
 def kl_to_path(q: Moments, p: GaussianPath) -> Tensor:
-    """KL(q || p) (\\*B,) in nats over the steps that exist."""
+    """KL(q || p) ``(*B,)`` in nats over the steps that exist."""
     steps = -(q.entropy + p.expected_log_conditionals(q))
     valid = p.steps.valid
     return (steps if valid is None else torch.where(valid, steps, torch.zeros_like(steps))).sum(-1)

@@ -16,9 +16,12 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 class MatrixTransitions(NamedTuple):
-    """z_t = coefficient_t z_{t-1} + offset_t + scale_tril_t noise_t: (\\*C, T, D, D), (\\*C, T, D), (\\*C, T, D, D).
+    """z_t = coefficient_t z_{t-1} + offset_t + scale_tril_t noise_t.
 
-    \\*C is () or (B,). At a first step, which has no step before it, the coefficient is zero.
+    Attributes:
+        coefficient: ``(*C, T, D, D)``, zero at a first step, which has no step before it; ``*C`` is () or (B,).
+        offset: ``(*C, T, D)``.
+        scale_tril: ``(*C, T, D, D)``, lower triangular.
     """
 
     coefficient: Tensor
@@ -29,11 +32,14 @@ class MatrixTransitions(NamedTuple):
 class LinearGaussianPath(GaussianPath):
     """A path with z_t = A_t z_{t-1} + b_t + L_t noise_t: jointly normal, block-tridiagonal precision, O(T) work.
 
-    Matrices are float64, so that neither slow dynamics nor mixed precision spoils them; paths and densities have ``dtype``.
+    Matrices are float64, so that slow dynamics and mixed precision lose no accuracy; paths and densities have ``dtype``.
 
-    batch_shape   \\*B
-    transitions   A, b and L of all steps
-    continuation  the transitions of later steps, all of which have a step before them
+    Args:
+        batch_shape: ``*B``.
+        transitions: A, b and L of all steps.
+        steps: The time axis.
+        continuation: From later steps, each of which has a step before it, to their transitions.
+        dtype: Of paths and densities.
     """
 
     def __init__(
@@ -75,7 +81,7 @@ class LinearGaussianPath(GaussianPath):
         )
 
     def covariance(self) -> Tensor:
-        """(\\*C, T D, T D) float64, of z_1:T in the order of its values in memory; \\*C is () without observation times."""
+        """Cov(z_1:T) ``(*C, T D, T D)``, float64, with time before dimension; ``*C`` is () without observation times."""
         a, _, scale_tril = self.transitions
         length = self.steps.length
         # Column (j, e) is the answer of the path to noise of unit size in direction e at step j.
@@ -100,10 +106,10 @@ class LinearGaussianPath(GaussianPath):
 
 
 def _multiply(matrices: Tensor, values: Tensor) -> Tensor:
-    """(\\*B, T, D) products of ``matrices`` (\\*C, T, D, D) with ``values`` (\\*B, T, D)."""
+    """``(*B, T, D)`` products of ``matrices`` ``(*C, T, D, D)`` with ``values`` ``(*B, T, D)``."""
     return torch.einsum("...ij,...j->...i", matrices, values)
 
 
 def _before(values: Tensor) -> Tensor:
-    """(\\*B, T, D) values of the step before, zero at the first."""
+    """``(*B, T, D)`` values of the step before, zero at the first."""
     return torch.cat([torch.zeros_like(values[..., :1, :]), values[..., :-1, :]], dim=-2)

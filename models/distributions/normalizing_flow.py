@@ -20,13 +20,14 @@ def load_zuko() -> ModuleType:
 
 
 class FlowDistribution(TorchDistribution):
-    """A flow over vectors, batch \\*B and event (D,), that masks, expands and joins as Pyro's distributions do.
+    """A flow over vectors, batch ``*B`` and event (D,), that can be masked, expanded and joined as Pyro's distributions can.
 
-    Its networks run when it is scored or drawn from, then in the precision of their weights, whatever autocast says, so
-    that the density is float32 or wider. Call the Zuko module that makes the flow under `own_precision`, too.
+    Its networks run when it is scored or sampled. They then run in the precision of their weights, whatever autocast says, so
+    that the density is float32 or wider. Build the flow under `own_precision`, too.
 
-    flow  any distribution with batch \\*B and event (D,) that has ``rsample`` and ``expand``, such as
-          `zuko.distributions.NormalizingFlow` or `torch.distributions.TransformedDistribution`
+    Args:
+        flow: Any distribution with batch ``*B`` and event (D,) that has ``rsample`` and ``expand``, such as
+            `zuko.distributions.NormalizingFlow` or `torch.distributions.TransformedDistribution`.
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}

@@ -12,11 +12,16 @@ from pyro_dsvae.models.steps import Steps
 
 
 class PathDistribution(TorchDistribution):
-    """p(z_1:T) = prod_t p(z_t | z_<t), one distribution with batch \\*B and event (T, D): a prior's, or a posterior's.
+    """p(z_1:T) = prod_t p(z_t | z_<t), one distribution with batch ``*B`` and event (T, D): a prior's or a posterior's.
 
     A subclass supplies the one-step conditionals of a *given* path in one pass (teacher forcing), ancestral sampling and
     continuation. The log density is defined through the conditionals, so the two cannot disagree:
-    ``log_prob(z) = given(z).log_prob(z)``, in nats, shape \\*B.
+    ``log_prob(z) = given(z).log_prob(z)``, in nats, shape ``*B``.
+
+    Args:
+        batch_shape: ``*B``.
+        steps: The time axis.
+        latent_size: The dimension D of z_t.
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
@@ -29,25 +34,40 @@ class PathDistribution(TorchDistribution):
 
     @abstractmethod
     def conditionals(self, z: Tensor) -> TorchDistribution:
-        """p(z_t | z_<t) for every t at once, evaluated along ``z`` (\\*B, T, D): batch (\\*B, T), event (D,).
+        """p(z_t | z_<t) for every t at once, evaluated along ``z``.
 
-        Step t may depend on ``z[..., :t, :]`` only. It must never draw: a prior that is evaluated along its own samples
+        Step t may depend on ``z[..., :t, :]`` only. The method must never draw: a prior that is evaluated along its own samples
         (open loop) is not a prior for the path that the posterior proposes.
+
+        Args:
+            z: A path, ``(*B, T, D)``.
+
+        Returns:
+            A distribution with batch ``(*B, T)`` and event (D,).
         """
 
     @abstractmethod
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
-        """Ancestral draws (\\*sample_shape, \\*B, T, D), reparameterised unless ``has_rsample`` is False."""
+        """Ancestral draws ``(*sample_shape, *B, T, D)``, reparameterised unless ``has_rsample`` is False."""
 
     @abstractmethod
     def continue_from(self, z_past: Tensor, horizon: int) -> "PathDistribution":
-        """p(z_{t+1:t+H} | z_1:t) for ``z_past`` (\\*B, t, D): a path distribution with event (H, D).
+        """p(z_{t+1:t+H} | z_1:t), at the times of ``steps.after(t, H)``.
 
-        Its steps are at the times of ``steps.after(t, H)``.
+        Args:
+            z_past: z_1:t, ``(*B, t, D)``.
+            horizon: H, the number of steps to come.
+
+        Returns:
+            A path distribution with batch ``*B`` and event (H, D).
         """
 
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "PathDistribution":
-        """Itself: a path takes its batch from f, so a plate never has to widen it. Raises `ValueError` where one would."""
+        """Return the path itself: it takes its batch from f, so a plate never has to expand it.
+
+        Raises:
+            ValueError: Where ``batch_shape`` is another.
+        """
         if torch.Size(batch_shape) != self.batch_shape:
             raise ValueError(
                 f"a path with batch {tuple(self.batch_shape)} does not expand to {tuple(batch_shape)}: expand f"
@@ -55,10 +75,10 @@ class PathDistribution(TorchDistribution):
         return self
 
     def given(self, z: Tensor) -> TorchDistribution:
-        """The product of all one-step conditionals along ``z``: batch \\*B, event (T, D), steps that do not exist masked.
+        """The product of all one-step conditionals along ``z``: batch ``*B``, event (T, D). Steps that do not exist are masked.
 
-        As a function of its argument its log density at ``z`` itself is log p(z), and its KL from a posterior with
-        independent steps is the sum of the per-step KLs, which is what the ELBO needs.
+        Its log density at ``z`` itself is log p(z). Its KL from a posterior with independent steps is the sum of the KLs of the
+        steps, which is what the ELBO needs.
         """
         return self.steps.join(self.conditionals(z))
 

@@ -11,13 +11,16 @@ HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 
 
 class SharedScaleNormal(Normal):
-    """N(loc, scale^2) for many values with one scale, or a few.
+    """N(loc, scale^2) for many values that share one scale, or a few.
 
-    The same distribution as `pyro.distributions.Normal`, whose density takes the square and the logarithm of the scale once
-    for every value of ``loc``, and sums as many gradients. On images that is the half of a density's time, and 3 % of a step.
+    It is the same distribution as `pyro.distributions.Normal`. That one computes the square and the logarithm of the scale
+    once for every value of ``loc``, and sums as many gradients. On images this is half of the time of a density, and 3 % of
+    a training step.
 
-    loc    (\\*B,)
-    scale  broadcastable to ``loc``; fewer values than ``loc`` are what this is for
+    Args:
+        loc: ``*B``.
+        scale: Broadcastable to ``loc``, with fewer values.
+        validate_args: As in Pyro.
     """
 
     def __init__(self, loc: Tensor, scale: Tensor, validate_args: bool | None = None) -> None:

@@ -21,7 +21,16 @@ class AutoregressivePrior(DynamicPrior):
     Conditioned on f, every input is (z_{t-1}, f), so the density is p(z_t | z_<t, f). A subclass supplies the network and
     the family of the next step.
 
-    input_size  D, or D + F where it is conditioned on f: the size of what `read` is given
+    Args:
+        latent_size: The dimension D of z_t.
+        condition_on_static: Whether the inputs hold f.
+        static_size: F, needed only with ``condition_on_static``.
+
+    Attributes:
+        input_size: Size of what `read` is given: D, or D + F where it is conditioned on f.
+
+    Raises:
+        UsageError: Where ``condition_on_static`` is set without a size of f.
     """
 
     def __init__(self, latent_size: int, condition_on_static: bool, static_size: int) -> None:
@@ -34,14 +43,23 @@ class AutoregressivePrior(DynamicPrior):
 
     @abstractmethod
     def read(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
-        """Features (\\*B, T, H) of ``inputs`` (\\*B, T, E) that follow those in ``memory``; and the memory after them.
+        """Read further steps.
 
-        The feature at t may depend on inputs up to t.
+        Args:
+            inputs: ``(*B, T, E)``, the steps that follow those in ``memory``; E is ``input_size``.
+            memory: The recurrent state, or keys and values, after earlier steps; None before the first.
+
+        Returns:
+            Features ``(*B, T, H)``, where the feature at t may depend on inputs up to t only, and the memory after them.
         """
 
     @abstractmethod
     def predict(self, features: Tensor) -> TorchDistribution:
-        """p(z_t | z_<t), batch (\\*B, T) and event (D,), for features (\\*B, T, H) after z_{t-1}; reparameterised."""
+        """p(z_t | z_<t), batch ``(*B, T)`` and event (D,), reparameterised.
+
+        Args:
+            features: ``(*B, T, H)``, what `read` returns after z_{t-1}.
+        """
 
     def forward(self, f: Tensor, steps: Steps) -> "AutoregressivePath":
         first = self.start.expand(*f.shape[:-1], 1, -1)
@@ -49,10 +67,14 @@ class AutoregressivePrior(DynamicPrior):
 
 
 class AutoregressivePath(PathDistribution):
-    """The path distribution of an `AutoregressivePrior` that has read what is in ``memory`` and reads ``first`` next.
+    """The path distribution of an `AutoregressivePrior` that has read the steps in ``memory`` and reads ``first`` next.
 
-    first   (\\*B, 1, D) the step before the first: the learned z_0, or the last step that was seen
-    static  (\\*B, F) f, or None where the prior does not look at it
+    Args:
+        prior: The prior whose networks are used.
+        first: ``(*B, 1, D)``, the step before the first: the learned z_0, or the last step that was seen.
+        memory: What `AutoregressivePrior.read` returned after the steps before ``first``, or None.
+        steps: The time axis.
+        static: f ``(*B, F)``, or None where the prior does not depend on it.
     """
 
     def __init__(
@@ -88,7 +110,7 @@ class AutoregressivePath(PathDistribution):
         return AutoregressivePath(self.prior, z_past[..., -1:, :], memory, steps, static)
 
     def _read_before(self, z: Tensor) -> tuple[Tensor, Memory]:
-        """What `read` makes of the step before each step of ``z`` (\\*B, T, D)."""
+        """What `read` makes of the step before each step of ``z`` ``(*B, T, D)``."""
         before = torch.cat([self.first.expand(*z.shape[:-2], 1, -1), z[..., :-1, :]], dim=-2)
         return self.prior.read(self._with_static(before), self._memory(z.shape[:-2]))
 

@@ -10,15 +10,19 @@ from pyro_dsvae.models.steps import Steps
 
 
 class DynamicPrior(nn.Module, ABC):
-    """A module that returns p(z_1:T) as a `PathDistribution`.
+    """A module that returns the prior p(z_1:T) as a `PathDistribution`.
 
-    The first constructor argument of every dynamic prior is ``latent_size`` (D), supplied by the model; all others are
-    options. To write your own, subclass this and `PathDistribution`, and name it by its dotted path.
+    The first constructor argument of every dynamic prior is ``latent_size``, which the model supplies; all others are
+    options. A constructor that also has a parameter ``static_size`` is given F under that name, for p(z_1:T | f). Give it a
+    default: it is not an option. To write your own prior, subclass this and `PathDistribution`, and name it by its dotted
+    path.
 
-    A constructor with a parameter ``static_size`` is given F under that name, for p(z_1:T | f); give it a default, it is no
-    option.
+    Args:
+        latent_size: D, the dimension of z_t.
 
-    continuous_time  whether the prior honours observation times; one that does not refuses irregular ones
+    Attributes:
+        continuous_time: Whether the prior takes the time between steps into account. A fit of frames that are not equally
+            spaced refuses a prior that does not.
     """
 
     continuous_time: ClassVar[bool] = False
@@ -29,7 +33,12 @@ class DynamicPrior(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, f: Tensor, steps: Steps) -> PathDistribution:
-        """p(z_1:T | f) with batch shape ``f.shape[:-1]`` and event (``steps.length``, D).
+        """p(z_1:T | f).
 
-        ``f`` (\\*B, F) is the static latent; a prior that does not look at it takes only its batch shape.
+        Args:
+            f: Static latent, ``(*B, F)``. A prior that does not depend on f takes only its batch shape.
+            steps: The time axis: T, lengths and times.
+
+        Returns:
+            A distribution with batch shape ``*B`` and event shape (T, D).
         """

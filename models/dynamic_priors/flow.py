@@ -17,22 +17,31 @@ from pyro_dsvae.models.ops.precision import full_precision, own_precision
 class Flow(AutoregressivePrior):
     """z_t = mu(h_t) + sigma(h_t) u_t, u_t ~ a normalising flow given h_t, with h_t = LSTM(z_{t-1}, h_{t-1}), learned z_0.
 
-    p(z_t | z_<t) may be skewed, heavy on one side or have several modes, and its dimensions depend on each other. A
-    spline bends [-5, 5] only and leaves the rest as it is; that interval is in standard deviations here, since location and
-    scale come from h_t. The flow's dimensions are autoregressive: draws take D passes per step, densities one.
-
-    latent_size          D, supplied by the model
-    kind                 of the flow's layers: "spline", rational-quadratic and monotonic, for any shape; or "affine", where
-                         dimensions shift and scale each other, so that with D = 1 it is still a normal
-    hidden_size          units of the LSTM
-    transforms           layers of the flow
-    units                hidden units of each of the two hidden layers of every layer's network
-    bins                 bins of a spline
-    condition_on_static  p(z_t | z_<t, f): the LSTM reads (z_{t-1}, f), so that how things move depends on what they are
-    static_size          F, supplied by the model; needed only with ``condition_on_static``
+    So p(z_t | z_<t) may be skewed or have several modes, and its dimensions may depend on each other. A spline transforms
+    [-5, 5] and is the identity outside; the interval is in standard deviations, since h_t gives location and scale. The
+    flow is autoregressive over the D dimensions: sampling takes D passes per step, a density takes one.
 
     Sources: Papamakarios et al., "Masked Autoregressive Flow for Density Estimation", NeurIPS 2017 (affine); Durkan et al.,
     "Neural Spline Flows", NeurIPS 2019 (spline).
+
+    Args:
+        latent_size: D, supplied by the model.
+        kind: Layers of the flow: "spline", monotonic rational-quadratic splines, for any shape; or "affine", where each
+            dimension is shifted and scaled by those before it, so that with D = 1 the density stays normal.
+        hidden_size: Units of the LSTM.
+        transforms: Layers of the flow.
+        units: Units of both hidden layers of each layer's network.
+        bins: Bins of a spline.
+        condition_on_static: Make it p(z_t | z_<t, f): the LSTM reads (z_{t-1}, f), so that motion can depend on appearance.
+        static_size: F, supplied by the model; needed only with ``condition_on_static``.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.models.dynamic_priors.flow import Flow
+        >>> from pyro_dsvae.models.steps import Steps
+        >>> path = Flow(2, hidden_size=8, units=4)(torch.zeros(4, 3), Steps(5))
+        >>> path.log_prob(path.rsample()).shape  # nats per sequence
+        torch.Size([4])
     """
 
     def __init__(

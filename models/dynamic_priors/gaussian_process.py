@@ -20,9 +20,9 @@ LIMIT = 50.0
 
 
 class GaussianProcess(DynamicPrior):
-    """z_1:T ~ N(0, K) in every dimension, K_ts = variance (k(|time_t - time_s|) + jitter [t = s]).
+    """``z_1:T ~ N(0, K)`` in every dimension, ``K_ts = variance (k(|time_t - time_s|) + jitter [t = s])``.
 
-    With r the distance in time and l the length-scale, both in units of time, k(r) is
+    With r the distance in time and l the length-scale, both in units of time, k(r) is::
 
         rbf       exp(-r^2 / 2 l^2)                              infinitely smooth
         matern12  exp(-r / l)                                    rough, Ornstein-Uhlenbeck
@@ -31,20 +31,36 @@ class GaussianProcess(DynamicPrior):
         cauchy    1 / (1 + r^2 / l^2)                            smooth on many scales at once
         periodic  exp(-2 sin^2(pi r / period) / l^2)             repeats; here l has no unit
 
-    Length-scale and variance are learned, one each per dimension. The jitter is part of the prior, independent noise at
-    every step. It keeps K regular and bounds how well a step can be foretold, by a standard deviation of
-    sqrt(jitter variance). Work is O(D T^3), once per batch without observation times, for every sequence with them.
-
-    latent_size  D, supplied by the model
-    kernel       one of the above
-    lengthscale  the middle one of the initial length-scales, in units of time (periodic: without unit)
-    spread       ratio of the longest initial length-scale to the shortest, in equal steps of their logarithm; 1: all equal
-    variance     initial variance of every dimension
-    period       time after which a periodic path repeats, held fixed; other kernels do not look at it
-    jitter       share of the variance; matern12 and matern32 do without, unless steps are very close in time
+    Length-scale and variance are learned, one each per dimension. The jitter is independent noise at every step, and part of
+    the prior. It keeps K well conditioned, and it limits how well a step can be predicted: the error has a standard
+    deviation of at least sqrt(jitter variance). The work is O(D T^3): once per batch without observation times, once per
+    sequence with them.
 
     Source: Rasmussen & Williams, Gaussian Processes for Machine Learning, MIT Press 2006; over latent paths: Fortuin et al.,
     "GP-VAE: Deep Probabilistic Time Series Imputation", AISTATS 2020.
+
+    Args:
+        latent_size: D, supplied by the model.
+        kernel: Covariance function k, one of the six above.
+        lengthscale: The middle one of the initial length-scales, in units of time (periodic: without unit).
+        spread: Ratio of the longest initial length-scale to the shortest; their logarithms are equally spaced. 1: all equal.
+        variance: Initial variance of every dimension.
+        period: Time after which a periodic path repeats, not learned; other kernels ignore it.
+        jitter: Share of the variance; matern12 and matern32 need none, unless steps are very close in time.
+
+    Raises:
+        UsageError: Where an option is out of its range.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.models.dynamic_priors.gaussian_process import GaussianProcess
+        >>> from pyro_dsvae.models.steps import Steps
+        >>> prior = GaussianProcess(2, kernel="rbf", lengthscale=4.0, spread=4.0)
+        >>> prior.lengthscale.detach()
+        tensor([2.0000, 8.0000], dtype=torch.float64)
+        >>> times = torch.tensor([[0.0, 0.5, 3.0]])
+        >>> prior(torch.zeros(1, 3), Steps(3, times=times)).rsample().shape
+        torch.Size([1, 3, 2])
     """
 
     continuous_time: ClassVar[bool] = True
@@ -95,9 +111,10 @@ class GaussianProcess(DynamicPrior):
         return torch.arange(steps.length, dtype=torch.float64, device=self.log_variance.device)
 
     def factor(self, times: Tensor) -> Tensor:
-        """The Cholesky factors (\\*C, D, T, T) of K at ``times`` (\\*C, T), float64.
+        """The Cholesky factors ``(*C, D, T, T)`` of K at ``times`` ``(*C, T)``, float64.
 
-        Raises `UsageError` where K is singular to working precision.
+        Raises:
+            UsageError: Where K is singular to working precision.
         """
         distance = (times.unsqueeze(-1) - times.unsqueeze(-2)).abs().unsqueeze(-3)
         k = correlation(self.kernel, distance, self.lengthscale[:, None, None], self.period)
@@ -115,18 +132,30 @@ class GaussianProcess(DynamicPrior):
 
 
 class Before(NamedTuple):
-    """Steps that a path goes on from: when they were (\\*C, t), and what was there (\\*B, t, D)."""
+    """The steps that a path continues.
+
+    Attributes:
+        times: ``(*C, t)``, when they were.
+        z: ``(*B, t, D)``, their latents.
+    """
 
     times: Tensor
     z: Tensor
 
 
 class GaussianProcessPath(GaussianPath):
-    """The path distribution of `GaussianProcess` at ``times`` (\\*C, T), after ``before``.
+    """The path distribution of `GaussianProcess` at ``times``, given the steps in ``before``.
 
-    z = loc + L noise in every dimension with L lower triangular, so the noise of steps up to t is what steps up to t say,
-    and row t of L is the one-step conditional. Steps that do not exist come last and touch nothing. All of it in float64.
-    \\*C is () where all sequences are at the same times, or (B,).
+    In every dimension z = loc + L noise with L lower triangular. The noise of steps up to t determines z up to t, so row t
+    of L gives the one-step conditional. Steps that do not exist come last, so they influence no other. All of it is computed
+    in float64. ``*C`` is () where all sequences share their times, and (B,) otherwise.
+
+    Args:
+        prior: Kernel and variances.
+        batch_shape: ``*B``.
+        steps: The time axis.
+        times: ``(*C, T)``.
+        before: Steps that this path continues, or None.
     """
 
     def __init__(
@@ -190,17 +219,17 @@ class GaussianProcessPath(GaussianPath):
 
     @property
     def _scale(self) -> Tensor:
-        """(\\*C, T, D) standard deviations of the one-step conditionals."""
+        """``(*C, T, D)`` standard deviations of the one-step conditionals."""
         return self.factor.diagonal(dim1=-2, dim2=-1).movedim(-1, -2)
 
 
 def _mix(matrices: Tensor, values: Tensor) -> Tensor:
-    """(\\*B, T, D): ``matrices`` (\\*C, D, T, S) times ``values`` (\\*B, S, D), every dimension on its own."""
+    """``(*B, T, D)``: ``matrices`` ``(*C, D, T, S)`` times ``values`` ``(*B, S, D)``, every dimension on its own."""
     return torch.einsum("...dts,...sd->...td", matrices, values)
 
 
 def _whiten(factor: Tensor, values: Tensor) -> Tensor:
-    """L^-1 ``values`` (\\*B, T, D) for ``factor`` L (\\*C, D, T, T), every dimension on its own.
+    """L^-1 ``values`` ``(*B, T, D)`` for ``factor`` L ``(*C, D, T, T)``, every dimension on its own.
 
     Batch dimensions that L does not have become right-hand sides of one solve, where broadcasting would copy L.
     """

@@ -11,13 +11,22 @@ from pyro_dsvae.models.networks.recurrent import run_gru
 class GRU(AutoregressivePrior):
     """p(z_t | z_<t) = N(mu(h_t), diag sigma(h_t)^2) with h_t = GRU(z_{t-1}, h_{t-1}) and a learned z_0.
 
-    latent_size          D, supplied by the model
-    hidden_size          units of the GRU
-    condition_on_static  p(z_t | z_<t, f): the GRU reads (z_{t-1}, f), so that how things move depends on what they are
-    static_size          F, supplied by the model; needed only with ``condition_on_static``
-
     Source: Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder for Statistical Machine Translation",
     EMNLP 2014.
+
+    Args:
+        latent_size: D, supplied by the model.
+        hidden_size: Units of the GRU.
+        condition_on_static: Make it p(z_t | z_<t, f): the GRU reads (z_{t-1}, f), so that motion can depend on appearance.
+        static_size: F, supplied by the model; needed only with ``condition_on_static``.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.models.dynamic_priors.gru import GRU
+        >>> from pyro_dsvae.models.steps import Steps
+        >>> prior = GRU(2, hidden_size=8, condition_on_static=True, static_size=3)
+        >>> prior(torch.randn(4, 3), Steps(5)).rsample().shape
+        torch.Size([4, 5, 2])
     """
 
     def __init__(

@@ -10,9 +10,19 @@ from pyro_dsvae.models.steps import Steps
 
 
 class IID(DynamicPrior):
-    """p(z_1:T) = prod_t N(z_t; 0, I): every step on its own, as in a VAE of single frames.
+    """p(z_1:T) = prod_t N(z_t; 0, I): all steps independent, as in a VAE of single frames.
 
-    It is here as a control: a model that explains motion must beat it, and its generated motion must fail.
+    This is the negative control. A prior that explains motion must beat it, and the motion it generates must fail a check.
+
+    Args:
+        latent_size: D, supplied by the model.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.models.dynamic_priors.iid import IID
+        >>> from pyro_dsvae.models.steps import Steps
+        >>> IID(1)(torch.zeros(4, 3), Steps(2)).log_prob(torch.zeros(4, 2, 1))  # -log(2 pi) for two steps
+        tensor([-1.8379, -1.8379, -1.8379, -1.8379])
     """
 
     continuous_time: ClassVar[bool] = True

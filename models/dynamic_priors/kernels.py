@@ -10,7 +10,14 @@ KERNELS: tuple[str, ...] = get_args(Kernel)
 
 
 def correlation(kernel: Kernel, distance: Tensor, lengthscale: Tensor, period: float) -> Tensor:
-    """k(distance), formulas as in `GaussianProcess`, for ``distance`` and ``lengthscale`` that broadcast."""
+    """k(distance) of the kernels that `GaussianProcess` lists.
+
+    Args:
+        kernel: Which of them.
+        distance: Distance in time; broadcasts with ``lengthscale``.
+        lengthscale: In units of time; without unit for the periodic kernel.
+        period: Of the periodic kernel, in units of time.
+    """
     if kernel == "periodic":
         return (-2 * ((math.pi / period * distance).sin() / lengthscale) ** 2).exp()
     u = distance / lengthscale

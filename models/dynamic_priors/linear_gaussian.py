@@ -19,25 +19,34 @@ MIN_RATE, MAX_RATE, MAX_RATIO = 1e-6, 1e6, 30.0
 
 
 class LinearGaussian(DynamicPrior):
-    """z_t = m + A_t (z_{t-1} - m) + N(0, Q_t): every dimension may drive, and turn with, every other.
+    """z_t = m + A_t (z_{t-1} - m) + N(0, Q_t), with full matrices A_t and Q_t: each dimension may drive any other.
 
-    The exact solution of the linear stochastic differential equation that has the stationary distribution N(m, P), at the
-    times of the steps. With P = C C^T, in y = C^-1 (z - m),
+    This is the exact solution, at the times of the steps, of the linear stochastic differential equation whose stationary
+    distribution is N(m, P). With P = C C^T, in y = C^-1 (z - m)::
 
         dy = (S - R) y dt + noise,    A_t = C exp((S - R) dt_t) C^-1,    Q_t = P - A_t P A_t^T
 
-    where S is skew (rotation) and R positive definite (decay), so ||exp((S - R) dt)|| < 1: whatever the parameters are, the
-    process is stable and Q_t is positive definite. Every stable linear equation with noise in all directions can be
-    written so. m, P, S and R are learned. dt_t is the time since the step before, one where there are no observation times;
-    each length of interval in a batch costs one matrix exponential, O(D^3).
-
-    latent_size  D, supplied by the model
-    timescale    time in which correlation falls by a factor of e, before training
-    scale        stationary standard deviation of every dimension, before training
-    stationary   z_1 has the stationary distribution; false: mean and covariance of z_1 are learned apart
+    where S is skew-symmetric (rotation) and R is positive definite (decay). So exp((S - R) dt) has a norm below 1: whatever
+    the parameters are, the process is stable and Q_t is positive definite. Every stable linear equation with noise in all
+    directions can be written in this form. m, P, S and R are learned. dt_t is the time since the previous step, 1 where the
+    data have no observation times. Each distinct interval of a batch costs one matrix exponential, O(D^3).
 
     Source: Archambeau & Opper, "Approximate inference for continuous-time Markov processes", in Bayesian Time Series
     Models, 2011; exact discretisation: Särkkä & Solin, Applied Stochastic Differential Equations, 2019.
+
+    Args:
+        latent_size: D, supplied by the model.
+        timescale: Initial time, in units of time, in which the correlation falls by a factor of e.
+        scale: Initial stationary standard deviation of every dimension.
+        stationary: Whether z_1 has the stationary distribution; if not, mean and covariance of z_1 are learned separately.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.models.dynamic_priors.linear_gaussian import LinearGaussian
+        >>> from pyro_dsvae.models.steps import Steps
+        >>> path = LinearGaussian(1, timescale=2.0)(torch.zeros(1, 3), Steps(3))
+        >>> path.covariance().detach()[0]  # 1, e^(-1/2), e^(-1)
+        tensor([1.0000, 0.6065, 0.3679], dtype=torch.float64)
     """
 
     continuous_time: ClassVar[bool] = True
@@ -86,7 +95,7 @@ class LinearGaussian(DynamicPrior):
         return LinearGaussianPath(f.shape[:-1], transitions, steps, self._transitions, self.loc.dtype)
 
     def _intervals(self, steps: Steps, started: bool) -> tuple[Tensor, Tensor]:
-        """The intervals that differ (U,), and which of them each step has (\\*C, T)."""
+        """The intervals that differ (U,), and which of them each step has ``(*C, T)``."""
         intervals = steps.intervals
         if intervals is None:
             return self.loc.new_ones(1), torch.zeros(steps.length, dtype=torch.int64, device=self.loc.device)

@@ -11,12 +11,24 @@ from pyro_dsvae.models.networks.recurrent import run_lstm
 class LSTM(AutoregressivePrior):
     """p(z_t | z_<t) = N(mu(h_t), diag sigma(h_t)^2) with h_t = LSTM(z_{t-1}, h_{t-1}) and a learned z_0.
 
-    latent_size          D, supplied by the model
-    hidden_size          units of the LSTM
-    condition_on_static  p(z_t | z_<t, f): the LSTM reads (z_{t-1}, f), so that how things move depends on what they are
-    static_size          F, supplied by the model; needed only with ``condition_on_static``
-
     Source: Li & Mandt, "Disentangled Sequential Autoencoder", ICML 2018.
+
+    Args:
+        latent_size: D, supplied by the model.
+        hidden_size: Units of the LSTM.
+        condition_on_static: Make it p(z_t | z_<t, f): the LSTM reads (z_{t-1}, f), so that motion can depend on appearance.
+        static_size: F, supplied by the model; needed only with ``condition_on_static``.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.models.dynamic_priors.lstm import LSTM
+        >>> from pyro_dsvae.models.steps import Steps
+        >>> path = LSTM(2, hidden_size=8)(torch.zeros(4, 3), Steps(5))  # 4 sequences of 5 steps
+        >>> z = path.rsample()
+        >>> z.shape, path.log_prob(z).shape
+        (torch.Size([4, 5, 2]), torch.Size([4]))
+        >>> path.continue_from(z, horizon=3).rsample().shape
+        torch.Size([4, 3, 2])
     """
 
     def __init__(

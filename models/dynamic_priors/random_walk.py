@@ -16,16 +16,29 @@ MIN_SCALE = 1e-4
 
 
 class RandomWalk(DynamicPrior):
-    """z_1 ~ N(0, start_scale^2 I), z_t = z_{t-1} + N(0, scale^2 dt_t): continuous paths without a place they return to.
+    """z_1 ~ N(0, start_scale^2 I), z_t = z_{t-1} + N(0, scale^2 dt_t): a path that drifts and is drawn back to no mean.
 
-    Both scales are learned, one per dimension, as 10^-4 + softplus(raw). dt_t is the time since the step before, one where
-    there are no observation times.
-
-    latent_size  D, supplied by the model
-    scale        standard deviation of the change over one unit of time, before training
-    start_scale  standard deviation of z_1, before training
+    Both scales are learned, one per dimension, as 10^-4 + softplus(raw). dt_t is the time since the previous step, 1 where
+    the data have no observation times.
 
     Source: Blei & Lafferty, "Dynamic Topic Models", ICML 2006, for the walk as a prior of latents.
+
+    Args:
+        latent_size: D, supplied by the model.
+        scale: Initial standard deviation of the change over one unit of time.
+        start_scale: Initial standard deviation of z_1.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.models.dynamic_priors.random_walk import RandomWalk
+        >>> from pyro_dsvae.models.steps import Steps
+        >>> prior = RandomWalk(1, scale=0.5)
+        >>> one, four = torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 4.0]])  # the same step after 1 and 4 units of time
+        >>> for times in (one, four):
+        ...     step = prior(torch.zeros(1, 3), Steps(2, times=times)).conditionals(torch.zeros(1, 2, 1))
+        ...     print(f"{step.base_dist.scale[0, 1].item():.2f}")
+        0.50
+        1.00
     """
 
     continuous_time: ClassVar[bool] = True

@@ -20,12 +20,13 @@ INITIAL_SCALE = 0.7
 
 
 class Regimes(NamedTuple):
-    """What f may change, with batch \\*B or none.
+    """The parameters that may depend on f, with batch shape ``*B`` or none.
 
-    initial     (K,) log p(s_1)
-    transition  (K, K) log p(s_t = j | s_{t-1} = i) in row i
-    first       (K, D) m_s
-    offset      (K, D) b_s
+    Attributes:
+        initial: log p(s_1), (K,).
+        transition: log p(s_t = j | s_{t-1} = i) in row i, (K, K).
+        first: m_s, the mean of z_1, (K, D).
+        offset: b_s, (K, D).
     """
 
     initial: Tensor
@@ -35,27 +36,43 @@ class Regimes(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a continuation has to know of the steps before it: z_t (\\*B, D) and log p(s_t | z_1:t) (\\*B, K)."""
+    """What a continuation needs to know of the steps before it.
+
+    Attributes:
+        last: z_t, ``(*B, D)``.
+        states: log p(s_t | z_1:t), ``(*B, K)``.
+    """
 
     last: Tensor
     states: Tensor
 
 
 class SwitchingLinear(DynamicPrior):
-    """s_t a Markov chain with K states, z_1 ~ N(m_s, S_s), z_t = A_s z_{t-1} + b_s + N(0, Q_s) in state s = s_t.
+    """s_t is a Markov chain with K states; z_1 ~ N(m_s, S_s), z_t = A_s z_{t-1} + b_s + N(0, Q_s) in state s = s_t.
 
     The states are summed out exactly, by the forward algorithm:
-    p(z_t | z_<t) = sum_k p(s_t = k | z_<t) N(z_t; A_k z_{t-1} + b_k, Q_k), a mixture of K normals. Draws of a path draw the
-    states, too, so no gradient flows through them. Nothing keeps A_s from growing paths without bound.
-
-    latent_size          D, supplied by the model
-    states               K
-    noise                Q_s: "diagonal", or "full" for noise that is correlated between dimensions; S_s is diagonal
-    condition_on_static  p(z_t | z_<t, f): m_s and b_s are shifted, and states made more or less likely, linearly in f
-    static_size          F, supplied by the model; needed only with ``condition_on_static``
+    p(z_t | z_<t) = sum_k p(s_t = k | z_<t) N(z_t; A_k z_{t-1} + b_k, Q_k), a mixture of K normals. A draw of a path also
+    draws its states, so no gradient flows through it. Nothing bounds A_s: a fitted path may grow without limit.
 
     Source: Hamilton, "A New Approach to the Economic Analysis of Nonstationary Time Series and the Business Cycle",
     Econometrica 57, 1989.
+
+    Args:
+        latent_size: D, supplied by the model.
+        states: The number of states, K.
+        noise: Form of Q_s: "diagonal", or "full" for noise that is correlated between dimensions. S_s is diagonal.
+        condition_on_static: Make it p(z_t | z_<t, f): m_s, b_s and the log probabilities of states are shifted linearly in f.
+        static_size: F, supplied by the model; needed only with ``condition_on_static``.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.models.dynamic_priors.switching_linear import SwitchingLinear
+        >>> from pyro_dsvae.models.steps import Steps
+        >>> path = SwitchingLinear(2, states=3)(torch.zeros(4, 3), Steps(5))
+        >>> z = path.rsample()
+        >>> states = path.filtered(z).exp()  # p(s_t | z_1:t)
+        >>> states.shape, torch.allclose(states.sum(-1), torch.ones(4, 5))
+        (torch.Size([4, 5, 3]), True)
     """
 
     def __init__(
@@ -95,7 +112,7 @@ class SwitchingLinear(DynamicPrior):
         return SwitchingLinearPath(self, f.shape[:-1], self.regimes(f), None, steps)
 
     def regimes(self, f: Tensor) -> Regimes:
-        """The regimes of sequences with static latent ``f`` (\\*B, F)."""
+        """The regimes of sequences with static latent ``f`` ``(*B, F)``."""
         if self.from_static is None:
             return Regimes(self.initial.log_softmax(-1), self.transition.log_softmax(-1), self.first, self.offset)
         with own_precision():
@@ -110,9 +127,12 @@ class SwitchingLinear(DynamicPrior):
         )
 
     def emissions(self, before: Tensor, regimes: Regimes, opening: bool) -> TorchDistribution:
-        """p(z_t | z_{t-1}, s_t = k), batch (\\*B, T, K) and event (D,), for z_{t-1} (\\*B, T, D).
+        """p(z_t | z_{t-1}, s_t = k), batch ``(*B, T, K)`` and event (D,).
 
-        opening  whether the first step has none before it; what ``before`` holds for it is not used then
+        Args:
+            before: z_{t-1}, ``(*B, T, D)``.
+            regimes: The parameters that may depend on f.
+            opening: Whether the first step is z_1, which has no step before it; ``before`` is then not used for it.
         """
         with own_precision():
             loc = torch.einsum("kij,...tj->...tki", self.coefficients, before) + regimes.offset.unsqueeze(-3)
@@ -130,7 +150,7 @@ class SwitchingLinear(DynamicPrior):
 
 
 class SwitchingLinearPath(PathDistribution):
-    """The path distribution of `SwitchingLinear` after it has seen ``seen``; None at the start."""
+    """The path distribution of `SwitchingLinear` after the steps in ``seen``; None at the start of a sequence."""
 
     has_rsample = False
 
@@ -147,12 +167,12 @@ class SwitchingLinearPath(PathDistribution):
         return MixtureSameFamily(Categorical(logits=predicted), emissions)
 
     def filtered(self, z: Tensor) -> Tensor:
-        """log p(s_t | z_1:t) (\\*B, T, K) along ``z`` (\\*B, T, D)."""
+        """log p(s_t | z_1:t) ``(*B, T, K)`` along ``z`` ``(*B, T, D)``."""
         emissions, predicted = self._filter(z)
         return (predicted + emissions.log_prob(z.unsqueeze(-2))).log_softmax(-1)
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
-        """Ancestral draws (\\*sample_shape, \\*B, T, D) of states and path, without gradient."""
+        """Ancestral draws ``(*sample_shape, *B, T, D)`` of states and path, without gradient."""
         batch, path = (*sample_shape, *self.batch_shape), []
         with torch.no_grad():
             regimes, size = self.regimes, self.prior.latent_size
@@ -174,19 +194,19 @@ class SwitchingLinearPath(PathDistribution):
         return SwitchingLinearPath(self.prior, z_past.shape[:-2], self.regimes, seen, steps)
 
     def _filter(self, z: Tensor) -> tuple[TorchDistribution, Tensor]:
-        """p(z_t | z_{t-1}, s_t), batch (\\*B, T, K) and event (D,), and log p(s_t | z_<t) (\\*B, T, K)."""
+        """p(z_t | z_{t-1}, s_t), batch ``(*B, T, K)`` and event (D,), and log p(s_t | z_<t) ``(*B, T, K)``."""
         before = torch.cat([self._before_first(z.shape[:-2]), z[..., :-1, :]], dim=-2)
         emissions = self.prior.emissions(before, self.regimes, opening=self.seen is None)
         evidence = emissions.log_prob(z.unsqueeze(-2))
         return emissions, predict_states(self._initial(), self.regimes.transition, evidence)
 
     def _before_first(self, batch: tuple[int, ...]) -> Tensor:
-        """(\\*B, 1, D), zero where there is none."""
+        """``(*B, 1, D)``, zero where there is none."""
         last = self.prior.offset.new_zeros(self.prior.latent_size) if self.seen is None else self.seen.last
         return last.unsqueeze(-2).expand(*batch, 1, -1)
 
     def _initial(self) -> Tensor:
-        """log p(s) (\\*B, K) of the first step, given what was seen."""
+        """log p(s) ``(*B, K)`` of the first step, given what was seen."""
         if self.seen is None:
             return self.regimes.initial
         return torch.logsumexp(self.seen.states.unsqueeze(-1) + self.regimes.transition, dim=-2)

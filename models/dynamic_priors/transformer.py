@@ -12,17 +12,27 @@ from pyro_dsvae.models.networks.gaussian_head import GaussianHead
 class Transformer(AutoregressivePrior):
     """p(z_t | z_<t) = N(mu(h_t), diag sigma(h_t)^2) with h_t = Transformer(z_0, ..., z_{t-1}) and a learned z_0.
 
-    Positions are sinusoidal, so a path may be longer than any seen in training. Draws keep the keys and values of all steps
-    so far: step t costs O(t).
-
-    latent_size          D, supplied by the model
-    width                features per step, even and a multiple of ``heads``
-    heads                attention heads per layer
-    layers               layers of attention
-    condition_on_static  p(z_t | z_<t, f): the network reads (z_{t-1}, f), so that how things move depends on what they are
-    static_size          F, supplied by the model; needed only with ``condition_on_static``
+    Attention is causal. Positions are sinusoidal, so a path may be longer than any seen in training. Sampling keeps the keys
+    and values of all steps so far: step t costs O(t).
 
     Source: Vaswani et al., "Attention Is All You Need", NeurIPS 2017.
+
+    Args:
+        latent_size: D, supplied by the model.
+        width: Features per step, even and a multiple of ``heads``.
+        heads: Attention heads per layer.
+        layers: Layers of attention.
+        condition_on_static: Make it p(z_t | z_<t, f): the network reads (z_{t-1}, f), so that motion can depend on
+            appearance.
+        static_size: F, supplied by the model; needed only with ``condition_on_static``.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.models.dynamic_priors.transformer import Transformer
+        >>> from pyro_dsvae.models.steps import Steps
+        >>> path = Transformer(2, width=8, heads=2, layers=1)(torch.zeros(4, 3), Steps(5))
+        >>> path.conditionals(path.rsample()).batch_shape  # p(z_t | z_<t) for all t in one pass
+        torch.Size([4, 5])
     """
 
     def __init__(

@@ -5,15 +5,20 @@ from torch import Tensor
 
 
 def predict_states(initial: Tensor, transition: Tensor, evidence: Tensor) -> Tensor:
-    """log p(s_t | x_<t) (\\*B, T, K), normalised, of a chain with K states: the forward algorithm.
+    """log p(s_t | x_<t), normalised, of a Markov chain with K states: the forward algorithm.
 
-    initial     (\\*B, K) log p(s_1)
-    transition  (\\*B, K, K) log p(s_t = j | s_{t-1} = i) in row i; with ``initial``, it broadcasts to the batch of ``evidence``
-    evidence    (\\*B, T, K) log p(x_t | s_t, x_<t)
+    The products of the T matrices exp(transition + evidence_t) are computed by odd-even reduction: O(T K^3) work, O(log T)
+    calls. Everything is a sum of logarithms, and the largest entry of each product is subtracted, so neither long sequences
+    nor extreme evidence costs precision.
 
-    Odd-even reduction of the products of the T matrices exp(transition + evidence_t): O(T K^3) work, O(log T) calls. Sums of
-    logarithms throughout, with the largest entry of each product taken off, so that neither length nor extreme evidence
-    costs precision.
+    Args:
+        initial: log p(s_1), ``(*B, K)``.
+        transition: log p(s_t = j | s_{t-1} = i) in row i, ``(*B, K, K)``. With ``initial`` it broadcasts to the batch of
+            ``evidence``.
+        evidence: log p(x_t | s_t, x_<t), ``(*B, T, K)``.
+
+    Returns:
+        ``(*B, T, K)``.
     """
     # A factor common to all states of a step changes nothing.
     evidence = _reduced(evidence, -1)
@@ -26,8 +31,8 @@ def predict_states(initial: Tensor, transition: Tensor, evidence: Tensor) -> Ten
 
 
 def _prefixes(first: Tensor, matrices: Tensor) -> Tensor:
-    """a_0, a_0 M_1, a_0 M_1 M_2, ... (\\*B, N + 1, K), each up to a factor, from a_0 (\\*B, K) and M (\\*B, N, K, K), all as
-    logarithms.
+    """a_0, a_0 M_1, a_0 M_1 M_2, ... ``(*B, N + 1, K)``, each up to a factor, from a_0 ``(*B, K)`` and M
+    ``(*B, N, K, K)``, all as logarithms.
     """
     count = matrices.shape[-3]
     if count == 0:

@@ -11,18 +11,34 @@ from torch import Tensor
 
 
 def linear_recurrence(a: Tensor, b: Tensor) -> Tensor:
-    """y (\\*B, T, D) with y_1 = b_1 and y_t = a_t y_{t-1} + b_t, for a and b that broadcast to (\\*B, T, D).
+    """y with y_1 = b_1 and y_t = a_t y_{t-1} + b_t.
 
-    ``a_1`` is not used.
+    Args:
+        a: Coefficients; ``a_1`` is not used.
+        b: Offsets; broadcasts with ``a`` to ``(*B, T, D)``.
+
+    Returns:
+        ``(*B, T, D)``.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.models.ops.linear_recurrence import linear_recurrence
+        >>> linear_recurrence(torch.tensor([[0.5]]), torch.ones(4, 1)).squeeze(-1)
+        tensor([1.0000, 1.5000, 1.7500, 1.8750])
     """
     a, b = torch.broadcast_tensors(a, b)
     return _solve(a.movedim(-2, 0), b.movedim(-2, 0), torch.mul, torch.mul).movedim(0, -2)
 
 
 def matrix_recurrence(a: Tensor, b: Tensor) -> Tensor:
-    """y (\\*B, T, D) with y_1 = b_1 and y_t = A_t y_{t-1} + b_t, for ``b`` (\\*B, T, D) and matrices ``a`` (\\*C, T, D, D).
+    """y with y_1 = b_1 and y_t = A_t y_{t-1} + b_t.
 
-    \\*C broadcasts to \\*B without being copied; ``A_1`` is not used.
+    Args:
+        a: Matrices A, ``(*C, T, D, D)``. ``*C`` broadcasts to ``*B`` without a copy; ``A_1`` is not used.
+        b: Offsets, ``(*B, T, D)``.
+
+    Returns:
+        ``(*B, T, D)``.
     """
     return _solve(a.movedim(-3, 0), b.movedim(-2, 0), _apply, torch.matmul).movedim(0, -2)
 

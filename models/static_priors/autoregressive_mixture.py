@@ -1,4 +1,4 @@
-"""A prior over the static latent with many sharp modes: autoregressive mixtures of normals in learned coordinates."""
+"""A prior over the static latent with many narrow modes: autoregressive mixtures of normals along learned axes."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -24,17 +24,27 @@ SPREAD = 0.9
 class AutoregressiveMixture(FlexiblePrior):
     """p(f) = prod_i sum_k w_ik N(y_i; mu_ik, sigma_ik^2), y = R f, with w_i, mu_i, sigma_i functions of y_1 .. y_i-1.
 
-    Looks are often combinations of a few choices (six trousers, six hairs, ...), so posteriors of f gather in narrow places,
-    one for each combination, on a lattice that lies anywhere in space. R, a learned rotation, finds its axes; along them every
-    choice is a handful of modes, and a choice that was made already leaves one. So with K modes a dimension there may be
-    K^F of them, where a mixture over whole vectors has as many as components, and a flow, one mode bent, has probability
-    between them. The density is about N(0, I) before training. w, mu and log sigma come from one masked network.
-
-    modes  K, the modes of one dimension given the dimensions before it
-    units  of both hidden layers of the network
+    The appearance of a sequence is often a combination of a few discrete choices (one of six trousers, one of six hairs).
+    The posteriors of f then form narrow clusters, one per combination, on a grid whose axes may point anywhere. R, a learned
+    rotation, finds these axes. Along each axis, a mixture of K normals covers the options of one choice, given the choices
+    before it. So F axes with K modes each can represent up to K^F clusters. A mixture over whole vectors has one cluster per
+    component, and a flow, which deforms a single mode, leaves probability between the clusters. w, mu and log sigma are
+    computed by one masked network. Before training the density is close to N(0, I).
 
     Sources: Uria, Murray & Larochelle, "RNADE: The real-valued neural autoregressive density-estimator", NeurIPS 2013;
     Germain et al., "MADE: Masked autoencoder for distribution estimation", ICML 2015.
+
+    Args:
+        static_size: F, supplied by the model.
+        modes: K, the number of modes of one dimension given the dimensions before it.
+        units: Units of both hidden layers of the network.
+
+    Example:
+        >>> from pyro_dsvae.models.static_priors.autoregressive_mixture import AutoregressiveMixture
+        >>> p = AutoregressiveMixture(3, modes=4, units=8)()
+        >>> f = p.sample((5,))
+        >>> f.shape, p.log_prob(f).shape  # nats per sequence
+        (torch.Size([5, 3]), torch.Size([5]))
     """
 
     def __init__(self, static_size: int, modes: int = 8, units: int = 256) -> None:
@@ -55,11 +65,11 @@ class AutoregressiveMixture(FlexiblePrior):
 
     @torch.no_grad()
     def start(self, f: Tensor) -> None:
-        """Forget everything; begin with axes along the principal components of the draws, the widest first, and independent
-        dimensions of their means and standard deviations.
+        """Start again from the draws ``f`` (N, F).
 
-        Choices lie along the widest few, which then come before all that is noise. Networks that followed a posterior while
-        it moved fit its final one worse than new ones.
+        The axes become the principal components of the draws, the widest first, because the choices lie along the widest few.
+        Each dimension becomes independent, with the mean and standard deviation of the draws. The network starts anew: one that
+        has followed a posterior while it changed fits the final posterior worse than a new one.
         """
         centred = f - f.mean(0)
         _, vectors = torch.linalg.eigh(centred.mT @ centred)
@@ -84,7 +94,7 @@ class AutoregressiveMixture(FlexiblePrior):
         return AutoregressiveMixtureDistribution(self._conditionals, orthogonal(self.householder).mT)
 
     def _conditionals(self, y: Tensor, dimensions: slice) -> MixtureSameFamily:
-        """p(y_i given y_<i) of some dimensions i, batch (\\*B, I) and event (1,), for y (\\*B, F)."""
+        """p(y_i given y_<i) of some dimensions i, batch ``(*B, I)`` and event (1,), for y ``(*B, F)``."""
         numbers = self.first.expand(*y.shape, 3, self.modes)
         if self.static_size > 1:
             numbers = numbers + self.network(y).view_as(numbers)
@@ -95,10 +105,12 @@ class AutoregressiveMixture(FlexiblePrior):
 
 
 class AutoregressiveMixtureDistribution(TorchDistribution):
-    """Scalar mixtures, one after the other, in rotated coordinates: batch \\*B and event (F,).
+    """Mixtures of scalar normals, one per dimension and given those before it, along rotated axes: batch ``*B``, event (F,).
 
-    conditionals  y (\\*, F) and a slice of dimensions i -> p(y_i given y_<i), batch (\\*, I) and event (1,)
-    rotation      R (F, F), orthogonal: y = R f
+    Args:
+        conditionals: From y ``(*, F)`` and a slice of dimensions i to p(y_i given y_<i), batch ``(*, I)`` and event (1,).
+        rotation: R (F, F), orthogonal: y = R f.
+        batch_shape: ``*B``.
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
@@ -126,12 +138,24 @@ class AutoregressiveMixtureDistribution(TorchDistribution):
         return self.generate(shape, lambda p, i: p.sample())
 
     def conditionals_at(self, value: Tensor) -> tuple[Tensor, Any]:
-        """y = R f (\\*, F) of ``value``, f, and p(y_i given y_<i) of all its dimensions, batch (\\*, F) and event (1,)."""
+        """The rotated value and its conditionals.
+
+        Args:
+            value: f, ``(*, F)``.
+
+        Returns:
+            y = R f ``(*, F)``, and p(y_i given y_<i) of all dimensions, batch ``(*, F)`` and event (1,).
+        """
         y = value @ self.rotation.mT
         return y, self.conditionals(y, slice(None))
 
     def generate(self, shape: torch.Size, step: Callable[[Any, int], Tensor]) -> Tensor:
-        """f (\\*shape, F) whose y_i are (\\*shape, 1, 1) that ``step`` takes from p(y_i given y_<i) and i, one by one."""
+        """f ``(*shape, F)``, generated dimension by dimension.
+
+        Args:
+            shape: Batch shape of the result.
+            step: From p(y_i given y_<i) and i to y_i ``(*shape, 1, 1)``.
+        """
         with own_precision():
             y = self.rotation.new_zeros(*shape, *self.event_shape)
             for i in range(y.shape[-1]):
@@ -141,9 +165,10 @@ class AutoregressiveMixtureDistribution(TorchDistribution):
 
 
 def orthogonal(vectors: Tensor) -> Tensor:
-    """(F, F) the product of F Householder reflections, each at a column of the lower triangle with a 1 on its diagonal.
+    """The product (F, F) of F Householder reflections, an orthogonal matrix whatever ``vectors`` holds.
 
-    Orthogonal whatever the vectors are. Made without a solve, for whose errors a GPU would be waited for.
+    Each reflection is at a column of the lower triangle of ``vectors`` (F, F) with a 1 on its diagonal. The product is
+    computed without a solve, because checking a solve for errors would make a GPU wait.
     """
     below = vectors.tril(-1)
     return torch.linalg.householder_product(below, 2 / (1 + below.square().sum(0)))

@@ -15,18 +15,29 @@ GROUPS = 8
 
 
 class Flow(FlexiblePrior):
-    """p(f) = N(g(f); 0, I) |det dg/df| with g a chain of masked autoregressive maps; N(0, I) before training.
+    """``p(f) = N(g(f); 0, I) |det dg/df|`` with g a chain of masked autoregressive maps; N(0, I) before training.
 
-    Each map goes through every f_i monotonically: ``affine`` a f_i + b, ``spline`` a rational-quadratic spline with 8 bins on
-    [-5, 5], the identity beyond. Its parameters depend on the dimensions of earlier groups, of which there are 8, or F where
-    that is less; the order turns round from map to map.
-
-    kind         spline or affine
-    transforms   maps in the chain
-    hidden_size  units of both hidden layers of every map's network
+    Each map transforms every f_i monotonically: "affine" as a f_i + b, "spline" by a rational-quadratic spline with 8 bins
+    on [-5, 5], the identity outside. The parameters of f_i depend on the dimensions of earlier groups. There are 8 groups,
+    or F where that is less. The order is reversed from map to map.
 
     Sources: Papamakarios et al., "Masked Autoregressive Flow for Density Estimation", NeurIPS 2017; Durkan et al., "Neural
     Spline Flows", NeurIPS 2019.
+
+    Args:
+        static_size: F, supplied by the model.
+        kind: Of the maps: "spline" or "affine".
+        transforms: Maps in the chain.
+        hidden_size: Units of both hidden layers of each map's network.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.models.static_priors.flow import Flow
+        >>> p = Flow(2, transforms=1, hidden_size=4)()
+        >>> p.log_prob(torch.zeros(2)).item()  # N(0, I) before training: -log(2 pi)
+        -1.837...
+        >>> p.rsample((3,)).shape
+        torch.Size([3, 2])
     """
 
     def __init__(

@@ -19,15 +19,25 @@ APART = 3.0
 class GaussianMixture(StaticPrior):
     """p(f) = sum_k w_k N(f; mu_k, diag sigma_k^2), all learned.
 
-    Against components that die: w = 0.95 softmax(logits) + 0.05 / K, so that none loses its share of the gradient;
-    sigma_k = min_scale + softplus(raw), so that none shrinks onto one sequence; and the means start at random places, about
-    three standard deviations apart, with scales that give the whole mixture unit variance. Closer they would all learn the
-    same, further apart (distances grow with the root of F) each f would see one component only.
-
-    components  K, the number of normals
-    min_scale   lower bound of every sigma, in units of f
+    Three measures keep components from dying. w = 0.95 softmax(logits) + 0.05 / K, so every component keeps a share of the
+    gradient. sigma_k = min_scale + softplus(raw), so none shrinks onto a single sequence. The means start at random, about
+    three standard deviations apart, with scales that give the whole mixture unit variance: closer together all components
+    would learn the same; further apart (distances grow with the root of F) each f would see only one.
 
     Source: Jiang et al., "Variational Deep Embedding", IJCAI 2017.
+
+    Args:
+        static_size: F, supplied by the model.
+        components: K, the number of normals.
+        min_scale: Lower bound of every sigma, in units of f.
+
+    Example:
+        >>> from pyro_dsvae.models.static_priors.gaussian_mixture import GaussianMixture
+        >>> p = GaussianMixture(2, components=4)()
+        >>> p.mixture_distribution.probs.detach()
+        tensor([0.2500, 0.2500, 0.2500, 0.2500])
+        >>> p.log_prob(p.sample((3,))).shape
+        torch.Size([3])
     """
 
     def __init__(self, static_size: int, components: int = 16, min_scale: float = 0.05) -> None:

@@ -10,6 +10,15 @@ class StandardNormal(StaticPrior):
     """p(f) = N(0, I).
 
     Source: Li & Mandt, "Disentangled Sequential Autoencoder", ICML 2018.
+
+    Args:
+        static_size: F, supplied by the model.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
+        >>> StandardNormal(2)().log_prob(torch.zeros(2))  # -log(2 pi)
+        tensor(-1.8379)
     """
 
     loc: torch.Tensor

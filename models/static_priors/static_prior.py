@@ -11,13 +11,17 @@ from pyro_dsvae.models.ops.precision import own_precision
 
 
 class StaticPrior(nn.Module, ABC):
-    """A module that returns p(f), a distribution with batch () and event (F,).
+    """A module that returns the prior p(f), a distribution with batch () and event (F,).
 
-    The first constructor argument of every static prior is ``static_size`` (F), supplied by the model.
+    The first constructor argument of every static prior is ``static_size``, which the model supplies; all others are options.
 
-    waiting  whether a fit has yet to begin with this prior (`Optimisation`); one that begins as N(0, I) may then be that,
-             with its exact KL, rather than something equal to it (`FlexiblePrior`)
-    settles  whether it can be fitted to draws of a posterior that stays as it is, at little cost
+    Args:
+        static_size: F, the dimension of f.
+
+    Attributes:
+        waiting: Whether a fit has not yet started to train this prior (see `Optimisation`). A prior that starts as N(0, I)
+            may then return exactly that, whose KL has a closed form (see `FlexiblePrior`).
+        settles: Whether the prior can be refitted, at little cost, to draws of f while the posterior is held fixed.
     """
 
     waiting = False
@@ -32,11 +36,15 @@ class StaticPrior(nn.Module, ABC):
         """p(f), event (F,)."""
 
     def start(self, f: Tensor) -> None:
-        """Get ready to be fitted to draws f (N, F) that are all there will be; here: go on from what was learned before."""
+        """Prepare for a fit to the draws ``f`` (N, F) of a posterior that is held fixed. Here: keep what was learned before."""
 
 
 class FlexiblePrior(StaticPrior):
-    """A learned prior that is N(0, I) while it waits, and where F = 0; `learned` is what it is afterwards."""
+    """A learned prior that is N(0, I) while it waits, and where F = 0. After that it is `learned`.
+
+    Args:
+        static_size: The dimension F of f.
+    """
 
     zeros: Tensor
 
@@ -55,4 +63,4 @@ class FlexiblePrior(StaticPrior):
 
     @abstractmethod
     def learned(self) -> TorchDistribution:
-        """p(f), event (F,), F at least 1."""
+        """p(f), event (F,), where F is at least 1."""

@@ -17,16 +17,27 @@ JITTER = 0.01
 
 
 class VampPrior(StaticPrior):
-    """p(f) = sum_k w_k q(f | u_k): a mixture of posteriors at K learned pseudo-inputs u_k (T, \\*frame).
+    """``p(f) = sum_k w_k q(f | u_k)``: a mixture of posteriors at K learned pseudo-inputs u_k, ``(T, *frame)``.
 
-    The best prior for the ELBO is the aggregated posterior, mean over x of q(f | x); this is the same with K sequences
-    that are learned. w = 0.95 softmax(logits) + 0.05 / K, as in `GaussianMixture`. The guide that encodes the pseudo-inputs
-    is no part of this module, so its weights are optimised and saved once; `connect` says which it is, before the first
-    use. Where the guide looks at random views in training, so does the prior: a looser bound, but a bound.
-
-    components  K, the number of pseudo-inputs; each costs the encoder as much as one sequence of a batch
+    The prior that maximises the ELBO is the aggregated posterior, the mean over x of q(f | x). This is the same mean over K
+    learned sequences. w = 0.95 softmax(logits) + 0.05 / K, as in `GaussianMixture`. The guide that encodes the pseudo-inputs
+    is not a part of this module, so its weights are optimised and saved once; `connect` names it, before the first use.
+    Where the guide uses random views in training, so does this prior: the bound is looser, but it remains a bound.
 
     Source: Tomczak & Welling, "VAE with a VampPrior", AISTATS 2018.
+
+    Args:
+        static_size: F, supplied by the model.
+        components: K, the number of pseudo-inputs. Each costs the encoder as much as one sequence of a batch.
+
+    Example:
+        >>> import torch
+        >>> from pyro.distributions import Normal
+        >>> from pyro_dsvae.models.static_priors.vamp_prior import VampPrior
+        >>> prior = VampPrior(2, components=4)
+        >>> prior.connect(lambda x: Normal(x.mean(1)[:, :2], 1.0).to_event(1), examples=torch.rand(8, 5, 3))
+        >>> prior.pseudo_inputs.shape, prior().sample((6,)).shape
+        (torch.Size([4, 5, 3]), torch.Size([6, 2]))
     """
 
     # Every update would encode all pseudo-inputs.
@@ -44,11 +55,15 @@ class VampPrior(StaticPrior):
         self._encode: tuple[Encode] | None = None
 
     def connect(self, encode: Encode, examples: Tensor) -> None:
-        """Say whose posteriors these are, and where the pseudo-inputs start.
+        """Set the guide whose posteriors are mixed, and where the pseudo-inputs start.
 
-        encode    from frames (K, T, \\*frame) to q(f | x), batch (K,) and event (F,). A function of a module, or
-                  `functools.partial` of one over the guide, so that both are copied and pickled together
-        examples  (N, T, \\*frame) training sequences, as `Likelihood.prepare` gives them; repeated where N < K
+        Args:
+            encode: From frames ``(K, T, *frame)`` to q(f | x), batch (K,) and event (F,). A function of a module, or
+                `functools.partial` of one over the guide, so that both are copied and pickled together.
+            examples: ``(N, T, *frame)`` training sequences, as `Likelihood.prepare` returns them; repeated where N < K.
+
+        Raises:
+            UsageError: Where the examples are not at least one sequence of frames.
         """
         if examples.ndim < 3 or len(examples) == 0:
             raise UsageError(f"VampPrior needs examples (N, T, *frame), N at least 1, not {tuple(examples.shape)}")
