@@ -8,7 +8,7 @@ import pytest
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 
-PAGE = Path(__file__).parents[1] / "docs" / "latents.ipynb"
+PAGE = Path(__file__).parents[1] / "docs" / "notebook.ipynb"
 
 
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

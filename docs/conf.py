@@ -1,0 +1,56 @@
+"""How the documentation site is built: `python -m sphinx -W --keep-going docs docs/_build`, without a network."""
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent / "_extensions")]
+
+project = "pyro_dsvae"
+author = "the authors of pyro_dsvae"
+language = "en"
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "matplotlib.sphinxext.plot_directive",
+    "mathml",  # the first of our own, in _extensions
+    "plain_docstrings",
+    "api_pages",
+]
+exclude_patterns = ["_build", "_extensions"]
+
+# Markdown. Headings are link targets, as in README.
+myst_enable_extensions = ["dollarmath", "deflist", "colon_fence", "attrs_block"]
+myst_heading_anchors = 3
+myst_dmath_double_inline = True
+# Stored outputs are shown; tests/test_notebook.py runs the notebook, which takes longer than this build may.
+nb_execution_mode = "off"
+
+# The graphical model is drawn at build time.
+plot_formats = [("svg", 100)]
+plot_html_show_formats = False
+plot_html_show_source_link = False
+
+# Formulas become MathML, which browsers show by themselves: MathJax and KaTeX would come from another host, and pictures
+# of formulas would need LaTeX on the machine that builds.
+html_math_renderer = "mathml"
+
+# Docstrings: Google style; types stand in the signature; what stands in single back-quotes is code, and a link where it names something.
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 88
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+default_role = "py:obj"
+suppress_warnings = ["ref.python"]  # `f` is an attribute of several classes, and no link then
+add_module_names = False
+toc_object_entries = False
+
+html_theme = "furo"
+html_title = "pyro_dsvae"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_copy_source = False
