@@ -36,7 +36,8 @@ plot_html_show_source_link = False
 # of formulas would need LaTeX on the machine that builds.
 html_math_renderer = "mathml"
 
-# Docstrings: Google style; types stand in the signature; what stands in single back-quotes is code, and a link where it names something.
+# Docstrings: Google style; types stand in the signature; what stands in single back-quotes is code, and a link where it
+# names something.
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True

@@ -15,7 +15,8 @@ LAYERS: Mapping[str, str] = {
     f"{ROOT}.inference": "Guides, the ELBO, estimators",
     ROOT: "Commands, data, runs, metrics",
 }
-INTRODUCTION = """Every public class and function, from its docstring. One page is one folder of the source, one section one file.
+INTRODUCTION = """Every public class and function, from its docstring. One page is one folder of the source. One
+section is one file.
 
 Most users need three names: `pyro_dsvae.load` opens a run, [`Run`](pyro_dsvae.runs.md) is what it returns, and
 [`SequenceData`](pyro_dsvae.data.md) holds sequences. Each command is also a function of the same name, such as

@@ -41,12 +41,11 @@ def mended(lines: list[str]) -> list[str]:
             if first and not (literal or table or section or code or line.lstrip().startswith(("- ", "* "))):
                 literal = True
                 out += ["::", ""]
-            if table:
-                line = f"  {line.strip()}"
-            out.append(line if literal or code else escaped(line))
+            shown = f"  {line.strip()}" if table else line
+            out.append(shown if literal or code else escaped(shown))
         else:
             entry = ENTRY.fullmatch(line) if first or table else None
-            if first or table and not entry:
+            if first or (table and not entry):
                 out.append("")
             literal, table, section = False, entry is not None, SECTION.fullmatch(line) is not None
             plain = line if code else escaped(line)
