@@ -1,17 +1,21 @@
 """Disentangled sequential VAEs in Pyro: a part that stays, a part that moves, and parts you can swap."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pyro_dsvae.data import Arrays, LPCSprites, SequenceData, Sprites
     from pyro_dsvae.loading import Run, load
 
-__all__ = ["Run", "load"]
+__all__ = ["Arrays", "LPCSprites", "Run", "SequenceData", "Sprites", "load"]
 
 
 def __getattr__(name: str) -> object:
-    # Importing the package stays light: torch and pyro come with the first thing that needs them.
+    # Importing the package stays light: torch and Pyro come with the first thing that needs them.
     if name in __all__:
-        from pyro_dsvae import loading
-
-        return getattr(loading, name)
+        return getattr(import_module("pyro_dsvae.loading" if name in ("Run", "load") else "pyro_dsvae.data"), name)
     raise AttributeError(f"module 'pyro_dsvae' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

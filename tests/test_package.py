@@ -165,8 +165,22 @@ def test_a_manual_loads_nothing_that_is_slow_and_not_needed_for_it(verb: str) ->
 def test_package_says_what_it_has() -> None:
     package = import_module("pyro_dsvae")
     assert all(callable(getattr(package, name)) for name in package.__all__)
+    assert set(package.__all__) < set(dir(package))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = package.nothing
+
+
+def test_package_has_what_a_user_starts_from() -> None:
+    package = import_module("pyro_dsvae")
+    assert {"load", "Run", "SequenceData", *PARTS["data"]} == set(package.__all__)
+
+
+@pytest.mark.parametrize("option", PARTS)
+def test_a_folder_of_parts_has_its_parts_and_what_they_are(option: str) -> None:
+    folder = import_module(BASES[option].__module__.rpartition(".")[0])
+    assert {*PARTS[option], BASES[option].__name__} <= set(folder.__all__)
+    assert all(getattr(folder, name) is kind for name, kind in PARTS[option].items())
+    assert getattr(folder, BASES[option].__name__) is BASES[option]
 
 
 @pytest.mark.parametrize(("option", "name", "kind"), CLASSES, ids=[f"{option}-{name}" for option, name, _ in CLASSES])

@@ -1,0 +1,21 @@
+"""Guides q(f, z_1:T | x_1:T). `Posterior` is what each of them is, and what one of your own is."""
+
+from pyro_dsvae.inference.posteriors.autoregressive import Autoregressive
+from pyro_dsvae.inference.posteriors.causal_lstm import CausalLSTM
+from pyro_dsvae.inference.posteriors.delta import Delta
+from pyro_dsvae.inference.posteriors.factorised import Factorised
+from pyro_dsvae.inference.posteriors.flow import Flow
+from pyro_dsvae.inference.posteriors.lstm import LSTM
+from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.inference.posteriors.structured_gaussian import StructuredGaussian
+
+__all__ = [
+    "LSTM",
+    "Autoregressive",
+    "CausalLSTM",
+    "Delta",
+    "Factorised",
+    "Flow",
+    "Posterior",
+    "StructuredGaussian",
+]
