@@ -7,6 +7,7 @@ from typing import Any
 from benchmarks.sprites.measures import ATTRIBUTES, CODES, DIRECTION, KIND, Found, best_probe, measures, swapped
 from benchmarks.sprites.records import Record
 from pyro_dsvae.data.lpc_sprites import ACTIONS, CLASSES, CREDITS
+from pyro_dsvae.metrics.disentanglement import PREDICTORS
 
 SPLITS = {
     "test": "Test characters, never seen in training; [the log](separation.md) says how often they were looked at.",
@@ -111,12 +112,19 @@ def codes(results: Mapping[str, Sequence[Found]]) -> str:
     scored = {name: [found["scores"] for found in runs if found["scores"]] for name, runs in results.items()}
     if not any(scored.values()):
         return ""
+    all_runs = [scores for runs in scored.values() for scores in runs]
+    standard = all(scores.get("predictors") == PREDICTORS for scores in all_runs)
+    predictors = (
+        "With the predictors of disentanglement_lib"
+        if standard
+        else "With random forests for DCI and decision trees for SAP, which do not compare with disentanglement_lib's figures"
+    )
     lines = [
-        "By their standard definitions, of single codes: dimensions of f, and of z the mean and the mean absolute change. "
+        f"{predictors}. Codes are the dimensions of f, and of z the mean and the mean absolute change. "
         "Informativeness, MIG and SAP are means over labels. The scores ask for one code per label, so that f and z are "
         "separated shows only in the share of DCI's importances that falls on f, and there badly: where an attribute is "
         "written into f and into z, trees may well split on f alone, while the decoder follows z (compare the swaps). "
-        "They are here to be compared with others' figures, not as evidence of separation.",
+        "They are no evidence of separation.",
         "",
         f"| row | {' | '.join(CODES)} |",
         "|---|" + "---:|" * len(CODES),

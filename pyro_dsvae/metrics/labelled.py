@@ -9,7 +9,7 @@ from torch import Tensor
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.judges.judge import Judge
-from pyro_dsvae.metrics.disentanglement import DCI, Gaps, dci, mig, sap
+from pyro_dsvae.metrics.disentanglement import DCI, PREDICTORS, Gaps, dci, mig, sap
 from pyro_dsvae.metrics.factors import Part, marginals, with_parts
 from pyro_dsvae.metrics.features import path_codes, path_features
 from pyro_dsvae.metrics.generation import Fixed, HeadScores, generate, score
@@ -43,12 +43,14 @@ class Scores:
 
     dci, mig, sap  see `pyro_dsvae.metrics.disentanglement`
     in_f           factor -> share of DCI's importance that falls on dimensions of f
+    predictors     what DCI and SAP were computed with
     """
 
     dci: DCI
     mig: Gaps
     sap: Gaps
     in_f: dict[str, float]
+    predictors: str = PREDICTORS
 
 
 def measure_judged(
@@ -131,6 +133,6 @@ def measure_scores(
     return Scores(
         found,
         mig(test_codes, data.labels),
-        sap(codes, train.labels, test_codes, data.labels, seed),
+        sap(codes, train.labels, test_codes, data.labels),
         dict(zip(train.labels, of_f.tolist(), strict=True)),
     )
