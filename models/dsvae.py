@@ -13,7 +13,7 @@ from pyro_dsvae.models.steps import Steps
 
 
 class DSVAE(PyroModule):
-    """The disentangled sequential VAE as a Pyro model::
+    """The disentangled sequential VAE as a Pyro model.
 
         f ~ p(f)                        site "f", event (F,)
         z ~ prod_t p(z_t | z_<t)        site "z", event (T, D)
@@ -31,9 +31,9 @@ class DSVAE(PyroModule):
 
     Example:
         >>> from pyro_dsvae.models.dsvae import DSVAE
-        >>> from pyro_dsvae.models.dynamic_priors.lstm import LSTM
-        >>> from pyro_dsvae.models.likelihoods.normal import Normal
-        >>> from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
+        >>> from pyro_dsvae.models.dynamic_priors import LSTM
+        >>> from pyro_dsvae.models.likelihoods import Normal
+        >>> from pyro_dsvae.models.static_priors import StandardNormal
         >>> model = DSVAE(StandardNormal(4), LSTM(2), Normal(4, 2, frame_shape=(3, 16, 16)))
         >>> model(shape=(8, 5)).shape  # 8 generated sequences of 5 frames
         torch.Size([8, 5, 3, 16, 16])

@@ -37,7 +37,7 @@ class Moments:
 class GaussianPath(PathDistribution):
     """A path distribution whose joint density is normal.
 
-    A subclass supplies the expectations of its one-step log densities under a normal posterior. With them::
+    A subclass supplies the expectations of its one-step log densities under a normal posterior. With them
 
         KL(q || p) = -sum_t (H_q(z_t | z_<t) + E_q[log p(z_t | z_<t)])
 

@@ -37,7 +37,7 @@ class Flow(AutoregressivePrior):
 
     Example:
         >>> import torch
-        >>> from pyro_dsvae.models.dynamic_priors.flow import Flow
+        >>> from pyro_dsvae.models.dynamic_priors import Flow
         >>> from pyro_dsvae.models.steps import Steps
         >>> path = Flow(2, hidden_size=8, units=4)(torch.zeros(4, 3), Steps(5))
         >>> path.log_prob(path.rsample()).shape  # nats per sequence

@@ -22,7 +22,7 @@ LIMIT = 50.0
 class GaussianProcess(DynamicPrior):
     """``z_1:T ~ N(0, K)`` in every dimension, ``K_ts = variance (k(|time_t - time_s|) + jitter [t = s])``.
 
-    With r the distance in time and l the length-scale, both in units of time, k(r) is::
+    With r the distance in time and l the length-scale, both in units of time, k(r) is
 
         rbf       exp(-r^2 / 2 l^2)                              infinitely smooth
         matern12  exp(-r / l)                                    rough, Ornstein-Uhlenbeck
@@ -53,7 +53,7 @@ class GaussianProcess(DynamicPrior):
 
     Example:
         >>> import torch
-        >>> from pyro_dsvae.models.dynamic_priors.gaussian_process import GaussianProcess
+        >>> from pyro_dsvae.models.dynamic_priors import GaussianProcess
         >>> from pyro_dsvae.models.steps import Steps
         >>> prior = GaussianProcess(2, kernel="rbf", lengthscale=4.0, spread=4.0)
         >>> prior.lengthscale.detach()

@@ -22,7 +22,7 @@ class GRU(AutoregressivePrior):
 
     Example:
         >>> import torch
-        >>> from pyro_dsvae.models.dynamic_priors.gru import GRU
+        >>> from pyro_dsvae.models.dynamic_priors import GRU
         >>> from pyro_dsvae.models.steps import Steps
         >>> prior = GRU(2, hidden_size=8, condition_on_static=True, static_size=3)
         >>> prior(torch.randn(4, 3), Steps(5)).rsample().shape

@@ -19,7 +19,7 @@ class IID(DynamicPrior):
 
     Example:
         >>> import torch
-        >>> from pyro_dsvae.models.dynamic_priors.iid import IID
+        >>> from pyro_dsvae.models.dynamic_priors import IID
         >>> from pyro_dsvae.models.steps import Steps
         >>> IID(1)(torch.zeros(4, 3), Steps(2)).log_prob(torch.zeros(4, 2, 1))  # -log(2 pi) for two steps
         tensor([-1.8379, -1.8379, -1.8379, -1.8379])

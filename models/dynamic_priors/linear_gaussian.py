@@ -22,7 +22,7 @@ class LinearGaussian(DynamicPrior):
     """z_t = m + A_t (z_{t-1} - m) + N(0, Q_t), with full matrices A_t and Q_t: each dimension may drive any other.
 
     This is the exact solution, at the times of the steps, of the linear stochastic differential equation whose stationary
-    distribution is N(m, P). With P = C C^T, in y = C^-1 (z - m)::
+    distribution is N(m, P). With P = C C^T, in y = C^-1 (z - m),
 
         dy = (S - R) y dt + noise,    A_t = C exp((S - R) dt_t) C^-1,    Q_t = P - A_t P A_t^T
 
@@ -42,7 +42,7 @@ class LinearGaussian(DynamicPrior):
 
     Example:
         >>> import torch
-        >>> from pyro_dsvae.models.dynamic_priors.linear_gaussian import LinearGaussian
+        >>> from pyro_dsvae.models.dynamic_priors import LinearGaussian
         >>> from pyro_dsvae.models.steps import Steps
         >>> path = LinearGaussian(1, timescale=2.0)(torch.zeros(1, 3), Steps(3))
         >>> path.covariance().detach()[0]  # 1, e^(-1/2), e^(-1)

@@ -21,7 +21,7 @@ class LSTM(AutoregressivePrior):
 
     Example:
         >>> import torch
-        >>> from pyro_dsvae.models.dynamic_priors.lstm import LSTM
+        >>> from pyro_dsvae.models.dynamic_priors import LSTM
         >>> from pyro_dsvae.models.steps import Steps
         >>> path = LSTM(2, hidden_size=8)(torch.zeros(4, 3), Steps(5))  # 4 sequences of 5 steps
         >>> z = path.rsample()

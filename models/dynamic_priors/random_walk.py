@@ -30,7 +30,7 @@ class RandomWalk(DynamicPrior):
 
     Example:
         >>> import torch
-        >>> from pyro_dsvae.models.dynamic_priors.random_walk import RandomWalk
+        >>> from pyro_dsvae.models.dynamic_priors import RandomWalk
         >>> from pyro_dsvae.models.steps import Steps
         >>> prior = RandomWalk(1, scale=0.5)
         >>> one, four = torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 4.0]])  # the same step after 1 and 4 units of time

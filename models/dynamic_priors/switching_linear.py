@@ -66,7 +66,7 @@ class SwitchingLinear(DynamicPrior):
 
     Example:
         >>> import torch
-        >>> from pyro_dsvae.models.dynamic_priors.switching_linear import SwitchingLinear
+        >>> from pyro_dsvae.models.dynamic_priors import SwitchingLinear
         >>> from pyro_dsvae.models.steps import Steps
         >>> path = SwitchingLinear(2, states=3)(torch.zeros(4, 3), Steps(5))
         >>> z = path.rsample()

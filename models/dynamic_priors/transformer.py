@@ -28,7 +28,7 @@ class Transformer(AutoregressivePrior):
 
     Example:
         >>> import torch
-        >>> from pyro_dsvae.models.dynamic_priors.transformer import Transformer
+        >>> from pyro_dsvae.models.dynamic_priors import Transformer
         >>> from pyro_dsvae.models.steps import Steps
         >>> path = Transformer(2, width=8, heads=2, layers=1)(torch.zeros(4, 3), Steps(5))
         >>> path.conditionals(path.rsample()).batch_shape  # p(z_t | z_<t) for all t in one pass

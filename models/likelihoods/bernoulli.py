@@ -13,10 +13,21 @@ from pyro_dsvae.models.networks.factory import frame_decoder
 class Bernoulli(Likelihood):
     """log p(x | f, z) = sum over values of x log p + (1 - x) log(1 - p), with p = sigmoid(decoder(f, z)).
 
-    A probability for values in {0, 1}. For intensities in [0, 1] it is the expected log probability of their random
-    binarisation: usable for fitting, not comparable with a density.
+    For values in {0, 1} this is a log probability. For intensities in [0, 1] it is the expected log probability of their
+    random binarisation: it can be used to fit, but it is not comparable with a density.
 
-    width  channels of the decoder's finest layer (images) or units / 16 (vectors)
+    Args:
+        static_size: F, supplied by the model.
+        latent_size: D, supplied by the model.
+        frame_shape: (C, S, S) or (P,), supplied by the model.
+        width: Channels of the decoder's finest layer (images) or units / 16 (vectors).
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.models.likelihoods import Bernoulli
+        >>> p = Bernoulli(4, 2, frame_shape=(1, 16, 16))(torch.zeros(8, 4), torch.zeros(8, 5, 2))
+        >>> p.sample().unique()
+        tensor([0., 1.])
     """
 
     def __init__(self, static_size: int, latent_size: int, frame_shape: tuple[int, ...], width: int = 16) -> None:

@@ -17,18 +17,29 @@ SERIES = 0.5
 
 
 class ContinuousBernoulli(Likelihood):
-    """p(x | f, z) = prod over values of eta e^(eta x) / (e^eta - 1) on [0, 1], with d = decoder(f, z) and
-    eta = d / (1 + |d| / max_logit).
+    """p(x | f, z) = prod over values of eta e^(eta x) / (e^eta - 1) on [0, 1], with eta = d / (1 + |d| / max_logit).
 
-    Unlike `Bernoulli` this is a density of intensities, so models may be compared by it. The mean is not sigmoid(eta): it is
-    1 / (1 - e^-eta) - 1 / eta. The bound on eta is what the lower bound of sigma is to `Normal`: without it the density of
-    exactly black or white pixels grows without limit.
-
-    width      channels of the decoder's finest layer (images) or units / 16 (vectors)
-    max_logit  bound of |eta|; the mean stays 1 / max_logit away from 0 and 1
+    d is the output of the decoder for (f, z). Unlike `Bernoulli` this is a density of intensities, so models can be compared
+    by it. The mean is not sigmoid(eta), but 1 / (1 - e^-eta) - 1 / eta. The bound on eta has the role of the lower bound of
+    sigma in `Normal`: without it the density of exactly black or white pixels grows without limit.
 
     Source: Loaiza-Ganem & Cunningham, "The continuous Bernoulli: fixing a pervasive error in variational autoencoders",
     NeurIPS 2019.
+
+    Args:
+        static_size: F, supplied by the model.
+        latent_size: D, supplied by the model.
+        frame_shape: (C, S, S) or (P,), supplied by the model.
+        width: Channels of the decoder's finest layer (images) or units / 16 (vectors).
+        max_logit: Bound of eta in absolute value; the mean stays 1 / max_logit away from 0 and 1.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.models.likelihoods import ContinuousBernoulli
+        >>> p = ContinuousBernoulli(4, 2, frame_shape=(1, 16, 16))(torch.zeros(8, 4), torch.zeros(8, 5, 2))
+        >>> x = p.rsample()
+        >>> bool(x.min() >= 0), bool(x.max() <= 1)
+        (True, True)
     """
 
     def __init__(
@@ -60,14 +71,21 @@ class ContinuousBernoulli(Likelihood):
 
 
 class ContinuousBernoulliDistribution(TorchDistribution):
-    """p(x) = eta e^(eta x) / (e^eta - 1) on [0, 1], an exponential density cut off at 1; uniform where eta = 0.
+    """p(x) = eta e^(eta x) / (e^eta - 1) on [0, 1], an exponential density truncated at 1; uniform where eta = 0.
 
-    That of torch works with probabilities, which float32 cannot tell from 0 or 1 beyond |eta| = 16: there its density no
-    longer integrates to one and its mean stops at 0.94. This one works with
+    The distribution of torch is parameterised by probabilities. In float32 they cannot be told from 0 or 1 beyond |eta| = 16:
+    there its density does not integrate to one, and its mean does not exceed 0.94. This one computes
 
         log p(x) = eta (x - 1/2) - log(sinh(eta/2) / (eta/2)).
 
-    eta  logits, any real numbers
+    Args:
+        eta: Logits, any real numbers.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.models.likelihoods.continuous_bernoulli import ContinuousBernoulliDistribution
+        >>> ContinuousBernoulliDistribution(torch.tensor([0.0, 50.0])).mean  # 1/2, and 1 - 1/50
+        tensor([0.5000, 0.9800])
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {"eta": constraints.real}

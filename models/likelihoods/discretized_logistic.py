@@ -22,17 +22,30 @@ HALF = 0.5 / LEVELS
 class DiscretizedLogistic(Likelihood):
     """P(x | f, z) = prod over values of F(x + 1/510) - F(x - 1/510) for x in {0, 1/255, …, 1}, F logistic around mu(f, z).
 
-    F(x) = sigmoid((x - mu) / s); the outermost values take the tails. These are probabilities, at most one, so that
-    -log2 P per value is a code length, comparable with every other model of 8-bit images.
+    F(x) = sigmoid((x - mu) / s); the two outermost values take the tails. These are probabilities, at most one. So -log2 P
+    per value is a code length, comparable with that of every other model of 8-bit images.
     s = min_scale (max_scale / min_scale)^sigmoid(10 raw), learned.
 
-    width       channels of the decoder's finest layer (images) or units / 16 (vectors)
-    scale       s before training, in units of the frames; the standard deviation of the logistic is 1.8 s
-    min_scale   lower bound of s, at least 0.002: half a grey level
-    max_scale   upper bound of s
-    scale_kind  channel: one s for each channel of an image or each value of a vector; global: one for all values
-
     Source: Kingma et al., "Improved Variational Inference with Inverse Autoregressive Flow", NeurIPS 2016.
+
+    Args:
+        static_size: F, supplied by the model.
+        latent_size: D, supplied by the model.
+        frame_shape: (C, S, S) or (P,), supplied by the model.
+        width: Channels of the decoder's finest layer (images) or units / 16 (vectors).
+        scale: Initial s, in units of the frames; the standard deviation of the logistic is 1.8 s.
+        min_scale: Lower bound of s, at least 0.002, half a grey level.
+        max_scale: Upper bound of s.
+        scale_kind: "channel": one s for each channel of an image or each value of a vector; "global": one for all values.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.models.likelihoods import DiscretizedLogistic
+        >>> p = DiscretizedLogistic(4, 2, frame_shape=(1, 16, 16))(torch.zeros(1, 4), torch.zeros(1, 2, 2))
+        >>> levels = torch.arange(256) / 255
+        >>> total = sum(p.log_prob(torch.full((1, 2, 1, 16, 16), float(x))).exp() for x in levels)
+        >>> torch.allclose(total, torch.ones_like(total), atol=1e-4)  # probabilities of 256 grey levels
+        True
     """
 
     discrete: ClassVar[bool] = True
@@ -84,10 +97,11 @@ class DiscretizedLogistic(Likelihood):
 
 
 class DiscretizedLogisticDistribution(TorchDistribution):
-    """A logistic variable rounded to {0, 1/255, …, 1}, the tails to the outermost values.
+    """A logistic variable rounded to {0, 1/255, …, 1}; its tails go to the outermost values.
 
-    loc    of the logistic, in units of x
-    scale  of the logistic, broadcastable with ``loc``
+    Args:
+        loc: Of the logistic, in units of x.
+        scale: Of the logistic, broadcastable with ``loc``.
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {

@@ -13,13 +13,24 @@ from pyro_dsvae.models.networks.factory import frame_decoder
 class Laplace(Likelihood):
     """p(x | f, z) = prod over values of exp(-|x - mu(f, z)| / b) / 2b, one b for all values, learned within bounds.
 
-    mu is the conditional median, so edges come out sharper than the mean under `Normal`.
-    b = min_scale (max_scale / min_scale)^sigmoid(10 raw); the bounds as for `Normal`.
+    mu is the conditional median, so edges are sharper than with `Normal`, whose mu is the mean.
+    b = min_scale (max_scale / min_scale)^sigmoid(10 raw); for the bounds see `Normal`.
 
-    width      channels of the decoder's finest layer (images) or units / 16 (vectors)
-    scale      b, the mean absolute deviation, before training, in units of the frames
-    min_scale  lower bound of b
-    max_scale  upper bound of b
+    Args:
+        static_size: F, supplied by the model.
+        latent_size: D, supplied by the model.
+        frame_shape: (C, S, S) or (P,), supplied by the model.
+        width: Channels of the decoder's finest layer (images) or units / 16 (vectors).
+        scale: Initial b, the mean absolute deviation, in units of the frames.
+        min_scale: Lower bound of b.
+        max_scale: Upper bound of b.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.models.likelihoods import Laplace
+        >>> p = Laplace(4, 2, frame_shape=(3,), scale=0.1)(torch.zeros(8, 4), torch.zeros(8, 5, 2))
+        >>> p.log_prob(p.mean).mean().item()  # log(1 / 2b) at the median
+        1.609...
     """
 
     def __init__(

@@ -18,15 +18,31 @@ from pyro_dsvae.models.networks.factory import frame_decoder
 class Normal(Likelihood):
     """p(x | f, z) = prod over values of N(x; mu(f, z), sigma^2), sigma learned within bounds or fixed.
 
-    sigma = min_scale (max_scale / min_scale)^sigmoid(10 raw). Without the lower bound the density of exactly repeated pixels
-    grows without limit and the KL terms stop to matter; without the upper one an early sigma can swallow the data.
+    sigma = min_scale (max_scale / min_scale)^sigmoid(10 raw). Without the lower bound the density of pixels that repeat
+    exactly grows without limit, and the KL terms cease to matter. Without the upper bound a large sigma, early in training,
+    can explain all variation as noise.
 
-    width       channels of the decoder's finest layer (images) or units / 16 (vectors)
-    scale       sigma before training, in units of the frames
-    min_scale   lower bound of sigma
-    max_scale   upper bound of sigma
-    scale_kind  whose sigma it is. global: one for all values; channel: one for each channel of an image or each value of a
-                vector; predicted: the decoder says, for every value of every frame; fixed: ``scale``, for good
+    Args:
+        static_size: F, supplied by the model.
+        latent_size: D, supplied by the model.
+        frame_shape: (C, S, S) or (P,), supplied by the model.
+        width: Channels of the decoder's finest layer (images) or units / 16 (vectors).
+        scale: Initial sigma, in units of the frames.
+        min_scale: Lower bound of sigma.
+        max_scale: Upper bound of sigma.
+        scale_kind: How many sigmas there are. "global": one for all values; "channel": one for each channel of an image or
+            each value of a vector; "predicted": one for every value of every frame, by the decoder; "fixed": ``scale``, not
+            learned.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.models.likelihoods import Normal
+        >>> likelihood = Normal(4, 2, frame_shape=(3,), scale_kind="channel", scale=0.1)
+        >>> p = likelihood(torch.zeros(8, 4), torch.zeros(8, 5, 2))  # f, z
+        >>> p.mean.shape
+        torch.Size([8, 5, 3])
+        >>> likelihood.scale.detach()
+        tensor([0.1000, 0.1000, 0.1000])
     """
 
     raw_scale: Tensor

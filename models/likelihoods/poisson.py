@@ -20,10 +20,23 @@ MIN_RATE = 1e-4
 class Poisson(Likelihood):
     """log P(x | f, z) = sum over values of x log r - r - log x!, with r = 10^-4 + scale softplus(decoder(f, z)).
 
-    Counts may be stored as bytes, other integers or floats; bytes are not divided by 255.
+    Counts may be stored as bytes, other integers or floats. Bytes are not divided by 255.
 
-    width  channels of the decoder's finest layer (images) or units / 16 (vectors)
-    scale  a typical count: networks find numbers near one more easily than near a hundred
+    Args:
+        static_size: F, supplied by the model.
+        latent_size: D, supplied by the model.
+        frame_shape: (C, S, S) or (P,), supplied by the model.
+        width: Channels of the decoder's finest layer (images) or units / 16 (vectors).
+        scale: A typical count: networks reach numbers near one more easily than near a hundred.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.models.likelihoods import Poisson
+        >>> likelihood = Poisson(4, 2, frame_shape=(3,), scale=10.0)
+        >>> likelihood.prepare(torch.tensor([0, 7], dtype=torch.uint8))
+        tensor([0., 7.])
+        >>> likelihood(torch.zeros(8, 4), torch.zeros(8, 5, 2)).sample().shape
+        torch.Size([8, 5, 3])
     """
 
     full_byte: ClassVar[int] = 1

@@ -18,16 +18,26 @@ class StudentT(Likelihood):
     """p(x | f, z) = prod over values of t(x; nu, mu(f, z), s), one s and one nu for all values, both learned within bounds.
 
     t(x; nu, mu, s) is proportional to (1 + ((x - mu) / s)^2 / nu)^(-(nu + 1) / 2) / s; its standard deviation is
-    s sqrt(nu / (nu - 2)). s = min_scale (max_scale / min_scale)^sigmoid(10 raw), nu likewise from 2.05 to 100; the bounds of
-    s as for `Normal`.
-
-    width      channels of the decoder's finest layer (images) or units / 16 (vectors)
-    scale      s before training, in units of the frames
-    min_scale  lower bound of s
-    max_scale  upper bound of s
-    degrees    nu before training: small for heavy tails
+    s sqrt(nu / (nu - 2)). s = min_scale (max_scale / min_scale)^sigmoid(10 raw), and nu likewise from 2.05 to 100; for the
+    bounds of s see `Normal`.
 
     Source: Takahashi et al., "Student-t Variational Autoencoder for Robust Density Estimation", IJCAI 2018.
+
+    Args:
+        static_size: F, supplied by the model.
+        latent_size: D, supplied by the model.
+        frame_shape: (C, S, S) or (P,), supplied by the model.
+        width: Channels of the decoder's finest layer (images) or units / 16 (vectors).
+        scale: Initial s, in units of the frames.
+        min_scale: Lower bound of s.
+        max_scale: Upper bound of s.
+        degrees: Initial nu, the degrees of freedom: small for heavy tails.
+
+    Example:
+        >>> from pyro_dsvae.models.likelihoods import StudentT
+        >>> likelihood = StudentT(4, 2, frame_shape=(3,), scale=0.1, degrees=4.0)
+        >>> f"{likelihood.scale.item():.3f} {likelihood.degrees.item():.3f}"
+        '0.100 4.000'
     """
 
     def __init__(

@@ -24,9 +24,15 @@ class CausalTransformer(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, inputs: Tensor, cache: Cache | None = None) -> tuple[Tensor, Cache]:
-        """Outputs (\\*B, T, W) of ``inputs`` (\\*B, T, E) that follow those in ``cache``; and the cache after them.
+        """Continue a sequence.
 
-        The cache holds the keys and values of every layer, each (\\*B, t, W): one more step costs O(t), not a new pass.
+        Args:
+            inputs: ``(*B, T, E)``, the steps that follow those in ``cache``.
+            cache: Keys and values of every layer for t earlier steps, each ``(*B, t, W)``; None before the first. With it one
+                more step costs O(t), not a new pass.
+
+        Returns:
+            Outputs ``(*B, T, W)``, and the cache after them.
         """
         past = 0 if cache is None else cache[0].shape[-2]
         batch, length = inputs.shape[:-2], inputs.shape[-2]

@@ -21,9 +21,9 @@ def frames_at_once(frame_shape: tuple[int, ...]) -> int:
 def in_chunks(network: Callable[[Tensor], Tensor], values: Tensor, size: int, dim: int) -> Tensor:
     """``network(values)``, computed for at most ``size`` indices along ``dim`` at a time.
 
-    The network must treat these indices separately and draw no random numbers. With more than one part none keeps its
-    activations: they are computed again for the gradient, so a step takes one more forward pass of the network and the memory
-    of one part.
+    The network must treat these indices separately and draw no random numbers. With several parts, no part keeps its
+    activations: they are computed again for the gradient. A step then takes one more forward pass of the network and the
+    memory of one part.
     """
     if values.shape[dim] <= size:
         return network(values)

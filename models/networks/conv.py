@@ -50,12 +50,12 @@ class ConvEncoder(FrameEncoder):
 
 
 class PatchEncoder(FrameEncoder):
-    """Which patches an image has, and at what height, without where else: the mean and the maximum over all patches of
+    """Which patches an image has, and at what height, but not where else: mean and maximum over all patches of
 
         h(sin(W x_p + b), y_p),   x_p a patch of a sixteenth of the side, y_p its height from -1 to 1,
 
-    with h two 1x1 convolutions. Patches are seen one by one, so features tell colours and which part has them, but of
-    pose only what colours and their amounts give away. Sines of steep random directions tell apart colours that differ
+    with h two 1x1 convolutions. Patches are encoded one by one. So the features contain the colours and their heights, but
+    of the pose only what the amounts of colours reveal. Sines of steep random directions separate colours that differ
     little, which a network without them learns late.
 
     Sources: Brendel & Bethge, "Approximating CNNs with Bag-of-local-Features Models", ICLR 2019; Sitzmann et al.,
@@ -84,21 +84,21 @@ class PatchEncoder(FrameEncoder):
 
 
 class ConvDecoder(FrameDecoder):
-    """z_t divides the frame into ``REGIONS`` soft regions, and f says what each of them looks like.
+    """z_t divides the frame into ``REGIONS`` soft regions, and f gives each of them its colour.
 
         x_p = sum_k m_pk(z_t) c_k(f),   m_p a softmax over k at every pixel p,
 
-    with one value per channel in every c_k. So z has no colour of its own and f no place: what f could know of pose or
-    direction is of no use to the decoder, and what z could know of colours cannot be painted. Parts of a figure become
-    regions (`benchmarks/results/separation.md`); a shape that only some sequences have is a region that in the others
-    looks like what is behind it. Without f (F = 0) z_t says both.
+    with one value per channel in every c_k. So z has no colour and f no place: information about pose in f, or about colour
+    in z, cannot reach the picture. Parts of a figure become regions (`benchmarks/results/separation.md`). A shape that only
+    some sequences have is a region that in the others has the colour of what is behind it. Without f (F = 0), z_t gives
+    regions and colours.
 
-    Linear layers lay out a map of 4 to 7 pixels, transposed 4x4 convolutions double it up to half the frame, each time
-    brought to mean 0 and variance 1. There a 3x3 convolution gives the logits of the four pixels that a place becomes
-    (sub-pixel convolution): more layers at full resolution would cost as much as all before them.
+    Linear layers produce a map of 4 to 7 pixels. Transposed 4x4 convolutions double it up to half the frame; each map is
+    normalised to mean 0 and variance 1. There a 3x3 convolution gives the logits of the four pixels that a place becomes
+    (sub-pixel convolution): further layers at full resolution would cost as much as all others together.
 
-    Source of layouts times looks: Tenenbaum & Freeman, "Separating Style and Content with Bilinear Models", Neural
-    Computation 2000.
+    Source of the product of layout and appearance: Tenenbaum & Freeman, "Separating Style and Content with Bilinear Models",
+    Neural Computation 2000.
     """
 
     def __init__(self, static_size: int, latent_size: int, frame_shape: tuple[int, ...], width: int) -> None:

@@ -8,7 +8,8 @@ from pyro_dsvae.models.networks.frames import FrameDecoder, FrameEncoder
 def frame_encoder(frame_shape: tuple[int, ...], feature_size: int, width: int) -> FrameEncoder:
     """A convolutional encoder for images (C, S, S), a dense one for vectors (P,).
 
-    Raises `UsageError` where no network takes frames of this shape.
+    Raises:
+        UsageError: Where no network takes frames of this shape.
     """
     if len(frame_shape) == 1:
         return DenseEncoder(frame_shape, feature_size, width * 16)

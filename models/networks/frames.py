@@ -10,7 +10,12 @@ from pyro_dsvae.models.networks.chunks import frames_at_once, in_chunks
 
 
 class FrameEncoder(nn.Module, ABC):
-    """A network from frames (\\*B, \\*frame) to features (\\*B, ``feature_size``), each frame on its own."""
+    """A network from frames ``(*B, *frame)`` to features ``(*B, feature_size)``, each frame by itself.
+
+    Args:
+        frame_shape: (C, S, S) or (P,).
+        feature_size: The number of features.
+    """
 
     def __init__(self, frame_shape: tuple[int, ...], feature_size: int) -> None:
         super().__init__()
@@ -19,17 +24,21 @@ class FrameEncoder(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
-        """Features (N, feature_size) of frames x (N, \\*frame)."""
+        """Features (N, feature_size) of frames x ``(N, *frame)``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features (\\*B, feature_size); of very many frames in chunks (see `in_chunks`)."""
+        """Features ``(*B, feature_size)``; of very many frames in chunks (see `in_chunks`)."""
         batch = x.shape[: x.ndim - len(self.frame_shape)]
         flat = x.reshape(-1, *self.frame_shape)
         return in_chunks(self.encode, flat, frames_at_once(self.frame_shape), dim=0).unflatten(0, batch)
 
 
 class FrameDecoder(nn.Module, ABC):
-    """A network from the two latents to the parameters of the frames, each frame on its own."""
+    """A network from the two latents to the parameters of the frames, each frame by itself.
+
+    Args:
+        frame_shape: Shape of the parameters of one frame.
+    """
 
     def __init__(self, frame_shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -37,7 +46,7 @@ class FrameDecoder(nn.Module, ABC):
 
     @abstractmethod
     def decode(self, f: Tensor, z: Tensor) -> Tensor:
-        """(\\*B, T, \\*frame) for ``f`` (\\*B, F) and ``z`` (\\*B, T, D), float32 or wider."""
+        """Parameters of the frames ``(*B, T, *frame)``, float32 or wider, for ``f`` ``(*B, F)`` and ``z`` ``(*B, T, D)``."""
 
     def forward(self, f: Tensor, z: Tensor) -> Tensor:
         """As `decode`; very long sequences in chunks of their steps (see `in_chunks`)."""

@@ -7,9 +7,15 @@ State = tuple[Tensor, Tensor]
 
 
 def run_lstm(lstm: nn.LSTM, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-    """A one-layer batch-first LSTM over ``inputs`` (\\*B, T, E): outputs (\\*B, T, H) and the last state, each (\\*B, H).
+    """Run a one-layer batch-first LSTM with any number of batch dimensions; `torch.nn.LSTM` takes one.
 
-    `torch.nn.LSTM` takes three dimensions; all batch dimensions are joined around it.
+    Args:
+        lstm: The network.
+        inputs: ``(*B, T, E)``.
+        state: Hidden and cell state, each ``(*B, H)``; None for zeros.
+
+    Returns:
+        Outputs ``(*B, T, H)`` and the last state.
     """
     batch = inputs.shape[:-2]
     flat_state = None
@@ -24,7 +30,16 @@ def run_lstm(lstm: nn.LSTM, inputs: Tensor, state: State | None = None) -> tuple
 
 
 def run_gru(gru: nn.GRU, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """A one-layer batch-first GRU over ``inputs`` (\\*B, T, E): outputs (\\*B, T, H) and the last state (\\*B, H)."""
+    """Run a one-layer batch-first GRU with any number of batch dimensions.
+
+    Args:
+        gru: The network.
+        inputs: ``(*B, T, E)``.
+        state: ``(*B, H)``; None for zeros.
+
+    Returns:
+        Outputs ``(*B, T, H)`` and the last state ``(*B, H)``.
+    """
     batch = inputs.shape[:-2]
     if state is not None:
         state = state.expand(*batch, state.shape[-1]).reshape(1, -1, state.shape[-1]).contiguous()
@@ -45,14 +60,14 @@ class BidirectionalLSTM(nn.Module):
         self.backwards = nn.LSTM(input_size, hidden_size, batch_first=True)
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Outputs (\\*B, T, 2H) for ``inputs`` (\\*B, T, E) and ``lengths`` (B,)."""
+        """Outputs ``(*B, T, 2H)`` for ``inputs`` ``(*B, T, E)`` and ``lengths`` (B,)."""
         order = reversal(inputs, lengths)
         ahead, _ = run_lstm(self.forwards, inputs)
         back, _ = run_lstm(self.backwards, reorder(inputs, order))
         return torch.cat([ahead, reorder(back, order)], dim=-1)
 
     def summary(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Both final states joined, (\\*B, 2H): each direction after it has read the whole sequence."""
+        """Both final states joined, ``(*B, 2H)``: each direction after it has read the whole sequence."""
         outputs = self(inputs, lengths)
         hidden_size = outputs.shape[-1] // 2
         last = reversal(inputs, lengths)[..., :1]
@@ -61,7 +76,7 @@ class BidirectionalLSTM(nn.Module):
 
 
 def reversal(inputs: Tensor, lengths: Tensor | None) -> Tensor:
-    """Indices (\\*B, T) that reverse each sequence within its length and leave the rest in place."""
+    """Indices ``(*B, T)`` that reverse each sequence within its length and leave the rest in place."""
     steps = torch.arange(inputs.shape[-2], device=inputs.device)
     if lengths is None:
         return steps.flip(0).expand(inputs.shape[:-1])
@@ -70,5 +85,5 @@ def reversal(inputs: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def reorder(values: Tensor, order: Tensor) -> Tensor:
-    """``values`` (\\*B, T, E) at the steps ``order`` (\\*B, T')."""
+    """``values`` ``(*B, T, E)`` at the steps ``order`` ``(*B, T')``."""
     return values.gather(-2, order.unsqueeze(-1).expand(*order.shape, values.shape[-1]))

@@ -40,7 +40,7 @@ class AutoregressiveMixture(FlexiblePrior):
         units: Units of both hidden layers of the network.
 
     Example:
-        >>> from pyro_dsvae.models.static_priors.autoregressive_mixture import AutoregressiveMixture
+        >>> from pyro_dsvae.models.static_priors import AutoregressiveMixture
         >>> p = AutoregressiveMixture(3, modes=4, units=8)()
         >>> f = p.sample((5,))
         >>> f.shape, p.log_prob(f).shape  # nats per sequence

@@ -23,7 +23,7 @@ class DiagonalNormal(StaticPrior):
         static_size: F, supplied by the model.
 
     Example:
-        >>> from pyro_dsvae.models.static_priors.diagonal_normal import DiagonalNormal
+        >>> from pyro_dsvae.models.static_priors import DiagonalNormal
         >>> prior = DiagonalNormal(2)
         >>> prior().mean.tolist(), [round(sd, 4) for sd in prior().stddev.tolist()]
         ([0.0, 0.0], [1.0, 1.0])

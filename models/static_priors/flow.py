@@ -32,7 +32,7 @@ class Flow(FlexiblePrior):
 
     Example:
         >>> import torch
-        >>> from pyro_dsvae.models.static_priors.flow import Flow
+        >>> from pyro_dsvae.models.static_priors import Flow
         >>> p = Flow(2, transforms=1, hidden_size=4)()
         >>> p.log_prob(torch.zeros(2)).item()  # N(0, I) before training: -log(2 pi)
         -1.837...

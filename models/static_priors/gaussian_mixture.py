@@ -32,7 +32,7 @@ class GaussianMixture(StaticPrior):
         min_scale: Lower bound of every sigma, in units of f.
 
     Example:
-        >>> from pyro_dsvae.models.static_priors.gaussian_mixture import GaussianMixture
+        >>> from pyro_dsvae.models.static_priors import GaussianMixture
         >>> p = GaussianMixture(2, components=4)()
         >>> p.mixture_distribution.probs.detach()
         tensor([0.2500, 0.2500, 0.2500, 0.2500])

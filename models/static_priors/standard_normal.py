@@ -16,7 +16,7 @@ class StandardNormal(StaticPrior):
 
     Example:
         >>> import torch
-        >>> from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
+        >>> from pyro_dsvae.models.static_priors import StandardNormal
         >>> StandardNormal(2)().log_prob(torch.zeros(2))  # -log(2 pi)
         tensor(-1.8379)
     """

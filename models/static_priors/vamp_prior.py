@@ -33,7 +33,7 @@ class VampPrior(StaticPrior):
     Example:
         >>> import torch
         >>> from pyro.distributions import Normal
-        >>> from pyro_dsvae.models.static_priors.vamp_prior import VampPrior
+        >>> from pyro_dsvae.models.static_priors import VampPrior
         >>> prior = VampPrior(2, components=4)
         >>> prior.connect(lambda x: Normal(x.mean(1)[:, :2], 1.0).to_event(1), examples=torch.rand(8, 5, 3))
         >>> prior.pseudo_inputs.shape, prior().sample((6,)).shape

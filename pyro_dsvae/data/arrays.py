@@ -51,6 +51,14 @@ class Arrays(DataSource):
         validation: Fraction of the sequences for the validation split, where the file holds no split.
         test: Fraction of the sequences for the test split, where the file holds no split.
         seed: Seed of the random split, where the file holds no split.
+
+    Example:
+        >>> import numpy as np
+        >>> from pyro_dsvae import Arrays
+        >>> np.savez("walks.npz", frames=np.random.rand(20, 30, 3), labels_gait=np.arange(20) % 2)
+        >>> data = Arrays("walks.npz").load()  # 20 sequences of 30 vectors
+        >>> data.frames.shape, data.labels["gait"].role
+        (torch.Size([20, 30, 3]), 'static')
     """
 
     def __init__(self, path: str, validation: float = 0.1, test: float = 0.2, seed: int = 0) -> None:

@@ -21,8 +21,11 @@ Role = Literal["static", "dynamic"]
 class Label:
     """One labelled factor of every sequence.
 
-    ``values`` (N,) int64 in ``range(len(classes))``; ``role`` says whether the factor stays within a sequence
-    ("static": who) or describes how it moves ("dynamic": what they do).
+    Attributes:
+        values: (N,) int64 in ``range(len(classes))``.
+        classes: Names of the classes.
+        role: "static" for a factor that stays the same within a sequence (who), "dynamic" for one that describes how it
+            moves (what they do).
     """
 
     values: Tensor
@@ -34,14 +37,24 @@ class Label:
 class SequenceData:
     """N sequences of T frames, their split, and what is known about them.
 
-    frames   (N, T, *frame): uint8 (0..255) or a floating type; images are channel-first, (N, T, C, H, W).
-    split    (N,) uint8: index into ``SPLITS``. "train" fits, "validation" chooses, "test" is looked at once.
-    lengths  (N,) int64 in 2..T, or None: sequence i ends after ``lengths[i]`` frames.
-    mask     (N, T) or (N, T, *frame) bool, or None: True where a frame (or value) was observed.
-    times    (N, T) floating, strictly increasing, or None for equally spaced frames.
-    labels   name -> `Label`; may be empty.
+    Attributes:
+        frames: ``(N, T, *frame)``, uint8 (0..255) or a floating type; images are channel-first, (N, T, C, H, W).
+        split: (N,) uint8, the index into ``SPLITS``. "train" fits, "validation" chooses, "test" is used once, at the end.
+        lengths: (N,) int64 in 2..T, or None. Sequence i ends after ``lengths[i]`` frames.
+        mask: (N, T) or ``(N, T, *frame)`` bool, or None. True where a frame (or a value) was observed.
+        times: (N, T) floating, strictly increasing, or None for equally spaced frames.
+        labels: From the name of a factor to its `Label`; may be empty.
 
-    Raises `UsageError` with one line where a field breaks this contract.
+    Raises:
+        UsageError: In one line, where a field breaks this contract.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae import SequenceData
+        >>> split = torch.tensor([0, 0, 1, 2], dtype=torch.uint8)  # two for training, one to choose by, one to test
+        >>> data = SequenceData(torch.rand(4, 10, 3), split)
+        >>> data.part("train").frames.shape
+        torch.Size([2, 10, 3])
     """
 
     frames: Tensor
@@ -70,7 +83,11 @@ class SequenceData:
         return tuple(self.frames.shape[2:])
 
     def rows(self, split: Split) -> Tensor:
-        """(n,) int64 indices of the sequences of one split, in order. Raises `UsageError` where there are none."""
+        """Indices (n,) int64 of the sequences of one split, in order.
+
+        Raises:
+            UsageError: Where the split is empty.
+        """
         rows = (self.split == SPLITS.index(split)).nonzero().squeeze(1)
         if len(rows) == 0:
             counts = {name: int((self.split == i).sum()) for i, name in enumerate(SPLITS)}
@@ -78,11 +95,19 @@ class SequenceData:
         return rows
 
     def part(self, split: Split) -> "SequenceData":
-        """A copy of the sequences of one split, in their order. Raises `UsageError` where there are none."""
+        """A copy of the sequences of one split, in their order.
+
+        Raises:
+            UsageError: Where the split is empty.
+        """
         return self.take(self.rows(split))
 
     def sequences(self, split: Split) -> Sequences:
-        """The sequences of one split as model and guide take them, without a copy. Raises as `rows`."""
+        """The sequences of one split in the form that model and guide take, without a copy.
+
+        Raises:
+            UsageError: Where the split is empty.
+        """
         # Priors know intervals only; large times would lose theirs in single precision.
         times = None if self.times is None else (self.times - self.times[:, :1]).float()
         return Sequences(self.frames, self.mask, self.lengths, self.rows(split), times)
@@ -118,11 +143,15 @@ class SequenceData:
 
 
 class DataSource(ABC):
-    """Where sequences come from: constructor arguments are its options, `load` does the work."""
+    """Where sequences come from: the constructor's arguments are the options, `load` does the work."""
 
     @abstractmethod
     def load(self) -> SequenceData:
-        """Read, draw or compose the sequences. Raises `UsageError` where that cannot be done."""
+        """Read, draw or compose the sequences.
+
+        Raises:
+            UsageError: Where that cannot be done.
+        """
 
 
 def _check_frames(frames: Tensor) -> None:

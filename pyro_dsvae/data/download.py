@@ -17,10 +17,18 @@ _TIMEOUT_S = 30.0
 
 
 def fetch(url: str, target: Path, sha256: str) -> None:
-    """Bring the file at url, whose digest is known, to target.
+    """Download a file whose digest is known.
 
-    A sound target is left alone. A ``.part`` file beside it, from an earlier try, is continued where the server allows
-    it. Raises `UsageError` where the file cannot be had, cannot be written, or is not the expected one.
+    A target that is sound is left alone. A ``.part`` file beside it, from an earlier try, is continued where the server
+    allows it.
+
+    Args:
+        url: Where the file is published.
+        target: Where to put it.
+        sha256: Its SHA-256 digest, in hexadecimal.
+
+    Raises:
+        UsageError: Where the file cannot be fetched or written, or is not the expected one.
     """
     part = target.with_name(target.name + ".part")
     try:

@@ -100,6 +100,13 @@ class LPCSprites(DataSource):
         size: Height and width of a frame: 64, or 32 or 16 by mean pooling (halves round up).
         download: Fetch the sheets that are missing or damaged in root from the data set's public repository.
         cache: Keep the composed frames in the user's cache directory (1.1 GB at 64 pixels).
+
+    Example:
+        >>> from pyro_dsvae import LPCSprites
+        >>> from pyro_dsvae.data.lpc_sprites import character_split
+        >>> data = LPCSprites(size=32, download=True).load()  # doctest: +SKIP
+        >>> (character_split() == 2).sum()  # characters of the test split
+        tensor(296)
     """
 
     def __init__(self, root: str | None = None, size: int = 64, download: bool = False, cache: bool = True) -> None:

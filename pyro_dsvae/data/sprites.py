@@ -127,6 +127,15 @@ class Sprites(DataSource):
 
     Args:
         size: Height and width of a frame in pixels, 32 to 64.
+
+    Example:
+        >>> from pyro_dsvae import Sprites
+        >>> Sprites(size=32).load().frames.shape  # doctest: +SKIP
+        torch.Size([11664, 8, 3, 32, 32])
+        >>> Sprites(size=16)
+        Traceback (most recent call last):
+        ...
+        pyro_dsvae.models.errors.UsageError: size is 16; sprites are drawn 32 to 64 pixels high and wide
     """
 
     def __init__(self, size: int = 32) -> None:
