@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyro_dsvae.inference.files import replacing
 from pyro_dsvae.models.errors import UsageError
 
 if TYPE_CHECKING:
@@ -154,9 +155,8 @@ def pointwise(tree: "xarray.DataTree", variable: str = "log_evidence", group: st
 
 def save_tree(tree: "xarray.DataTree", path: Path) -> None:
     """Write netCDF that `open_tree`, ArviZ and xarray read. A file that is there is replaced at once, or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    tree.to_netcdf(part, engine="h5netcdf")
-    part.replace(path)
+    with replacing(path) as part:
+        tree.to_netcdf(part, engine="h5netcdf")
 
 
 def open_tree(path: Path) -> "xarray.DataTree":

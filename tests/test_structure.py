@@ -19,7 +19,7 @@ LAYERS = {
         ["dsvae"],
     ],
     "pyro_dsvae.inference": [
-        ["latents", "sequences", "finding", "handlers", "inference_data", "model_comparison"],
+        ["files", "latents", "sequences", "finding", "handlers", "inference_data", "model_comparison"],
         ["elbo", "batch", "prediction", "posteriors"],
         ["training", "estimation"],
         ["svi", "sampling"],

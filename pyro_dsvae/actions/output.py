@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from pyro_dsvae.figures import clip_pages as latent_figures
 from pyro_dsvae.figures.clip_pages import Page
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.output_folder import check_free, new_folder
+from pyro_dsvae.runs.versions import installed
 
 FORMATS = ("gif", "png", "npz")
 MOST_STRIPS = 64
@@ -62,7 +62,7 @@ def output(
 ) -> Iterator[Output]:
     """The folder of an action, at the ``path`` that `place` gave; it appears whole or not at all."""
     about = {
-        "pyro_dsvae": _version(),
+        "pyro_dsvae": installed("pyro-dsvae"),
         "command": f"python -m pyro_dsvae.latents {action}",
         "run": str(run.resolve()),
         "options": {name: _plain(value) for name, value in options.items()},
@@ -91,13 +91,6 @@ def chosen_formats(text: str | None, image: bool, known: Sequence[str] = FORMATS
     if "gif" in names and not image:
         raise UsageError("--format gif is for images, but the frames of this run are vectors: take png or npz")
     return names
-
-
-def _version() -> str:
-    try:
-        return version("pyro-dsvae")
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _plain(value: object) -> object:

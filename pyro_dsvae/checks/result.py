@@ -6,7 +6,6 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from pyro_dsvae.inference.finding import Finding
 from pyro_dsvae.inference.latent_checks.checks import LatentChecks
 from pyro_dsvae.inference.latent_checks.usage import LatentUse
 from pyro_dsvae.inference.predictive_checks.checks import PredictiveChecks
+from pyro_dsvae.runs.versions import installed
 
 LIBRARIES = ("pyro-dsvae", "torch", "pyro-ppl", "arviz-base", "arviz-stats", "arviz-plots", "xarray")
 # What a reader of the numbers cannot use, or finds in predictive.nc.
@@ -74,18 +74,11 @@ class PPCResult:
     @cached_property
     def versions(self) -> dict[str, str]:
         """Of Python and the libraries."""
-        return {name: _version(name) for name in LIBRARIES} | {"python": platform.python_version()}
+        return {name: installed(name) for name in LIBRARIES} | {"python": platform.python_version()}
 
     def json(self) -> str:
         """Every number; null for what is not finite."""
         return json.dumps({**plain(self), "versions": self.versions}, indent=1) + "\n"
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def plain(value: Any) -> Any:

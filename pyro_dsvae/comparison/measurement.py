@@ -4,8 +4,6 @@ import contextlib
 import hashlib
 import io
 import json
-import os
-import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from torch import Tensor
 from pyro_dsvae.comparison.candidates import Fit
 from pyro_dsvae.data.dataset import SequenceData, Split
 from pyro_dsvae.inference.evidence import estimate_evidence
+from pyro_dsvae.inference.files import DAMAGE, replacing
 from pyro_dsvae.inference.forecasting.log_prob import forecast_log_prob
 from pyro_dsvae.inference.forecasting.paired import NoStepsError, paired_forecast
 from pyro_dsvae.inference.forecasting.scores import forecast_errors
@@ -228,9 +227,7 @@ class _Kept:
     def __init__(self, file: Path, key: str) -> None:
         self.file, self.key = file, key
         self.state: dict[str, dict[str, Any]] = {}
-        with contextlib.suppress(
-            OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, pickle.UnpicklingError
-        ):
+        with contextlib.suppress(*DAMAGE):
             saved = torch.load(file, map_location="cpu", weights_only=True)
             if saved["schema"] == SCHEMA and saved["key"] == key:
                 self.state = saved["stages"]
@@ -239,10 +236,9 @@ class _Kept:
         self.state[stage] = values
         buffer = io.BytesIO()
         torch.save({"schema": SCHEMA, "key": self.key, "stages": self.state}, buffer)
-        part = self.file.with_name(f".{self.file.name}.part")
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(buffer.getbuffer())
-            os.replace(part, self.file)
+            with replacing(self.file) as part:
+                part.write_bytes(buffer.getbuffer())
         except OSError as error:
             raise UsageError(f"cannot write {self.file}: {error.strerror or error}") from error

@@ -4,7 +4,6 @@ import hashlib
 import io
 import logging
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from torch import Tensor
 from pyro_dsvae.data.cache import cache_folder
 from pyro_dsvae.data.dataset import SPLITS, DataSource, Label, SequenceData
 from pyro_dsvae.data.download import fetch
+from pyro_dsvae.inference.files import replacing
 from pyro_dsvae.models.errors import UsageError
 
 _log = logging.getLogger(__name__)
@@ -283,23 +283,17 @@ def _read_cache(path: Path, size: int) -> Tensor | None:
 
 
 def _write_cache(path: Path, size: int, blocks: Iterator[Pixels]) -> bool:
-    """Write header, frames and digest to a temporary file and rename it; False where the folder cannot take it."""
-    temporary: Path | None = None
+    """Write header, frames and digest; False where the folder cannot take it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            temporary = Path(file.name)
+        with replacing(path, shared=True) as part, part.open("wb") as file:
             file.write(_header(size))
             digest = hashlib.sha256(_header(size))
             for block in blocks:
                 file.write(block.data)
                 digest.update(block.data)
             file.write(digest.digest())
-        os.replace(temporary, path)
     except OSError as error:
         _log.warning("composed sprites are not cached in %s: %s", path.parent, error.strerror or error)
         return False
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
     return True

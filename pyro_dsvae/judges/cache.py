@@ -3,9 +3,7 @@
 import hashlib
 import logging
 import os
-import pickle
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +12,7 @@ from torch import Tensor
 
 from pyro_dsvae.data.cache import cache_folder
 from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.inference.files import DAMAGE, replacing
 from pyro_dsvae.judges.judge import Device, Judge, Prepare
 from pyro_dsvae.judges.literature import LiteratureJudge, train_literature_judge
 from pyro_dsvae.judges.own import OwnJudge, train_judge
@@ -24,10 +23,6 @@ Kind = Literal["own", "literature"]
 
 
 SCHEMA = 2  # raise it when the network or its training changes: cached judges of other schemas are not read
-
-
-# What `torch.load` and `load_state_dict` raise on a file that was cut off, overwritten or made by something else.
-_DAMAGE = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
 
 
 def load_or_train_judge(
@@ -77,22 +72,19 @@ def _read(path: Path, data: SequenceData, kind: type[Judge]) -> Judge | None:
         with torch.random.fork_rng(devices=[]):
             judge = kind(data.frame_shape, {name: len(label.classes) for name, label in data.labels.items()})
         judge.load_state_dict(saved["state"])
-    except _DAMAGE as error:
+    except DAMAGE as error:
         _log.warning("the cached judge %s cannot be used (%s); it is trained anew", path, type(error).__name__)
         return None
     return judge.eval().requires_grad_(False)
 
 
 def _write(path: Path, judge: Judge) -> None:
-    """Save to a temporary file and rename it; go on without where the folder cannot take it."""
+    """Save it, or go on without where the folder cannot take it."""
     state = {name: value.cpu() for name, value in judge.state_dict().items()}
     saved = {"schema": SCHEMA, "classes": judge.classes, "digest": _digest(state), "state": state}
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(saved, temporary)
-        os.replace(temporary, path)
+        with replacing(path, shared=True) as part:
+            torch.save(saved, part)
     except (OSError, RuntimeError) as error:  # `torch.save` raises the latter, too
         _log.warning("the judge is not cached in %s: %s", path.parent, error)
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import yaml
 
+from pyro_dsvae.inference.files import replacing
 from pyro_dsvae.models.errors import UsageError
 
 SCHEMA = 1
@@ -157,19 +158,8 @@ class RunDirectory:
         self._replace(file, text.encode())
 
     def _replace(self, file: Path, content: bytes | memoryview) -> None:
-        # One name per file, so that what a killed process left is overwritten instead of piling up.
-        part = file.with_name(f".{file.name}.part")
-        with _writing(file):
-            try:
-                with part.open("wb") as stream:
-                    stream.write(content)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                os.replace(part, file)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    part.unlink()
-                raise
+        with _writing(file), replacing(file) as part:
+            part.write_bytes(content)
 
 
 @contextlib.contextmanager

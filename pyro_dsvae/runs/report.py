@@ -3,7 +3,6 @@
 import math
 import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from pyro_dsvae.judges.cache import load_or_train_judge
 from pyro_dsvae.judges.swap_scores import SwapScores, accuracies, swap_scores
 from pyro_dsvae.models.steps import Steps
 from pyro_dsvae.runs.directory import RunDirectory
+from pyro_dsvae.runs.versions import installed
 
 
 def report(run: RunDirectory, svi: SVI, data: SequenceData, test: Sequences) -> Mapping[str, Any]:
@@ -57,7 +57,7 @@ def _report(
         "parameters": sum(p.numel() for p in svi.objective.parameters()),
         "device": _device(svi.fabric.device),
         "threads": torch.get_num_threads(),
-        "versions": {name: _version(name) for name in ("pyro-dsvae", "torch", "pyro-ppl")}
+        "versions": {name: installed(name) for name in ("pyro-dsvae", "torch", "pyro-ppl")}
         | {"python": platform.python_version()},
     }
     console = Console(highlight=False)
@@ -176,14 +176,6 @@ def _observed_values(data: SequenceData) -> float:
     observed = Steps(data.length, data.lengths).observed(data.mask, len(data.frame_shape))
     whole = math.prod(data.frames.shape[1:])
     return whole if observed is None else float(observed.expand(data.frames.shape).float().mean()) * whole
-
-
-def _version(name: str) -> str:
-    """The version of an installed distribution; a bare checkout of this package has none."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _device(device: torch.device) -> str:

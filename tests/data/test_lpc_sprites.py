@@ -8,7 +8,6 @@ import logging
 import os
 import shutil
 import socket
-import tempfile
 import threading
 from collections.abc import Iterator
 from itertools import combinations
@@ -350,21 +349,18 @@ def test_unwritable_cache_is_not_fatal(composed: list[int], tmp_path: Path, capl
 def test_broken_off_writing_leaves_no_file(
     composed: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
 ) -> None:
-    real = tempfile.NamedTemporaryFile
-
-    def full(**options: Any) -> Any:
-        file = real(**options)
-        write = file.write
-
-        def limited(data: bytes) -> int:
-            if file.tell() > 1 << 20:
+    class Limited(io.FileIO):
+        def write(self, data: Any) -> int:
+            if self.tell() > 1 << 20:
                 raise failure
-            return write(data)
+            return super().write(data)
 
-        monkeypatch.setattr(file, "write", limited)
-        return file
+    real = Path.open
 
-    monkeypatch.setattr(tempfile, "NamedTemporaryFile", full)
+    def full(path: Path, mode: str = "r", **options: Any) -> Any:
+        return Limited(path, mode) if path.suffix == ".part" else real(path, mode, **options)
+
+    monkeypatch.setattr(Path, "open", full)
     if isinstance(failure, OSError):
         frames_of(tmp_path)
     else:

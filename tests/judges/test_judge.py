@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pyro_dsvae.data.dataset import Label, SequenceData
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
-from pyro_dsvae.judges import judge as module
+from pyro_dsvae.judges import cache, own
 from pyro_dsvae.judges.cache import load_or_train_judge
 from pyro_dsvae.judges.judge import Judge
 from pyro_dsvae.judges.own import train_judge
@@ -66,13 +66,13 @@ def vectors() -> SequenceData:
 @pytest.fixture(scope="module")
 def trained() -> Judge:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "STEPS", 50)
+        patch.setattr(own, "STEPS", 50)
         return train_judge(toy(), prepare)
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "STEPS", 3)
+    monkeypatch.setattr(own, "STEPS", 3)
 
 
 def test_judge_learns_images(trained: Judge) -> None:
@@ -83,7 +83,7 @@ def test_judge_learns_images(trained: Judge) -> None:
 
 
 def test_judge_learns_ragged_vectors_with_gaps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "STEPS", 120)
+    monkeypatch.setattr(own, "STEPS", 120)
     data = vectors()
     judge = train_judge(data, prepare)
     scores = accuracies(judge, data.part("test"), prepare)
@@ -133,7 +133,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, trained: Judge) -> list[int]:
         seeds.append(seed)
         return trained
 
-    monkeypatch.setattr(module, "train_judge", train)
+    monkeypatch.setattr(cache, "train_judge", train)
     return seeds
 
 
@@ -160,7 +160,7 @@ def test_other_data_seeds_scales_and_schemas_have_other_judges(
     load_or_train_judge(data, prepare, tmp_path, seed=1)
     load_or_train_judge(data, lambda frames: frames.float(), tmp_path)
     load_or_train_judge(data.take(torch.arange(200)), prepare, tmp_path)
-    monkeypatch.setattr(module, "SCHEMA", 0)
+    monkeypatch.setattr(cache, "SCHEMA", 0)
     load_or_train_judge(data, prepare, tmp_path)
     assert calls == [0, 1, 0, 0, 0]
     assert len(list(tmp_path.iterdir())) == 5

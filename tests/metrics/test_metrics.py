@@ -20,8 +20,8 @@ from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.objective import Objective
-from pyro_dsvae.judges import judge as judge_module
 from pyro_dsvae.judges import literature as literature_judge
+from pyro_dsvae.judges import own as own_judge
 from pyro_dsvae.judges.cache import load_or_train_judge
 from pyro_dsvae.judges.judge import Judge, log_probabilities
 from pyro_dsvae.judges.literature import LiteratureJudge, train_literature_judge
@@ -556,7 +556,7 @@ def test_the_literatures_judge_learns_and_is_repeatable() -> None:
 
 @pytest.mark.usefixtures("narrow")
 def test_judges_of_both_kinds_are_cached_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judge_module, "STEPS", 2)
+    monkeypatch.setattr(own_judge, "STEPS", 2)
     own = load_or_train_judge(toy(), prepare, tmp_path)
     made = load_or_train_judge(toy(), prepare, tmp_path, kind="literature", epochs=1)
     read = load_or_train_judge(toy(), prepare, tmp_path, kind="literature", epochs=1)
