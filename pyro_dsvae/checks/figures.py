@@ -38,11 +38,12 @@ EDGE = 6.0
 
 @dataclass(frozen=True)
 class Shown:
-    """A few clips as pictures, (n, T, \\*frame).
+    """A few clips as pictures, ``(n, T, *frame)``.
 
-    data   as observed
-    rows   level -> one replication of each, with observation noise
-    means  level -> the same without
+    Attributes:
+        data: As observed.
+        rows: Level -> one replication of each, with observation noise.
+        means: Level -> the same without.
     """
 
     data: Tensor
@@ -104,7 +105,7 @@ def _draw_latents(result: PPCResult, folder: Path) -> None:
 
 
 def worst_checks(checks: PredictiveChecks, count: int = WORST) -> list[Check]:
-    """The gravest check of the mean of each discrepancy, those of generated clips where they are as grave."""
+    """The most severe check of the mean of each discrepancy; of equally severe ones, that of generated clips."""
     best: dict[str, Check] = {}
     for check in checks.checks:
         if check.statistic == "mean" and check.finding:
@@ -214,7 +215,7 @@ def distribution(check: Check, mean: Check | None, path: Path) -> Figure:
 
 
 def labels(shares: list[Check], path: Path) -> Figure:
-    """How often the judge sees each class: in the data, and in generated clips."""
+    """Share of clips in which the judge sees each class: in the data, and in generated clips."""
     figure, axes = _panel(6.4, 0.9 + 0.2 * len(shares))
     shares = sorted(shares, key=lambda c: c.name, reverse=True)
     places = np.arange(len(shares))
@@ -287,7 +288,7 @@ def aggregated(found: Aggregate, path: Path) -> Figure:
 
 
 def bars(name: str, information: Tensor, active: Tensor, colour: str, path: Path) -> Figure:
-    """What each dimension alone tells about its sequence, the largest first; unused ones grey."""
+    """Information of each dimension about its sequence, the largest first; unused dimensions in grey."""
     figure, axes = _panel(3.4, 2.3)
     order = information.argsort(descending=True)
     used = (active | (information > NOTHING))[order].tolist()

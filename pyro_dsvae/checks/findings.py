@@ -1,4 +1,4 @@
-"""What predictive checks found, in plain words: one sentence per discrepancy, where it comes from, whether noise makes it."""
+"""Predictive checks in plain words: one sentence per discrepancy, where it arises, and whether noise causes it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,7 +24,7 @@ NOISE = "observation noise"
 
 
 def severity_of(check: Check) -> Severity:
-    """By the size of the difference, not by p: with many clips every difference is sure."""
+    """Severity by the size of the difference, not by p: with many clips every difference is significant."""
     size, limits = check.severity, (SERIOUS, WARNING)
     if is_share(check.name):
         size, limits = abs(check.replicated - check.observed), (SHARE_SERIOUS, SHARE_WARNING)
@@ -34,7 +34,8 @@ def severity_of(check: Check) -> Severity:
 def check_findings(checks: PredictiveChecks, without_noise: PredictiveChecks | None) -> list[Finding]:
     """One finding per discrepancy that differs, from its most severe check; and what agrees, in one sentence.
 
-    without_noise  the same checks of decoder means
+    Args:
+        without_noise: The same checks of decoder means.
     """
     by_name = _by_name(checks.checks)
     means = {} if without_noise is None else {(c.name, c.level, c.statistic): c for c in without_noise.checks}
@@ -132,7 +133,7 @@ def _noise_finding(shrunk: Sequence[str], compared: int, others: Sequence[Findin
 
 
 def label_findings(checks: PredictiveChecks, without_noise: PredictiveChecks | None) -> list[Finding]:
-    """One finding per label and kind, from what the judge sees: the worst class, and how many differ."""
+    """One finding per label and kind, from the judge's answers: the worst class, and how many differ."""
     means = {} if without_noise is None else {(c.name, c.level, c.statistic): c for c in without_noise.checks}
     groups: dict[tuple[str, Level], list[Check]] = {}
     for check in checks.checks:
@@ -158,7 +159,7 @@ def label_findings(checks: PredictiveChecks, without_noise: PredictiveChecks | N
 
 
 def calibration_findings(found: Calibrations) -> list[Finding]:
-    """Of frames given their latents, and of forecasts: for each severity the horizon that is furthest off speaks for all."""
+    """Findings on the intervals of frames given their latents, and of forecasts, by the horizon that is furthest off."""
     given, *ahead = found.findings
     groups: dict[Severity, list[int]] = {}
     for place, finding in enumerate(ahead):
@@ -185,5 +186,5 @@ def failure_findings(*checks: PredictiveChecks | None) -> list[Finding]:
 
 
 def by_severity(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """The gravest first; equally grave ones in their order, the one about noise before the differences it makes."""
+    """The most severe first; equally severe ones in their order, but the one about noise before the differences it causes."""
     return tuple(sorted(findings, key=lambda f: (-f.rank, f.subject != NOISE)))

@@ -17,7 +17,7 @@ SEEN = "share seen as"
 
 
 class JudgedClips:
-    """The judge's answers to `Frames`; those to the last ones are kept, because many discrepancies ask about them."""
+    """The judge's answers to `Frames`. The latest answers are kept, because many discrepancies ask for the same."""
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
@@ -25,7 +25,7 @@ class JudgedClips:
         self._said: dict[str, Tensor] = {}
 
     def probabilities(self, frames: Frames, label: str) -> Tensor:
-        """(\\*B, classes) of one label, float64. What was not observed is shown as the mean of the training data."""
+        """Probabilities ``(*B, classes)`` of one label, float64. Gaps hold the mean of the training data."""
         if self._frames is not frames:
             self._said = self._asked(frames)
             self._frames = frames
@@ -52,7 +52,8 @@ def label_discrepancies(judge: Judge, classes: dict[str, tuple[str, ...]]) -> li
         confidence  T(x) = max_c P(c | x), in the mean over clips: low where clips show nothing definite
         share       T(x) = 1 if the judge takes c for the most probable class, else 0, in the mean over clips
 
-    classes  label -> the names of its classes
+    Args:
+        classes: Label -> the names of its classes.
     """
     judged = JudgedClips(judge)
     found = []

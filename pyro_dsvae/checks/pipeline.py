@@ -50,7 +50,8 @@ T = TypeVar("T")
 class Checking:
     """The parts of the checks of one run, one after the other, each with its share of the bar.
 
-    left_out  parts that this run cannot have, and why
+    Attributes:
+        left_out: Parts that this run cannot have, and why.
     """
 
     def __init__(

@@ -320,7 +320,7 @@ def _reading() -> str:
 
 
 def print_summary(result: PPCResult, console: Console) -> None:
-    """The findings, the gravest first, and the worst discrepancies."""
+    """Print the findings, the most severe first, and the worst discrepancies."""
     if not result.held_out:
         console.print("[bold]Training data:[/bold] every check uses the data twice and is conservative.")
     shown = Table(title="the worst discrepancies", title_justify="left")

@@ -29,8 +29,9 @@ LEFT_OUT = ("values", "extremes")
 class Judged:
     """Checks of one set of replications.
 
-    frames  by the discrepancies of frames and latents
-    labels  by what the judge sees; None where the data have no labels
+    Attributes:
+        frames: By the discrepancies of frames and latents.
+        labels: By what the judge sees; None where the data have no labels.
     """
 
     frames: PredictiveChecks
@@ -39,21 +40,23 @@ class Judged:
 
 @dataclass(frozen=True)
 class PPCResult:
-    """What `pyro_dsvae.ppc.ppc` found. What is None was left out, ``left_out`` says why.
+    """The result of `pyro_dsvae.ppc.ppc`. A part that was left out is None, and ``left_out`` gives the reason.
 
-    path, run      the report's folder, and the run's
-    options        what was asked for: split, sequences, draws, discrepancies, simulations, evidence_draws, seed
-    held_out       whether the model was not fitted to these sequences
-    checks         replications as the model makes them, with observation noise
-    means          decoder means in their place
-    calibration    of predictive intervals
-    simulated      simulation-based calibration of the guide
-    latents        of real sequences against their priors
-    use            how much the latents carry
-    evidence       log p(x) of every sequence
-    findings       in plain words, the gravest first
-    left_out       parts that this run cannot have
-    seconds        that all of it took
+    Attributes:
+        path: The report's folder.
+        run: The run's folder.
+        options: The options: split, sequences, draws, discrepancies, simulations, evidence_draws, seed.
+        held_out: Whether the model was not fitted to these sequences.
+        checks: Of replications as the model makes them, with observation noise.
+        means: Of decoder means in their place.
+        calibration: Of predictive intervals.
+        simulated: Simulation-based calibration of the guide.
+        latents: Latents of real sequences against their priors.
+        use: How much information the latents carry.
+        evidence: log p(x) of every sequence, nats.
+        findings: In plain words, the most severe first.
+        left_out: Parts that this run cannot have.
+        seconds: Time of the whole.
     """
 
     path: Path
@@ -82,7 +85,7 @@ class PPCResult:
 
 
 def plain(value: Any) -> Any:
-    """Dictionaries, lists, numbers and strings in place of data classes and tensors; None for what is not finite."""
+    """Data classes and tensors as dictionaries, lists, numbers and strings; None for what is not finite."""
     if isinstance(value, Tensor):
         value = value.tolist()
     if is_dataclass(value):

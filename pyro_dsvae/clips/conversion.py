@@ -12,7 +12,17 @@ CHANNELS = (1, 3, 4)  # of images: grey, colours, colours and opacity
 
 
 def fitted(frames: Tensor, frame_shape: tuple[int, ...], resize: bool, path: Path | None) -> Tensor:
-    """Frames (T, \\*any) as (T, \\*frame). Raises `UsageError` where that would change them and was not asked for."""
+    """Convert frames ``(T, *any)`` to ``(T, *frame)``.
+
+    Args:
+        frames: Of another size or number of channels.
+        frame_shape: The wanted shape.
+        resize: Whether they may be changed.
+        path: Where they came from, for messages.
+
+    Raises:
+        UsageError: Where they would be changed without ``resize``.
+    """
     where = "" if path is None else f"{path}: "
     if frames.shape[1:] == frame_shape:
         return frames

@@ -1,4 +1,4 @@
-"""Clips in files of one's own: .npz, GIF, PNG strip, or a folder of frames."""
+"""Clips in a user's own files: .npz, GIF, PNG strip, or a folder of frames."""
 
 import re
 import warnings
@@ -28,10 +28,11 @@ _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.Dec
 class FileClips:
     """Clips read from one file, in the layout of the data that a run was fitted to.
 
-    frames   (n, T, \\*frame): uint8 or float32, as the file has them
-    mask     (n, T) or (n, T, \\*frame) bool, True where observed, or None
-    lengths  (n,) int64, or None: clip i ends after ``lengths[i]`` frames
-    times    (n, T) float64, or None
+    Attributes:
+        frames: ``(n, T, *frame)``: uint8 or float32, as the file has them.
+        mask: (n, T) or ``(n, T, *frame)`` bool, True where observed, or None.
+        lengths: (n,) int64, or None: clip i ends after ``lengths[i]`` frames.
+        times: (n, T) float64, or None.
     """
 
     frames: Tensor
@@ -43,17 +44,19 @@ class FileClips:
 def read_clips(path: Path, frame_shape: tuple[int, ...], resize: bool = False) -> FileClips:
     """The clips in a file, or in a folder with one image per frame (in the order of their names).
 
-    An ``.npz`` holds ``frames`` (or ``x``) (T, \\*frame) or (n, T, \\*frame), images channel-first or channel-last, and where
-    known ``mask``, ``lengths`` and ``times``; other arrays in it are ignored. An animated image holds one clip; any other
-    image is a strip of square frames, from left to right. Palettes are resolved, 16 bit become 8, and what is transparent
-    becomes black, unless the run's frames have an alpha channel themselves.
+    An ``.npz`` holds ``frames`` (or ``x``) ``(T, *frame)`` or ``(n, T, *frame)``, images channel-first or channel-last,
+    and where known ``mask``, ``lengths`` and ``times``; other arrays in it are ignored. An animated image holds one
+    clip; any other image is a strip of square frames, from left to right. Palettes are resolved, 16 bit become 8, and
+    what is transparent becomes black, unless the run's frames have an alpha channel themselves.
 
-    frame_shape  (C, H, W) or (P,): a frame of the run
-    resize       bring images of another size to (H, W), each pixel the mean of what it covers, and colours to the run's
-                 channels
+    Args:
+        frame_shape: (C, H, W) or (P,): a frame of the run.
+        resize: Bring images of another size to (H, W), each pixel the mean of what it covers, and colours to the run's
+            channels.
 
-    Raises `UsageError` where the path cannot be read as clips, they have another size or channel count, or hold fewer than
-    two frames.
+    Raises:
+        UsageError: Where the path cannot be read as clips, they have another size or channel count, or hold fewer than
+            two frames.
     """
     if not path.exists():
         raise UsageError(f"{path}: no such file or folder; a clip is an index, an .npz, a GIF, a PNG strip or a folder")
@@ -166,7 +169,7 @@ def _from_arrays(path: Path, frame_shape: tuple[int, ...], resize: bool) -> File
 
 
 def _arranged(values: Tensor, frame_shape: tuple[int, ...]) -> Tensor:
-    """(\\*any, \\*frame), whatever the size of an image: channel-first, and one channel where none is named."""
+    """``(*any, *frame)``, whatever the size of an image: channel-first, and one channel where none is named."""
     if len(frame_shape) == 1:
         plain = frame_shape == (1,) and (values.ndim < 2 or values.shape[-1] != 1)
         return values[..., None] if plain else values
@@ -185,7 +188,7 @@ def _listed(sizes: tuple[int, ...]) -> str:
 
 
 def _mask(mask: Array, raw: tuple[int, ...], frame_shape: tuple[int, ...], clips: tuple[int, int]) -> Tensor:
-    """(n, T) or (n, T, \\*frame) bool."""
+    """(n, T) or ``(n, T, *frame)`` bool."""
     if mask.dtype.kind not in "iub" or not np.isin(mask, (0, 1)).all():
         raise UsageError("mask must be boolean (or integers 0 and 1), True where a value was observed")
     values = torch.from_numpy(np.ascontiguousarray(mask, dtype=bool))

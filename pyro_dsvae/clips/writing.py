@@ -77,7 +77,11 @@ def write_npz(path: Path, arrays: Mapping[str, Tensor | Array], about: Mapping[s
 
 
 def provenance(path: Path) -> dict[str, Any]:
-    """Where an ``.npz`` of this project comes from: version, command, run, seed and options. Raises `UsageError`."""
+    """Where an ``.npz`` of this project comes from: version, command, run, seed and options.
+
+    Raises:
+        UsageError: Where the file does not say.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             return dict(json.loads(archive.comment))

@@ -1,4 +1,4 @@
-"""What is compared: the candidates that come of varying options of `fit`."""
+"""What is compared: the candidates that result from varying options of `fit`."""
 
 import itertools
 import json
@@ -36,8 +36,9 @@ Config = dict[str, Any]
 class Candidate:
     """One cell of the grid.
 
-    name    what is particular to it: "LSTM", "latent_size=4", "LSTM+VampPrior"
-    config  all options of `fit` but for seed, out and resume, as config.yaml has them
+    Attributes:
+        name: What distinguishes it: "LSTM", "latent_size=4", "LSTM+VampPrior".
+        config: All options of `fit` but seed, out and resume, as config.yaml has them.
     """
 
     name: str
@@ -70,10 +71,14 @@ class Fit:
 def grid(base: Mapping[str, Any], vary: Mapping[str, Sequence[Any]]) -> tuple[list[Candidate], dict[str, list[Any]]]:
     """Every combination of the values, and ``vary`` as it is written down: parts complete, with class path and options.
 
-    base  the options that all have in common, as config.yaml has them
-    vary  option of `fit` -> values: class names, dotted paths, classes, `functools.partial` of them, numbers, strings
+    Args:
+        base: The options that all have in common, as config.yaml has them.
+        vary: Option of `fit` -> values: class names, dotted paths, classes, `functools.partial` of them, numbers,
+            strings.
 
-    Raises `UsageError` for an option or value that `fit` does not take, fewer than two candidates, or two that are the same.
+    Raises:
+        UsageError: For an option or value that `fit` does not take, fewer than two candidates, or two that are the
+            same.
     """
     check_keys(vary)
     # Parts first, so that options of a part reach the part that was picked.
@@ -100,7 +105,11 @@ def grid(base: Mapping[str, Any], vary: Mapping[str, Sequence[Any]]) -> tuple[li
 
 
 def check_keys(vary: Mapping[str, Sequence[Any]]) -> None:
-    """Raises `UsageError` for an option that all candidates must share, or one without values."""
+    """Refuse what cannot be varied.
+
+    Raises:
+        UsageError: For an option that all candidates must share, or one without values.
+    """
     for key, values in vary.items():
         option = key.partition(".")[0]
         if option in FIXED:

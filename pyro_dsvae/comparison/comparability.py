@@ -28,7 +28,8 @@ INCIDENTAL = ("seed", "device", "devices", "profile", "compile", "data_on")
 def finished(paths: Sequence[Path]) -> list[Fit]:
     """The fits of finished runs; those that differ in their seed only are one candidate.
 
-    Raises `UsageError` for fewer than two, for one named twice, and for a run that is missing, unfinished or damaged.
+    Raises:
+        UsageError: For fewer than two, for one named twice, and for a run that is missing, unfinished or damaged.
     """
     if len(paths) < 2:
         raise UsageError("a comparison needs at least two runs: python -m pyro_dsvae.compare RUN RUN …")
@@ -71,7 +72,11 @@ def _names(groups: Sequence[Sequence[Path]]) -> list[str]:
 
 
 def check_candidates(candidates: Sequence[Candidate], data: SequenceData) -> None:
-    """Build every candidate before the first is fitted. Raises `UsageError` where one cannot be built, or not compared."""
+    """Build every candidate before the first is fitted.
+
+    Raises:
+        UsageError: Where one cannot be built, or not compared.
+    """
     some = examples(data)
     built: list[tuple[str, DSVAE]] = []
     names = ("static_size", "latent_size", "static_prior", "dynamic_prior", "posterior", "likelihood", "contrastive")
@@ -86,7 +91,11 @@ def check_candidates(candidates: Sequence[Candidate], data: SequenceData) -> Non
 
 
 def check_runs(runs: Sequence[tuple[str, Run]]) -> SequenceData:
-    """The data of all runs. Raises `UsageError` where runs cannot be compared."""
+    """The data of all runs.
+
+    Raises:
+        UsageError: Where runs cannot be compared.
+    """
     (first, one), *others = runs
     for name, run in runs:
         try:
@@ -109,7 +118,11 @@ def check_runs(runs: Sequence[tuple[str, Run]]) -> SequenceData:
 
 
 def open_runs(fits: Sequence[Fit]) -> list[tuple[str, Run]]:
-    """Every fit's run, by the name of its folder. Raises `UsageError` where one is damaged."""
+    """Every fit's run, by the name of its folder.
+
+    Raises:
+        UsageError: Where one is damaged.
+    """
     return [(fit.path.name, load(fit.path)) for fit in fits]
 
 

@@ -25,7 +25,7 @@ CLIPS = 2
 def rate_distortion(points: Mapping[str, Sequence[tuple[float, float]]], path: Path) -> Figure:
     """Rate KL(f) + KL(z) against distortion E_q[-log p(x | f, z)], nats per sequence: a dot per fit, a ring per candidate.
 
-    Lines join points of the same ELBO: a candidate may only pay its rate in another coin.
+    Lines join points of equal ELBO.
     """
     figure = Figure(figsize=(7.5, 5), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
@@ -59,9 +59,9 @@ def rate_distortion(points: Mapping[str, Sequence[tuple[float, float]]], path: P
 
 
 def drawn_motion(runs: Mapping[str, Run], data: SequenceData, sequences: Sequences, seed: int, path: Path) -> Figure:
-    """Held-out clips, and below each, for every candidate, the same look under a motion drawn from its prior.
+    """Held-out clips, and below each, for every candidate, the same appearance with motion drawn from the candidate's prior.
 
-    f is the clip's, as the candidate's own guide has it; z ~ p(z | f). Mean frames.
+    f is inferred from the clip by the candidate's own guide, and z ~ p(z | f). Mean frames are shown.
     """
     places = torch.linspace(0, len(sequences) - 1, 2 * CLIPS + 1).round().long()[1::2].unique()
     real: Tensor | None = None

@@ -14,7 +14,8 @@ from pyro_dsvae.runs.directory import RunDirectory
 class Folder:
     """Where a comparison is written, and what says whether it is the same as before.
 
-    Raises `UsageError` where something else is there, or a comparison with other options.
+    Raises:
+        UsageError: Where something else is there, or a comparison with other options.
     """
 
     def __init__(self, path: Path, config: Config) -> None:
@@ -42,7 +43,11 @@ class Folder:
         return self.path / "evidence" / f"{name}-seed{fit.seed}.pt"
 
     def claim(self) -> None:
-        """Make the folder and write down the options. Raises `UsageError` where that cannot be done."""
+        """Make the folder and write down the options.
+
+        Raises:
+            UsageError: Where that cannot be done.
+        """
         try:
             for folder in ("evidence", "figures"):
                 (self.path / folder).mkdir(parents=True, exist_ok=True)

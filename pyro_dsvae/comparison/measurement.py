@@ -1,4 +1,4 @@
-"""What is measured of every fit of a comparison, and the file that keeps it."""
+"""What is measured of every fit of a comparison, and the file that stores it."""
 
 import contextlib
 import hashlib
@@ -41,14 +41,15 @@ Progress = Callable[[float], None]
 class Measure:
     """How every fit is measured; all that decides the figures but the fit and the data.
 
-    split      the held-out sequences
-    sequences  of them, at most, evenly spaced
-    draws      of each estimate of log evidence
-    given      frames that a forecast is given
-    scale      of the proposal, defensive its share of draws from the prior (`estimate_evidence`)
-    refine     steps of refinement per sequence, 0 for none
-    annealed   sequences on which annealed importance sampling is asked, 0 for none
-    seed       of all noise
+    Attributes:
+        split: The held-out sequences.
+        sequences: Of them, at most, evenly spaced.
+        draws: Of each estimate of log evidence.
+        given: Frames that a forecast is given.
+        scale: Of the proposal, defensive its share of draws from the prior (`estimate_evidence`).
+        refine: Steps of refinement per sequence, 0 for none.
+        annealed: Sequences on which annealed importance sampling is asked, 0 for none.
+        seed: Of all noise.
     """
 
     split: Split
@@ -76,18 +77,21 @@ class Measure:
 class Evaluation:
     """What was found of one fit. Per sequence (N,), float64, in nats, unless said otherwise.
 
-    log_evidence, error, effective_sample_size, k_hat  of the importance-weighted evidence (`Evidence`)
-    bits                      per dimension, None where the likelihood is no probability of 8-bit values
-    gap_closed                ELBO gained by refinement, None without
-    kl_f, kl_z, distortion    rates and E_q[-log p(x | f, z)] (`LatentUse`)
-    active_f, active_z        how many dimensions of each are in use, of how many: two pairs of numbers
-    estimators                how the KL of f and of z is computed
-    forecast, forecast_error, forecast_k_hat  log p(last frames | first frames); 0 where a sequence has no last frames
-    foretold                  (N,) bool, which have
-    crps                      of forecasts of the last frames, in units of the frames (`Errors`); NaN where there are none
-    motion                    the motion judge on clips drawn from the prior
-    annealed, annealed_error  (n,) by annealed importance sampling for the first n sequences, evenly spaced; or None
-    parameters, seconds       of the fit
+    Attributes:
+        log_evidence, error, effective_sample_size, k_hat: Of the importance-weighted evidence (`Evidence`).
+        bits: Per dimension, None where the likelihood is no probability of 8-bit values.
+        gap_closed: ELBO gained by refinement, None without.
+        kl_f, kl_z, distortion: Rates and E_q[-log p(x | f, z)] (`LatentUse`).
+        active_f, active_z: How many dimensions of each are in use, of how many: two pairs of numbers.
+        estimators: How the KL of f and of z is computed.
+        forecast, forecast_error, forecast_k_hat: Log p(last frames | first frames); 0 where a sequence has no last
+            frames.
+        foretold: (N,) bool, which have.
+        crps: Of forecasts of the last frames, in units of the frames (`Errors`); NaN where there are none.
+        motion: The motion judge on clips drawn from the prior.
+        annealed, annealed_error: (n,) by annealed importance sampling for the first n sequences, evenly spaced; or
+            None.
+        parameters, seconds: Of the fit.
     """
 
     log_evidence: Tensor

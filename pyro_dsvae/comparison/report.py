@@ -89,10 +89,11 @@ def _tables(rows: Sequence[Row]) -> list[tuple[str, list[Column]]]:
 class Report:
     """All that is said of a comparison.
 
-    rows      the candidates, the largest mean first, which is no ranking: only verdicts tell who is better
-    verdicts  a sentence for every pair, on evidence; forecast_verdicts and crps_verdicts the same on forecasts, by the log
-              probability of what came and by how close their draws come
-    notes     how it was measured, and what to beware of
+    Attributes:
+        rows: The candidates, the largest mean first, which is no ranking: only verdicts tell who is better.
+        verdicts: A sentence for every pair, on evidence; forecast_verdicts and crps_verdicts the same on forecasts, by
+            the log probability of what came and by how close their draws come.
+        notes: How it was measured, and what to beware of.
     """
 
     comparison: Comparison
@@ -188,8 +189,9 @@ def make_report(
 ) -> Report:
     """The report of all fits, by candidate.
 
-    size    sequences in the split, of which ``measure`` took some
-    length  T
+    Args:
+        size: Sequences in the split, of which ``measure`` took some.
+        length: T.
     """
     foretold, close = ({} if c is None else {one.name: one for one in c.candidates} for c in (forecast, crps))
     rows = tuple(Row.of(c, foretold.get(c.name), close.get(c.name), evaluations[c.name]) for c in comparison.candidates)

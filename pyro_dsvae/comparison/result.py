@@ -22,11 +22,12 @@ from pyro_dsvae.loading import Run
 class ComparisonResult:
     """What `compare` returns; it prints, and shows in a notebook, as the table.
 
-    out         the folder with everything
-    comparison  of the evidence: candidates, differences of all pairs, verdicts
-    forecast    the same of log p(last frames | first frames); None where fewer than two sequences have last frames
-    crps        the same of the negative CRPS of forecasts, in units of the frames
-    report      the table row by row, verdicts in words, notes
+    Attributes:
+        out: The folder with everything.
+        comparison: Of the evidence: candidates, differences of all pairs, verdicts.
+        forecast: The same of log p(last frames | first frames); None where fewer than two sequences have last frames.
+        crps: The same of the negative CRPS of forecasts, in units of the frames.
+        report: The table row by row, verdicts in words, notes.
     """
 
     out: Path

@@ -16,31 +16,33 @@ from pyro_dsvae.judges.motion import JudgedMotion
 class Row:
     """One candidate. Nats per sequence unless said otherwise; means over seeds.
 
-    log_evidence, log_evidence_error      mean over sequences, and its standard error over sequences
-    difference, difference_error          to the best candidate, at most 0, and its standard error, paired by sequence
-    seed_spread                           standard deviation over seeds of a fit's mean, None with one seed
-    seeds                                 how many fits
-    stacking_weight                       in the mixture of candidates that predicts best, 0 to 1
-    monte_carlo_error, effective_draws    standard error by finite draws; median effective number of draws
-    k_hat_above                           share of sequences whose evidence is a loose lower bound
-    bits_per_dimension                    None where the likelihood is no probability of 8-bit values
-    gap_closed                            ELBO gained by refinement, None without
-    kl_f, kl_z, distortion                rates, and E_q[-log p(x | f, z)]
-    active_f, active_z                    dimensions in use, mean over seeds
-    size_f, size_z                        of how many
-    estimator_f, estimator_z              how the KL is computed
-    parameters, seconds                   of one fit, mean over seeds
-    forecast, forecast_error              log p(last frames | first frames) and its standard error over sequences; None where
-                                          fewer than two sequences have last frames
-    forecast_difference, forecast_difference_error  to the best candidate at that
-    forecast_k_hat_above                  share of sequences
-    crps, crps_error                      of forecasts of the last frames, less is better; standard error over sequences
-    crps_difference, crps_difference_error  to the best candidate at that, at least 0
-    motion, motion_true, motion_wrong     share of clips the motion judge takes for real: z from the prior; the controls
-    motion_verdict                        right, partly right, wrong, cannot tell
-    sure_generated, sure_true             label -> share of clips in which the judge of labels is sure of a class
-    annealed_difference, annealed_error   annealed importance sampling minus importance weights where both were asked, None
-                                          without
+    Attributes:
+        log_evidence, log_evidence_error: Mean over sequences, and its standard error over sequences.
+        difference, difference_error: To the best candidate, at most 0, and its standard error, paired by sequence.
+        seed_spread: Standard deviation over seeds of a fit's mean, None with one seed.
+        seeds: How many fits.
+        stacking_weight: In the mixture of candidates that predicts best, 0 to 1.
+        monte_carlo_error, effective_draws: Standard error by finite draws; median effective number of draws.
+        k_hat_above: Share of sequences whose evidence is a loose lower bound.
+        bits_per_dimension: None where the likelihood is no probability of 8-bit values.
+        gap_closed: ELBO gained by refinement, None without.
+        kl_f, kl_z, distortion: Rates, and E_q[-log p(x | f, z)].
+        active_f, active_z: Dimensions in use, mean over seeds.
+        size_f, size_z: Of how many.
+        estimator_f, estimator_z: How the KL is computed.
+        parameters, seconds: Of one fit, mean over seeds.
+        forecast, forecast_error: Log p(last frames | first frames) and its standard error over sequences; None where
+            fewer than two sequences have last frames.
+        forecast_difference, forecast_difference_error: To the best candidate at that.
+        forecast_k_hat_above: Share of sequences.
+        crps, crps_error: Of forecasts of the last frames, less is better; standard error over sequences.
+        crps_difference, crps_difference_error: To the best candidate at that, at least 0.
+        motion, motion_true, motion_wrong: Share of clips the motion judge takes for real: z from the prior; the
+            controls.
+        motion_verdict: Right, partly right, wrong, cannot tell.
+        sure_generated, sure_true: Label -> share of clips in which the judge of labels is sure of a class.
+        annealed_difference, annealed_error: Annealed importance sampling minus importance weights where both were
+            asked, None without.
     """
 
     candidate: str

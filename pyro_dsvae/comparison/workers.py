@@ -29,7 +29,8 @@ from pyro_dsvae.runs.progress import Bar
 class Task:
     """One fit of a comparison: how it is made, and where what is measured of it is kept.
 
-    candidate  None for a run that is finished
+    Attributes:
+        candidate: None for a run that is finished.
     """
 
     fit: Fit
@@ -38,7 +39,11 @@ class Task:
     measure: Measure
 
     def do(self, data: SequenceData, device: str, title: str) -> tuple[Evaluation, Run]:
-        """Fit, where that is not done, and measure what is not measured. Raises `KeyboardInterrupt` where the user stopped."""
+        """Fit, where that is not done, and measure what is not measured.
+
+        Raises:
+            KeyboardInterrupt: Where the user stopped.
+        """
         if self.candidate is not None and not (self.fit.path / "summary.json").is_file():
             self._fit(self.candidate, title)
         run = load(self.fit.path, device=device)
@@ -61,21 +66,31 @@ def tasks(folder: Folder, fits: Sequence[Fit], candidates: Mapping[str, Candidat
 
 
 def check_devices(devices: int, cuda: bool) -> None:
-    """Raises `UsageError` for more devices than there are. On the CPU any number may share the cores."""
+    """On the CPU any number may share the cores.
+
+    Raises:
+        UsageError: For more devices than there are.
+    """
     if devices < 1 or (cuda and devices > torch.cuda.device_count()):
         raise UsageError(f"devices is {devices}; this machine has {max(1, torch.cuda.device_count())}")
 
 
 def spread(todo: Sequence[Task], source: DataSource | None, devices: int, cuda: bool, logs: Path) -> None:
-    """Do all tasks, ``devices`` at a time, in one process per device; everything they find is in their files.
+    """Do all tasks, ``devices`` at a time, in one process per device. All results are in their files.
 
-    Each process takes the next task as soon as it is free. What it would print goes to device-N.log in ``logs``. On the CPU
+    Each process takes the next task as soon as it is free. Its output goes to device-N.log in ``logs``. On the CPU the
     processes share the cores evenly.
 
-    source  of the data; None: those of the first task's run
+    Args:
+        todo: The tasks.
+        source: Of the data; None: those of the first task's run.
+        devices: How many processes.
+        cuda: Whether they are on GPUs.
+        logs: Folder of the log files.
 
-    Raises `UsageError` where a process dies, what the first task that failed raised, when the others that had begun are done,
-    and `KeyboardInterrupt` when all have saved what they had.
+    Raises:
+        UsageError: Where a process dies. An error of a task is raised again when the tasks that had begun are done.
+        KeyboardInterrupt: Where the user stopped, when all have saved what they had.
     """
     context = multiprocessing.get_context("spawn")
     numbers = context.Manager().Queue()

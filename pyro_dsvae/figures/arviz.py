@@ -15,11 +15,15 @@ from pyro_dsvae.inference.model_comparison.comparison import Comparison
 
 
 def plot_comparison(comparison: Comparison, path: Path) -> Any:
-    """ArviZ's comparison plot: how far each candidate lies below the best. Returns its PlotCollection.
+    """ArviZ's comparison plot: how far each candidate lies below the best.
 
-    Bars are the intervals of the differences to the candidate with the largest mean, paired and jointly at the stated
-    confidence, so a bar that reaches the line is a verdict "cannot tell". (ArviZ's own bars are the errors of each
-    candidate alone, which say nothing of a comparison.) Bars are drawn symmetric about the mean, their upper ends exact.
+    Bars are the intervals of the differences to the candidate with the largest mean, paired by sequence and jointly at the
+    stated confidence. So a bar that reaches the line means the verdict "cannot tell". (ArviZ's own bars are the standard
+    errors of each candidate alone, which do not compare candidates.) Bars are drawn symmetric about the mean; their upper
+    ends are exact.
+
+    Returns:
+        ArviZ's PlotCollection.
     """
     import arviz_plots
     import xarray
@@ -57,9 +61,16 @@ def plot_comparison(comparison: Comparison, path: Path) -> Any:
 
 
 def plot_k_hats(k_hat: Mapping[str, Tensor], path: Path) -> Any:
-    """ArviZ's k-hat plot, one panel per candidate for k-hat (S, N) of all its fits. Returns its PlotCollection.
+    """ArviZ's k-hat plot, one panel per candidate.
 
-    Lines at .5 and .7, the share above .7 in the title. Infinite values are drawn at the top.
+    Lines are drawn at .5 and .7; the title gives the share above .7. Infinite values are drawn at the top.
+
+    Args:
+        k_hat: From each candidate to k-hat (S, N) of its S fits.
+        path: The PNG to write.
+
+    Returns:
+        ArviZ's PlotCollection.
     """
     import arviz_plots
     import xarray
@@ -98,8 +109,9 @@ def plot_statistics(
 ) -> Any:
     """ArviZ's plot of test statistics: the mean over sequences of the data, and of every replicated set.
 
-    observed    name -> T (N,) of the data
-    replicated  name -> T (K, N) of K replicated sets; where a sequence is NaN it is left out
+    Args:
+        observed: Name -> T (N,) of the data.
+        replicated: Name -> T (K, N) of K replicated sets; where a sequence is NaN it is left out.
     """
     import arviz_plots
     import xarray

@@ -36,7 +36,7 @@ NOTHING = "#e3e6ea"  # what was not observed
 
 @dataclass(frozen=True)
 class Cell:
-    """A clip (T, \\*frame) on a page, with a border where a colour is given."""
+    """A clip ``(T, *frame)`` on a page, with a border where a colour is given."""
 
     clip: Tensor
     colour: str | None = None
@@ -46,8 +46,9 @@ class Cell:
 class Row:
     """Cells beside each other, under the words of the page's columns.
 
-    label  words to the left, lines apart by a line break
-    apart  more room above
+    Attributes:
+        label: Words to the left, lines apart by a line break.
+        apart: More room above.
     """
 
     cells: Sequence[Cell | None]
@@ -59,11 +60,12 @@ class Row:
 class Page:
     """Rows of clips of one kind of frame.
 
-    title    words with their colours, one after the other on the first line
-    columns  a heading per column
-    side     height of a frame in pixels, about; in a GIF twice that
-    still    of images, the PNG shows this frame only
-    divider  in front of this frame of every clip a line is drawn, as where a forecast begins
+    Attributes:
+        title: Words with their colours, one after the other on the first line.
+        columns: A heading per column.
+        side: Height of a frame in pixels, about; in a GIF twice that.
+        still: Of images, the PNG shows this frame only.
+        divider: In front of this frame of every clip a line is drawn, as where a forecast begins.
     """
 
     rows: Sequence[Row]
@@ -173,7 +175,7 @@ def _width(clip: Array, style: Style, side: int) -> int:
 
 
 def _shown(clip: Tensor, page: Page, at: int | None) -> Array:
-    """(T, \\*frame) of what is drawn of a clip."""
+    """``(T, *frame)`` of what is drawn of a clip."""
     values: Array = clip.detach().cpu().double().nan_to_num(0, 0, 0).numpy()
     if not page.image:
         return values
@@ -189,7 +191,7 @@ def _shown(clip: Tensor, page: Page, at: int | None) -> Array:
 
 
 def veiled(clip: Tensor, observed: Tensor) -> Tensor:
-    """A clip (T, \\*frame), images in RGB, with a flat light grey where it was not observed; vectors with 0 there."""
+    """A clip ``(T, *frame)``, images in RGB, with a flat light grey where it was not observed; vectors with 0 there."""
     if clip.ndim != 4:
         return torch.where(observed, clip, torch.zeros_like(clip))
     grey = torch.tensor([int(NOTHING[i : i + 2], 16) / 255 for i in (1, 3, 5)]).view(3, 1, 1)
@@ -214,9 +216,12 @@ def _rgb(clip: Tensor) -> Tensor:
 
 
 def probes(accuracy: Mapping[str, Mapping[str, float]], path: Path) -> Figure:
-    """Bars of what f and z know of every label, beside chance.
+    """Bars of how well each label is predicted from f and from z, beside chance.
 
-    accuracy  label -> the shares predicted right from "f" and "z", where there are such codes, and by "chance"
+    Args:
+        accuracy: From each label to the shares predicted correctly from "f" and "z", where there are such codes, and by
+            "chance".
+        path: The PNG to write.
     """
     figure = Figure(figsize=(1.6 + 1.2 * len(accuracy), 3.2), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)

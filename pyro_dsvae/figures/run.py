@@ -1,4 +1,4 @@
-"""The pictures of a run: its course, reconstructions, swaps, and draws. Images become strips of frames, vectors curves."""
+"""The figures of a run: training curves, reconstructions, swaps, and samples. Images are shown as strips, vectors as curves."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,7 +39,8 @@ _PANELS = {
 def training(metrics: Sequence[Mapping[str, float | str]], path: Path) -> Figure:
     """ELBO, reconstruction and both KL terms against steps, in nats per sequence, for training and validation.
 
-    metrics  rows with step, split ("train" or "validation") and the four terms
+    Args:
+        metrics: Rows with step, split ("train" or "validation") and the four terms.
     """
     figure = Figure(figsize=(9, 6), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
@@ -91,7 +92,7 @@ def plain_axes(axes: Axes) -> None:
 
 
 def reconstruction(true: Tensor, reconstructed: Tensor, path: Path) -> Figure:
-    """Clips (n, T, \\*frame), each above its reconstruction of the same shape."""
+    """Clips ``(n, T, *frame)``, each above its reconstruction of the same shape."""
     above, below = as_arrays(true), as_arrays(reconstructed)
     style = Style(above, below)
     side, label = style.side(96), 130
@@ -111,7 +112,7 @@ def reconstruction(true: Tensor, reconstructed: Tensor, path: Path) -> Figure:
 
 
 def samples(clips: Tensor, path: Path) -> Figure:
-    """Clips (n, T, \\*frame) drawn from the prior."""
+    """Clips ``(n, T, *frame)`` drawn from the prior."""
     drawn = as_arrays(clips)
     style = Style(drawn)
     side, head = style.side(96), 44
@@ -136,9 +137,10 @@ def swap(
 ) -> Figure:
     """One source clip with f, then with z, of other clips.
 
-    source           (T, \\*frame)
-    look_donors      (k, T, \\*frame) whose f replaces that of the source in ``look_replaced``, of the same shape
-    motion_donors    (m, T, \\*frame) whose z replaces that of the source in ``motion_replaced``, of the same shape
+    Args:
+        source: ``(T, *frame)``.
+        look_donors: ``(k, T, *frame)`` whose f replaces that of the source in ``look_replaced``, of the same shape.
+        motion_donors: ``(m, T, *frame)`` whose z replaces that of the source in ``motion_replaced``, of the same shape.
     """
     clip = as_arrays(source.unsqueeze(0))
     looks, looked, motions, moved = (
@@ -227,7 +229,7 @@ class Sheet:
         self.figure.add_artist(shape)
 
     def clip(self, x: int, y: int, clip: Array, style: Style, side: int, colour: str | None = None) -> None:
-        """A clip (T, \\*frame), ``side`` pixels high, with its top left corner at x, y, and a border outside it."""
+        """A clip ``(T, *frame)``, ``side`` pixels high, with its top left corner at x, y, and a border outside it."""
         width = len(clip) * (side + SEAM) - SEAM if style.image else style.width(side)
         if colour is not None:
             self.bar(x - BORDER, y - BORDER, width + 2 * BORDER, side + 2 * BORDER, colour)
@@ -249,7 +251,7 @@ class Sheet:
 
 
 def as_arrays(clips: Tensor) -> Array:
-    """Clips (n, T, \\*frame) as an array; of images at most `MOST_FRAMES` frames at equal distances."""
+    """Clips ``(n, T, *frame)`` as an array; of images at most `MOST_FRAMES` frames at equal distances."""
     values = np.nan_to_num(clips.detach().cpu().double().numpy())
     if values.ndim == 5 and values.shape[1] > MOST_FRAMES:
         values = values[:, np.linspace(0, values.shape[1] - 1, MOST_FRAMES).round().astype(int)]

@@ -1,4 +1,4 @@
-"""Judges that were trained before are found again."""
+"""Judges that were trained before are loaded from a cache."""
 
 import hashlib
 import logging
@@ -36,11 +36,22 @@ def load_or_train_judge(
     kind: Kind = "own",
     epochs: int = 100,
 ) -> Judge:
-    """The judge of these data from the cache, or else a new one, which is then kept there.
+    """The judge of these data: loaded from the cache, or trained and stored there.
 
-    ``cache_dir``, where None, is pyro_dsvae/judges below the user's cache directory. A damaged file is replaced; where
-    none can be written the judge is trained each time. ``kind`` is this project's or the literature's; ``epochs`` is the
-    limit of the latter (`train_literature_judge`). Other arguments as for `train_judge`.
+    A damaged file is replaced. Where no file can be written, the judge is trained each time.
+
+    Args:
+        data: Labelled sequences.
+        prepare: Stored frames ``(B, T, *frame)`` to floating values, as `Likelihood.prepare`.
+        cache_dir: Folder of the cache; None: pyro_dsvae/judges below the user's cache directory.
+        seed: Of weights and batches.
+        device: Where to train, and where the judge is returned.
+        progress: Show a bar on standard error.
+        kind: This project's judge, or the literature's.
+        epochs: Limit of epochs for the literature's (see `train_literature_judge`).
+
+    Raises:
+        UsageError: Where the data have no labels or no network takes their frames.
     """
     folder = cache_folder() / "judges" if cache_dir is None else cache_dir
     literature = kind == "literature"

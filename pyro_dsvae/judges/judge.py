@@ -1,4 +1,4 @@
-"""A classifier of true clips, and what it says about swapped ones: is the look taken over, is the motion kept?"""
+"""A classifier of true clips, used on swapped ones: does appearance follow f, and motion follow z?"""
 
 import math
 from abc import ABC, abstractmethod
@@ -17,11 +17,14 @@ Device = torch.device | str
 
 
 class Judge(nn.Module, ABC):
-    """Says of a clip which class of every label it shows. Images are first clipped to the range of true ones.
+    """A classifier that predicts the class of every label from a clip. Images are first clipped to the range of true ones.
 
-    frame_shape   (C, S, S) or (P,)
-    classes       label -> number of its classes
-    standardises  whether values are brought to mean 0 and variance 1 per channel
+    Args:
+        frame_shape: (C, S, S) or (P,).
+        classes: Label -> number of its classes.
+
+    Attributes:
+        standardises: Whether values are brought to mean 0 and variance 1 per channel.
     """
 
     standardises: ClassVar[bool] = True
@@ -39,19 +42,27 @@ class Judge(nn.Module, ABC):
 
     @abstractmethod
     def logits(self, x: Tensor, lengths: Tensor | None) -> dict[str, Tensor]:
-        """Logits (B, classes) per label for clipped, standardised frames x (B, T, \\*frame)."""
+        """Logits (B, classes) by label, for frames x ``(B, T, *frame)`` that are clipped and standardised."""
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> dict[str, Tensor]:
-        """Logits (B, classes) per label for frames x (B, T, \\*frame); ``lengths`` (B,) as in `DSVAE.forward`."""
+        """Logits by label.
+
+        Args:
+            x: Frames, ``(B, T, *frame)``.
+            lengths: (B,) as in `DSVAE.forward`.
+
+        Returns:
+            From the name of each label to (B, classes).
+        """
         return self.logits((x.clamp(self.bounds[0], self.bounds[1]) - self.shift) / self.scale, lengths)
 
     @property
     def device(self) -> torch.device:
-        """Where the judge is, and its input has to be."""
+        """The device of the judge; its input has to be there."""
         return self.shift.device
 
     def fit_scale(self, x: Tensor) -> None:
-        """Take shift, scale and bounds from some true clips x (B, T, \\*frame), nan where not observed."""
+        """Set shift, scale and bounds from some true clips x ``(B, T, *frame)``, nan where not observed."""
         values = x.flatten(0, 1).transpose(0, 1).flatten(1)
         mean = values.nanmean(1, keepdim=True).nan_to_num()
         if self.standardises:
@@ -72,7 +83,7 @@ def mask_and_lengths(data: SequenceData, rows: Tensor, device: Device) -> tuple[
 def shown(
     judge: Judge, data: SequenceData, rows: Tensor, prepare: Prepare, x: Tensor | None = None, fill: float | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """What a judge sees of sequences, or of x (B, T, \\*frame) in their place, with ``fill`` or the mean in the gaps."""
+    """The judge's input for some sequences, or for x ``(B, T, *frame)`` in their place; gaps hold ``fill`` or the mean."""
     mask, lengths = mask_and_lengths(data, rows, judge.device)
     x = prepare(data.frames[rows].to(judge.device)) if x is None else x
     observed = Steps(x.shape[1], lengths).observed(mask, len(data.frame_shape))
@@ -83,10 +94,17 @@ def shown(
 def log_probabilities(
     judge: Judge, data: SequenceData, rows: Tensor, prepare: Prepare, frames: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Label -> log probability of each class (B, classes), float64 on the CPU, of sequences or of frames in their place.
+    """The judge's log probabilities of each class, for sequences or for frames in their place.
 
-    rows    (B,) of ``data``: which sequences, and whose mask and lengths
-    frames  (B, T, \\*frame) on the judge's device, or None for the sequences' own
+    Args:
+        judge: On some device.
+        data: The sequences.
+        rows: (B,) which of them; mask and lengths are theirs too.
+        prepare: Stored frames to floating values.
+        frames: ``(B, T, *frame)`` on the judge's device, or None for the sequences' own.
+
+    Returns:
+        From the name of each label to (B, classes), float64 on the CPU.
     """
     with evaluating(judge):
         said = judge(*shown(judge, data, rows, prepare, frames))

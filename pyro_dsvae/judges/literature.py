@@ -23,7 +23,7 @@ BATCH, LEARNING_RATE, PATIENCE = 128, 2e-4, 5
 
 
 class LiteratureJudge(Judge):
-    """DCGAN frames, a bidirectional LSTM, and one head of two layers per label.
+    """A DCGAN frame encoder, a bidirectional LSTM, and one head of two layers per label.
 
     Four 4x4 convolutions of stride 2 (64 to 512 channels, batch norm, leaky ReLU .2) bring 64 pixels to a map of 4; smaller
     frames need fewer, larger ones more. A convolution over the whole map gives 128 features (batch norm, tanh). The
@@ -71,13 +71,14 @@ def train_literature_judge(
     epochs: int = 100,
     progress: bool = False,
 ) -> Judge:
-    """The literature's judge trained on the train split, in evaluation mode; the global random state is left as it was.
+    """Train the literature's judge on the train split; it is returned in evaluation mode, and global random state is kept.
 
     The sum of the cross entropies by Adam, learning rate 2e-4, batches of 128, at most ``epochs`` epochs. Training ends when
     the cross entropy on the validation split has not fallen for 5 epochs; the weights with the lowest one are kept. An epoch
     of the sprites at 32 pixels takes about a minute and a half on two cores.
 
-    Raises `UsageError` where the data have no labels or are no images.
+    Raises:
+        UsageError: Where the data have no labels or are no images.
     """
     if epochs < 1:
         raise UsageError(f"judge_epochs is {epochs}; a judge needs at least 1")

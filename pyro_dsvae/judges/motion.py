@@ -1,4 +1,4 @@
-"""Is generated motion right? A classifier of temporal order, trained on what the model itself decodes; no labels needed."""
+"""Is generated motion right? A classifier of temporal order, trained on what the model itself decodes. It needs no labels."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -38,15 +38,16 @@ SURE = 0.9
 
 @dataclass(frozen=True)
 class JudgedMotion:
-    """Shares of held-out clips whose motion the judge takes for real.
+    """Shares of held-out clips whose motion the judge takes for true.
 
-    generated      f of the clip, z drawn from the prior: the score
-    reconstructed  f and z of the clip: what the score would be under a perfect prior
-    wrong          f of the clip, its z in another order of time, or z of other clips at every step: what it would be for
-                   motion without memory
-    clips          how many were judged
-    confident      dynamic label -> share of clips in which the judge of labels is sure of a class (p >= .9): generated, true.
-                   A judge of labels knows nothing else and may be sure of nonsense; the first three are the score
+    Attributes:
+        generated: With f of the clip and z drawn from the prior: the score.
+        reconstructed: With f and z of the clip: the score that a perfect prior would have.
+        wrong: With f of the clip and wrong z: its own z in a random order of time, or at every step the z of another clip.
+            This is the score of motion without memory.
+        clips: How many were judged.
+        confident: From each dynamic label to two shares of clips, generated and true, in which the judge of labels is sure
+            of a class (p >= .9). That judge may be sure of meaningless motion too, so these are not the score.
     """
 
     generated: float
@@ -57,16 +58,18 @@ class JudgedMotion:
 
     @property
     def relative(self) -> float:
-        """The score between that of wrong motion (0) and of true motion (1), cut off there; nan where neither is told."""
+        """``generated`` on a scale from 0 (wrong motion) to 1 (true motion), clipped to it; nan for the verdict
+        "cannot tell".
+        """
         if self.verdict == "cannot tell":
             return math.nan
         return min(max((self.generated - self.wrong) / (self.reconstructed - self.wrong), 0.0), 1.0)
 
     @property
     def verdict(self) -> MotionVerdict:
-        """Of generated motion: wrong up to a tenth of the way from wrong to true motion, right from nine tenths on.
+        """Verdict on generated motion: "wrong" where `relative` is at most 0.1, "right" from 0.9 on, "partly right" between.
 
-        "cannot tell" where the judge does not tell the two controls apart, as where frames do not move.
+        "cannot tell" where the judge does not separate the two controls, for example where frames do not move.
         """
         span = self.reconstructed - self.wrong
         if span < TELLING:
@@ -85,18 +88,25 @@ def judge_motion(
     device: torch.device = CPU,
     progress: Callable[[float], None] | None = None,
 ) -> JudgedMotion:
-    """Train a judge for this model and let it judge motion drawn from the model's prior.
+    """Train a judge for this model, and judge motion drawn from the model's prior.
 
-    The judge learns from training clips as the model decodes them, f and z drawn from q(f, z | x): that is real motion. Wrong
-    motion is the same f with the same z in a random order of time, and with z_t of a random clip at every step t. So both
-    kinds show the same frames, as sharp as this decoder makes them, and only their order tells. Then it sees held-out clips:
-    with z from the prior, with their own z, and with wrong z. Draws of q, not its means, because it is those that draws
-    from a perfect prior look like.
+    The judge is trained on decoded training clips. True motion is decoded from f and z drawn from q(f, z | x). Wrong motion
+    is decoded from the same f with the same z in a random order of time, or with z_t of a random clip at every step t. Both
+    kinds consist of the same frames, as sharp as this decoder makes them, so only temporal order tells them apart. Draws of
+    q are used, not its means, because draws from a perfect prior look like draws of q. The judge is then applied to
+    held-out clips with z from the prior, with their own z, and with wrong z.
 
-    Cheap (seconds) rather than strong: what it takes for real need not look real, but what it takes for wrong is wrong.
+    The judge takes seconds to train and is not strong: motion that passes need not be right, but motion that fails is wrong.
 
-    data   of whose train split the judge learns, and of whose ``split`` at most 256 clips, evenly spaced, are judged
-    judge  of labels, on ``device``, for ``JudgedMotion.confident``
+    Args:
+        model: On ``device``.
+        guide: On ``device``.
+        data: The judge is trained on its train split and applied to at most 256 clips of ``split``, evenly spaced.
+        split: The held-out split.
+        judge: A judge of labels on ``device``, for ``JudgedMotion.confident``; None without labels.
+        seed: Of weights, batches and draws.
+        device: Where everything is.
+        progress: Show a bar on standard error.
     """
     size = min(MOST_STEPS, data.length) * math.prod(data.frame_shape)
     most = max(16, min(TRAINED, NUMBERS // size))
@@ -127,7 +137,7 @@ def judge_motion(
 
 
 class OrderJudge(nn.Module):
-    """The log odds that a clip's frames are in an order of time as they come: frame features, then a bidirectional LSTM."""
+    """The log odds that the frames of a clip are in their true order: frame features, then a bidirectional LSTM."""
 
     shift: Tensor
     scale: Tensor
@@ -142,12 +152,12 @@ class OrderJudge(nn.Module):
         self.register_buffer("scale", torch.ones_like(self.shift))
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Log odds (B,) of frames x (B, T, \\*frame)."""
+        """Log odds (B,) of frames x ``(B, T, *frame)``."""
         features = self.normalise(self.encoder((x - self.shift) / self.scale))
         return self.head(self.lstm.summary(features, lengths)).squeeze(-1)
 
     def fit_scale(self, x: Tensor, lengths: Tensor | None = None) -> None:
-        """Standardise channels, or values of vectors, by those of x (B, T, \\*frame) at the steps that exist."""
+        """Standardise channels (images) or values (vectors) by their statistics in existing steps of x ``(B, T, *frame)``."""
         valid = Steps(x.shape[1], lengths).valid
         frames = x.flatten(0, 1) if valid is None else x[valid]
         values = frames.transpose(0, 1).flatten(1)
@@ -191,7 +201,7 @@ def _inferred(model: DSVAE, guide: Guide, part: _Part, device: torch.device) -> 
 
 
 def _decoded(model: DSVAE, f: Tensor, z: Tensor) -> Tensor:
-    """What the judge sees of clips: mean frames (B, T', \\*frame)."""
+    """What the judge sees of clips: mean frames ``(B, T', *frame)``."""
     z = z[:, :MOST_STEPS]
     return torch.cat([decode(model, *part) for part in zip(f.split(64), z.split(64), strict=True)])
 

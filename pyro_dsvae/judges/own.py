@@ -20,10 +20,10 @@ WIDTH, FEATURES, HIDDEN, STEPS, BATCH, LEARNING_RATE = 16, 128, 32, 2_000, 16, 4
 
 
 class OwnJudge(Judge):
-    """This project's: small, for any frames, right on all clips of the sprites after a minute on two cores.
+    """This project's judge: small, for any frames. A minute on two cores is enough to classify all clips of the sprites.
 
-    Frame features; both final states of a bidirectional LSTM (what moves) joined with their mean over time (what
-    stays); one linear head per label.
+    Frame features; both final states of a bidirectional LSTM (what moves) joined with their mean over time (what stays);
+    one linear head per label.
     """
 
     def __init__(self, frame_shape: tuple[int, ...], classes: Mapping[str, int], width: int = WIDTH) -> None:
@@ -43,9 +43,10 @@ class OwnJudge(Judge):
 
 
 def new_judge(data: SequenceData, kind: type[Judge], seed: int, prepare: Prepare, device: Device = "cpu") -> Judge:
-    """An untrained judge of these data that knows their scale; the global random state is left as it was.
+    """An untrained judge of these data, with their scale set; global random state is kept.
 
-    Raises `UsageError` where the data have no labels or no network takes their frames.
+    Raises:
+        UsageError: Where the data have no labels or no network takes their frames.
     """
     if not data.labels:
         raise UsageError("the data have no labels; a judge of who and what needs at least one")
@@ -62,12 +63,14 @@ def new_judge(data: SequenceData, kind: type[Judge], seed: int, prepare: Prepare
 def train_judge(
     data: SequenceData, prepare: Prepare, seed: int = 0, device: Device = "cpu", *, progress: bool = False
 ) -> Judge:
-    """This project's judge trained on the train split, in evaluation mode; the global random state is left as it was.
+    """Train this project's judge on the train split; it is returned in evaluation mode, and global random state is kept.
 
-    prepare   stored frames (B, T, \\*frame) -> floating values, as `Likelihood.prepare`
-    progress  show a bar on standard error
+    Args:
+        prepare: Stored frames ``(B, T, *frame)`` -> floating values, as `Likelihood.prepare`.
+        progress: Show a bar on standard error.
 
-    Raises `UsageError` where the data have no labels or no network takes their frames.
+    Raises:
+        UsageError: Where the data have no labels or no network takes their frames.
     """
     part = data.part("train")
     judge = new_judge(part, OwnJudge, seed, prepare, device)

@@ -15,12 +15,13 @@ from pyro_dsvae.models.errors import UsageError
 
 @dataclass(frozen=True)
 class SwapScores:
-    """What the judge sees in clips decoded with z of clip a and f of clip b, as shares of all pairs (a, b).
+    """The judge's answers on clips decoded with z of clip a and f of clip b, as shares of all pairs (a, b).
 
-    kept           dynamic label -> the motion is still that of a
-    taken_over     static label -> the look is that of b
-    chance         any label -> a and b agree: the score of a model that ignores the latent in question
-    reconstructed  any label -> plain reconstructions show the clip's own class
+    Attributes:
+        kept: From each dynamic label to the share where the judge sees the class of a: motion follows z.
+        taken_over: From each static label to the share where it sees the class of b: appearance follows f.
+        chance: From any label to the share of pairs whose classes agree: the score of a model that ignores the latent.
+        reconstructed: From any label to the share where it sees the clip's own class in a plain reconstruction.
     """
 
     kept: dict[str, float]
@@ -40,7 +41,7 @@ class SwapScores:
 
 
 def accuracies(judge: Judge, data: SequenceData, prepare: Prepare, batch_size: int = 256) -> dict[str, float]:
-    """Label -> share of these true sequences that the judge gets right."""
+    """From each label to the share of these true sequences that the judge classifies correctly."""
     with torch.no_grad(), evaluating(judge):
         chunks = torch.arange(len(data)).split(batch_size)
         found = [_classes(judge, *shown(judge, data, rows, prepare)) for rows in chunks]
@@ -57,9 +58,19 @@ def swap_scores(
     seed: int = 0,
     batch_size: int = 256,
 ) -> SwapScores:
-    """Every sequence a decoded with f of its partner b, from posterior means, and judged against the true labels.
+    """Decode every sequence a with f of its partner b, from posterior means, and judge the result against the true labels.
 
-    Judge, model and guide have to be on one device; ``seed`` chooses the `partners`. Raises as that does.
+    Args:
+        judge: On the device of model and guide.
+        model: p(f) p(z) p(x | f, z).
+        guide: q(f, z | x).
+        data: The sequences.
+        prepare: Stored frames to floating values.
+        seed: Chooses the `partners`.
+        batch_size: Sequences at a time.
+
+    Raises:
+        UsageError: For a single sequence.
     """
     partner = partners(len(data), seed)
     chunks = torch.arange(len(data)).split(batch_size)
@@ -85,7 +96,11 @@ def swap_scores(
 
 
 def partners(count: int, seed: int) -> Tensor:
-    """(count,) each sequence's successor in one random cycle through all. Raises `UsageError` where there is only one."""
+    """(count,) each sequence's successor in one random cycle through all.
+
+    Raises:
+        UsageError: Where there is only one.
+    """
     if count < 2:
         raise UsageError("a swap needs at least two sequences, but this split has one")
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))

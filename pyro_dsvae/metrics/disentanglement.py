@@ -24,12 +24,13 @@ CLIPS = 3_000
 
 @dataclass(frozen=True)
 class DCI:
-    """All between 0 and 1, the higher the better.
+    """Disentanglement, completeness and informativeness, all between 0 and 1, higher is better.
 
-    disentanglement  every code is important for one factor only
-    completeness     every factor is told by one code only
-    informativeness  factor -> accuracy on the evaluated clips, from all codes
-    importance       (codes, factors) float64, columns sum to 1, or are 0 where nothing tells the factor
+    Attributes:
+        disentanglement: 1 where every code is important for one factor only.
+        completeness: 1 where every factor is predicted by one code only.
+        informativeness: From each factor to the accuracy on the evaluated clips, from all codes.
+        importance: (codes, factors) float64; columns sum to 1, or are 0 where nothing predicts the factor.
     """
 
     disentanglement: float
@@ -40,14 +41,18 @@ class DCI:
 
 @dataclass(frozen=True)
 class Gaps:
-    """One score per factor and their mean; the higher, the more one single code tells the factor."""
+    """One score per factor, and their mean. The higher, the more a single code determines the factor."""
 
     mean: float
     factors: dict[str, float]
 
 
 def scikit_learn(module: str) -> ModuleType:
-    """A module of scikit-learn, which is no dependency. Raises `UsageError` where it is not installed."""
+    """A module of scikit-learn, which is an optional dependency.
+
+    Raises:
+        UsageError: Where it is not installed.
+    """
     try:
         return import_module(f"sklearn.{module}")
     except ModuleNotFoundError as error:

@@ -13,10 +13,11 @@ from pyro_dsvae.data.dataset import Label, SequenceData
 class Part:
     """A coarser label.
 
-    name     what it is called in tables
-    label    the label that it is a part of
-    of       (classes of the label,) int64: class of the label -> class of the part
-    classes  names of the part's classes
+    Attributes:
+        name: What it is called in tables.
+        label: The label that it is a part of.
+        of: (classes of the label,) int64: class of the label -> class of the part.
+        classes: Names of the part's classes.
     """
 
     name: str
@@ -28,7 +29,7 @@ class Part:
 def parts_of(labels: Mapping[str, Label]) -> list[Part]:
     """Parts of every label whose classes are all pairs "a b" of some words a with some words b.
 
-    "walk front", "walk left", …, "slash right" has two: walk/…/slash and front/left/right. So one sees where a model puts the
+    "walk front", "walk left", …, "slash right" has two: walk/…/slash and front/left/right. They show which latent holds the
     direction that a figure looks in, which the label joins with its action.
     """
     found = []

@@ -1,4 +1,4 @@
-"""Posterior means of a split, and the summaries of a path that probes and scores read."""
+"""Posterior means of a split, and the summaries of a path that probes and scores use."""
 
 from collections.abc import Callable
 
@@ -65,15 +65,15 @@ def _by_chunks(
 
 
 def one_split(data: SequenceData) -> Sequences:
-    """All sequences of data that are of one split, such as `SequenceData.part` gives, as model and guide take them."""
+    """All sequences of ``data``, which are of one split, in the form that model and guide take."""
     return data.sequences(SPLITS[int(data.split[0])])
 
 
 def path_features(z: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """What a probe reads of a path z (N, T, D): features (N, P), float64.
+    """The input of a probe for a path z (N, T, D): features (N, P), float64.
 
-    The means over `SEGMENTS` equal segments of each sequence's own length: up to 8 steps that is z itself, flattened.
-    Longer paths add the mean absolute change within each segment, which segments would average away.
+    They are the means over `SEGMENTS` equal segments of each sequence's own length: up to 8 steps, z itself, flattened.
+    Longer paths add the mean absolute change within each segment, which averaging would remove.
     """
     count = min(SEGMENTS, z.shape[1])
     features = [_segments(z, lengths, count)]

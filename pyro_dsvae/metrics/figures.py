@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: swaps as they come, confusion matrices, and what probes read off each latent."""
+"""The figures of an evaluation: swaps, confusion matrices, and accuracies of probes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +28,7 @@ from pyro_dsvae.metrics.probes import Probe
 
 
 def swaps(looks: Tensor, motions: Tensor, decoded: Tensor, path: Path) -> Figure:
-    """Clips (n, T, \\*frame) decoded with f of ``looks`` and z of ``motions``, each beside the two, in two columns."""
+    """Clips ``(n, T, *frame)`` decoded with f of ``looks`` and z of ``motions``, each beside its two sources."""
     sources, moves, results = as_arrays(looks), as_arrays(motions), as_arrays(decoded)
     style = Style(sources, moves, results)
     side = style.side(64)
@@ -63,8 +63,9 @@ def confusion(
 ) -> Figure:
     """Confusion matrices of the judge: rows true classes, columns answers, percent of every row.
 
-    true     label -> (K, K) counts on true clips
-    swapped  label -> (K, K) counts on swapped clips, against the class of the latent's donor; may be empty
+    Args:
+        true: Label -> (K, K) counts on true clips.
+        swapped: Label -> (K, K) counts on swapped clips, against the class of the latent's donor; may be empty.
     """
     grids = [("true clips", true)] + ([("swapped clips", swapped)] if swapped else [])
     figure = Figure(figsize=(3.4 * len(true), 3.4 * len(grids) + 0.3), dpi=DPI, layout="constrained")

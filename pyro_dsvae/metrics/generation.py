@@ -1,4 +1,4 @@
-"""Clips of which one latent is kept and the other drawn from its prior, under a judge."""
+"""Scores of clips of which one latent is kept and the other is drawn from its prior."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -25,15 +25,16 @@ KEPT: Mapping[Fixed, Role] = {"motion": "dynamic", "content": "static"}
 
 @dataclass(frozen=True)
 class Entropies:
-    """What the judge's certainty and the variety of its answers say of generated clips, in nats.
-
-    score        IS = exp(H(y) - H(y|x)), 1 to the number of classes
-    conditional  H(y|x), mean entropy of the answers: 0 where the judge is always certain
-    marginal     H(y), entropy of the mean answer: ln classes where all are equally frequent
-    classes      the ceiling of ``score``
-    count        clips in it: as many of every true class
+    """Certainty and variety of a judge's answers on generated clips, in nats.
 
     Source: Salimans et al., "Improved Techniques for Training GANs", NeurIPS 2016 (the score).
+
+    Attributes:
+        score: The inception score, IS = exp(H(y) - H(y|x)), between 1 and the number of classes.
+        conditional: H(y|x), the mean entropy of the answers; 0 where the judge is always certain.
+        marginal: H(y), the entropy of the mean answer; ln(classes) where all classes are equally frequent.
+        classes: The number of classes, which bounds ``score``.
+        count: The number of clips, equally many of every true class.
     """
 
     score: float
@@ -47,18 +48,19 @@ class Entropies:
 class HeadScores:
     """What one head of the judge says of generated clips whose sources have known labels.
 
-    kept                        whether the label should be that of the source; otherwise it should be drawn anew
-    accuracy                    share whose most likely class is the true class of the source
-    accuracy_spread             standard deviation over draws, None with one
-    chance                      the accuracy where the class is drawn from that of the training clips
-    changed                     share whose most likely class is not the judge's own answer on the true source
-    changed_by_chance           the same where the class is drawn from that of the training clips
-    divergence                  mean KL(answer on the generated clip || answer on its source), nats
-    entropies                   see there
-    distribution                share of every class among the most likely ones
-    from_uniform                its total variation distance, half the sum of absolute differences, from equal shares
-    from_uniform_by_chance      what that is on average for as many independent, uniform draws
-    from_data                   its distance from the shares of the training clips
+    Attributes:
+        kept: Whether the label should be that of the source; otherwise it should be drawn anew.
+        accuracy: Share whose most likely class is the true class of the source.
+        accuracy_spread: Standard deviation of the accuracy over draws; None with one draw.
+        chance: The accuracy of classes drawn with the frequencies of the training clips.
+        changed: Share whose most likely class differs from the judge's answer on the true source.
+        changed_by_chance: The same for classes drawn with the frequencies of the training clips.
+        divergence: Mean KL(answer on the generated clip || answer on its source), nats.
+        entropies: Certainty and variety of the answers.
+        distribution: Share of every class among the most likely ones.
+        from_uniform: Total variation of that distribution from uniform: half the sum of absolute differences.
+        from_uniform_by_chance: Its mean for as many independent, uniform draws.
+        from_data: Total variation of that distribution from the shares of the training clips.
     """
 
     kept: bool
@@ -85,15 +87,27 @@ def generate(
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Tensor]:
-    """The judge's log probabilities of generated clips: label -> (R, N, classes), float64, R draws for each of N clips.
+    """The judge's log probabilities of generated clips.
 
-    fixed    "motion": z is the posterior mean, f is drawn from p(f); "content": f is the posterior mean, z is a path drawn
-             from p(z | f) at the clip's own length and times
-    latents  posterior means of ``data`` (`pyro_dsvae.metrics.features.encode`)
-    data     the clips that are the sources, one split
+    The mean frame is decoded. (The code of the literature decodes the prior's one-step *means* along a drawn path, not the
+    path.)
 
-    Model and judge are on one device. What is decoded is the mean frame. (The code of the literature decodes the prior's
-    one-step *means* along a drawn path, not the path.) Raises `UsageError` for fewer than one draw.
+    Args:
+        fixed: "motion": z is the posterior mean and f is drawn from p(f). "content": f is the posterior mean and z is a path
+            drawn from p(z | f), at the clip's own length and times.
+        model: On the judge's device.
+        latents: Posterior means of ``data`` (`pyro_dsvae.metrics.features.encode`).
+        data: The source clips, of one split.
+        judge: On the model's device.
+        draws: R, the draws for each clip.
+        seed: Of the draws.
+        progress: Show a bar on standard error.
+
+    Returns:
+        From each label to (R, N, classes), float64.
+
+    Raises:
+        UsageError: For fewer than one draw.
     """
     if draws < 1:
         raise UsageError(f"draws is {draws}; every clip needs at least 1")
@@ -121,7 +135,7 @@ def judge_clips(judge: Judge, data: SequenceData, model: DSVAE) -> dict[str, Ten
 
 
 def steps_of(data: SequenceData, rows: Tensor, device: torch.device) -> Steps:
-    """The time axis of some sequences, as model and guide know it."""
+    """The time axis of some sequences."""
     part = one_split(data)
     lengths, times = (None if v is None else v[rows].to(device) for v in (part.lengths, part.times))
     return Steps(data.length, lengths, times)
@@ -146,11 +160,12 @@ def score(
 def score_head(log_p: Tensor, log_p_source: Tensor, true: Tensor, shares: Tensor, kept: bool) -> HeadScores:
     """Scores of one head.
 
-    log_p         (R, N, K) log probabilities on generated clips
-    log_p_source  (N, K) on their sources
-    true          (N,) int64, the sources' true classes
-    shares        (K,) of the classes among the training clips
-    kept          see `HeadScores`
+    Args:
+        log_p: (R, N, K) log probabilities on generated clips.
+        log_p_source: (N, K) on their sources.
+        true: (N,) int64, the sources' true classes.
+        shares: (K,) of the classes among the training clips.
+        kept: See `HeadScores`.
     """
     draws, n, classes = log_p.shape
     chosen, source = log_p.argmax(-1), log_p_source.argmax(-1)

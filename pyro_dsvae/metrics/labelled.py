@@ -24,10 +24,11 @@ Progress = Callable[[float], None]
 class Judged:
     """What the judge says of clips that the model generates.
 
-    fixed_motion, fixed_content  label -> scores (`pyro_dsvae.metrics.generation`)
-    swaps                        shares (`pyro_dsvae.metrics.swaps`), None where there is one sequence only
-    confusion                    label -> (K, K) int64 counts, true class by answer, on the true clips
-    confusion_swapped            the same on clips with f replaced, the class of the donor of f or z by answer
+    Attributes:
+        fixed_motion, fixed_content: Label -> scores (`pyro_dsvae.metrics.generation`).
+        swaps: Shares (`pyro_dsvae.metrics.swaps`), None where there is one sequence only.
+        confusion: Label -> (K, K) int64 counts, true class by answer, on the true clips.
+        confusion_swapped: The same on clips with f replaced, the class of the donor of f or z by answer.
     """
 
     fixed_motion: dict[str, HeadScores]
@@ -41,9 +42,10 @@ class Judged:
 class Scores:
     """Scores of single codes: the dimensions of f, and of z its mean and its mean absolute change per step.
 
-    dci, mig, sap  see `pyro_dsvae.metrics.disentanglement`
-    in_f           factor -> share of DCI's importance that falls on dimensions of f
-    predictors     what DCI and SAP were computed with
+    Attributes:
+        dci, mig, sap: See `pyro_dsvae.metrics.disentanglement`.
+        in_f: Factor -> share of DCI's importance that falls on dimensions of f.
+        predictors: What DCI and SAP were computed with.
     """
 
     dci: DCI
@@ -65,7 +67,7 @@ def measure_judged(
     seed: int,
     progress: Progress,
 ) -> Judged:
-    """Generation and swaps of the clips ``data``, of which the judge has ``said`` its log probabilities."""
+    """Generation and swaps of the clips ``data``; ``said`` holds the judge's log probabilities on the clips themselves."""
     whole, whole_train = with_parts(data, parts), with_parts(train, parts)
     source = marginals(said, parts)
     done = 0.0
@@ -123,7 +125,11 @@ def measure_probes(
 def measure_scores(
     train_latents: Latents, train: SequenceData, latents: Latents, data: SequenceData, seed: int
 ) -> Scores:
-    """DCI, MIG and SAP. Raises `UsageError` where scikit-learn is absent."""
+    """DCI, MIG and SAP.
+
+    Raises:
+        UsageError: Where scikit-learn is absent.
+    """
     codes, test_codes = (
         torch.cat([values.f.double(), path_codes(values.z, clips.lengths)], dim=1)
         for values, clips in ((train_latents, train), (latents, data))

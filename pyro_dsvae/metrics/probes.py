@@ -1,4 +1,4 @@
-"""What can be read off one latent alone: classifiers of every factor from f, and from z."""
+"""Probes: classifiers of every factor from f alone and from z alone."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,11 +17,12 @@ HELD_OUT = 0.1
 
 @dataclass(frozen=True)
 class Probe:
-    """Accuracies on the evaluated clips of classifiers trained on training clips.
+    """Accuracies, on the evaluated clips, of classifiers that were trained on training clips.
 
-    linear     multinomial logistic regression
-    nonlinear  one hidden layer
-    chance     the most frequent class of the training clips
+    Attributes:
+        linear: Of multinomial logistic regression.
+        nonlinear: Of a network with one hidden layer.
+        chance: Of the most frequent class of the training clips.
     """
 
     linear: float
@@ -36,11 +37,11 @@ def probe(
     test_labels: Mapping[str, Label],
     seed: int = 0,
 ) -> dict[str, Probe]:
-    """Probes of every label from features (N, P) of training clips, on features (M, P) of others.
+    """Probes of every label from features (N, P) of training clips, evaluated on features (M, P) of others.
 
-    Features are whitened, so that small directions are read like large ones: how much a latent tells does not depend on the
-    scale that it tells it at. Of the training clips a tenth is held out (`held_out`), which chooses the L2 penalty of the
-    linear probes and when the others stop; neither is fitted again with it.
+    Features are whitened, so the accuracy does not depend on the scale of a direction. A tenth of the training clips is held
+    out (`held_out`). It chooses the L2 penalty of the linear probes and the step at which the others stop; neither is fitted
+    again with it.
     """
     x, x_test = whitened(features, test_features)
     out = held_out(labels, seed)

@@ -1,4 +1,4 @@
-"""What an evaluation found, as a page and as JSON."""
+"""The result of an evaluation, as a page and as JSON."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -27,18 +27,20 @@ MARKS = (
 class EvaluationResult:
     """What `pyro_dsvae.evaluate.evaluate` measured, and where it is.
 
-    path       the folder with evaluation.json, evaluation.md and the figures
-    run        the run directory
-    sequences  how many were evaluated
-    options    split, judge, judge_epochs, draws, evidence, evidence_draws, seed
-    terms      bound and reconstruction
-    evidence   None where not asked for
-    accuracy   label -> the judge's share of right answers on the true clips; empty without labels
-    certainty  label -> IS, H(y|x) and H(y) of the same answers: what generated clips can at best be expected to have
-    judged     generation and swaps, None without labels
-    probes     "means" and "draws" of the posterior -> "f" and "z" -> label -> probe; empty without labels
-    scores     DCI, MIG and SAP, None without labels or without scikit-learn
-    notes      what could not be had, and why
+    Attributes:
+        path: The folder with evaluation.json, evaluation.md and the figures.
+        run: The run directory.
+        sequences: How many were evaluated.
+        options: Split, judge, judge_epochs, draws, evidence, evidence_draws, seed.
+        terms: Bound and reconstruction.
+        evidence: None where not asked for.
+        accuracy: Label -> the judge's share of right answers on the true clips; empty without labels.
+        certainty: Label -> IS, H(y|x) and H(y) of the same answers: what generated clips can at best be expected to
+            have.
+        judged: Generation and swaps, None without labels.
+        probes: "means" and "draws" of the posterior -> "f" and "z" -> label -> probe; empty without labels.
+        scores: DCI, MIG and SAP, None without labels or without scikit-learn.
+        notes: What could not be had, and why.
     """
 
     path: Path

@@ -22,12 +22,13 @@ Shares = dict[str, float]
 
 @dataclass(frozen=True)
 class Swaps:
-    """Shares of all sequences a, each with one partner b, in which the judge sees what it should, label by label.
+    """Shares of all sequences a, each with one partner b, in which the judge sees the class that it should, by label.
 
-    f_replaced     z of a, f of b: a dynamic label should be that of a, a static one that of b
-    z_replaced     f of a, z of b: a static label should be that of a, a dynamic one that of b
-    chance         a and b agree: the share for a model that ignores the latent in question
-    reconstructed  f and z of a: its own class
+    Attributes:
+        f_replaced: With z of a and f of b: a dynamic label should be that of a, a static one that of b.
+        z_replaced: With f of a and z of b: a static label should be that of a, a dynamic one that of b.
+        chance: The classes of a and b agree: the share for a model that ignores the latent.
+        reconstructed: With f and z of a: its own class.
     """
 
     f_replaced: Shares
@@ -62,7 +63,10 @@ def judge_swaps(
     """Swap every sequence of one split with the partner that ``seed`` gives it (`pyro_dsvae.judges.swap_scores.partners`).
 
     Both latents are posterior means; model and judge are on one device. Where only f is replaced this is what
-    `pyro_dsvae.judges.swap_scores.swap_scores` does. Raises `UsageError` for a single sequence.
+    `pyro_dsvae.judges.swap_scores.swap_scores` does.
+
+    Raises:
+        UsageError: For a single sequence.
     """
     n, device = len(data), judge.device
     partner, own = partners(n, seed), torch.arange(n)

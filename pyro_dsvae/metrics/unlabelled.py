@@ -1,4 +1,4 @@
-"""What can be said of a model without labels: its bound, its reconstructions, its evidence."""
+"""Measures of a model that need no labels: its bound, its reconstructions, its evidence."""
 
 import math
 from collections.abc import Callable
@@ -25,13 +25,14 @@ Progress = Callable[[float], None] | None
 class Terms:
     """Means over held-out sequences.
 
-    elbo, reconstruction, kl_static, kl_dynamic  unweighted, nats per sequence, one draw for each sequence
-    elbo_from_clips                              the same ELBO, inferred from the clips themselves: other than ``elbo`` where
-                                                 the guide has a reference (`Posterior.without_reference`); as a rule tighter
-    estimators                                   site -> how its KL was computed
-    comparable                                   whether ``elbo`` bounds the evidence
-    squared_error                                mean squared error of frames decoded from posterior means, per observed value
-    bits_per_dimension                           -elbo in bits per observed value, None for densities
+    Attributes:
+        elbo, reconstruction, kl_static, kl_dynamic: Unweighted, nats per sequence, one draw for each sequence.
+        elbo_from_clips: The same ELBO, inferred from the clips themselves: other than ``elbo`` where the guide has a
+            reference (`Posterior.without_reference`); as a rule tighter.
+        estimators: Site -> how its KL was computed.
+        comparable: Whether ``elbo`` bounds the evidence.
+        squared_error: Mean squared error of frames decoded from posterior means, per observed value.
+        bits_per_dimension: -elbo in bits per observed value, None for densities.
     """
 
     elbo: float
@@ -49,12 +50,13 @@ class Terms:
 class EvidenceSummary:
     """Importance-weighted log evidence of some held-out sequences, nats per sequence (`estimate_evidence`).
 
-    sequences         how many, drawn without replacement
-    draws             importance weights for each
-    mean              mean log evidence
-    standard_error    of that mean over sequences
-    elbo              mean ELBO of the same sequences, from the same weights
-    unreliable_share  share with k-hat above .7, whose value is a loose bound
+    Attributes:
+        sequences: How many, drawn without replacement.
+        draws: Importance weights for each.
+        mean: Mean log evidence.
+        standard_error: Of that mean over sequences.
+        elbo: Mean ELBO of the same sequences, from the same weights.
+        unreliable_share: Share with k-hat above .7, whose value is a loose bound.
     """
 
     sequences: int
@@ -112,7 +114,11 @@ def measure_evidence(
     device: torch.device,
     progress: Progress = None,
 ) -> EvidenceSummary:
-    """Evidence of ``number`` of the sequences, all where there are fewer. Raises `UsageError` as `estimate_evidence`."""
+    """Evidence of ``number`` of the sequences, all where there are fewer.
+
+    Raises:
+        UsageError: As `estimate_evidence`.
+    """
     if number < 2:
         raise UsageError(f"evidence of {number} sequences has no standard error; take at least 2, or 0 for none")
     order = torch.randperm(len(sequences), generator=torch.Generator().manual_seed(seed))
