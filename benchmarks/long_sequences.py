@@ -74,7 +74,7 @@ def step(case: Case, device: str) -> Work:
     rows = Sequences(frames, None, None, torch.arange(case.batch))
     hardware = Hardware(device)  # type: ignore[arg-type]
     loop = SVI(
-        made, rows, rows, Optimisation(batch_size=case.batch, recombination=1.0), Budget(10**6), hardware=hardware
+        made, rows, rows, Optimisation(batch_size=case.batch, recombination_start=1.0), Budget(10**6), hardware=hardware
     )
     return partial(loop._step, 0.5)
 

@@ -198,7 +198,7 @@ class Step:
         shape = (BATCHES * case.batch, case.length, *case.frame)
         frames = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
         rows = Sequences(frames / 255 if switch.floats else frames, None, None, torch.arange(len(frames)))
-        options = Optimisation(batch_size=case.batch, learning_rate=RATE, clip=CLIP)
+        options = Optimisation(batch_size=case.batch, learning_rate=RATE, max_grad_norm=CLIP)
         precision = "bf16" if case.bf16 != switch.bf16 else "32"
         hardware = Hardware(device, precision, compile=switch.compile, data=switch.data)  # type: ignore[arg-type]
         with switch.built():

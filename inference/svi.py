@@ -126,7 +126,7 @@ class SVI:
         """
         started, saved = time.perf_counter() - self.seconds, self.seconds
         window: list[Tensor] = []
-        settling = settles(self.objective) and self.optimisation.settling > 0
+        settling = settles(self.objective) and self.optimisation.prior_refit_steps > 0
         whole = 1 + SETTLING_TAKES * settling
         stopped = False
         reference, unfinished = self.objective.guide.reference, self.budget.progress(self.step, self.seconds) < 1
@@ -168,7 +168,7 @@ class SVI:
         count whether they were observed or not.
         """
         reference = self.objective.guide.reference
-        if reference is None or reference.ready or self.settled or self.optimisation.recombination >= 1:
+        if reference is None or reference.ready or self.settled or self.optimisation.recombination_start >= 1:
             return
         from_clips = self.evaluate(self.validation)["elbo"]
         reference.ready = True
@@ -183,7 +183,7 @@ class SVI:
     def _settle(self, journal: Journal, started: float) -> bool:
         """Fit the static prior alone; return whether that was finished. One that was not begins anew when resumed."""
         seed_generators(mix(self.seed, "settling", self.step), self.fabric.device)
-        updates = min(self.optimisation.settling, self.step)
+        updates = min(self.optimisation.prior_refit_steps, self.step)
         elbo = self.best
 
         def go_on(done: int) -> bool:
@@ -196,7 +196,7 @@ class SVI:
 
         prior, rate = (
             self.objective.model.static_prior,
-            self.optimisation.learning_rate * self.optimisation.static_prior,
+            self.optimisation.learning_rate * self.optimisation.static_prior_rate,
         )
         with pyro.validation_enabled(False):
             with self.fabric.autocast():
@@ -218,7 +218,7 @@ class SVI:
         for group in self.optimizer.param_groups:
             group["lr"] = rates[group["part"]]
         self.objective.model.static_prior.waiting = rates["static_prior"] == 0
-        self.objective.recombining = progress >= self.optimisation.recombination
+        self.objective.recombining = progress >= self.optimisation.recombination_start
         seed_generators(mix(self.seed, self._noise, self.step), self.fabric.device)
         if not self.module.training:  # it visits every module
             self.module.train()
@@ -234,7 +234,7 @@ class SVI:
         self.optimizer.zero_grad()
         self.fabric.backward(terms["loss"])
         self.fabric.clip_gradients(
-            self.module, self.optimizer, max_norm=self.optimisation.clip, error_if_nonfinite=False
+            self.module, self.optimizer, max_norm=self.optimisation.max_grad_norm, error_if_nonfinite=False
         )
         self.optimizer.step()
         self.step += 1

@@ -7,13 +7,15 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, TextIO
 
 from jsonargparse import ArgumentParser, Namespace
 
 from pyro_dsvae.configuration.parts import is_option
+from pyro_dsvae.configuration.spellings import OldConfiguration, modern_arguments
 from pyro_dsvae.models.errors import UsageError
 
 
@@ -42,9 +44,9 @@ def _module(function: Callable[..., Any]) -> str:
 
 
 def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
-    """Parsed options. Raises `UsageError` in one line that names the nearest valid option or part."""
+    """Parsed options, old spellings too. Raises `UsageError` in one line that names the nearest valid option or part."""
     try:
-        return parser.parse_args(list(arguments))
+        return parser.parse_args(modern_arguments(arguments))
     except argparse.ArgumentError as error:
         raise UsageError(_explain(parser, str(error))) from error
     except Exception as error:  # whatever the module of a user's own part raises while it is imported
@@ -85,13 +87,40 @@ def main(verb: Callable[[Sequence[str]], int]) -> None:
     What the user got wrong is one line on standard error and status 2; an interrupt is status 130.
     """
     try:
-        sys.exit(verb(sys.argv[1:]))
+        with _old_configurations_told():
+            status = verb(sys.argv[1:])
+        sys.exit(status)
     except UsageError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+@contextlib.contextmanager
+def _old_configurations_told() -> Iterator[None]:
+    """Within it each `OldConfiguration` is one line on standard error, once; other warnings are shown as ever."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", OldConfiguration)
+        others, told = warnings.showwarning, set[str]()
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if not issubclass(category, OldConfiguration):
+                others(message, category, filename, lineno, file, line)
+            elif str(message) not in told:
+                told.add(str(message))
+                print(f"warning: {message}", file=sys.stderr)
+
+        warnings.showwarning = show
+        yield
 
 
 def one_sentence(text: str) -> str:

@@ -20,31 +20,35 @@ class Rates(NamedTuple):
 
 @dataclass(frozen=True)
 class Optimisation:
-    """How to fit.
+    """How to fit: batches, learning rates, KL weights, evaluations.
 
-    batch_size         sequences per step
-    learning_rate      peak of the schedule: linear warm-up over the first 100 steps, then half a cosine down to zero
-    priors             share of the fit after which the priors learn at a rate of their own, again from the peak down to zero
-    static_prior       rate of the static prior then, as a multiple of that peak
-    dynamic_prior      rate of the dynamic prior until then, as a share of that of the networks
-    settling           updates of the static prior alone after the last step, at most one for each step (`settle`); 0 for none
-    recombination      share of the fit after which a guide with views infers f from recombined clips, too (`recombined`)
-    clip               largest norm of the gradient of the loss in nats per sequence
-    kl_static          weight of KL(f) at the start, reaching 1 after ``kl_warmup``
-    kl_dynamic         weight of KL(z) at the start, reaching 1 after ``kl_warmup``
-    kl_warmup          share of the fit over which the KL weights move to 1
-    evaluations        how often the held-out ELBO is estimated during the fit
-    checkpoint_seconds how long at most between two checkpoints
+    Args:
+        batch_size: sequences per optimiser step
+        learning_rate: peak rate of the networks: linear warm-up over 100 steps, then half a cosine down to 0
+        prior_start: share of the fit, from 0 to below 1, after which the static prior learns and both priors follow a half
+            cosine of their own
+        static_prior_rate: rate of the static prior after that, as a multiple of learning_rate, falling to 0
+        dynamic_prior_rate: rate of the dynamic prior before that, as a multiple of the networks' rate
+        prior_refit_steps: optimiser steps that fit the static prior alone to the final posterior, at most one for each step of
+            the fit; 0 for none
+        recombination_start: share of the fit, from 0 to 1 for never, after which a guide with views infers f from recombined
+            clips, too
+        max_grad_norm: gradients are scaled down to this norm, in nats per sequence
+        kl_static: weight of KL(f) at the start of the fit; it moves to 1
+        kl_dynamic: weight of KL(z) at the start of the fit; it moves to 1
+        kl_warmup: share of the fit, from 0 to 1, over which both KL weights move to 1
+        evaluations: number of times that the held-out ELBO is estimated during the fit
+        checkpoint_seconds: seconds between two checkpoints, at most
     """
 
     batch_size: int = 32
     learning_rate: float = 3e-3
-    priors: float = 0.7
-    static_prior: float = 3.0
-    dynamic_prior: float = 0.3
-    settling: int = 4_000
-    recombination: float = 0.5
-    clip: float = 200.0
+    prior_start: float = 0.7
+    static_prior_rate: float = 3.0
+    dynamic_prior_rate: float = 0.3
+    prior_refit_steps: int = 4_000
+    recombination_start: float = 0.5
+    max_grad_norm: float = 200.0
     kl_static: float = 1.0
     kl_dynamic: float = 1.0
     kl_warmup: float = 0.5
@@ -55,9 +59,9 @@ class Optimisation:
         for name in (
             "batch_size",
             "learning_rate",
-            "static_prior",
-            "dynamic_prior",
-            "clip",
+            "static_prior_rate",
+            "dynamic_prior_rate",
+            "max_grad_norm",
             "kl_static",
             "kl_dynamic",
             "evaluations",
@@ -66,12 +70,14 @@ class Optimisation:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be positive")
         if not 0 <= self.kl_warmup <= 1:
             raise UsageError(f"kl_warmup is {self.kl_warmup}; it is a share of the fit, between 0 and 1")
-        if not 0 <= self.priors < 1:
-            raise UsageError(f"priors is {self.priors}; it is a share of the fit, at least 0 and less than 1")
-        if self.settling < 0:
-            raise UsageError(f"settling is {self.settling}; it is a number of updates, 0 for none")
-        if not 0 <= self.recombination <= 1:
-            raise UsageError(f"recombination is {self.recombination}; it is a share of the fit, from 0 to 1 for never")
+        if not 0 <= self.prior_start < 1:
+            raise UsageError(f"prior_start is {self.prior_start}; it is a share of the fit, at least 0 and less than 1")
+        if self.prior_refit_steps < 0:
+            raise UsageError(f"prior_refit_steps is {self.prior_refit_steps}; it is a number of steps, 0 for none")
+        if not 0 <= self.recombination_start <= 1:
+            raise UsageError(
+                f"recombination_start is {self.recombination_start}; it is a share of the fit, from 0 to 1 for never"
+            )
 
     def weights(self, progress: float) -> KLWeights:
         """The KL weights when ``progress`` (0 to 1) of the fit is done: start^(1 - progress / kl_warmup), then 1.
@@ -94,9 +100,9 @@ class Optimisation:
         it along: at the full rate the KL of a flow jumps to 10^4 nats in the middle of a fit, and the frames go with it.
         """
         networks = self.learning_rate * min(1, (step + 1) / 100) * _half_cosine(progress)
-        late = (progress - self.priors) / (1 - self.priors)
+        late = (progress - self.prior_start) / (1 - self.prior_start)
         prior = self.learning_rate * _half_cosine(late) if late >= 0 else 0.0
-        return Rates(networks, self.static_prior * prior, max(self.dynamic_prior * networks, prior))
+        return Rates(networks, self.static_prior_rate * prior, max(self.dynamic_prior_rate * networks, prior))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 from pyro_dsvae import cli
 from pyro_dsvae.configuration.parts import describe, plain
+from pyro_dsvae.configuration.spellings import modern_key
 from pyro_dsvae.fit import fit
 from pyro_dsvae.models.errors import UsageError
 
@@ -80,6 +81,7 @@ def grid(base: Mapping[str, Any], vary: Mapping[str, Sequence[Any]]) -> tuple[li
         UsageError: For an option or value that `fit` does not take, fewer than two candidates, or two that are the
             same.
     """
+    vary = {modern_key(key): values for key, values in vary.items()}
     check_keys(vary)
     # Parts first, so that options of a part reach the part that was picked.
     keys = sorted(vary, key=lambda key: "." in key)

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from pyro_dsvae.comparison.candidates import Candidate, Config, Fit
+from pyro_dsvae.configuration.spellings import modern_label
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.directory import RunDirectory
 
@@ -45,12 +46,18 @@ class Folder:
     def claim(self) -> None:
         """Make the folder and write down the options.
 
+        What an earlier version named after old spellings of options is renamed.
+
         Raises:
             UsageError: Where that cannot be done.
         """
         try:
             for folder in ("evidence", "figures"):
                 (self.path / folder).mkdir(parents=True, exist_ok=True)
+            for path in [*self.path.glob("runs/*"), *self.path.glob("evidence/*")]:
+                modern = path.with_name(modern_label(path.name))
+                if not modern.exists():
+                    path.rename(modern)
         except OSError as error:
             raise UsageError(f"cannot write {self.path}: {error.strerror or error}") from error
         self.files.write_text(self.path / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import yaml
 
+from pyro_dsvae.configuration.spellings import modern_config
 from pyro_dsvae.inference.files import replacing
 from pyro_dsvae.models.errors import UsageError
 
@@ -76,14 +77,14 @@ class RunDirectory:
         return cls(path)
 
     def config(self) -> dict[str, Any]:
-        """What config.yaml says. Raises `UsageError` where it cannot be read."""
+        """What config.yaml says, in today's spelling. Raises `UsageError` where it cannot be read."""
         try:
             config = yaml.safe_load(self.config_file.read_text())
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise UsageError(f"{self.config_file} cannot be read: {one_line(error)}") from error
         if not isinstance(config, dict):
             raise UsageError(f"{self.config_file} is empty or no mapping; the run cannot be opened")
-        return config
+        return modern_config(config, str(self.config_file))
 
     def save(self, name: str, state: Mapping[str, Any]) -> None:
         """Write ``state`` (tensors and plain values) as ``name``, replacing it in one step.

@@ -129,7 +129,7 @@ def test_of_many_sequences_some_are_drawn(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_fit_ends_with_it_and_nothing_but_the_prior_moves() -> None:
     """The held-out ELBO rises by just what the KL of f falls."""
-    diary, loop = Diary(), svi(steps=40, static_prior=DiagonalNormal, priors=0.9, settling=30)
+    diary, loop = Diary(), svi(steps=40, static_prior=DiagonalNormal, prior_start=0.9, prior_refit_steps=30)
     assert loop.run(diary)
     stepped, settled = diary.states[-2:]
     assert (stepped["step"], stepped["settled"]) == (settled["step"], not settled["settled"]) == (40, False)
@@ -144,7 +144,7 @@ def test_a_fit_ends_with_it_and_nothing_but_the_prior_moves() -> None:
 
 @pytest.mark.parametrize("last", [41, None], ids=["stopped", "killed"])
 def test_a_fit_that_was_stopped_in_it_settles_anew_and_ends_with_the_same_bits(last: int | None) -> None:
-    options: dict[str, Any] = {"steps": 40, "static_prior": DiagonalNormal, "settling": 100}
+    options: dict[str, Any] = {"steps": 40, "static_prior": DiagonalNormal, "prior_refit_steps": 100}
     whole = svi(**options)
     assert whole.run(Diary())
     diary, cut = Diary(last), svi(**options)
@@ -179,7 +179,7 @@ def test_only_what_is_learned_and_cheap_settles_and_only_beside_a_density() -> N
     point.guide = Delta((4,), 3, 2, hidden_size=8, feature_size=8, width=1)
     assert not settles(point)
     diary = Diary()
-    assert svi(steps=10, static_prior=DiagonalNormal, settling=0).run(diary)
+    assert svi(steps=10, static_prior=DiagonalNormal, prior_refit_steps=0).run(diary)
     assert not diary.states[-1]["settled"]
-    with pytest.raises(UsageError, match="settling is -1"):
-        svi(settling=-1)
+    with pytest.raises(UsageError, match="prior_refit_steps is -1"):
+        svi(prior_refit_steps=-1)

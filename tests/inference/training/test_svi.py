@@ -88,20 +88,20 @@ def test_the_learning_rate_rises_then_falls_to_zero() -> None:
 
 
 def test_priors_have_a_last_part_of_the_fit_at_a_rate_of_their_own() -> None:
-    optimisation = Optimisation(learning_rate=1e-2, priors=0.6, static_prior=2.0, dynamic_prior=0.25)
+    optimisation = Optimisation(learning_rate=1e-2, prior_start=0.6, static_prior_rate=2.0, dynamic_prior_rate=0.25)
     before, start, middle, end = (optimisation.rates(500, p) for p in (0.59, 0.6, 0.8, 1.0))
     assert (before.static_prior, before.dynamic_prior) == (0.0, before.networks / 4)
     assert start.static_prior == 2 * start.dynamic_prior == pytest.approx(2e-2)
     assert middle.static_prior == 2 * middle.dynamic_prior == pytest.approx(1e-2)
     assert middle.networks == pytest.approx(1e-2 * 0.5 * (1 + math.cos(0.8 * math.pi)))
     assert end == pytest.approx((0.0, 0.0, 0.0), abs=1e-12)
-    alike = Optimisation(priors=0.0, static_prior=1.0, dynamic_prior=1.0)
+    alike = Optimisation(prior_start=0.0, static_prior_rate=1.0, dynamic_prior_rate=1.0)
     for progress in (0.2, 0.7):
         assert alike.rates(500, progress) == pytest.approx((alike.rates(500, progress).networks,) * 3)
 
 
 def test_a_static_prior_stays_as_it_is_until_its_part_of_the_fit() -> None:
-    loop = svi(steps=20, priors=0.5, static_prior=DiagonalNormal)
+    loop = svi(steps=20, prior_start=0.5, static_prior=DiagonalNormal)
     before = {name: value.clone() for name, value in loop.objective.named_parameters()}
 
     def moved(part: str) -> list[bool]:
@@ -115,19 +115,19 @@ def test_a_static_prior_stays_as_it_is_until_its_part_of_the_fit() -> None:
 
 
 def test_a_flow_is_the_standard_normal_with_its_exact_kl_until_it_learns() -> None:
-    loop = svi(steps=10, priors=0.5, static_prior=Flow)
+    loop = svi(steps=10, prior_start=0.5, static_prior=Flow)
     told = []
     for _ in range(10):
         loop._step(loop.budget.progress(loop.step, 0.0))
         told.append(loop.objective.estimators["f"])
     assert told == [CLOSED_FORM] * 5 + [STICKING_THE_LANDING] * 5
-    stopped = svi(steps=100, priors=0.5, static_prior=Flow)
+    stopped = svi(steps=100, prior_start=0.5, static_prior=Flow)
     assert not stopped.run(Diary(last=3))
     assert not stopped.objective.model.static_prior.waiting
 
 
 def test_clips_are_recombined_in_the_last_part_of_the_fit() -> None:
-    loop = svi(steps=10, recombination=0.6)
+    loop = svi(steps=10, recombination_start=0.6)
     told = []
     for _ in range(10):
         loop._step(loop.budget.progress(loop.step, 0.0))
@@ -141,7 +141,8 @@ def test_the_budget_is_used_by_whichever_ends_first(steps: int | None, minutes: 
 
 
 @pytest.mark.parametrize(
-    "options", [{"batch_size": 0}, {"learning_rate": -1.0}, {"kl_static": 0.0}, {"kl_warmup": 1.5}, {"priors": 1.0}]
+    "options",
+    [{"batch_size": 0}, {"learning_rate": -1.0}, {"kl_static": 0.0}, {"kl_warmup": 1.5}, {"prior_start": 1.0}],
 )
 def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(options))):
@@ -169,7 +170,7 @@ def test_a_reference_is_used_where_its_pictures_cost_little(
     cost: float, recombination: float, used: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At most .03 nats for each of 20 values, at the end of a fit that has recombined clips; the best is of that inference."""
-    loop = svi(steps=12, recombination=recombination, evaluations=2)
+    loop = svi(steps=12, recombination_start=recombination, evaluations=2)
     loop.objective.guide.reference = reference = Reference(loop.objective.model.likelihood, torch.ones(5, 4))
     monkeypatch.setattr(
         loop, "evaluate", lambda _: dict.fromkeys(TERMS, 0.0) | {"elbo": float(loop.step) - cost * reference.ready}

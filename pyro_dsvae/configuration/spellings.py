@@ -1,0 +1,106 @@
+"""Options that were renamed, and where their old spellings are understood for one release: arguments and config.yaml.
+
+Each use of an old spelling is told by one `OldConfiguration` warning. A command prints it as one line on standard error.
+"""
+
+import copy
+import json
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+# Old spelling -> today's. Only the last part may differ.
+RENAMED: Mapping[str, str] = {
+    "optimisation.priors": "optimisation.prior_start",
+    "optimisation.static_prior": "optimisation.static_prior_rate",
+    "optimisation.dynamic_prior": "optimisation.dynamic_prior_rate",
+    "optimisation.settling": "optimisation.prior_refit_steps",
+    "optimisation.recombination": "optimisation.recombination_start",
+    "optimisation.clip": "optimisation.max_grad_norm",
+}
+
+
+class OldConfiguration(FutureWarning):
+    """A configuration that was written for another version and is read as this version has it."""
+
+
+def modern_key(key: str) -> str:
+    """Today's spelling of a dotted option, such as ``--vary`` and ``vary=`` name it."""
+    if key not in RENAMED:
+        return key
+    warnings.warn(f"{key} is now {RENAMED[key]}", OldConfiguration, stacklevel=1)
+    return RENAMED[key]
+
+
+def modern_arguments(arguments: Sequence[str]) -> list[str]:
+    """The arguments of a command in today's spelling, those in its ``--config`` files too."""
+    modern: list[str] = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if name.removeprefix("--") in RENAMED and name.startswith("--"):
+            new = f"--{RENAMED[name.removeprefix('--')]}"
+            warnings.warn(f"{name} is now {new}", OldConfiguration, stacklevel=1)
+            modern.append(f"{new}{equals}{value}")
+        elif name == "--config" and equals:
+            modern.append(f"--config={_modern_source(value)}")
+        elif modern and modern[-1] == "--config":
+            modern.append(_modern_source(argument))
+        else:
+            modern.append(argument)
+    return modern
+
+
+def modern_config(config: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The configuration in today's spelling.
+
+    Args:
+        config: what a config.yaml says, of a fit or of a comparison
+        source: the name of the file, for the warning
+    """
+    modern, found = copy.deepcopy(dict(config)), []
+    for old, new in RENAMED.items():
+        *path, last = old.split(".")
+        holders = [(_descend(modern, path), last, new.rpartition(".")[2]), (modern.get("vary"), old, new)]
+        for holder, before, after in holders:
+            if isinstance(holder, dict) and before in holder:
+                renamed = {after if key == before else key: value for key, value in holder.items()}
+                holder.clear()
+                holder.update(renamed)
+                found.append(f"{old} is now {new}")
+    if found:
+        said = "; ".join(dict.fromkeys(found))
+        warnings.warn(f"{source} is of an earlier version: {said}", OldConfiguration, stacklevel=1)
+    return modern
+
+
+def modern_label(label: str) -> str:
+    """A candidate's name, such as ``IID+settling=0``, in today's spelling."""
+    for old, new in RENAMED.items():
+        for before, after in ((old, new), (old.rpartition(".")[2], new.rpartition(".")[2])):
+            label = re.sub(rf"(?<![\w.]){re.escape(before)}=", f"{after}=", label)
+    return label
+
+
+def _descend(config: Mapping[str, Any], path: Sequence[str]) -> object:
+    """What stands at a path of keys, through the arguments of parts."""
+    found: object = config
+    for key in path:
+        found = found.get("init_args", found) if isinstance(found, Mapping) else None
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found.get("init_args", found) if isinstance(found, Mapping) else None
+
+
+def _modern_source(source: str) -> str:
+    """What ``--config`` names, a file or the text of one; itself where there is nothing to rename, or nothing to be read."""
+    try:
+        config = yaml.safe_load(source if source.lstrip().startswith("{") else Path(source).read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return source
+    if not isinstance(config, dict):
+        return source
+    modern = modern_config(config, "--config" if source.lstrip().startswith("{") else source)
+    return source if modern == config else json.dumps(modern)

@@ -1,0 +1,191 @@
+"""Old spellings of options: each is understood where options are read, and told once."""
+
+import subprocess
+import sys
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from pyro_dsvae import cli
+from pyro_dsvae import compare as compare_module
+from pyro_dsvae.comparison.candidates import grid
+from pyro_dsvae.configuration.parts import describe, plain
+from pyro_dsvae.configuration.spellings import RENAMED, OldConfiguration, modern_arguments, modern_config, modern_label
+from pyro_dsvae.data.arrays import Arrays
+from pyro_dsvae.fit import fit
+from pyro_dsvae.inference.training.schedule import Optimisation
+from pyro_dsvae.loading import load
+from pyro_dsvae.models.dynamic_priors.iid import IID
+from pyro_dsvae.runs.directory import RunDirectory
+
+PROJECT = Path(__file__).parents[2]
+# As a fit of ea46331 wrote it.
+OLD = {
+    "batch_size": 4,
+    "learning_rate": 0.001,
+    "priors": 0.6,
+    "static_prior": 2.0,
+    "dynamic_prior": 0.25,
+    "settling": 3,
+    "recombination": 1.0,
+    "clip": 100.0,
+    "kl_static": 1.0,
+    "kl_dynamic": 1.0,
+    "kl_warmup": 0.5,
+    "evaluations": 1,
+    "checkpoint_seconds": 20.0,
+}
+TODAY = Optimisation(4, 1e-3, 0.6, 2.0, 0.25, 3, 1.0, 100.0, 1.0, 1.0, 0.5, 1, 20.0)
+SIZES = ["--static_size=2", "--latent_size=2", "--posterior.hidden_size=4", "--posterior.feature_size=4"]
+
+
+def parsed(*arguments: str) -> Any:
+    parser = cli.parser_for(fit, None)
+    return cli.instantiate(parser, cli.parse(parser, arguments)).optimisation
+
+
+def command(verb: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", f"pyro_dsvae.{verb}", *map(str, arguments)],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "vectors.npz"
+    np.savez(path, frames=np.random.default_rng(0).uniform(size=(30, 4, 3)).astype(np.float32))
+    return path
+
+
+@pytest.fixture
+def old_run(data: Path, tmp_path: Path) -> Path:
+    """A run whose config.yaml is spelt as it was."""
+    options = [f"--data.path={data}", *SIZES, "--steps=3", "--device=cpu", f"--out={tmp_path / 'run'}"]
+    done = command("fit", "--data=Arrays", *options, *(f"--optimisation.{k}={v}" for k, v in asdict(TODAY).items()))
+    assert (done.returncode, "warning" in done.stderr) == (0, False), done.stderr
+    directory = RunDirectory(tmp_path / "run")
+    written = {**directory.config(), "optimisation": OLD}
+    directory.config_file.write_text(yaml.safe_dump(written, sort_keys=False))
+    return directory.path
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_an_old_option_sets_the_new_one_and_says_so(old: str, new: str) -> None:
+    value = getattr(TODAY, new.rpartition(".")[2])
+    for arguments in ([f"--{old}={value}"], [f"--{old}", str(value)]):
+        with pytest.warns(OldConfiguration, match=rf"^--{old} is now --{new}$"):
+            given = parsed(*arguments)
+        assert given == parsed(f"--{new}={value}")
+        assert given != Optimisation()
+
+
+def test_new_spellings_are_those_of_options_and_old_ones_of_none() -> None:
+    options = {f"optimisation.{name}" for name in asdict(TODAY)}
+    assert set(RENAMED.values()) <= options
+    assert not set(RENAMED) & options
+    for old, new in RENAMED.items():
+        assert old.rpartition(".")[0] == new.rpartition(".")[0]
+
+
+def test_values_are_no_options() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert modern_arguments(["--data.path", "optimisation.clip=3", "--out=a=b"]) == [
+            *("--data.path", "optimisation.clip=3", "--out=a=b")
+        ]
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_an_old_file_after_config_is_read(tmp_path: Path, inline: bool) -> None:
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"optimisation": OLD}))
+    source = str({"optimisation": OLD}) if inline else str(tmp_path / "config.yaml")
+    for arguments in ([f"--config={source}"], ["--config", source]):
+        with pytest.warns(OldConfiguration) as told:
+            assert parsed(*arguments) == TODAY
+        (message,) = (str(warning.message) for warning in told)
+        assert "\n" not in message
+        assert all(f"{old} is now {new}" in message for old, new in RENAMED.items())
+
+
+def test_renaming_keeps_order_values_and_the_original() -> None:
+    before: dict[str, Any] = {"seed": 1, "vary": {"optimisation.clip": [1, 2]}, "optimisation": dict(OLD)}
+    with pytest.warns(OldConfiguration, match="^a file is of an earlier version: "):
+        after = modern_config(before, "a file")
+    assert list(after["optimisation"].items()) == list(asdict(TODAY).items())
+    assert after["vary"] == {"optimisation.max_grad_norm": [1, 2]}
+    assert before["optimisation"] == OLD
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert modern_config(after, "a file") == after
+        assert modern_config({"optimisation": None, "vary": None}, "a file") == {"optimisation": None, "vary": None}
+
+
+def test_what_varies_may_be_spelt_as_it_was() -> None:
+    base = {"data": describe(Arrays("a.npz")), "dynamic_prior": describe(IID), "optimisation": plain(Optimisation())}
+    with pytest.warns(OldConfiguration, match=r"^optimisation\.settling is now optimisation\.prior_refit_steps$"):
+        candidates, written = grid(base, {"optimisation.settling": ["0", 5]})
+    assert [c.name for c in candidates] == ["prior_refit_steps=0", "prior_refit_steps=5"]
+    assert [c.config["optimisation"]["prior_refit_steps"] for c in candidates] == [0, 5]
+    assert written == {"optimisation.prior_refit_steps": [0, 5]}
+
+
+def test_a_label_is_spelt_as_today() -> None:
+    assert modern_label("IID+settling=0-seed0.pt") == "IID+prior_refit_steps=0-seed0.pt"
+    assert modern_label("optimisation.clip=3+LSTM(hidden_size=3)") == "optimisation.max_grad_norm=3+LSTM(hidden_size=3)"
+    assert modern_label("LSTM+prior_refit_steps=0") == "LSTM+prior_refit_steps=0"
+    assert modern_label("my_settling=0+part.clip=1") == "my_settling=0+part.clip=1"
+
+
+def test_an_old_comparison_goes_on_where_it_was(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its fits and what was measured of them are found, though they are named after the old spelling of what varies."""
+    out = tmp_path / "out"
+    options = [f"--data.path={data}", *SIZES, "--steps=2", "--device=cpu", "--seeds=1", "--draws=30", "--sequences=3"]
+    modern = [f"--optimisation.{name}={value}" for name, value in asdict(TODAY).items() if name != "prior_refit_steps"]
+    arguments = ["--data=Arrays", *options, *modern, "--vary=optimisation.prior_refit_steps=0,1", f"--out={out}"]
+    monkeypatch.setattr("pyro_dsvae.judges.motion.TRAINING_STEPS", 2)
+    assert compare_module.main(arguments) == 0
+    expected = (out / "comparison.csv").read_text()
+    # What ea46331 would have left.
+    old = {new.rpartition(".")[2]: old.rpartition(".")[2] for old, new in RENAMED.items()}
+    for folder in (out, *(out / "runs").iterdir()):
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config["optimisation"] = {old.get(name, name): value for name, value in config["optimisation"].items()}
+        if folder == out:
+            config["vary"] = {"optimisation.settling": [0, 1]}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    for path in (*(out / "runs").iterdir(), *(out / "evidence").iterdir()):
+        path.rename(path.with_name(path.name.replace("prior_refit_steps", "settling")))
+    monkeypatch.setattr("pyro_dsvae.comparison.workers.fit", None)
+    monkeypatch.setattr("pyro_dsvae.comparison.measurement.estimate_evidence", None)
+    with pytest.warns(OldConfiguration):
+        assert compare_module.main([f"--out={out}"]) == 0
+    assert (out / "comparison.csv").read_text() == expected
+    assert yaml.safe_load((out / "config.yaml").read_text())["vary"] == {"optimisation.prior_refit_steps": [0, 1]}
+
+
+def test_an_old_run_opens_resumes_and_repeats(old_run: Path, tmp_path: Path) -> None:
+    with pytest.warns(OldConfiguration, match="config.yaml is of an earlier version"):
+        run = load(old_run)
+    assert run.config["optimisation"] == asdict(TODAY)
+    said = f"warning: {old_run / 'config.yaml'} is of an earlier version: "
+    resumed = command("fit", f"--out={old_run}", "--resume", "--steps=4")
+    assert resumed.returncode == 0, resumed.stderr
+    assert [line for line in resumed.stderr.splitlines() if "warning" in line.lower()] == [
+        said + "; ".join(f"{old} is now {new}" for old, new in RENAMED.items())
+    ]
+    repeated = command("fit", "--config", old_run / "config.yaml", f"--out={tmp_path / 'again'}")
+    assert repeated.returncode == 0, repeated.stderr
+    assert repeated.stderr.count(said) == 1
+    assert yaml.safe_load((tmp_path / "again" / "config.yaml").read_text())["optimisation"] == asdict(TODAY)
+    weights = [torch.load(p / "best.pt", weights_only=True)["objective"] for p in (run.path, tmp_path / "again")]
+    assert weights[0].keys() == weights[1].keys()
