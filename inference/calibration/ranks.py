@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from scipy.special import owens_t
 from torch import Tensor
 
 from pyro_dsvae.inference.calibration.ecdf_band import ECDFBand, chi_square_p_values, discoveries, histograms
@@ -25,19 +26,18 @@ class RankTest:
     p_values    (size,) or (T, size): of uniform ranks, by the ECDF band (`ECDFBand.p_values`)
     chi_square  the same by Pearson's test of 20 bins
     symmetry    (size,) p-value of a distribution of P(q < true) that is symmetric about 1/2 (VSBC), by flipping simulations
-    centre      (size,) mean of P(q < true) - 1/2: above 0 the guide's values are too low
-    width       (size,) standard deviation of q over what it should be, as far as dispersion of the ranks tells: exact for
-                normals without bias, and for all others right on which side of 1 it is
+    bias        (size,) how much too high the guide's mean is, in standard deviations of the true value; exact for normals
+    width       (size,) standard deviation of q over what it should be; exact for normals, biased or not
     biased      (size,) bool, asymmetric; `discoveries` at 1 %
-    narrow      (size,) bool, ranks too far from the middle; `discoveries` at 1 %
-    wide        (size,) bool, ranks too near the middle
+    narrow      (size,) bool, width below 1; `discoveries` at 1 %
+    wide        (size,) bool, width above 1
     """
 
     ranks: Tensor
     p_values: Tensor
     chi_square: Tensor
     symmetry: Tensor
-    centre: Tensor
+    bias: Tensor
     width: Tensor
     biased: Tensor
     narrow: Tensor
@@ -56,19 +56,9 @@ def rank_test(ranks: Tensor, draws: int, band: ECDFBand, generator: torch.Genera
         p_values[some] = each.p_values(counts[some])
     exists = known.any(-1).sum(1) if ranks.shape[-1] else torch.ones(len(ranks))
     some_steps = exists > 0
-    centred = (u - 0.5)[some_steps]
-    # Means over the steps of a simulation: simulations are independent, steps are not.
-    first, second = centred.nanmean(1), centred.square().nanmean(1)
-    places = (torch.arange(draws + 1, dtype=torch.float64) + 0.5) / (draws + 1) - 0.5
-    uniform = places.square().mean()
-    dispersion = second.mean(0)
-    # Single ranks have a known variance where they are uniform; how much steps of a simulation share is estimated.
-    single = (centred.square() - dispersion).square().nanmean((0, 1))
-    spread = (second - dispersion).square().mean(0)
-    shared = (spread / single.clamp(min=1e-12)).clamp(max=1).where(single > 1e-6, torch.ones_like(single))
-    error = (places.square().var(correction=0) * shared / len(second)).clamp(min=1e-12).sqrt()
-    z_score = (dispersion - uniform) / error
-    wrong = discoveries(torch.special.erfc(z_score.abs() / math.sqrt(2)), WRONGLY)
+    bias, width, too_wide, error = _bias_and_width(ranks[some_steps].double(), known[some_steps], draws)
+    z_score = too_wide / error
+    wrong = discoveries(2 * torch.special.ndtr(-z_score.abs()), WRONGLY)
     symmetry = _symmetry(u[some_steps], generator)
     step = 0 if ranks.shape[1] == 1 else slice(None)
     return RankTest(
@@ -76,17 +66,49 @@ def rank_test(ranks: Tensor, draws: int, band: ECDFBand, generator: torch.Genera
         p_values[step],
         chi_square_p_values(counts)[step],
         symmetry,
-        first.mean(0),
-        _width(dispersion + (1 / 12 - uniform)),
+        bias,
+        width,
         discoveries(symmetry, WRONGLY),
-        wrong & (z_score > 0),
         wrong & (z_score < 0),
+        wrong & (z_score > 0),
     )
 
 
-def _width(dispersion: Tensor) -> Tensor:
-    """s from Var Phi(e / s) = arcsin(1 / (1 + s^2)) / 2 pi with a standard normal e."""
-    return (1 / torch.sin(2 * math.pi * dispersion.clamp(1e-6, 0.25)) - 1).clamp(min=0).sqrt()
+def _bias_and_width(ranks: Tensor, known: Tensor, draws: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Bias and width of normal guides from the first two moments of their ranks r (N, T, size) among L draws.
+
+    Of a true value N(0, 1) and draws N(b, s^2), with h = -b / sqrt(1 + s^2) and Owen's T,
+
+        E r / L                   = P(one draw is below)   = Phi(h)
+        E r (r - 1) / (L (L - 1)) = P(two draws are below) = Phi(h) - 2 T(h, a),   a^2 = s^2 / (2 + s^2)
+
+    exactly, for any L. So half the difference of the two moments gives a, whatever the bias: it grows with s.
+
+    Returns, each (size,): b; s; by how much that half is above T(h, 1 / sqrt 3), the one of s = 1; and the standard error
+    of this. Simulations are independent, their steps are not, so errors are those of means over steps.
+    """
+    one, two = ranks / draws, ranks * (ranks - 1) / (draws * max(draws - 1, 1))
+    one, two = (v.masked_fill(~known, math.nan).nanmean(1) for v in (one, two))
+    count = max(len(one), 1)
+    edge = 0.5 / (count * draws)
+    h = torch.special.ndtri(one.mean(0).clamp(edge, 1 - edge))
+    half = ((one - two) / 2).mean(0)
+    low, high = torch.zeros_like(h), torch.ones_like(h)
+    for _ in range(50):  # bisection: T grows with a
+        middle = (low + high) / 2
+        below = _owen(h, middle) < half
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    width = (2 * low.square() / (1 - low.square())).sqrt()
+    # How both moments of a simulation move the difference, to first order.
+    influence = torch.special.ndtr(h / math.sqrt(3)) * one - two / 2
+    squares = (influence - influence.mean(0)).square().sum(0)
+    error = (squares / (count * max(count - 1, 1))).clamp(min=1e-18).sqrt()
+    too_wide = half - _owen(h, torch.full_like(h, 1 / math.sqrt(3)))
+    return -h * (1 + width.square()).sqrt(), width, too_wide, error
+
+
+def _owen(h: Tensor, a: Tensor) -> Tensor:
+    return torch.from_numpy(owens_t(h.numpy(), a.numpy()))
 
 
 def _symmetry(u: Tensor, generator: torch.Generator) -> Tensor:

@@ -159,7 +159,7 @@ def _finding(name: str, test: RankTest) -> Finding:
                 "of what it should be)"
             )
     if test.biased.any():
-        low, high = (int((test.biased & (s * test.centre > 0)).sum()) for s in (1, -1))
+        low, high = (int((test.biased & (s * test.bias < 0)).sum()) for s in (1, -1))
         said.append(f"biased in {low + high} of {size} dimensions ({low} too low, {high} too high)")
     if not said:
         return Finding(
@@ -177,7 +177,7 @@ def _joint_finding(test: RankTest) -> Finding:
         return Finding(
             "good", subject, f"draws of the guide are as likely under the model as true latents are (p = {p:.3g})"
         )
-    where = "less" if test.centre[0] > 0 else "more"
+    where = "less" if test.bias[0] < 0 else "more"
     return Finding(
         "note",
         subject,

@@ -13,7 +13,7 @@ from scipy import stats
 from torch import Tensor
 
 from pyro_dsvae.inference.calibration.ecdf_band import ECDFBand, chi_square_p_values, discoveries, histograms
-from pyro_dsvae.inference.calibration.ranks import rank_test
+from pyro_dsvae.inference.calibration.ranks import _bias_and_width, rank_test
 from pyro_dsvae.inference.calibration.sbc import SimulationBasedCalibration, simulation_based_calibration
 from pyro_dsvae.inference.posteriors.pushforward import Pushforward
 from pyro_dsvae.inference.sequences import Sequences
@@ -188,9 +188,8 @@ def test_a_shift_is_said_with_its_direction(shift: float) -> None:
     found = calibrated(ExactGuide(shift=shift), simulations=400)
     for test in (found.static, found.dynamic):
         assert test.biased.all()
-        # P(q < true) of a normal that is off by shift: Phi(-shift / sqrt 2) for the mean over true values.
-        expected = stats.norm.cdf(-shift / math.sqrt(2)) - 0.5
-        torch.testing.assert_close(test.centre, torch.full((2,), expected), rtol=0, atol=0.05)
+        torch.testing.assert_close(test.bias, torch.full((2,), shift).double(), rtol=0, atol=0.12)
+        assert not (test.narrow | test.wide).any()
     where = "0 too low, 2 too high" if shift > 0 else "2 too low, 0 too high"
     assert all(f"biased in 2 of 2 dimensions ({where})" in f.sentence for f in found.findings[:2])
 
@@ -353,15 +352,34 @@ def test_small_tests_are_those_of_scipy() -> None:
     assert histograms(u, 20)[0].sum() == 299
 
 
-@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
-def test_the_width_is_that_of_normals(scale: float) -> None:
-    """Ranks of true values N(0, 1) among draws N(0, scale^2)."""
+@pytest.mark.parametrize("bias", [0.0, 0.3, 0.6, 1.0])
+@pytest.mark.parametrize("scale", [0.6, 0.8, 1.0, 1.3, 1.6])
+def test_bias_and_width_are_those_of_normals(scale: float, bias: float) -> None:
+    """Ranks of true values N(0, 1) among draws N(bias, scale^2): no bias hides or feigns a width."""
     rng = np.random.default_rng(3)
-    count, draws = 3_000, 59
-    true, q = rng.standard_normal((count, 1)), scale * rng.standard_normal((count, draws))
-    ranks = torch.from_numpy((q < true).sum(1))[:, None, None]
+    count, draws, size = 2_000, 39, 8
+    true = rng.standard_normal((count, 1, size))
+    q = bias + scale * rng.standard_normal((count, draws, size))
+    ranks = torch.from_numpy((q < true).sum(1)).unsqueeze(1)
     test = rank_test(ranks, draws, ECDFBand.of(count, 20), torch.Generator().manual_seed(0))
-    assert float(test.width[0]) == pytest.approx(scale, rel=0.08)
+    assert float(test.width.mean()) == pytest.approx(scale, rel=0.03)
+    assert float(test.bias.mean()) == pytest.approx(bias, abs=0.03)
+    assert bool(test.narrow.all()) == (scale < 1)
+    assert bool(test.wide.all()) == (scale > 1)
+    assert not (test.narrow & test.wide).any()
+    assert scale != 1 or not (test.narrow | test.wide).any()
+
+
+def test_the_error_of_the_width_is_that_of_repetitions() -> None:
+    """Of 300 simulations, at a width of 1 and a bias that is not known: said wrong as often as promised."""
+    rng = np.random.default_rng(5)
+    for bias in (0.0, 0.6):
+        true, q = rng.standard_normal((300, 1, 4_000)), bias + rng.standard_normal((300, 19, 4_000))
+        ranks = torch.from_numpy((q < true).sum(1)).unsqueeze(1).double()
+        _, _, difference, error = _bias_and_width(ranks, torch.ones_like(ranks, dtype=torch.bool), 19)
+        z = (difference / error).numpy()
+        assert z.std() == pytest.approx(1, abs=0.05)
+        assert (np.abs(z) > 2.576).mean() == pytest.approx(0.01, abs=0.006)
 
 
 def test_dependent_steps_are_taken_as_one() -> None:
