@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import torch
-from scipy.special import stdtrit  # type: ignore[import-untyped]
+from scipy.special import stdtrit
 from torch import Tensor
 
 from pyro_dsvae.inference.model_comparison.difference import NATS, Difference, Interval
