@@ -1,7 +1,7 @@
 """What every estimate over held-out sequences shares: arguments, modes, noise, the size of a chunk, progress."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import pyro
@@ -56,20 +56,15 @@ def check_proposal(guide: Guide) -> None:
 
 
 @contextmanager
-def evaluation(
-    model: DSVAE, guide: Guide, seed: int, device: torch.device, gradients: bool = False, tight: bool = False
-) -> Iterator[None]:
+def evaluation(model: DSVAE, guide: Guide, seed: int, device: torch.device, gradients: bool = False) -> Iterator[None]:
     """Evaluation mode, noise of one's own, no gradients and no checks inside; everything is as it was afterwards.
 
     gradients  whether `torch.enable_grad` will be used inside
-    tight      whether the guide infers from clips themselves (`Posterior.without_reference`): for what asks for the posterior,
-               and not for latents that tell nothing of each other
     """
     parts = [part for part in (model, guide) if isinstance(part, nn.Module)]
     modes = [(module, module.training) for part in parts for module in part.modules()]
     generators = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-    inferring = guide.without_reference() if tight and isinstance(guide, Posterior) else nullcontext()
-    with generators, inferring, pyro.validation_enabled(False), torch.no_grad():
+    with generators, pyro.validation_enabled(False), torch.no_grad():
         torch.manual_seed(seed)
         try:
             for module, _ in modes:

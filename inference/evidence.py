@@ -103,7 +103,7 @@ def estimate_evidence(
     from_prior = _checked(guide, draws, scale, defensive)
     at_once = paths_at_once(sequences, frames_at_once)
     work = Work(progress, len(sequences) * (draws + (0 if refinement is None else refinement.cost)))
-    with evaluation(model, guide, seed, device, gradients=refinement is not None, tight=True):
+    with evaluation(model, guide, seed, device, gradients=refinement is not None):
         refined = None
         if refinement is not None:
             refined = _refined(model, guide, sequences, refinement, at_once, device, work)

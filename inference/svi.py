@@ -20,8 +20,6 @@ from pyro_dsvae.inference.training.schedule import Budget, Optimisation, Rates
 from pyro_dsvae.inference.training.seeding import mix, seed_generators
 from pyro_dsvae.models.errors import UsageError
 
-# What inferring from a reference may cost, in nats per value of a sequence.
-PICTURES = 0.03
 LOG_EVERY = 25
 # What settling takes, as a share of the steps before it, for the progress bar.
 SETTLING_TAKES = 0.1
@@ -129,9 +127,6 @@ class SVI:
         settling = settles(self.objective) and self.optimisation.prior_refit_steps > 0
         whole = 1 + SETTLING_TAKES * settling
         stopped = False
-        reference, unfinished = self.objective.guide.reference, self.budget.progress(self.step, self.seconds) < 1
-        if unfinished and reference is not None and reference.ready:
-            reference.ready, self.best = False, -math.inf
         while not stopped and self.budget.progress(self.step, self.seconds) < 1:
             progress = self.budget.progress(self.step, self.seconds)
             window.append(self._step(progress))
@@ -154,31 +149,9 @@ class SVI:
                 self.processes.first(partial(journal.save, self.state()))
                 saved = self.seconds
         self.objective.model.static_prior.waiting = False
-        if not stopped:
-            self._refer(journal)
         if settling and not stopped and not self.settled:
             stopped = not self._settle(journal, started)
         return not stopped
-
-    def _refer(self, journal: Journal) -> None:
-        """Infer from the reference from now on, where its pictures cost at most `PICTURES` nats per value of a sequence.
-
-        A difference of log densities has no units, so that bound is the same for all data. Where latents carry more for each
-        other, f of a clip is of no use with the motion of another or z with its looks, pictures would lose what matters. Values
-        count whether they were observed or not.
-        """
-        reference = self.objective.guide.reference
-        if reference is None or reference.ready or self.settled or self.optimisation.recombination_start >= 1:
-            return
-        from_clips = self.evaluate(self.validation)["elbo"]
-        reference.ready = True
-        cost = from_clips - self.evaluate(self.validation)["elbo"]
-        if not cost <= PICTURES * self.train.frames[0].numel():
-            reference.ready = False
-            return
-        self.best = -math.inf  # what was the best until now was inferred in another way
-        self._evaluate(journal)
-        self.processes.first(partial(journal.save, self.state()))
 
     def _settle(self, journal: Journal, started: float) -> bool:
         """Fit the static prior alone; return whether that was finished. One that was not begins anew when resumed."""
@@ -218,14 +191,14 @@ class SVI:
         for group in self.optimizer.param_groups:
             group["lr"] = rates[group["part"]]
         self.objective.model.static_prior.waiting = rates["static_prior"] == 0
-        self.objective.recombining = progress >= self.optimisation.recombination_start
+        recombine = progress >= self.optimisation.recombination_start
         seed_generators(mix(self.seed, self._noise, self.step), self.fabric.device)
         if not self.module.training:  # it visits every module
             self.module.train()
         # Shapes, supports and plates are checked once; the checks read values back and would stall every step.
         try:
             with pyro.validation_enabled(self.step == 0):
-                terms = self.forward(batch, self.optimisation.weights(progress))
+                terms = self.forward(batch, self.optimisation.weights(progress), recombine)
         except ValueError as error:
             if self.step > 0 or isinstance(error, UsageError):
                 raise
@@ -241,9 +214,9 @@ class SVI:
         self.settled = False
         return torch.stack([terms[name].detach() for name in TERMS])
 
-    def _alone(self, batch: Batch, weights: KLWeights) -> dict[str, Tensor]:
+    def _alone(self, batch: Batch, weights: KLWeights, recombine: bool) -> dict[str, Tensor]:
         with self.fabric.autocast():
-            terms: dict[str, Tensor] = self.objective(batch, weights)
+            terms: dict[str, Tensor] = self.objective(batch, weights, recombine)
         return terms
 
     def _rows(self, step: int) -> Tensor:

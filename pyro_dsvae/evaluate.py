@@ -4,10 +4,14 @@
   python -m pyro_dsvae.evaluate RUN --split validation     to choose among models; report on test once
   python -m pyro_dsvae.evaluate RUN --evidence 64          importance-weighted evidence of 64 sequences, too
   python -m pyro_dsvae.evaluate RUN --judge literature     the literature's classifier, trained anew; wants a GPU
+  python -m pyro_dsvae.evaluate RUN --anchored true        with anchored inference instead of the guide itself
 
 With labels a judge, trained on true training clips, says what generated clips show: with f drawn from its prior and z kept,
 with z drawn and f kept, and with both taken from different clips. Probes tell which label can be read off f alone and off
 z alone; DCI, MIG and SAP (with scikit-learn: pip install 'pyro-dsvae[evaluate]') how far single codes tell one label each.
+
+Anchored inference hides from each latent what belongs to the other one, at a price in the ELBO, which is told. The evidence
+is that of the model, so the guide itself proposes for it.
 
 Writes evaluation.json, evaluation.md and figures to --out and prints its path as the last line: wrote: DIR. Every figure
 is a function of the run, the options and --seed.
@@ -27,6 +31,7 @@ from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.estimation import check_proposal, evaluation
 from pyro_dsvae.inference.inference_data import MIN_DRAWS
 from pyro_dsvae.inference.latents import Latents
+from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.prediction import decode
 from pyro_dsvae.judges.cache import Kind, load_or_train_judge
 from pyro_dsvae.judges.judge import Judge
@@ -59,6 +64,7 @@ def evaluate(
     seed: int = 0,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     overwrite: bool = False,
+    anchored: bool = False,
 ) -> EvaluationResult:
     """Measure a run on held-out sequences; print and write what was found.
 
@@ -66,7 +72,7 @@ def evaluate(
 
     Args:
         run: the run directory
-        out: the folder to write (by default RUN/evaluation)
+        out: the folder to write (by default RUN/evaluation, or RUN/evaluation-anchored)
         split: the sequences to evaluate; choose on validation, report on test
         judge: own, this project's small classifier, or literature, the published architecture; both trained here
         judge_epochs: at most this many for the literature's judge
@@ -76,11 +82,13 @@ def evaluate(
         seed: of all draws, partners, and the training of probes and judge
         device: where to work; auto takes a GPU where there is one
         overwrite: replace what is at --out
+        anchored: use anchored inference for everything but --evidence
     """
-    path = run / "evaluation" if out is None else out
+    path = run / ("evaluation-anchored" if anchored else "evaluation") if out is None else out
     _check(draws, evidence, evidence_draws, judge_epochs, device)
     place = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
     opened = load(run, device=str(place))
+    guide = opened.anchored_guide() if anchored else opened.guide
     if evidence:
         check_proposal(opened.guide)
     check_free(path, overwrite)
@@ -94,6 +102,7 @@ def evaluate(
         "evidence": evidence,
         "evidence_draws": evidence_draws,
         "seed": seed,
+        "anchored": anchored,
     }
     console = Console(highlight=False)
     # The folder comes first: one that cannot be written is to be known before the work.
@@ -109,7 +118,7 @@ def evaluate(
             accuracy, certainty = _accuracy(said, data), _certainty(said, data)
             console.print(tables.judge_table(judge, accuracy, certainty, split, len(data)).rich())
         with Bar("evaluating") as bar:
-            result, latents = _measured(opened, everything, data, path, options, knows, bar, place)
+            result, latents = _measured(opened, guide, everything, data, path, options, knows, bar, place)
         found = result.tables(data)
         for table in found[1 if result.accuracy else 0 :]:
             console.print(table.rich())
@@ -145,6 +154,7 @@ def _certainty(said: dict[str, Tensor], data: SequenceData) -> dict[str, Entropi
 
 def _measured(
     run: Run,
+    guide: Posterior,
     everything: SequenceData,
     data: SequenceData,
     path: Path,
@@ -153,15 +163,15 @@ def _measured(
     bar: Bar,
     device: torch.device,
 ) -> tuple[EvaluationResult, Latents]:
-    """All figures, and the posterior means of ``data``; ``knows`` is the judge and what it says of the true clips."""
-    model, guide, sequences, seed = run.model, run.guide, one_split(data), options["seed"]
+    """All figures, and the means of ``data`` under ``guide``; ``knows`` is the judge and what it says of the true clips."""
+    model, sequences, seed = run.model, one_split(data), options["seed"]
     notes: list[str] = []
     latents = encode(model, guide, sequences, device, bar.part(0.0, 0.05))
     terms = measure_terms(model, guide, sequences, latents, seed, device)
     evidence = None
     if options["evidence"]:
         number, count = options["evidence"], options["evidence_draws"]
-        evidence = measure_evidence(model, guide, sequences, number, count, seed, device, bar.part(0.15, 0.3))
+        evidence = measure_evidence(model, run.guide, sequences, number, count, seed, device, bar.part(0.15, 0.3))
     accuracy, certainty, judged, probes, scores = {}, {}, None, {}, None
     if knows is None:
         notes.append("The data have no labels, so there are no judge, swaps, probes, DCI, MIG and SAP.")

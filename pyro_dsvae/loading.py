@@ -44,4 +44,6 @@ def load(path: str | Path, checkpoint: str = "best.pt", device: str = "cpu") -> 
         ) from error
     objective.to(device).eval()
     kept = {name: value for name, value in state.items() if name != "objective"}
-    return Run(directory.path, directory.config(), options.data, objective.model, objective.guide, kept)
+    return Run(
+        directory.path, directory.config(), options.data, objective.model, objective.guide, kept, objective.anchor
+    )

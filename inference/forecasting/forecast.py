@@ -107,7 +107,7 @@ def forecast(
     if lengths is not None:
         groups = [(lengths == length).nonzero().squeeze(-1) for length in lengths.unique()]
     parts = []
-    with evaluation(model, guide, seed, x.device, gradients=refinement is not None, tight=True):
+    with evaluation(model, guide, seed, x.device, gradients=refinement is not None):
         for rows in groups:
             length = x.shape[1] if lengths is None else int(lengths[rows[0]])
             own_mask, own_times = (None if v is None else v[rows, :length] for v in (mask, times))

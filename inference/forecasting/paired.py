@@ -67,7 +67,7 @@ def paired_forecast(
     size = max(1, min(len(sequences), at_once // draws))
     work = Work(progress, len(sequences) * draws)
     values, errors, tails = [], [], []
-    with evaluation(model, guide, seed, device, tight=True):
+    with evaluation(model, guide, seed, device):
         for positions in torch.arange(len(sequences)).split(size):
             clips, start = (Clips.of(model, part, positions, device) for part in (sequences, first))
             proposal = Proposal(guide, clips, scale)

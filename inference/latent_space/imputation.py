@@ -129,7 +129,7 @@ def impute(
     )
     paths = paths_at_once(Sequences(x, mask, lengths, torch.arange(len(x)), times), frames_at_once)
     work = Work(progress, len(x) * (how.cost + draws))
-    with evaluation(model, guide, seed, x.device, gradients=method != "amortised", tight=True):
+    with evaluation(model, guide, seed, x.device, gradients=method != "amortised"):
         posterior = draw_posterior(model, guide, Clips(x, mask, lengths, times), how, paths, work)
         means, noise = _decoded(model, posterior, paths)
     work.did(len(x) * draws)

@@ -1,5 +1,6 @@
-"""Guides q(f, z_1:T | x_1:T). `Posterior` is what each of them is, and what one of your own is."""
+"""Guides q(f, z_1:T | x_1:T). `Posterior` is what each is, and what one of your own is; `Anchored` goes around another."""
 
+from pyro_dsvae.inference.posteriors.anchored import Anchored
 from pyro_dsvae.inference.posteriors.autoregressive import Autoregressive
 from pyro_dsvae.inference.posteriors.causal_lstm import CausalLSTM
 from pyro_dsvae.inference.posteriors.delta import Delta
@@ -11,6 +12,7 @@ from pyro_dsvae.inference.posteriors.structured_gaussian import StructuredGaussi
 
 __all__ = [
     "LSTM",
+    "Anchored",
     "Autoregressive",
     "CausalLSTM",
     "Delta",

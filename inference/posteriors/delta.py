@@ -1,7 +1,5 @@
 """Point estimates: the control without uncertainty."""
 
-from typing import ClassVar
-
 from pyro.distributions import Delta as Point
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
@@ -22,7 +20,7 @@ class Delta(Posterior):
     Options as for the `LSTM` posterior, whose means it takes.
     """
 
-    comparable: ClassVar[bool] = False
+    comparable: bool = False
 
     def __init__(
         self,

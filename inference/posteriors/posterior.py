@@ -1,17 +1,13 @@
 """What every posterior (guide) is."""
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import ClassVar
 
-import pyro
 from pyro.distributions import TorchDistribution
 from pyro.nn import PyroModule
 from torch import Tensor
 
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
-from pyro_dsvae.inference.posteriors.reference import Reference
+from pyro_dsvae.inference.posteriors.latent_density import sample_posterior
 
 
 class _AbstractPyroModule(type(PyroModule), ABCMeta):  # type: ignore[misc]
@@ -25,17 +21,12 @@ class Posterior(PyroModule, metaclass=_AbstractPyroModule):
     (D), supplied by the model; all others are options. A subclass says what the two distributions are. Where q(z) is not a
     product over steps it is a `PathDistribution`, so that its KL can be taken step by step.
 
-    views       whether q looks at random views of a clip while training (`pyro_dsvae.inference.posteriors.views`)
-    reference   from which pictures q infers in evaluation; None, where it infers from the clip itself
+    views       whether q is given random views of a clip while training (`pyro_dsvae.inference.posteriors.views`)
     comparable  whether the ELBO under this guide bounds the evidence, so that models may be compared by it
     """
 
     views: bool = False
-    comparable: ClassVar[bool] = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reference: Reference | None = None
+    comparable: bool = True
 
     @abstractmethod
     def static(self, clip: GuideInput) -> TorchDistribution:
@@ -51,44 +42,6 @@ class Posterior(PyroModule, metaclass=_AbstractPyroModule):
         mask: Tensor | None = None,
         lengths: Tensor | None = None,
         times: Tensor | None = None,
-        looks: GuideInput | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Sample f (\\*B, F) and z (\\*B, T, D) for frames x (B, T, \\*frame); arguments as in `DSVAE.forward`.
-
-        looks  what f is inferred from, where that is not the clip itself
-        """
-        clip = GuideInput.of(x, mask, lengths, times)
-        with pyro.plate("sequences", x.shape[0], dim=-1):
-            f = pyro.sample("f", self.static(self.seen_for_static(clip) if looks is None else looks))
-            z = pyro.sample("z", self.dynamic(*self.seen_for_dynamic(clip, f)))
-        return f, z
-
-    def seen_for_static(self, clip: GuideInput) -> GuideInput:
-        """What `static` is given to infer f of a clip."""
-        reference = self._used_reference()
-        return clip if reference is None else reference.looks(self, clip)
-
-    def seen_for_dynamic(self, clip: GuideInput, f: Tensor) -> tuple[GuideInput, Tensor]:
-        """What `dynamic` is given to infer z of a clip, where f was drawn."""
-        reference = self._used_reference()
-        if reference is None:
-            return clip, f
-        seen, looks = reference.motion(self, clip)
-        return seen, looks.expand_as(f)
-
-    @contextmanager
-    def without_reference(self) -> Iterator[None]:
-        """Inside, q infers from clips themselves: a tighter bound, where latents may tell of each other."""
-        reference, self.reference = self.reference, None
-        try:
-            yield
-        finally:
-            self.reference = reference
-
-    @property
-    def inferred_from_pictures(self) -> bool:
-        """Whether evaluation infers from the reference's pictures: there is one, and the fit found that they cost little."""
-        return self.reference is not None and self.reference.ready
-
-    def _used_reference(self) -> Reference | None:
-        return self.reference if self.inferred_from_pictures and not self.training else None
+        """Sample f (\\*B, F) and z (\\*B, T, D) for frames x (B, T, \\*frame); arguments as in `DSVAE.forward`."""
+        return sample_posterior(self, x, mask, lengths, times)

@@ -5,8 +5,8 @@ also of clips that the model itself has recombined, so it can carry motion, pose
 the clip under one random change of colours and one random smooth warp, so it can carry colours and shapes only poorly. A
 guide may be any density computed from x and from noise, so the bound stays a valid ELBO with unit weights:
 log p(x) >= E_views[ELBO(q_view)]. Without views z takes over shapes and colours, and where the decoder lets f move things, f
-the action. Evaluation uses all frames and no random view; a fit that separates well ends with a guide that infers each latent
-from a picture in which nothing but that latent can be told (`pyro_dsvae.inference.posteriors.reference`).
+the action. Evaluation uses all frames and no random view. Anchored inference, where it is asked for, hides from each latent
+what belongs to the other one in evaluation, too (`pyro_dsvae.inference.posteriors.anchored`).
 """
 
 import math

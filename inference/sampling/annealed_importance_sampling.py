@@ -91,7 +91,7 @@ def annealed_evidence(
     size = max(1, paths_at_once(sequences, frames_at_once) // (4 * chains))
     work = Work(progress, len(sequences) * (temperatures * (PILOT_CHAINS + chains)))
     parts, accepted = [], []
-    with evaluation(model, guide, seed, device, gradients=True, tight=True):
+    with evaluation(model, guide, seed, device, gradients=True):
         for positions in torch.arange(len(sequences)).split(size):
             clips = Clips.of(model, sequences, positions, device)
             annealing = _Annealing(Joint(model, clips), Proposal(guide, clips), start, betas, leapfrogs, work)

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
-from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.inference.posteriors.latent_density import LatentDensity
 from pyro_dsvae.inference.training.contrastive_views import content_view, motion_view
 from pyro_dsvae.models.errors import UsageError
 
@@ -70,7 +70,7 @@ class Contrastive:
                 f"frames of shape {frame_shape} cannot be recoloured and blurred: set --contrastive.weight_z 0"
             )
 
-    def terms(self, guide: Posterior, clip: GuideInput) -> ContrastiveTerms:
+    def terms(self, guide: LatentDensity, clip: GuideInput) -> ContrastiveTerms:
         """The estimates for one batch, along draws of f and z of its own, with gradients.
 
         Raises `UsageError` where the posterior has no normal densities and ``weight_mi`` is not 0.
@@ -153,7 +153,7 @@ def _existing(z: Tensor, clip: GuideInput) -> Tensor:
     return (z if valid is None else torch.where(valid.unsqueeze(-1), z, torch.zeros_like(z))).flatten(1)
 
 
-def _pairs(q: Any, value: Tensor, guide: Posterior) -> Tensor:
+def _pairs(q: Any, value: Tensor, guide: LatentDensity) -> Tensor:
     """Log densities (B, B, \\*event) of every value under the posterior of every clip, elementwise.
 
     Where q(z) depends on f it is that of the column's own f, so that the networks need not run for all pairs. For

@@ -1,19 +1,18 @@
 """The module that is optimised: a model and a guide under one ELBO."""
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyro_dsvae.inference.elbo import SequenceELBO
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
+from pyro_dsvae.inference.posteriors.latent_density import LatentDensity, sample_posterior
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.sequences import Batch
 from pyro_dsvae.inference.training.contrastive import Contrastive
 from pyro_dsvae.inference.training.kl_weights import weigh_kl
-from pyro_dsvae.inference.training.recombination import recombined
+from pyro_dsvae.inference.training.recombination import RecombinedView, recombined
 from pyro_dsvae.models.dsvae import DSVAE
 
 TERMS = ("elbo", "reconstruction", "kl_static", "kl_dynamic")
@@ -33,29 +32,38 @@ class Objective(nn.Module):
     and the whole forward pass.
 
     contrastive  terms beside the ELBO while training, by default none; in evaluation mode there are none
-    recombining  whether a guide with views infers f from recombined clips, too, while training (`recombined`)
+    anchor       (T, \\*frame) a training clip that is kept with the weights for `Anchored`, or None; nothing here uses it
     """
 
-    def __init__(self, model: DSVAE, guide: Posterior, contrastive: Contrastive | None = None) -> None:
+    anchor: Tensor | None
+
+    def __init__(
+        self, model: DSVAE, guide: Posterior, contrastive: Contrastive | None = None, anchor: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self.guide = guide
         self.contrastive = contrastive
-        self.recombining = False
+        self.register_buffer("anchor", anchor)
         self.elbo = SequenceELBO()
         self.estimators: dict[str, str] = {}
 
-    def forward(self, batch: Batch, weights: KLWeights) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, weights: KLWeights, recombine: bool = False) -> dict[str, Tensor]:
         """Means over the batch, scalars in nats per sequence: "loss" (weighted) and the unweighted `TERMS`.
+
+        recombine  whether, while training, a guide with views infers f of half the batch from recombined clips (`recombined`)
 
         Contrastive terms are part of the loss alone. ``estimators`` tells afterwards how the KL of each site was computed.
         """
         x = self.model.likelihood.prepare(batch.frames)
-        weigh = {"f": weights.static, "z": weights.dynamic}
-        model, guide = weigh_kl(_unregistered(self.model), _unregistered(self.guide), weigh)
-        if self.recombining and self.training and self.guide.views:
-            seen = GuideInput.of(x, batch.mask, batch.lengths, batch.times)
-            guide = functools.partial(guide, looks=recombined(self.model, self.guide, seen))
+        q: LatentDensity = self.guide
+        if recombine and self.training and self.guide.views:
+            clip = GuideInput.of(x, batch.mask, batch.lengths, batch.times)
+            q = RecombinedView(self.guide, recombined(self.model, self.guide, clip))
+        # Neither program tells Pyro of its parameters, about 60 messages a step: those are for optimisers that take parameters
+        # from the global store, and `torch.optim` optimises this objective.
+        programs = functools.partial(nn.Module.__call__, self.model), functools.partial(sample_posterior, q)
+        model, guide = weigh_kl(*programs, {"f": weights.static, "z": weights.dynamic})
         terms = self.elbo.terms(model, guide, x, batch.mask, batch.lengths, batch.times)
         self.estimators = dict(terms.estimators)
         loss = terms.loss
@@ -69,11 +77,3 @@ class Objective(nn.Module):
             "kl_static": terms.kl["f"].mean(),
             "kl_dynamic": terms.kl["z"].mean(),
         }
-
-
-def _unregistered(module: PyroModule) -> Callable[..., Any]:
-    """The module as a Pyro program that does not tell Pyro of its parameters, about 60 messages a step.
-
-    They are for optimisers that take parameters from the global store; this objective is optimised by `torch.optim`.
-    """
-    return functools.partial(nn.Module.__call__, module)

@@ -1,16 +1,40 @@
-"""Recombined clips: what one clip shows, doing what another does, as the model itself paints it."""
+"""Recombined clips: the appearance of one clip in the motion of another, as the model itself decodes it."""
+
+from dataclasses import dataclass
 
 import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
 
 from pyro_dsvae.inference.handlers import LocalParameters
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
-from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.inference.posteriors.latent_density import LatentDensity
 from pyro_dsvae.inference.prediction import decode
 from pyro_dsvae.models.dsvae import DSVAE
 
 
+@dataclass(frozen=True)
+class RecombinedView:
+    """A guide that infers f from recombined clips, and z from the clips themselves.
+
+    guide       q_0
+    recombined  of the batch, as `recombined` gives it
+    """
+
+    guide: LatentDensity
+    recombined: GuideInput
+
+    def static(self, clip: GuideInput) -> TorchDistribution:
+        """q_0(f | recombined x)."""
+        return self.guide.static(self.recombined)
+
+    def dynamic(self, clip: GuideInput, f: Tensor) -> TorchDistribution:
+        """q_0(z | f, x)."""
+        return self.guide.dynamic(clip, f)
+
+
 @torch.no_grad()
-def recombined(model: DSVAE, guide: Posterior, clip: GuideInput) -> GuideInput:
+def recombined(model: DSVAE, guide: LatentDensity, clip: GuideInput) -> GuideInput:
     """The batch with its first half recombined: clip i as E[x | f_i, z_j], f_i and z_j drawn from the guide, j = i + B / 2.
 
     A guide view of f. Nothing in a clip need keep f from telling also the pose, where that changes which colours are seen, and

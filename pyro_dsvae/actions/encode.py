@@ -39,6 +39,7 @@ def encode(
     out: Path | None = None,
     overwrite: bool = False,
     seed: int = 0,
+    anchored: bool = False,
 ) -> Path:
     """Write f and z of clips, mean and scale and draws, with their labels, for use elsewhere; say what each code knows.
 
@@ -56,6 +57,7 @@ def encode(
         out: the new folder; by default RUN/latents/encode-NNN
         overwrite: replace what is there
         seed: of the draws and the probes
+        anchored: use anchored inference, so that neither latent tells of the other
     """
     opened = load(run)
     formats = chosen_formats(format, False, FORMATS)
@@ -63,12 +65,12 @@ def encode(
     source = Source(opened, "test" if split == "all" else split, resize)
     with Bar("encoding") as bar:
         if clips is None:
-            found = _of_data(source, None if split == "all" else split, draws, seed, bar)
+            found = _of_data(source, None if split == "all" else split, draws, seed, bar, anchored)
         else:
             chosen = source.named(clips)
-            codes = chosen.encode(opened, draws, seed, bar)
+            codes = chosen.encode(opened, draws, seed, bar, anchored)
             found = Encoded(codes, chosen.names, chosen.indices, torch.full((len(chosen),), -1), chosen.labels)
-    options = {"clips": clips, "draws": draws, "split": split, "probes": probes, "seed": seed}
+    options = {"clips": clips, "draws": draws, "split": split, "probes": probes, "seed": seed, "anchored": anchored}
     with output("encode", run, path, formats, options, overwrite) as to:
         to.arrays(found.arrays())
         if "nc" in formats:
@@ -132,7 +134,7 @@ class Encoded:
         return [SPLITS[i] if i >= 0 else "" for i in self.split.tolist()]
 
 
-def _of_data(source: Source, split: Split | None, draws: int, seed: int, bar: Bar) -> Encoded:
+def _of_data(source: Source, split: Split | None, draws: int, seed: int, bar: Bar, anchored: bool) -> Encoded:
     """The clips of one split, or all, some at a time, since as floating values they take four times the memory."""
     data = source.data
     rows = torch.arange(len(data)) if split is None else data.rows(split)
@@ -143,7 +145,9 @@ def _of_data(source: Source, split: Split | None, draws: int, seed: int, bar: Ba
     parts = []
     for number, some in enumerate(rows.split(AT_ONCE)):
         part = data.take(some)
-        codes = source.run.encode(part.frames, part.mask, part.lengths, part.times, draws, seed + number)
+        codes = source.run.encode(
+            part.frames, part.mask, part.lengths, part.times, draws, seed + number, anchored=anchored
+        )
         parts.append(codes)
         bar(min(1.0, (number + 1) * AT_ONCE / len(rows)))
     kept = {name: replace(label, values=label.values[rows]) for name, label in data.labels.items()}

@@ -52,9 +52,11 @@ class Selection:
         """(n, T, \\*frame) the clips for a picture, 0 where nothing was observed."""
         return torch.where(self.observed, self.x, torch.zeros_like(self.x))
 
-    def encode(self, run: Run, draws: int = 0, seed: int = 0, progress: Progress | None = None) -> Codes:
+    def encode(
+        self, run: Run, draws: int = 0, seed: int = 0, progress: Progress | None = None, anchored: bool = False
+    ) -> Codes:
         """Their codes."""
-        return run.encode(self.x, self.mask, self.lengths, self.times, draws, seed, progress)
+        return run.encode(self.x, self.mask, self.lengths, self.times, draws, seed, progress, anchored)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from torch import Tensor
 from pyro_dsvae.configuration.catalogue import DYNAMIC_PRIORS
 from pyro_dsvae.configuration.parts import part_class
 from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.inference.posteriors.anchored import anchor_clip
 from pyro_dsvae.inference.posteriors.delta import Delta
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
-from pyro_dsvae.inference.posteriors.reference import Reference
 from pyro_dsvae.inference.training.contrastive import Contrastive
 from pyro_dsvae.inference.training.objective import Objective
 from pyro_dsvae.models.dsvae import DSVAE
@@ -43,7 +43,7 @@ def build(
     """Model and guide with initial weights drawn from ``seed``; the generator's state is left as it was.
 
     examples  (n, T, \\*frame) stored frames of some training sequences: their shape shapes the networks, and what is
-              initialised from data (`VampPrior`) is initialised from them; a guide with views keeps one (`Reference`)
+              initialised from data (`VampPrior`) is initialised from them; one is kept beside a guide with views (`Anchored`)
 
     Raises `UsageError` where a part does not take frames of this shape, or two parts do not go together.
     """
@@ -66,9 +66,8 @@ def build(
                     "take any other posterior, or GaussianMixture as the prior"
                 )
             model.static_prior.connect(functools.partial(_encode, guide), model.likelihood.prepare(examples))
-        if guide.views and static_size > 0:
-            guide.reference = Reference.among(model.likelihood, examples)
-        return Objective(model, guide, contrastive)
+        anchor = anchor_clip(model.likelihood, examples) if guide.views and static_size > 0 else None
+        return Objective(model, guide, contrastive, anchor)
 
 
 def examples(data: SequenceData) -> Tensor:

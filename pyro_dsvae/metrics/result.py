@@ -21,6 +21,10 @@ MARKS = (
     "A dynamic label belongs to z by convention, even where it includes what never changes within a clip, such as the "
     "direction a figure looks in. Where its classes are pairs of words, its two parts have rows of their own.",
 )
+ANCHORED = (
+    "Anchored inference: each latent was inferred from the model's own decoding of it, beside the other latent of one anchor "
+    "clip. Figures under the guide itself are those of an evaluation without --anchored true."
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class EvaluationResult:
         path: The folder with evaluation.json, evaluation.md and the figures.
         run: The run directory.
         sequences: How many were evaluated.
-        options: Split, judge, judge_epochs, draws, evidence, evidence_draws, seed.
+        options: Split, judge, judge_epochs, draws, evidence, evidence_draws, seed, anchored.
         terms: Bound and reconstruction.
         evidence: None where not asked for.
         accuracy: Label -> the judge's share of right answers on the true clips; empty without labels.
@@ -86,7 +90,7 @@ class EvaluationResult:
 
     def remarks(self) -> list[str]:
         """What has to be said beside the tables."""
-        return [*self.notes, *(MARKS if self.accuracy else ())]
+        return [*((ANCHORED,) if self.options["anchored"] else ()), *self.notes, *(MARKS if self.accuracy else ())]
 
     def page(self, data: SequenceData) -> str:
         """evaluation.md."""

@@ -10,6 +10,7 @@ from pyro_dsvae.inference.batch import Clips
 from pyro_dsvae.inference.estimation import evaluation, paths_at_once
 from pyro_dsvae.inference.evidence import estimate_evidence
 from pyro_dsvae.inference.latents import Latents
+from pyro_dsvae.inference.posteriors.anchored import Anchored
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.prediction import decode
 from pyro_dsvae.inference.sequences import Sequences
@@ -27,8 +28,7 @@ class Terms:
 
     Attributes:
         elbo, reconstruction, kl_static, kl_dynamic: Unweighted, nats per sequence, one draw for each sequence.
-        elbo_from_clips: The same ELBO, inferred from the clips themselves: other than ``elbo`` where the guide has a
-            reference (`Posterior.without_reference`); as a rule tighter.
+        unanchored_elbo: After anchored inference, the same ELBO under the guide itself; None otherwise.
         estimators: Site -> how its KL was computed.
         comparable: Whether ``elbo`` bounds the evidence.
         squared_error: Mean squared error of frames decoded from posterior means, per observed value.
@@ -39,7 +39,7 @@ class Terms:
     reconstruction: float
     kl_static: float
     kl_dynamic: float
-    elbo_from_clips: float
+    unanchored_elbo: float | None
     estimators: dict[str, str]
     comparable: bool
     squared_error: float
@@ -73,13 +73,14 @@ def measure_terms(
     """The ELBO's terms and the error of reconstructions; ``latents`` are the posterior means of ``sequences``."""
     objective = Objective(model, guide)
     terms = held_out_terms(objective, sequences, device, seed)
-    with guide.without_reference():
-        elbo_from_clips = held_out_terms(objective, sequences, device, seed)["elbo"]
+    unanchored_elbo = None
+    if isinstance(guide, Anchored):
+        unanchored_elbo = held_out_terms(Objective(model, guide.guide), sequences, device, seed)["elbo"]
     error, observed = _squared_error(model, guide, sequences, latents, device)
     bits = -terms["elbo"] * len(sequences) / (math.log(2) * observed) if model.likelihood.discrete else None
     return Terms(
         **terms,
-        elbo_from_clips=elbo_from_clips,
+        unanchored_elbo=unanchored_elbo,
         estimators=objective.estimators,
         comparable=guide.comparable,
         squared_error=error,

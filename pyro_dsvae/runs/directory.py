@@ -17,6 +17,7 @@ import yaml
 from pyro_dsvae.configuration.spellings import modern_config
 from pyro_dsvae.inference.files import replacing
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.runs.older_checkpoints import upgraded
 
 SCHEMA = 1
 COLUMNS = ("step", "seconds", "split", "elbo", "reconstruction", "kl_static", "kl_dynamic", "learning_rate")
@@ -113,7 +114,7 @@ class RunDirectory:
         if not isinstance(state, dict) or state.get("schema") != SCHEMA:
             found = state.get("schema") if isinstance(state, dict) else None
             raise UsageError(f"{file} has schema {found}, this version reads {SCHEMA}; fit again")
-        return state
+        return upgraded(file, state)
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Add one row. Raises `UsageError` where it cannot be written."""

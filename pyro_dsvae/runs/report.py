@@ -50,7 +50,6 @@ def _report(
         "validation": {"elbo": best["best"], "step": best["step"]},
         "kl_estimators": svi.objective.estimators,
         "comparable": svi.objective.guide.comparable,
-        "inferred_from_pictures": svi.objective.guide.inferred_from_pictures,
         "steps": svi.step,
         "seconds": round(svi.seconds, 1),
         "sequences_per_second": round(count / max(svi.seconds, 1e-9), 1),
@@ -64,12 +63,6 @@ def _report(
     _print_terms(console, terms, svi.objective.estimators)
     if not svi.objective.guide.comparable:
         console.print("The guide is a point: this ELBO bounds no evidence and compares with no other.")
-    if svi.objective.guide.inferred_from_pictures:
-        console.print("Each latent is inferred from the model's picture of it with a reference clip's other latent.")
-    elif svi.objective.guide.reference is not None:
-        console.print(
-            "Both latents are inferred from the clips themselves: the model's pictures of them would cost too much."
-        )
     held_out = data.part("test")
     if data.labels and len(held_out) > 1:
         judge = load_or_train_judge(data, svi.objective.model.likelihood.prepare, device=svi.fabric.device)

@@ -19,6 +19,7 @@ from pyro_dsvae.inference.latent_space.imputation import Imputation, Method, imp
 from pyro_dsvae.inference.latent_space.interpolation import Interpolation, Part, interpolate
 from pyro_dsvae.inference.latent_space.traversal import Traversal, traverse_dynamic, traverse_static
 from pyro_dsvae.inference.latents import Latents
+from pyro_dsvae.inference.posteriors.anchored import Anchored
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.prediction import decode
 from pyro_dsvae.models.dsvae import DSVAE
@@ -40,6 +41,7 @@ class Run:
     model    p(f) p(z) p(x | f, z)
     guide    q(f, z | x)
     state    what the checkpoint holds beside the weights: step, length, frame_shape, data (their fingerprint)
+    anchor   (T, \\*frame) the training clip that `anchored` takes as its anchor; None where the fit kept none
 
     The methods take stored frames as the data hold them, x (B, T, \\*frame) uint8 or floating, images channel-first, and
 
@@ -58,6 +60,7 @@ class Run:
     model: DSVAE
     guide: Posterior
     state: Mapping[str, Any]
+    anchor: Tensor | None = None
 
     def sequences(self) -> SequenceData:
         """The data of the run, read now. Raises `UsageError` where they cannot be read or are not those it was fitted to."""
@@ -110,9 +113,26 @@ class Run:
         draws: int = 0,
         seed: int = 0,
         progress: Progress | None = None,
+        anchored: bool = False,
     ) -> Codes:
-        """Mean, scale and ``draws`` draws of f (B, F), what stays, and z (B, T, D), what moves; see `Codes`."""
-        return encode(self.model, self.guide, self.clips(x, mask, lengths, times), draws, seed, progress)
+        """Mean, scale and ``draws`` draws of f (B, F), what stays, and z (B, T, D), what moves; see `Codes`.
+
+        anchored  whether to use anchored inference (`anchored_guide`), so that neither latent tells of the other
+        """
+        guide = self.anchored_guide() if anchored else self.guide
+        return encode(self.model, guide, self.clips(x, mask, lengths, times), draws, seed, progress)
+
+    def anchored_guide(self) -> Anchored:
+        """The guide with anchored inference, at the anchor clip that the fit has kept (`Anchored`).
+
+        Raises `UsageError` where the fit kept no clip, as its guide has no views or there is no f.
+        """
+        if self.anchor is None:
+            raise UsageError(
+                f"{self.path} keeps no anchor clip, so there is no anchored inference: fit images with --posterior.views true "
+                "and a --static_size above 0"
+            )
+        return Anchored(self.guide, self.model.likelihood, self.anchor).eval()
 
     def decode(self, f: Tensor, z: Tensor) -> Tensor:
         """Frames (\\*B, T, \\*frame) for f (\\*B, F) and z (\\*B, T, D); batch dimensions of size 1 are widened."""

@@ -130,7 +130,9 @@ def test_it_leaves_figures_a_page_and_json(done: EvaluationResult) -> None:
         "evidence": 3,
         "evidence_draws": 25,
         "seed": 0,
+        "anchored": False,
     }
+    assert "anchored" not in page.replace("--anchored False", "")
     assert "NaN" not in (done.path / "evaluation.json").read_text()
 
 
@@ -214,6 +216,27 @@ def test_the_command_says_the_judges_own_accuracy_first(
     assert out.splitlines()[0].strip() == "The judge (literature)"
     assert "right on 20 true test clips" in out
     shutil.rmtree(run / "evaluation")
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_anchored_inference_is_used_where_asked_for_and_said(
+    run: Path, done: EvaluationResult, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The ELBO under the guide itself stands beside it; the evidence is that of the model, and has the same proposal."""
+    options = ["--draws=2", "--evidence=3", "--evidence_draws=25", "--device=cpu", "--anchored=true"]
+    assert evaluate.main([str(run), *options]) == 0
+    folder = Path(capsys.readouterr().out.splitlines()[-1].removeprefix("wrote: "))
+    assert folder == run / "evaluation-anchored"
+    found, itself = json.loads((folder / "evaluation.json").read_text()), measured(done)
+    assert found["options"]["anchored"]
+    assert found["terms"]["unanchored_elbo"] == itself["terms"]["elbo"] != found["terms"]["elbo"]
+    assert itself["terms"]["unanchored_elbo"] is None
+    assert found["evidence"] == itself["evidence"]
+    assert found["probes"] != itself["probes"]
+    page = (folder / "evaluation.md").read_text()
+    assert "- Anchored inference: " in page
+    assert "nats per sequence, anchored inference" in page
+    assert "ELBO, not anchored" in page
 
 
 def test_the_judged_clips_are_of_the_split_that_was_asked_for(run: Path, done: EvaluationResult) -> None:

@@ -59,33 +59,6 @@ def test_fit_with_this_part(data: Path, tmp_path: Path, option: str, name: str) 
     assert ("bits_per_dimension" in summary["test"]) == (name == "DiscretizedLogistic")
 
 
-@pytest.mark.parametrize(
-    ("bound", "options", "said"),
-    [
-        (math.inf, [], "the model's picture of it"),
-        (-math.inf, [], "from the clips themselves"),
-        (math.inf, ["--posterior.views=false"], None),
-    ],
-)
-def test_a_fit_says_what_latents_are_inferred_from(
-    data: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    bound: float,
-    options: list[str],
-    said: str | None,
-) -> None:
-    monkeypatch.setattr("pyro_dsvae.inference.svi.PICTURES", bound)
-    summary = fitted(data, tmp_path / "run", *SMALL["posterior"], *SMALL["likelihood"], *options)
-    pictures = options == [] and bound > 0
-    assert summary["inferred_from_pictures"] == pictures
-    assert pyro_dsvae.load(tmp_path / "run").guide.inferred_from_pictures == pictures
-    out = " ".join(capsys.readouterr().out.split())
-    assert ("inferred from" in out) == (said is not None)
-    assert said is None or said in out
-
-
 @pytest.mark.parametrize("name", recipes.names())
 def test_fit_with_this_recipe(data: Path, tmp_path: Path, name: str) -> None:
     summary = fitted(data, tmp_path / "run", f"--config={name}", *SMALL["posterior"], *SMALL["likelihood"])

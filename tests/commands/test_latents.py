@@ -385,6 +385,21 @@ def test_codes_are_written_in_every_format(run: Run, tmp_path: Path, monkeypatch
     assert (outcome.path / "probe.png").stat().st_size > 5000
 
 
+@pytest.mark.parametrize("clips", [None, "1,2"])
+def test_anchored_codes_are_written_where_asked_for_and_said(run: Run, tmp_path: Path, clips: str | None) -> None:
+    options = ["--split=validation", *([] if clips is None else [f"--clips={clips}"])]
+    folder = done("encode", run.path, "--anchored=true", *options, f"--out={tmp_path / 'anchored'}")
+    itself = done("encode", run.path, *options, f"--out={tmp_path / 'itself'}")
+    frames = run.sequences().part("validation").frames
+    codes = run.encode(frames if clips is None else frames[1:3], anchored=True)
+    np.testing.assert_allclose(arrays(folder / "encode.npz")["f"], codes.f, atol=1e-6)
+    assert not np.allclose(arrays(folder / "encode.npz")["f"], arrays(itself / "encode.npz")["f"], atol=1e-6)
+    assert [json.loads((of / "options.json").read_text())["options"]["anchored"] for of in (folder, itself)] == [
+        True,
+        False,
+    ]
+
+
 def test_codes_of_some_clips_have_no_probe(run: Run, tmp_path: Path) -> None:
     some = done("encode", run.path, "--clips=1,2", f"--out={tmp_path / 'a'}")
     assert arrays(some / "encode.npz")["f"].shape == (2, F)

@@ -12,6 +12,7 @@ import pyro_dsvae
 from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.data.sprites import Sprites
 from pyro_dsvae.fit import fit
+from pyro_dsvae.inference.posteriors.anchored import Anchored
 from pyro_dsvae.inference.posteriors.flow import Flow
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.lstm import LSTM as Posterior
@@ -89,13 +90,25 @@ def test_codes_are_the_moments_of_the_guide(images: Run) -> None:
     torch.testing.assert_close((codes.f, codes.z), (f, z))
     clip = GuideInput.of(x.float() / 255)
     with torch.no_grad():
-        torch.testing.assert_close(
-            codes.f_scale, images.guide.static(images.guide.seen_for_static(clip)).base_dist.scale
-        )
-        torch.testing.assert_close(codes.z_scale, images.guide.dynamic(*images.guide.seen_for_dynamic(clip, f)).stddev)
+        torch.testing.assert_close(codes.f_scale, images.guide.static(clip).base_dist.scale)
+        torch.testing.assert_close(codes.z_scale, images.guide.dynamic(clip, f).stddev)
     assert codes.f_draws.shape == (0, 3, F)
     assert codes.z_draws.shape == (0, 3, T, D)
     assert len(codes) == 3
+
+
+def test_anchored_codes_are_those_of_the_anchored_guide_and_only_where_asked_for(images: Run, vectors: Run) -> None:
+    x = clips(3)
+    assert images.anchor is not None
+    guide = Anchored(images.guide, images.model.likelihood, images.anchor).eval()
+    codes, itself = images.encode(x, draws=2, anchored=True), images.encode(x, draws=2)
+    torch.testing.assert_close((codes.f, codes.z), posterior_means(guide, x.float() / 255))
+    torch.testing.assert_close((itself.f, itself.z), posterior_means(images.guide, x.float() / 255))
+    assert not torch.allclose(codes.z_draws, itself.z_draws)
+    data = images.sequences()
+    assert any(torch.equal(images.anchor, clip / 255) for clip in data.frames[data.rows("train")])
+    with pytest.raises(UsageError, match="keeps no anchor clip"):
+        vectors.encode(clips(3, VECTOR), anchored=True)
 
 
 def test_scales_are_those_of_draws(vectors: Run) -> None:

@@ -91,7 +91,7 @@ def objective(views: bool = True) -> Objective:
     return Objective(model, guide)
 
 
-def latents(of: Objective, frames: Tensor) -> dict[str, Tensor]:
+def latents(of: Objective, frames: Tensor, recombine: bool = True) -> dict[str, Tensor]:
     """Where the guide puts f and z of every clip in one step of the objective."""
     seen: dict[str, Tensor] = {}
     for name in ("static", "dynamic"):
@@ -103,20 +103,19 @@ def latents(of: Objective, frames: Tensor) -> dict[str, Tensor]:
 
         object.__setattr__(of.guide, name, spy)
     torch.manual_seed(1)
-    of(Batch(frames), KLWeights())
+    of(Batch(frames), KLWeights(), recombine)
     return seen
 
 
-@pytest.mark.parametrize("recombining", [True, False])
-def test_f_of_the_first_half_depends_on_its_partner_and_nothing_else_does(recombining: bool) -> None:
+@pytest.mark.parametrize("recombine", [True, False])
+def test_f_of_the_first_half_depends_on_its_partner_and_nothing_else_does(recombine: bool) -> None:
     step = objective()
-    step.recombining = recombining
     frames = torch.rand(6, T, *IMAGE)
     other = frames.clone()
     other[3] = torch.rand(T, *IMAGE)  # the partner of clip 0
-    before, after = latents(step, frames), latents(step, other)
+    before, after = latents(step, frames, recombine), latents(step, other, recombine)
     moved = [not torch.equal(a, b) for a, b in zip(before["static"], after["static"], strict=True)]
-    assert moved == [recombining, False, False, True, False, False]
+    assert moved == [recombine, False, False, True, False, False]
 
 
 @pytest.mark.parametrize(("views", "training"), [(False, True), (True, False)])
@@ -124,9 +123,9 @@ def test_only_a_guide_with_views_sees_them_and_only_in_training(views: bool, tra
     step = objective(views).train(training)
     frames = torch.rand(6, T, *IMAGE)
     losses = []
-    for step.recombining in (False, True):
+    for recombine in (False, True):
         torch.manual_seed(1)
-        losses.append(step(Batch(frames), KLWeights())["loss"].item())
+        losses.append(step(Batch(frames), KLWeights(), recombine)["loss"].item())
     assert losses[0] == losses[1]
 
 
@@ -138,7 +137,6 @@ def test_no_gradient_goes_through_a_recombined_clip() -> None:
 
 def test_without_a_static_part_nothing_depends_on_recombined_clips() -> None:
     step = build(torch.zeros(1, T, *IMAGE), 0, 0, D, StandardNormal, LSTM, LSTMPosterior, Normal)
-    step.recombining = True
     frames = torch.rand(6, T, *IMAGE)
     other = frames.clone()
     other[3] = torch.rand(T, *IMAGE)

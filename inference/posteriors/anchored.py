@@ -1,0 +1,83 @@
+"""Anchored inference: each latent inferred from the model's own decoding of it, beside the other latent of one anchor clip."""
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+from pyro_dsvae.inference.posteriors.guide_input import GuideInput
+from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+
+# Of an anchor clip at most; longer clips go through them again.
+FRAMES = 32
+
+
+class Anchored(Posterior):
+    """A guide q_0 around which nothing but f is seen to infer f from, and nothing but z to infer z from.
+
+    With (f*, z*) the means of q_0 for the anchor clip,
+
+        q(f | x) = q_0(f | E[x | f_0, z*]),         f_0 = E q_0(f | x),
+        q(z | x) = q_0(z | E[x | f*, z_0], f*),     z_0 = E q_0(z | x, f*).
+
+    Guide views make what f says of the motion, and z of the appearance, useless to the decoder. They do not make the guide
+    forget it: small shifts of a mean, a fraction of the posterior's width, stay readable. The decoder does not show them. So
+    they are absent from the two decoded clips, of which one always has the anchor's motion and one its appearance.
+
+    Both densities are functions of x alone. The ELBO under them bounds the evidence, as a rule less tightly than that under
+    q_0: the price is what each latent tells of the other. A causal guide stays causal, as f* is no function of x. A frame
+    that was not observed stays so; other frames are decoded whole. No gradient goes through decoded clips.
+
+    Nothing uses this guide unless it is asked for: ``run.encode(x, anchored=True)``, ``evaluate --anchored true``.
+
+    guide       q_0, fitted with guide views and to recombined clips (`pyro_dsvae.inference.training.recombination`)
+    likelihood  p(x | f, z) of the model that the guide was fitted with
+    clip        (T, \\*frame) the anchor clip, as `Likelihood.prepare` gives it (`anchor_clip`)
+
+    Source: none known to us. Measured in `benchmarks/results/separation.md`.
+    """
+
+    clip: Tensor
+
+    def __init__(self, guide: Posterior, likelihood: Likelihood, clip: Tensor) -> None:
+        super().__init__()
+        self.guide = guide
+        self.likelihood = likelihood
+        self.register_buffer("clip", clip)
+        self.comparable = guide.comparable
+
+    def static(self, clip: GuideInput) -> TorchDistribution:
+        return self.guide.static(self.with_anchor_motion(clip))
+
+    def dynamic(self, clip: GuideInput, f: Tensor) -> TorchDistribution:
+        return self.guide.dynamic(self.with_anchor_appearance(clip), self._anchor_f().expand_as(f))
+
+    @torch.no_grad()
+    def with_anchor_motion(self, clip: GuideInput) -> GuideInput:
+        """E[x | f_0, z*]: every clip's appearance, moving like the anchor."""
+        z = self.guide.dynamic(self._anchor(), self._anchor_f()).mean
+        z = z[:, torch.arange(clip.steps.length, device=z.device) % z.shape[1]]
+        f = self.guide.static(clip).mean
+        return clip.showing(self.likelihood(f, z.expand(len(f), -1, -1)).mean)
+
+    @torch.no_grad()
+    def with_anchor_appearance(self, clip: GuideInput) -> GuideInput:
+        """E[x | f*, z_0]: every clip's motion, looking like the anchor."""
+        f = self._anchor_f().expand(len(clip.x), -1)
+        return clip.showing(self.likelihood(f, self.guide.dynamic(clip, f).mean).mean)
+
+    def _anchor(self) -> GuideInput:
+        return GuideInput.of(self.clip.unsqueeze(0))
+
+    @torch.no_grad()
+    def _anchor_f(self) -> Tensor:
+        """f* (1, F)."""
+        f: Tensor = self.guide.static(self._anchor()).mean
+        return f
+
+
+def anchor_clip(likelihood: Likelihood, examples: Tensor) -> Tensor:
+    """(T, \\*frame) the first of stored clips (N, T, \\*frame) with the most frames that are not empty, at most 32 of them."""
+    # What was not observed may hold anything, even a NaN.
+    x = likelihood.prepare(examples[:, :FRAMES]).nan_to_num(0, 0, 0)
+    return x[x.flatten(2).any(dim=2).sum(dim=1).argmax()].clone()

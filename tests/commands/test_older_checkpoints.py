@@ -1,0 +1,55 @@
+"""Runs that were written by earlier versions open, and mean what they meant."""
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import pyro_dsvae
+from pyro_dsvae.loading import Run
+from pyro_dsvae.runs.directory import RunDirectory
+from tests.commands.test_run_api import IMAGE, clips, tiny
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return tiny(tmp_path_factory.mktemp("images"), IMAGE)
+
+
+def older(run: Run, to: Path, ready: bool) -> Path:
+    """A copy of the run with checkpoints as they were when the guide held its anchor clip, and could be switched."""
+    shutil.copytree(run.path, to)
+    directory = RunDirectory(to)
+    for name in ("best.pt", "checkpoint.pt"):
+        state: dict[str, Any] = torch.load(to / name, weights_only=True)
+        state["objective"]["guide.reference.frames"] = state["objective"].pop("anchor")
+        state["objective"]["guide.reference._extra_state"] = torch.tensor(ready)
+        directory.save(name, state)
+    return to
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_a_run_whose_guide_held_the_anchor_opens_with_the_guide_itself(
+    run: Run, tmp_path: Path, ready: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that had been switched to anchored inference says in a line how that is asked for now."""
+    with caplog.at_level(logging.WARNING):
+        opened = pyro_dsvae.load(older(run, tmp_path / "run", ready))
+    assert [("anchored=True" in record.message, "\n" in record.message) for record in caplog.records] == (
+        [(True, False)] if ready else []
+    )
+    x = clips(3)
+    for anchored in (False, True):
+        expected, found = (of.encode(x, anchored=anchored) for of in (run, opened))
+        torch.testing.assert_close((found.f, found.z), (expected.f, expected.z), rtol=0, atol=0)
+
+
+def test_a_run_of_this_version_is_read_as_it_is(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    state = torch.load(run.path / "best.pt", weights_only=True)
+    loaded = RunDirectory(run.path).load("best.pt")
+    assert list(loaded) == list(state)
+    assert list(loaded["objective"]) == list(state["objective"])
+    assert not caplog.records
