@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.distributions import Independent, MaskedDistribution, Normal
 from pyro.distributions.util import scale_and_mask
 from pyro.infer import TraceMeanField_ELBO
 from pyro.infer.util import is_validation_enabled, torch_item
@@ -17,8 +16,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from pyro_dsvae.inference.handlers import LocalParameters
-from pyro_dsvae.models.distributions.diagonal_chain import DiagonalChain
-from pyro_dsvae.models.distributions.path import PathDistribution
+from pyro_dsvae.models.distributions.density import detached, teacher_forced
 from pyro_dsvae.models.errors import UsageError
 
 # How a KL was computed, from exact to noisy.
@@ -66,7 +64,7 @@ class SequenceELBO(TraceMeanField_ELBO):
     2. ``closed form per step``: sum_t KL(q(z_t | z_<t) || p(z_t | z_<t)) with every conditional, of prior and posterior
        alike, taken along the sampled path (teacher forcing), so each step is closed.
     3. ``Monte Carlo, sticking the landing``: log q(z) - log p(z) with q's parameters held fixed in log q, where they are
-       plain tensors. The score that this leaves out has expectation zero, and its variance does not vanish as q
+       known (`detached`). The score that this leaves out has expectation zero, and its variance does not vanish as q
        approaches the posterior (Roeder et al., "Sticking the Landing", NeurIPS 2017).
     4. ``Monte Carlo``: log q(z) - log p(z).
 
@@ -80,7 +78,7 @@ class SequenceELBO(TraceMeanField_ELBO):
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
         if is_validation_enabled():
             for site in model_trace.nodes.values():
-                if site["type"] == "sample" and isinstance(site["fn"], PathDistribution):
+                if site["type"] == "sample" and not site_is_subsample(site):
                     _refuse_open_loop(site["fn"], site["value"])
             check_model_guide_match(model_trace, guide_trace, self.max_plate_nesting)
             for trace in (model_trace, guide_trace):
@@ -160,24 +158,23 @@ def kl_of(q: Any, p: Any, value: Tensor) -> tuple[Tensor, str]:
         return kl_divergence(q, p), CLOSED_FORM
     except NotImplementedError:
         pass
-    if isinstance(p, PathDistribution):
-        p = p.given(value)
-        try:
-            along = q.given(value) if isinstance(q, PathDistribution) else q
-            return kl_divergence(along, p), CLOSED_FORM_PER_STEP
-        except NotImplementedError:
-            pass
-    # Of q itself, not of its conditionals along the path: those move with the path, and that part of the gradient stays.
-    held = _held(q)
-    if held is None:
-        return q.log_prob(value) - p.log_prob(value), MONTE_CARLO
-    return held.log_prob(value) - p.log_prob(value), STICKING_THE_LANDING
+    p = teacher_forced(p, value)
+    try:
+        return kl_divergence(teacher_forced(q, value), p), CLOSED_FORM_PER_STEP
+    except NotImplementedError:
+        pass
+    try:
+        # Of q itself, not of its conditionals along the path: those move with the path, and that part of the gradient stays.
+        q, estimator = detached(q), STICKING_THE_LANDING
+    except NotImplementedError:
+        estimator = MONTE_CARLO
+    return q.log_prob(value) - p.log_prob(value), estimator
 
 
-def _refuse_open_loop(p: PathDistribution, z: Tensor) -> None:
+def _refuse_open_loop(p: Any, z: Tensor) -> None:
     """Raises `UsageError` where a prior draws while it scores: it would be evaluated along its own path, not the given one."""
     before = _generators(z)
-    p.conditionals(z)
+    teacher_forced(p, z)
     if not all(torch.equal(a, b) for a, b in zip(before, _generators(z), strict=True)):
         raise UsageError(
             f"{type(p).__name__}.conditionals(z) draws random numbers (open loop): a prior that follows its own samples learns "
@@ -188,21 +185,6 @@ def _refuse_open_loop(p: PathDistribution, z: Tensor) -> None:
 def _generators(z: Tensor) -> list[Tensor]:
     """The states of the generators that may serve tensors like ``z``."""
     return [torch.get_rng_state(), *([torch.cuda.get_rng_state(z.device)] if z.is_cuda else [])]
-
-
-def _held(q: Any) -> Any:
-    """The same distribution with its parameters held fixed, or None where they are not plain tensors."""
-    if isinstance(q, Independent):
-        base = _held(q.base_dist)
-        return None if base is None else Independent(base, q.reinterpreted_batch_ndims)
-    if isinstance(q, MaskedDistribution):
-        base = _held(q.base_dist)
-        return None if base is None else base.mask(q._mask)
-    if isinstance(q, Normal):
-        return Normal(q.loc.detach(), q.scale.detach())
-    if isinstance(q, DiagonalChain):
-        return q.detach()
-    return None
 
 
 def _same(a: float | Tensor, b: float | Tensor) -> bool:

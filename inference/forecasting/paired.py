@@ -1,11 +1,9 @@
 """The log probability of the last frames given the first, along draws that the evidence of both shares."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.distributions import Independent, TorchDistribution
 from torch import Tensor
 
 from pyro_dsvae.inference.batch import Clips
@@ -17,7 +15,7 @@ from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.sampling.importance_weights import LogMean
 from pyro_dsvae.inference.sampling.proposal import Joint, Proposal
 from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.distributions.path import PathDistribution
+from pyro_dsvae.models.distributions.density import log_prob_by_step
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 
@@ -94,7 +92,10 @@ def _weights(model: DSVAE, proposal: Proposal, clips: Clips, start: Clips, count
         latents, log_q = proposal.draw(count)
     q = trace.trace.nodes
     given = start.x.shape[1]
-    by_step = _by_step(q["z"]["fn"], latents.z)
+    try:
+        by_step = log_prob_by_step(q["z"]["fn"], latents.z)
+    except NotImplementedError as error:
+        raise NoStepsError(f"{error}, so neither is that of its first steps alone; use forecast_log_prob") from error
     valid = clips.steps.valid
     if valid is not None:
         by_step = torch.where(valid, by_step, torch.zeros_like(by_step))
@@ -103,17 +104,3 @@ def _weights(model: DSVAE, proposal: Proposal, clips: Clips, start: Clips, count
     whole = Joint(model, clips).at(latents).log_joint - log_q
     part = Joint(model, start).at(Latents(latents.f, latents.z[..., :given, :])).log_joint - log_q_start
     return torch.stack([whole.cpu(), part.cpu()])
-
-
-def _by_step(q: TorchDistribution | Any, z: Tensor) -> Tensor:
-    """log q(z_t | z_<t) (\\*B, T). Raises `UsageError` where the density is no product over steps."""
-    match q:
-        case PathDistribution():
-            return q.conditionals(z).log_prob(z)
-        case Independent():
-            log_q = q.base_dist.log_prob(z)
-            return log_q.sum(-1) if log_q.ndim == z.ndim else log_q
-    raise NoStepsError(
-        f"a guide with a {type(q).__name__} over paths does not tell the density of its first steps alone; use "
-        "forecast_log_prob"
-    )

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import pyro
 import torch
 from pyro import poutine
-from pyro.distributions import Independent, MaskedDistribution, MultivariateNormal, Normal
 from torch import Tensor
 
 from pyro_dsvae.inference.batch import Clips
@@ -19,7 +18,6 @@ from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.sampling.proposal import Joint
 from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.distributions.diagonal_chain import DiagonalChain
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 
@@ -172,16 +170,13 @@ def _traced(guide: Guide, clips: Clips, draws: int) -> dict[str, _Site]:
 
 
 def _moments(q: Any) -> tuple[Tensor, Tensor] | None:
-    """Means and variances of every entry of a normal, or None for any other distribution."""
-    match q:
-        case Independent() | MaskedDistribution():
-            return _moments(q.base_dist)
-        case Normal() | MultivariateNormal():
-            return q.mean, q.variance
-        case DiagonalChain():
-            moments = q.moments()
-            return moments.loc, moments.variance
-    return None
+    """Means and variances of every entry, or None where the distribution does not state them."""
+    try:
+        variance = q.variance
+    except NotImplementedError:
+        return None
+    # In this order: what has no variance may have a central value that it calls its mean.
+    return q.mean, variance
 
 
 class _Pool:

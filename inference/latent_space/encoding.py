@@ -14,7 +14,6 @@ from pyro_dsvae.inference.batch import Clips
 from pyro_dsvae.inference.estimation import NUMBERS, SMALLEST_FRAME, Guide, Work, evaluation
 from pyro_dsvae.inference.handlers import LocalParameters
 from pyro_dsvae.inference.sampling.proposal import Proposal
-from pyro_dsvae.models.distributions.diagonal_chain import DiagonalChain
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 
@@ -122,8 +121,6 @@ class _Moments(Messenger):
 
 
 def _scale(distribution: Any) -> Tensor:
-    if isinstance(distribution, DiagonalChain):
-        return distribution.moments().variance.sqrt()
     try:
         return distribution.stddev
     except NotImplementedError:

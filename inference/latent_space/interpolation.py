@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.latent_space.rosenblatt import from_noise, path_from_noise, path_to_noise, to_noise
 from pyro_dsvae.inference.latents import Latents
+from pyro_dsvae.models.distributions.density import from_base, to_base
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
@@ -45,7 +45,7 @@ def interpolate(
 ) -> Interpolation:
     """``count`` latents from those of one clip to those of another.
 
-    Every prior is a map g of standard normal noise (`to_noise`): a normal by location and scale, a flow by its base, a mixture
+    Every prior is a map g of standard normal noise (`to_base`): a normal by location and scale, a flow by its base, a mixture
     by its quantiles, a path by its one-step conditionals, whose noise are the standardised innovations. A latent goes from
     one clip to the other in that noise along a great circle, with a norm that changes evenly (`slerp`), and back through g.
     Straight lines would pass nearer to the origin than any draw comes, and between two parts of a mixture through where
@@ -56,8 +56,8 @@ def interpolate(
                    the f of the first, by priors that look at f
     times          (B, T) observation times of both, as in `DSVAE.forward`
 
-    A mixture whose parts are not normal (`VampPrior` under the Flow posterior) has no known noise; there the way is straight,
-    and ``geometry`` says so. Raises `UsageError` for clips of different lengths and for fewer than two points.
+    A mixture whose parts are not normal (`VampPrior` under the Flow posterior) has no known base space; there the way is
+    straight, and ``geometry`` says so. Raises `UsageError` for clips of different lengths and for fewer than two points.
 
     Sources: Shoemake, "Animating rotation with quaternion curves", SIGGRAPH 1985; White, "Sampling generative networks",
     arXiv 1609.04468, 2016.
@@ -104,8 +104,8 @@ def slerp(a: Tensor, b: Tensor, shares: Tensor) -> Tensor:
 def _static(model: DSVAE, a: Tensor, b: Tensor, shares: Tensor) -> tuple[Tensor, str]:
     prior = model.static_prior()
     try:
-        noise = slerp(to_noise(prior, a), to_noise(prior, b), shares)
-        return _with_ends(from_noise(prior, noise), a, b), SPHERICAL
+        between = slerp(to_base(prior, a), to_base(prior, b), shares)
+        return _with_ends(from_base(prior, between), a, b), SPHERICAL
     except NotImplementedError:
         return _with_ends(_straight(a, b, shares), a, b), STRAIGHT
 
@@ -121,11 +121,9 @@ def _dynamic(
     steps = Steps(ends[0].shape[-2], times=times)
     try:
         # The noise of a whole path is one normal vector.
-        a, b = (
-            path_to_noise(model.dynamic_prior(own, steps), z).flatten(-2) for own, z in zip(seen, ends, strict=True)
-        )
+        a, b = (to_base(model.dynamic_prior(own, steps), z).flatten(-2) for own, z in zip(seen, ends, strict=True))
         between = slerp(a, b, shares).unflatten(-1, ends[0].shape[-2:])
-        return _with_ends(path_from_noise(model.dynamic_prior(f, steps), between), *ends), SPHERICAL
+        return _with_ends(from_base(model.dynamic_prior(f, steps), between), *ends), SPHERICAL
     except NotImplementedError:
         return _with_ends(_straight(*ends, shares), *ends), STRAIGHT
 

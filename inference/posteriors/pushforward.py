@@ -8,6 +8,8 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyro_dsvae.models.distributions.density import overdispersed
+
 
 class Pushforward(TorchDistribution):
     """The distribution of y = g(e) with e from ``base``, for a g that is fast and an inverse that may be slow.
@@ -64,3 +66,8 @@ class Pushforward(TorchDistribution):
         noise = self.pull(value)
         _, log_det = self.push(noise)
         return self.base.log_prob(noise) - log_det
+
+
+@overdispersed.register
+def _(q: Pushforward, scale: float) -> Pushforward:
+    return Pushforward(overdispersed(q.base, scale), q.push, q.pull)

@@ -17,8 +17,9 @@ from pyro_dsvae.inference.estimation import Guide
 from pyro_dsvae.inference.handlers import LocalParameters
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.sampling.affine_map import Adjustment
-from pyro_dsvae.inference.sampling.overdispersion import widen
+from pyro_dsvae.models.distributions.density import overdispersed
 from pyro_dsvae.models.dsvae import DSVAE
+from pyro_dsvae.models.errors import UsageError
 
 
 class Scored(NamedTuple):
@@ -56,12 +57,12 @@ class Joint:
 class Proposal:
     """q(f, z | x): a guide, its scales ``scale`` times as large, its draws then adjusted per sequence.
 
-    Widening reaches the noise of the guide, the adjustment its draws, so the density is exact for any guide: with v = A(u),
+    The scale reaches the noise of the guide, the adjustment its draws, so the density is exact for any guide: with v = A(u),
     log q(v) = log guide(u) - log |det A|.
     """
 
     def __init__(self, guide: Guide, clips: Clips, scale: float = 1.0, adjustment: Adjustment | None = None) -> None:
-        self.guide = guide if scale == 1 else _Widening(scale)(guide)
+        self.guide = guide if scale == 1 else _Overdispersion(scale)(guide)
         self.clips = clips
         self.adjustment = adjustment
 
@@ -81,16 +82,22 @@ class Proposal:
         return log_q if self.adjustment is None else log_q - self.adjustment.log_det
 
 
-class _Widening(Messenger):
-    """Every latent is drawn from, and scored by, the widened distribution."""
+class _Overdispersion(Messenger):
+    """Every latent is drawn from, and scored by, the over-dispersed distribution."""
 
     def __init__(self, scale: float) -> None:
         super().__init__()
         self.scale = scale
 
     def _pyro_sample(self, msg: Message) -> None:
-        if not site_is_subsample(msg):
-            msg["fn"] = widen(msg["fn"], self.scale)
+        if site_is_subsample(msg):
+            return
+        try:
+            msg["fn"] = overdispersed(msg["fn"], self.scale)
+        except NotImplementedError as error:
+            raise UsageError(
+                f"{error}, so this guide proposes with scale 1 only; against tails that are too thin use a defensive share"
+            ) from error
 
 
 def _traced(program: Callable[..., Any], clips: Clips, count: int) -> Trace:

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from pyro.distributions import Independent, MaskedDistribution, Normal
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.latent_density import LatentDensity
 from pyro_dsvae.inference.training.contrastive_views import content_view, motion_view
+from pyro_dsvae.models.distributions.density import unwrapped
 from pyro_dsvae.models.errors import UsageError
 
 
@@ -42,7 +42,7 @@ class Contrastive:
 
     weight_f     of I(f; x), by InfoNCE between a clip and its frames in another order
     weight_z     of I(z; x), by InfoNCE between a clip and a recoloured and blurred copy; images only
-    weight_mi    of the penalty on I(f; z), by minibatch weighted sampling; for posteriors that are normal at every step
+    weight_mi    of the penalty on I(f; z), by minibatch weighted sampling; for posteriors with independent steps
     temperature  of both InfoNCE terms: cosines are divided by it
     """
 
@@ -73,7 +73,7 @@ class Contrastive:
     def terms(self, guide: LatentDensity, clip: GuideInput) -> ContrastiveTerms:
         """The estimates for one batch, along draws of f and z of its own, with gradients.
 
-        Raises `UsageError` where the posterior has no normal densities and ``weight_mi`` is not 0.
+        Raises `UsageError` where steps or dimensions of the posterior depend on each other and ``weight_mi`` is not 0.
         """
         zero = clip.x.new_zeros(())
         q_f = guide.static(clip)
@@ -159,11 +159,10 @@ def _pairs(q: Any, value: Tensor, guide: LatentDensity) -> Tensor:
     Where q(z) depends on f it is that of the column's own f, so that the networks need not run for all pairs. For
     `Factorised` this changes nothing.
     """
-    while isinstance(q, Independent | MaskedDistribution):
-        q = q.base_dist
-    if not isinstance(q, Normal):
+    q = unwrapped(q)
+    if q.event_shape:
         raise UsageError(
-            f"I(f; z) needs a posterior that is normal at every step (LSTM, Factorised, CausalLSTM), and "
+            f"I(f; z) needs a posterior whose steps and dimensions are independent (LSTM, Factorised, CausalLSTM), and "
             f"{type(guide).__name__} is not: set --contrastive.weight_mi 0"
         )
     return q.log_prob(value.unsqueeze(1))

@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor
 from torch.distributions import register_kl
 
-from pyro_dsvae.models.distributions.gaussian_path import GaussianPath, Moments, kl_to_path
+from pyro_dsvae.models.distributions.density import detached, overdispersed
+from pyro_dsvae.models.distributions.gaussian_path import GaussianPath, Moments, kl_to_path, moments
 from pyro_dsvae.models.ops.linear_recurrence import linear_recurrence
 from pyro_dsvae.models.steps import Steps
 
@@ -65,6 +66,12 @@ class DiagonalChain(GaussianPath):
     def mean(self) -> Tensor:
         return linear_recurrence(self.transitions.coefficient, self._whole(self.transitions.offset))
 
+    @property
+    def variance(self) -> Tensor:
+        """Var z_1:T ``(*B, T, D)``."""
+        a, _, s = (self._whole(v) for v in self.transitions)
+        return linear_recurrence(a**2, s**2)
+
     def conditionals(self, z: Tensor) -> TorchDistribution:
         a, b, s = self.transitions
         loc = a * _before(z) + b
@@ -94,24 +101,6 @@ class DiagonalChain(GaussianPath):
         following = self.steps.after(past, horizon)
         return DiagonalChain(b.shape[:-2], Transitions(a, b, s), following, self.continuation)
 
-    def detach(self) -> "DiagonalChain":
-        """The same distribution with its parameters held fixed."""
-        held = Transitions(*(v.detach() for v in self.transitions))
-        return DiagonalChain(self.batch_shape, held, self.steps, self.continuation)
-
-    def moments(self) -> Moments:
-        """The moments that another path needs for its KL from this one."""
-        a, b, s = (self._whole(v) for v in self.transitions)
-        variance = linear_recurrence(a**2, s**2)
-        entropy = (s.log() + 0.5 * (1 + LOG_2PI)).sum(-1)
-
-        def factor() -> Tensor:
-            # Column j is the answer of the path to unit noise at step j.
-            noise = torch.diag_embed(s.movedim(-2, -1)).movedim(-1, 0).movedim(-1, -2)
-            return linear_recurrence(a, noise).movedim(0, -1).movedim(-3, -2)
-
-        return Moments(linear_recurrence(a, b), variance, a * _before(variance), entropy, factor)
-
     def expected_log_conditionals(self, q: Moments) -> Tensor:
         a, b, s = (self._whole(v) for v in self.transitions)
         square = (q.loc - a * _before(q.loc) - b) ** 2 + q.variance + a**2 * _before(q.variance)
@@ -129,6 +118,30 @@ def _before(values: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(values[..., :1, :]), values[..., :-1, :]], dim=-2)
 
 
-@register_kl(DiagonalChain, GaussianPath)
-def _kl_chain_path(q: Any, p: GaussianPath) -> Tensor:
-    return kl_to_path(q.moments(), p)
+@detached.register
+def _(q: DiagonalChain) -> DiagonalChain:
+    held = Transitions(*(v.detach() for v in q.transitions))
+    return DiagonalChain(q.batch_shape, held, q.steps, q.continuation)
+
+
+@overdispersed.register
+def _(q: DiagonalChain, scale: float) -> DiagonalChain:
+    a, b, s = q.transitions
+    return DiagonalChain(q.batch_shape, Transitions(a, b, scale * s), q.steps)
+
+
+@moments.register
+def _(q: DiagonalChain) -> Moments:
+    a, _, s = (q._whole(v) for v in q.transitions)
+    variance = q.variance
+    entropy = (s.log() + 0.5 * (1 + LOG_2PI)).sum(-1)
+
+    def factor() -> Tensor:
+        # Column j is the answer of the path to unit noise at step j.
+        noise = torch.diag_embed(s.movedim(-2, -1)).movedim(-1, 0).movedim(-1, -2)
+        return linear_recurrence(a, noise).movedim(0, -1).movedim(-3, -2)
+
+    return Moments(q.mean, variance, a * _before(variance), entropy, factor)
+
+
+register_kl(DiagonalChain, GaussianPath)(kl_to_path)

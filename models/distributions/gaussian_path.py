@@ -3,13 +3,13 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import singledispatch
 from typing import Any
 
 import torch
-from pyro.distributions import Independent, MaskedDistribution, Normal
+from pyro.distributions import MaskedDistribution
 from torch import Tensor
-from torch.distributions import Independent as TorchIndependent
-from torch.distributions import register_kl
+from torch.distributions import Independent, Normal, register_kl
 
 from pyro_dsvae.models.distributions.path import PathDistribution
 
@@ -41,7 +41,7 @@ class GaussianPath(PathDistribution):
 
         KL(q || p) = -sum_t (H_q(z_t | z_<t) + E_q[log p(z_t | z_<t)])
 
-    is exact, without a sampled path, for posteriors with independent steps and for `DiagonalChain`.
+    is exact, without a sampled path, for every posterior that states its `moments`.
     """
 
     @property
@@ -54,26 +54,35 @@ class GaussianPath(PathDistribution):
         """E_q[log p(z_t | z_<t)] ``(*B, T)``, in nats."""
 
 
-def independent_moments(q: TorchIndependent) -> Moments | None:
-    """The moments of a posterior with independent steps, as `Steps.join` makes it of normals; None for any other."""
-    base: Any = q
-    while isinstance(base, TorchIndependent | MaskedDistribution):
-        base = base.base_dist
-    if not isinstance(base, Normal) or len(q.event_shape) != 2:
-        return None
-    return Moments(base.loc, base.variance, None, base.entropy().sum(-1))
+@singledispatch
+def moments(q: Any) -> Moments:
+    """What a normal density over paths tells a `GaussianPath` of itself. Raises `NotImplementedError` for any other.
+
+    Steps are independent of each other unless the type of ``q`` says otherwise. A new density registers its answer, and its
+    KL as ``register_kl(NewDensity, GaussianPath)(kl_to_path)``.
+    """
+    raise NotImplementedError(f"a {type(q).__name__} is not known to be normal")
 
 
-def kl_to_path(q: Moments, p: GaussianPath) -> Tensor:
+@moments.register(Independent)
+@moments.register(MaskedDistribution)
+def _(q: Any) -> Moments:
+    return moments(q.base_dist)
+
+
+@moments.register
+def _(q: Normal) -> Moments:
+    return Moments(q.loc, q.variance, None, q.entropy().sum(-1))
+
+
+def kl_to_path(q: Any, p: GaussianPath) -> Tensor:
     """KL(q || p) ``(*B,)`` in nats over the steps that exist."""
-    steps = -(q.entropy + p.expected_log_conditionals(q))
+    if len(q.event_shape) != len(p.event_shape):
+        raise NotImplementedError(f"the KL from event {tuple(q.event_shape)} to {tuple(p.event_shape)} is not known")
+    known = moments(q)
+    steps = -(known.entropy + p.expected_log_conditionals(known))
     valid = p.steps.valid
     return (steps if valid is None else torch.where(valid, steps, torch.zeros_like(steps))).sum(-1)
 
 
-@register_kl(Independent, GaussianPath)
-def _kl_independent_path(q: Any, p: GaussianPath) -> Tensor:
-    moments = independent_moments(q)
-    if moments is None:
-        raise NotImplementedError
-    return kl_to_path(moments, p)
+register_kl(Independent, GaussianPath)(kl_to_path)

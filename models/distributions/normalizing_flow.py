@@ -1,5 +1,6 @@
 """Normalising flows of Zuko as Pyro distributions."""
 
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import ClassVar
@@ -9,14 +10,19 @@ from pyro.distributions import TorchDistribution, is_validation_enabled, validat
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from pyro_dsvae.models.distributions.density import from_base, to_base
 from pyro_dsvae.models.ops.precision import own_precision
 
 
+@cache
 def load_zuko() -> ModuleType:
     """The module ``zuko``, imported where it is first used."""
     # Zuko switches off the validation of every distribution in the process when it is first imported.
     with validation_enabled(is_validation_enabled()):
-        return import_module("zuko")
+        zuko = import_module("zuko")
+    to_base.register(zuko.distributions.NormalizingFlow, lambda p, value: to_base(p.base, p.transform(value)))
+    from_base.register(zuko.distributions.NormalizingFlow, lambda p, base: p.transform.inv(from_base(p.base, base)))
+    return zuko
 
 
 class FlowDistribution(TorchDistribution):
@@ -48,3 +54,17 @@ class FlowDistribution(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         with own_precision():
             return self.flow.log_prob(value)
+
+
+@to_base.register
+def _(p: FlowDistribution, value: Tensor) -> Tensor:
+    load_zuko()  # whose flows have an answer from then on
+    with own_precision():
+        return to_base(p.flow, value)
+
+
+@from_base.register
+def _(p: FlowDistribution, base: Tensor) -> Tensor:
+    load_zuko()
+    with own_precision():
+        return from_base(p.flow, base)

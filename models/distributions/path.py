@@ -8,6 +8,13 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyro_dsvae.models.distributions.density import (
+    from_base,
+    log_prob_by_step,
+    overdispersed,
+    teacher_forced,
+    to_base,
+)
 from pyro_dsvae.models.steps import Steps
 
 
@@ -84,3 +91,55 @@ class PathDistribution(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         return self.given(value).log_prob(value)
+
+
+class OverdispersedPath(PathDistribution):
+    """A path whose one-step conditionals are those of ``path``, over-dispersed. A draw takes T passes."""
+
+    def __init__(self, path: PathDistribution, scale: float) -> None:
+        self.path = path
+        self.scale = scale
+        super().__init__(path.batch_shape, path.steps, path.event_shape[-1])
+
+    def conditionals(self, z: Tensor) -> TorchDistribution:
+        return overdispersed(self.path.conditionals(z), self.scale)
+
+    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+        like = self.path.rsample()
+        z = like.new_zeros(self.shape(sample_shape))
+        for t in range(self.steps.length):
+            z = torch.cat([z[..., :t, :], self.conditionals(z).rsample()[..., t:, :]], dim=-2)
+        return z
+
+    def continue_from(self, z_past: Tensor, horizon: int) -> "OverdispersedPath":
+        return OverdispersedPath(self.path.continue_from(z_past, horizon), self.scale)
+
+
+@teacher_forced.register
+def _(q: PathDistribution, value: Tensor) -> TorchDistribution:
+    return q.given(value)
+
+
+@overdispersed.register
+def _(q: PathDistribution, scale: float) -> OverdispersedPath:
+    return OverdispersedPath(q, scale)
+
+
+@log_prob_by_step.register
+def _(q: PathDistribution, z: Tensor) -> Tensor:
+    return q.conditionals(z).log_prob(z)
+
+
+@to_base.register
+def _(p: PathDistribution, value: Tensor) -> Tensor:
+    return to_base(p.conditionals(value), value)
+
+
+@from_base.register
+def _(p: PathDistribution, base: Tensor) -> Tensor:
+    # What the first step has before it is the same for all paths.
+    z = from_base(p.conditionals(torch.zeros_like(base)), base)[..., :1, :]
+    for e in base[..., 1:, :].split(1, dim=-2):
+        step = p.continue_from(z, 1).conditionals(torch.zeros_like(e))
+        z = torch.cat([z, from_base(step, e)], dim=-2)
+    return z

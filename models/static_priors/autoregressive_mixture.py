@@ -8,6 +8,7 @@ from pyro.distributions import Categorical, MixtureSameFamily, Normal, TorchDist
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from pyro_dsvae.models.distributions.density import from_base, to_base
 from pyro_dsvae.models.distributions.normalizing_flow import load_zuko
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.ops.precision import own_precision
@@ -162,6 +163,19 @@ class AutoregressiveMixtureDistribution(TorchDistribution):
                 at = slice(i, i + 1)
                 y = torch.cat([y[..., :i], step(self.conditionals(y, at), i).squeeze(-1), y[..., i + 1 :]], dim=-1)
             return y @ self.rotation
+
+
+@to_base.register
+def _(p: AutoregressiveMixtureDistribution, value: Tensor) -> Tensor:
+    with own_precision():
+        y, conditionals = p.conditionals_at(value)
+        return to_base(conditionals, y.unsqueeze(-1)).squeeze(-1)
+
+
+@from_base.register
+def _(p: AutoregressiveMixtureDistribution, base: Tensor) -> Tensor:
+    along = base.unsqueeze(-1)
+    return p.generate(base.shape[:-1], lambda conditional, i: from_base(conditional, along[..., i : i + 1, :]))
 
 
 def orthogonal(vectors: Tensor) -> Tensor:

@@ -13,8 +13,9 @@ from torch import Tensor
 from pyro_dsvae.configuration.catalogue import PARTS
 from pyro_dsvae.inference.estimation import evaluation
 from pyro_dsvae.inference.forecasting.log_prob import forecast_log_prob
-from pyro_dsvae.inference.forecasting.paired import NoStepsError, _by_step, paired_forecast
+from pyro_dsvae.inference.forecasting.paired import paired_forecast
 from pyro_dsvae.inference.sequences import Sequences
+from pyro_dsvae.models.distributions.density import log_prob_by_step
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
 from tests.inference.test_contracts import Case, frames_for, objective
@@ -133,10 +134,10 @@ def test_steps_add_up_to_the_path(posterior: str) -> None:
     with evaluation(fitted.model, fitted.guide, 0, torch.device("cpu")):
         node = poutine.trace(fitted.guide).get_trace(x, None, lengths).nodes["z"]
         if posterior in ("Flow", "Delta"):
-            with pytest.raises(NoStepsError):
-                _by_step(node["fn"], node["value"])
+            with pytest.raises(NotImplementedError, match="step by step"):
+                log_prob_by_step(node["fn"], node["value"])
             return
-        steps = _by_step(node["fn"], node["value"])
+        steps = log_prob_by_step(node["fn"], node["value"])
         valid = torch.arange(5) < lengths[:, None]
         assert steps.shape == (3, 5)
         total = torch.where(valid, steps, torch.zeros_like(steps)).sum(-1)

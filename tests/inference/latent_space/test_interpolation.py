@@ -13,9 +13,9 @@ from scipy import integrate, stats
 
 from pyro_dsvae.configuration.catalogue import PARTS
 from pyro_dsvae.inference.latent_space.interpolation import HELD, SPHERICAL, STRAIGHT, interpolate, slerp
-from pyro_dsvae.inference.latent_space.rosenblatt import from_noise, path_from_noise, path_to_noise, to_noise
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.posteriors.pushforward import Pushforward
+from pyro_dsvae.models.distributions.density import from_base, to_base
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
 from tests.inference.test_contracts import REFUSED, Case, objective
@@ -89,12 +89,12 @@ def test_the_noise_of_draws_of_a_mixture_is_standard_normal(kind: str) -> None:
     """Each dimension by Kolmogorov and Smirnov, their dependence by the correlations of values and squares; and back."""
     p = mixtures()[kind]
     values = p.sample((8_000,))
-    noise = to_noise(p, values)
+    noise = to_base(p, values)
     for column in noise.T.numpy():
         assert stats.kstest(column, "norm").pvalue > 1e-3
     for function in (lambda e: e, torch.square):
         assert abs(np.corrcoef(function(noise).T.numpy())[0, 1]) < 4.5 / math.sqrt(8_000)
-    torch.testing.assert_close(from_noise(p, noise), values, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(from_base(p, noise), values, rtol=1e-9, atol=1e-9)
 
 
 def test_the_noise_of_a_mixture_is_that_of_its_conditional_distribution_functions() -> None:
@@ -114,14 +114,14 @@ def test_the_noise_of_a_mixture_is_that_of_its_conditional_distribution_function
     )
     below_b = integrate.quad(density, -15, b, args=(a,))[0] / integrate.quad(density, -15, 15, args=(a,))[0]
     expected = torch.from_numpy(stats.norm.ppf([below_a, below_b]))
-    torch.testing.assert_close(to_noise(p, torch.tensor([a, b])), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(to_base(p, torch.tensor([a, b])), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_a_mixture_of_one_is_a_normal_also_far_out_in_its_tails() -> None:
     p = MixtureSameFamily(Categorical(torch.ones(1)), Normal(torch.ones(1, 1), 2 * torch.ones(1, 1)).to_event(1))
     noise = torch.tensor([-30.0, -9.0, -1.0, 0.0, 0.5, 9.0, 30.0]).unsqueeze(-1)
-    torch.testing.assert_close(to_noise(p, 1 + 2 * noise), noise)
-    torch.testing.assert_close(from_noise(p, noise), 1 + 2 * noise)
+    torch.testing.assert_close(to_base(p, 1 + 2 * noise), noise)
+    torch.testing.assert_close(from_base(p, noise), 1 + 2 * noise)
 
 
 @pytest.mark.parametrize("name", PARTS["static_prior"])
@@ -137,10 +137,10 @@ def test_every_static_prior_is_a_map_of_normal_noise(name: str, kind: str) -> No
             parameter.add_(0.2 * torch.randn_like(parameter))
         p = prior()
         f = p.sample((6,))
-        noise = to_noise(p, f)
-        torch.testing.assert_close(from_noise(p, noise), f, rtol=1e-5, atol=1e-6)
+        noise = to_base(p, f)
+        torch.testing.assert_close(from_base(p, noise), f, rtol=1e-5, atol=1e-6)
     for row in range(3):
-        jacobian: Any = torch.autograd.functional.jacobian(lambda value: to_noise(prior(), value), f[row])
+        jacobian: Any = torch.autograd.functional.jacobian(lambda value: to_base(prior(), value), f[row])
         expected = Normal(0.0, 1.0).log_prob(noise[row]).sum() + torch.linalg.slogdet(jacobian)[1]
         torch.testing.assert_close(p.log_prob(f[row]), expected, rtol=1e-4, atol=1e-5)
 
@@ -153,9 +153,9 @@ def test_every_path_is_a_map_of_its_innovations(name: str) -> None:
         f = torch.randn(3_000, F)
         path = model.dynamic_prior(f, Steps(T))
         z = path.sample()
-        noise = path_to_noise(path, z)
+        noise = to_base(path, z)
         few = model.dynamic_prior(f[:4], Steps(T))
-        torch.testing.assert_close(path_from_noise(few, noise[:4]), z[:4], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(from_base(few, noise[:4]), z[:4], rtol=1e-4, atol=1e-5)
     flat = noise.flatten(1)
     assert (flat.mean(0).abs() < 5 / math.sqrt(3_000)).all()
     covariance = flat.T.cov() - torch.eye(T * D)
@@ -164,7 +164,7 @@ def test_every_path_is_a_map_of_its_innovations(name: str) -> None:
 
 def test_unknown_distributions_are_refused() -> None:
     p = Pushforward(Normal(torch.zeros(2), 1.0).to_event(1), lambda e: (e, torch.zeros(())), lambda y: y)
-    for function in (to_noise, from_noise):
+    for function in (to_base, from_base):
         with pytest.raises(NotImplementedError, match="Pushforward"):
             function(p, torch.zeros(2))
 
@@ -249,8 +249,8 @@ def test_paths_between_two_clips_are_as_likely_as_paths_of_the_prior() -> None:
     path = model.dynamic_prior(first.f, Steps(T))
     with torch.no_grad():
         # The norm in the middle is the mean of two, which is a little short of a root mean square.
-        size = path_to_noise(path, middle).flatten(1).square().sum(1).mean() / (T * D)
-        straight = path_to_noise(path, (first.z + second.z) / 2).flatten(1).square().sum(1).mean() / (T * D)
+        size = to_base(path, middle).flatten(1).square().sum(1).mean() / (T * D)
+        straight = to_base(path, (first.z + second.z) / 2).flatten(1).square().sum(1).mean() / (T * D)
     assert 0.9 < float(size) < 1.02
     assert float(straight) < 0.6
 
@@ -281,7 +281,7 @@ def test_observation_times_are_honoured(name: str) -> None:
     found = interpolate(model, first, second, 3, "z", times)
     with torch.no_grad():
         path = model.dynamic_prior(first.f, Steps(T, times=times))
-        norms = [path_to_noise(path, z).flatten(1).norm(dim=1) for z in found.z]
+        norms = [to_base(path, z).flatten(1).norm(dim=1) for z in found.z]
     torch.testing.assert_close(norms[1], (norms[0] + norms[2]) / 2, rtol=1e-4, atol=1e-5)
     assert (interpolate(model, first, second, 3, "z").z[1] - found.z[1]).abs().max() > 1e-3
 

@@ -26,6 +26,7 @@ from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.posteriors.structured_gaussian import StructuredGaussian
 from pyro_dsvae.inference.prediction import posterior_means
 from pyro_dsvae.models.distributions.diagonal_chain import DiagonalChain, Transitions
+from pyro_dsvae.models.distributions.gaussian_path import moments
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors import lstm as lstm_prior
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
@@ -408,12 +409,12 @@ def dense(q: DiagonalChain) -> tuple[Tensor, Tensor, Tensor]:
 def test_a_structured_gaussian_is_the_dense_normal_with_its_precision() -> None:
     q = q_z(posterior(StructuredGaussian), static(1), size=1)
     mean, _, covariance = dense(q)
-    moments = q.moments()
-    factor = moments.factor()[0, 0]
+    told = moments(q)
+    factor = told.factor()[0, 0]
     torch.testing.assert_close(factor @ factor.T, covariance)
-    torch.testing.assert_close(moments.variance[0, :, 0], covariance.diag())
-    torch.testing.assert_close(moments.lagged[0, 1:, 0], covariance.diag(1))
-    torch.testing.assert_close(moments.loc[0, :, 0], mean)
+    torch.testing.assert_close(told.variance[0, :, 0], covariance.diag())
+    torch.testing.assert_close(told.lagged[0, 1:, 0], covariance.diag(1))
+    torch.testing.assert_close(told.loc[0, :, 0], mean)
     # Every neighbour is correlated; beyond neighbours the precision is zero.
     inverse = torch.linalg.inv(factor @ factor.T)
     assert (inverse.triu(2).abs() < 1e-8 * inverse.abs().max()).all()
@@ -423,7 +424,7 @@ def test_a_structured_gaussian_is_the_dense_normal_with_its_precision() -> None:
         for d in range(D)
     ]
     entropy = sum(MultivariateNormal(dense(one)[0], dense(one)[2]).entropy() for one in by_dimension)
-    torch.testing.assert_close(moments.entropy.sum(-1)[0], entropy)
+    torch.testing.assert_close(told.entropy.sum(-1)[0], entropy)
     # 20,000 draws; the variance of an entry of a sample covariance is (S_ii S_jj + S_ij^2) / n.
     z = q.sample(torch.Size([20_000]))[:, 0, :, 0]
     assert ((z.mean(0) - mean).abs() < 4.5 * (covariance.diag() / len(z)).sqrt()).all()
@@ -464,7 +465,7 @@ def test_adjacent_correlations_of_both_signs_are_learnt(correlation: float) -> N
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-2, total_steps=150)
     precision, loc = target.precision_matrix.float(), target.loc.float()
     for _ in range(150):
-        q = guide.dynamic(clip, f).moments()
+        q = moments(guide.dynamic(clip, f))
         # E_q of the quadratic form; the target is AR(1), so its precision is tridiagonal, too.
         off = (q.loc[0, :, 0] - loc) @ precision @ (q.loc[0, :, 0] - loc)
         form = off + (precision.diag() * q.variance[0, :, 0]).sum() + 2 * (precision.diag(1) * q.lagged[0, 1:, 0]).sum()
@@ -536,8 +537,7 @@ def fit_to_walks(x: Tensor, q: Callable[[], Any], parameters: list[Tensor], coun
     prior = Walk(1)(x.new_zeros(len(x), 1), Steps(STEPS))
     for _ in range(count):
         now = q()
-        marginal = now.moments() if isinstance(now, DiagonalChain) else now
-        square = (x - now.mean) ** 2 + marginal.variance
+        square = (x - now.mean) ** 2 + now.variance
         loss = (0.5 * square.sum((1, 2)) / NOISE_VARIANCE + kl_divergence(now, prior)).mean()
         optimiser.zero_grad()
         loss.backward()

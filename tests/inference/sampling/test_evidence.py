@@ -25,12 +25,13 @@ from pyro_dsvae.inference.posteriors.pushforward import Pushforward
 from pyro_dsvae.inference.sampling import annealed_importance_sampling
 from pyro_dsvae.inference.sampling.annealed_importance_sampling import AnnealedEvidence, annealed_evidence
 from pyro_dsvae.inference.sampling.importance_weights import LogMean, bounds
-from pyro_dsvae.inference.sampling.overdispersion import widen
 from pyro_dsvae.inference.sampling.proposal import Joint, Proposal
 from pyro_dsvae.inference.sampling.refinement import Refinement
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.objective import Objective
+from pyro_dsvae.models.distributions.density import overdispersed
 from pyro_dsvae.models.distributions.diagonal_chain import DiagonalChain, Transitions
+from pyro_dsvae.models.distributions.gaussian_path import moments
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
 from tests.inference.test_contracts import frames_for, recipe
@@ -287,8 +288,8 @@ def test_a_wider_proposal_of_the_exact_shape_undoes_a_wrong_scale() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in PARTS["posterior"] if name != "Delta"])
-def test_widening_scales_deviations_and_leaves_centres(name: str) -> None:
-    """Of f, and of z given f, along the same noise: where one draw is m + s, the widened one is m + 2.5 s.
+def test_over_dispersion_scales_deviations_and_leaves_centres(name: str) -> None:
+    """Of f, and of z given f, along the same noise: where one draw is m + s, the over-dispersed one is m + 2.5 s.
 
     A path that is normal given its past is compared at its first step, a flow by the noise that it comes from.
     """
@@ -300,7 +301,7 @@ def test_widening_scales_deviations_and_leaves_centres(name: str) -> None:
             draws = []
             for scale in (0.0, 1.0, 2.5):
                 torch.manual_seed(3)
-                wide = widen(q, max(scale, 1e-12))
+                wide = overdispersed(q, max(scale, 1e-12))
                 value = wide.rsample()
                 if isinstance(wide, Pushforward):
                     value = q.pull(value)
@@ -310,11 +311,11 @@ def test_widening_scales_deviations_and_leaves_centres(name: str) -> None:
             assert (plain - centre).abs().max() > 0.01
 
 
-def test_a_widened_chain_has_the_same_mean_and_scaled_covariances() -> None:
+def test_an_over_dispersed_chain_has_the_same_mean_and_scaled_covariances() -> None:
     generator = torch.Generator().manual_seed(0)
     a, b, s = torch.randn(3, 5, 4, 2, generator=generator)
     chain = DiagonalChain(torch.Size([5]), Transitions(a, b, s.exp()), Steps(4))
-    one, other = chain.moments(), widen(chain, 1.7).moments()
+    one, other = moments(chain), moments(overdispersed(chain, 1.7))
     torch.testing.assert_close(other.loc, one.loc)
     torch.testing.assert_close(other.variance, 1.7**2 * one.variance)
     torch.testing.assert_close(other.lagged, 1.7**2 * one.lagged)
