@@ -111,8 +111,8 @@ def estimate_evidence(
         size = max(1, min(len(sequences), at_once // draws))
         for positions in torch.arange(len(sequences)).split(size):
             clips = Clips.of(model, sequences, positions, device)
-            adjustment = None if refined is None else refined.adjustment.rows(positions.to(device))
-            proposal = Proposal(guide, clips, scale, adjustment)
+            affine_map = None if refined is None else refined.affine_map.rows(positions.to(device))
+            proposal = Proposal(guide, clips, scale, affine_map)
             weights = _Weights(Joint(model, clips), proposal, draws, from_prior)
             log_weights, stratum = weights.draw(max(1, at_once // len(positions)), work)
             bad = positions[log_weights.isnan().any(0)].tolist()

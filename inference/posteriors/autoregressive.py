@@ -85,13 +85,13 @@ class Cell(nn.Module):
         weight = torch.cat([w_in[:, size:], w_state], dim=1)
         z = first[..., 0, :].expand(*noise.shape[:-2], -1)
         zero = z.new_zeros(*z.shape[:-1], self.lstm.hidden_size)
-        hidden, memory = (zero, zero) if state is None else (s.expand_as(zero) for s in state)
+        hidden, cell = (zero, zero) if state is None else (s.expand_as(zero) for s in state)
         path = []
         for gate_in, at, e in zip(gates_in, direct.unbind(-2), noise.unbind(-2), strict=True):
             gates = gate_in + linear(torch.cat([z, hidden], dim=-1), weight)
             i, f, g, o = gates.chunk(4, dim=-1)
-            memory = f.sigmoid() * memory + i.sigmoid() * g.tanh()
-            hidden = o.sigmoid() * memory.tanh()
+            cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+            hidden = o.sigmoid() * cell.tanh()
             loc, scale = self.head(hidden + at)
             z = loc + scale * e
             path.append(z)

@@ -1,4 +1,4 @@
-"""Latents of a batch of sequences, and a map that moves and stretches them."""
+"""Latents of a batch of sequences, and an affine map of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,48 +10,48 @@ from pyro_dsvae.inference.latents import Latents
 
 
 @dataclass(frozen=True)
-class Adjustment:
-    """u -> centre + shift + exp(log_stretch) (u - centre) for every entry of f and z, one map per sequence.
+class AffineMap:
+    """u -> centre + shift + exp(log_scale) (u - centre) for every entry of f and z, one map per sequence.
 
-    centre       where stretching leaves things in place; it changes nothing but what the other two mean
-    shift        in units of the latents
-    log_stretch  0 where nothing is stretched
-    exists       (B, T) bool, or None where all steps exist
+    centre     what scaling leaves in place; it changes nothing but what the other two mean
+    shift      in units of the latents
+    log_scale  logarithm of the factor of deviations from the centre; 0 where nothing is scaled
+    exists     (B, T) bool, or None where all steps exist
     """
 
     centre: Latents
     shift: Latents
-    log_stretch: Latents
+    log_scale: Latents
     exists: Tensor | None
 
     def __call__(self, u: Latents) -> Latents:
-        parts = zip(u, self.centre, self.shift, self.log_stretch, strict=True)
+        parts = zip(u, self.centre, self.shift, self.log_scale, strict=True)
         return Latents(*(c + shift + s.exp() * (v - c) for v, c, shift, s in parts))
 
-    def undo(self, v: Latents) -> Latents:
-        parts = zip(v, self.centre, self.shift, self.log_stretch, strict=True)
+    def inverse(self, v: Latents) -> Latents:
+        parts = zip(v, self.centre, self.shift, self.log_scale, strict=True)
         return Latents(*(c + (w - c - shift) * (-s).exp() for w, c, shift, s in parts))
 
     @property
     def log_det(self) -> Tensor:
         """(B,) log of the factor by which volumes grow, over the steps that exist."""
-        per_step = self.log_stretch.z.sum(-1)
+        per_step = self.log_scale.z.sum(-1)
         if self.exists is not None:
             per_step = torch.where(self.exists, per_step, torch.zeros_like(per_step))
-        return self.log_stretch.f.sum(-1) + per_step.sum(-1)
+        return self.log_scale.f.sum(-1) + per_step.sum(-1)
 
     @classmethod
-    def joined(cls, parts: Sequence["Adjustment"]) -> "Adjustment":
+    def joined(cls, parts: Sequence["AffineMap"]) -> "AffineMap":
         """Several batches (B,) as one."""
         exists = [part.exists for part in parts if part.exists is not None]
         return cls(
             Latents.joined([part.centre for part in parts]),
             Latents.joined([part.shift for part in parts]),
-            Latents.joined([part.log_stretch for part in parts]),
+            Latents.joined([part.log_scale for part in parts]),
             torch.cat(exists) if exists else None,
         )
 
-    def rows(self, rows: Tensor) -> "Adjustment":
+    def rows(self, rows: Tensor) -> "AffineMap":
         """That of some of the sequences."""
         exists = None if self.exists is None else self.exists[rows]
-        return Adjustment(self.centre.rows(rows), self.shift.rows(rows), self.log_stretch.rows(rows), exists)
+        return AffineMap(self.centre.rows(rows), self.shift.rows(rows), self.log_scale.rows(rows), exists)

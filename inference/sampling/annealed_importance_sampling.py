@@ -190,12 +190,12 @@ class _Annealing:
         precision = (1 - beta) * self.start_precision + beta * self.target_precision
         # Random lengths, whatever the state is, keep trajectories from coming full circle.
         length = step * torch.empty_like(point.log_start, dtype=step.dtype).uniform_(0.7, 1.3)
-        reach = length.unsqueeze(-1) * precision.rsqrt() * self.moving
+        step_size = length.unsqueeze(-1) * precision.rsqrt() * self.moving
 
         def at(moved: Tensor) -> Point:
             end = self._at(moved, beta)
             return Point(end.state, end.log_density(beta), end.gradient)
 
         here = Point(point.state, point.log_density(beta), point.gradient)
-        end, probability = transition(at, here, reach, self.leapfrogs)
+        end, probability = transition(at, here, step_size, self.leapfrogs)
         return end.state, probability.mean(0).to(step.dtype)

@@ -35,7 +35,7 @@ def nearest_frame(x: Tensor, observed: Tensor) -> Tensor:
     return torch.where(far.isinf(), mean.view(-1, *(1,) * (x.ndim - 1)), filled)
 
 
-class Filled:
+class GapFilled:
     """A guide that is shown some clips with their gaps filled in, and no mask.
 
     A guide may be any density computed from what was observed, so draws from it are weighed as any other's.
@@ -70,11 +70,11 @@ def fill_where_better(model: DSVAE, guide: Guide, clips: Clips) -> Guide:
     observed = observed.expand(clips.x.shape)
     x = nearest_frame(torch.where(observed, clips.x, torch.zeros_like(clips.x)), observed)
     every = torch.ones(len(x), dtype=torch.bool, device=x.device)
-    whole = Filled(guide, x, every)
+    whole = GapFilled(guide, x, every)
     joint = Joint(model, clips)
     bounds = []
     with torch.no_grad():
         for seen in (guide, whole):
             latents, log_q = Proposal(seen, clips).draw(DRAWS)
             bounds.append((joint.at(latents).log_joint - log_q).mean(0))
-    return Filled(guide, x, bounds[1] > bounds[0] + MARGIN)
+    return GapFilled(guide, x, bounds[1] > bounds[0] + MARGIN)

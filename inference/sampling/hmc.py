@@ -48,19 +48,19 @@ class Point(NamedTuple):
     gradient: Tensor
 
 
-def transition(at: Callable[[Tensor], Point], point: Point, reach: Tensor, leapfrogs: int) -> tuple[Point, Tensor]:
+def transition(at: Callable[[Tensor], Point], point: Point, step_size: Tensor, leapfrogs: int) -> tuple[Point, Tensor]:
     """One Hamiltonian move that leaves the density as it is, and the probability (C, B) with which it was accepted.
 
-    at     what the density is at a state
-    reach  (C, B, n), step size times scale of every coordinate; independent of the state
+    at         what the density is at a state
+    step_size  (C, B, n), of every coordinate, in proportion to its scale; independent of the state
     """
     momentum = torch.randn_like(point.state)
     energy = momentum.square().sum(-1) / 2 - point.log_density
     end = point
     for _ in range(leapfrogs):
-        momentum = momentum + reach * end.gradient / 2
-        end = at(end.state + reach * momentum)
-        momentum = momentum + reach * end.gradient / 2
+        momentum = momentum + step_size * end.gradient / 2
+        end = at(end.state + step_size * momentum)
+        momentum = momentum + step_size * end.gradient / 2
     change = momentum.square().sum(-1) / 2 - end.log_density - energy
     # A trajectory that ran into what is not a number is refused, as one of infinite energy is.
     probability = (-change).exp().clamp(max=1).nan_to_num(0.0)
@@ -69,20 +69,20 @@ def transition(at: Callable[[Tensor], Point], point: Point, reach: Tensor, leapf
     return Point(*moved), probability
 
 
-class Moved(NamedTuple):
+class Chains(NamedTuple):
     """Where the chains end (C, B, ...), and per clip (B,):
 
-    acceptance  share of accepted moves in the second half, with the step sizes that were found
-    memory      correlation of a chain's end with its start, mean over coordinates: near 0 the start is forgotten, near 1
-                the draws are still those of the start. With a single chain there is none: NaN
+    acceptance       share of accepted moves in the second half, with the step sizes that were found
+    autocorrelation  of a chain's end with its start, mean over coordinates: near 0 the start is forgotten, near 1 the draws
+                     are still those of the start. With a single chain there is none: NaN
     """
 
     latents: Latents
     acceptance: Tensor
-    memory: Tensor
+    autocorrelation: Tensor
 
 
-def move(joint: Joint, start: Latents, scale: Latents, options: Langevin, did: Callable[[], None]) -> Moved:
+def move(joint: Joint, start: Latents, scale: Latents, options: Langevin, did: Callable[[], None]) -> Chains:
     """Chains from every draw (C, B, ...) of ``start``, each with p(f, z | x) as what they leave unchanged.
 
     The step sizes of the second half do not depend on where its chains go, so each of its moves is exact; how near the ends
@@ -125,7 +125,7 @@ def move(joint: Joint, start: Latents, scale: Latents, options: Langevin, did: C
         did()
     z = point.state[..., static_size:].unflatten(-1, (-1, latent_size))
     latents = Latents(point.state[..., :static_size], z)
-    return Moved(latents, torch.stack(accepted).mean(0), _memory(first.state, point.state, widths > 0))
+    return Chains(latents, torch.stack(accepted).mean(0), _autocorrelation(first.state, point.state, widths > 0))
 
 
 def joined(latents: Latents) -> Tensor:
@@ -133,7 +133,7 @@ def joined(latents: Latents) -> Tensor:
     return torch.cat([latents.f, latents.z.flatten(-2)], dim=-1)
 
 
-def _memory(start: Tensor, end: Tensor, moving: Tensor) -> Tensor:
+def _autocorrelation(start: Tensor, end: Tensor, moving: Tensor) -> Tensor:
     """(B,) correlation over chains of end and start, mean over the coordinates that move."""
     if len(start) < 2:
         return start.new_full(start.shape[1:2], torch.nan)

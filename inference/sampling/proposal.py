@@ -16,7 +16,7 @@ from pyro_dsvae.inference.batch import Clips
 from pyro_dsvae.inference.estimation import Guide
 from pyro_dsvae.inference.handlers import LocalParameters
 from pyro_dsvae.inference.latents import Latents
-from pyro_dsvae.inference.sampling.affine_map import Adjustment
+from pyro_dsvae.inference.sampling.affine_map import AffineMap
 from pyro_dsvae.models.distributions.density import overdispersed
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
@@ -55,31 +55,31 @@ class Joint:
 
 
 class Proposal:
-    """q(f, z | x): a guide, its scales ``scale`` times as large, its draws then adjusted per sequence.
+    """q(f, z | x): a guide, its scales ``scale`` times as large, its draws then mapped by one affine map per sequence.
 
-    The scale reaches the noise of the guide, the adjustment its draws, so the density is exact for any guide: with v = A(u),
+    The scale reaches the noise of the guide, the affine map its draws, so the density is exact for any guide: with v = A(u),
     log q(v) = log guide(u) - log |det A|.
     """
 
-    def __init__(self, guide: Guide, clips: Clips, scale: float = 1.0, adjustment: Adjustment | None = None) -> None:
+    def __init__(self, guide: Guide, clips: Clips, scale: float = 1.0, affine_map: AffineMap | None = None) -> None:
         self.guide = guide if scale == 1 else _Overdispersion(scale)(guide)
         self.clips = clips
-        self.adjustment = adjustment
+        self.affine_map = affine_map
 
     def draw(self, count: int) -> tuple[Latents, Tensor]:
         """K draws for every sequence and log q of each (K, B)."""
         trace = _traced(self.guide, self.clips, count)
         latents, log_q = _latents(trace), _log_prob(trace, "f", "z")
-        if self.adjustment is None:
+        if self.affine_map is None:
             return latents, log_q
-        return self.adjustment(latents), log_q - self.adjustment.log_det
+        return self.affine_map(latents), log_q - self.affine_map.log_det
 
     def log_prob(self, latents: Latents) -> Tensor:
         """log q (K, B) of any latents."""
-        u = latents if self.adjustment is None else self.adjustment.undo(latents)
+        u = latents if self.affine_map is None else self.affine_map.inverse(latents)
         trace = _traced(poutine.condition(self.guide, data=u._asdict()), self.clips, len(u.f))
         log_q = _log_prob(trace, "f", "z")
-        return log_q if self.adjustment is None else log_q - self.adjustment.log_det
+        return log_q if self.affine_map is None else log_q - self.affine_map.log_det
 
 
 class _Overdispersion(Messenger):

@@ -10,7 +10,7 @@ from torch import Tensor
 from pyro_dsvae.inference.batch import Clips
 from pyro_dsvae.inference.estimation import Guide
 from pyro_dsvae.inference.latents import Latents
-from pyro_dsvae.inference.sampling.affine_map import Adjustment
+from pyro_dsvae.inference.sampling.affine_map import AffineMap
 from pyro_dsvae.inference.sampling.proposal import Joint, Proposal
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
@@ -52,7 +52,7 @@ class Refined:
     standard_error  of the difference
     """
 
-    adjustment: Adjustment
+    affine_map: AffineMap
     gap_closed: Tensor
     standard_error: Tensor
 
@@ -60,18 +60,18 @@ class Refined:
     def joined(cls, parts: Sequence["Refined"]) -> "Refined":
         """Several batches as one."""
         return cls(
-            Adjustment.joined([part.adjustment for part in parts]),
+            AffineMap.joined([part.affine_map for part in parts]),
             torch.cat([part.gap_closed for part in parts]),
             torch.cat([part.standard_error for part in parts]),
         )
 
 
 def refine(model: DSVAE, guide: Guide, clips: Clips, options: Refinement) -> Refined:
-    """Fit one `Adjustment` to every sequence by its own ELBO.
+    """Fit one `AffineMap` to every sequence by its own ELBO.
 
         max over A of E_q(u)[log p(x, A(u))] + log |det A| + H(q),    u = (f, z) drawn from the guide
 
-    All entries of f and z are moved and stretched, after the guide has drawn z given its own f. So the search starts at the
+    All entries of f and z are shifted and scaled, after the guide has drawn z given its own f. So the search starts at the
     guide itself, whatever its family, and keeps how its z depends on f and on the past; for a guide of independent normals
     it runs over all of those, and what it closes is the amortisation gap. Gradients pass the model only. To be called
     within `pyro_dsvae.inference.estimation.evaluation`.
@@ -84,31 +84,31 @@ def refine(model: DSVAE, guide: Guide, clips: Clips, options: Refinement) -> Ref
     seen, _ = base.draw(options.check)
     centre = Latents(*(v.mean(0) for v in seen))
     spread = Latents(*(v.std(0).clamp(min=1e-6) for v in seen))
-    moves = Latents(*(torch.zeros_like(v, requires_grad=True) for v in centre))
-    stretches = Latents(*(torch.zeros_like(v, requires_grad=True) for v in centre))
+    shifts = Latents(*(torch.zeros_like(v, requires_grad=True) for v in centre))
+    log_scales = Latents(*(torch.zeros_like(v, requires_grad=True) for v in centre))
 
-    def adjustment() -> Adjustment:
-        shift = Latents(*(s * m for s, m in zip(spread, moves, strict=True)))
-        return Adjustment(centre, shift, stretches, exists)
+    def affine_map() -> AffineMap:
+        shift = Latents(*(s * m for s, m in zip(spread, shifts, strict=True)))
+        return AffineMap(centre, shift, log_scales, exists)
 
-    optimizer = torch.optim.Adam([*moves, *stretches], lr=options.rate)
+    optimizer = torch.optim.Adam([*shifts, *log_scales], lr=options.rate)
     for step in range(options.steps):
         for group in optimizer.param_groups:
             group["lr"] = options.rate * 0.5 * (1 + math.cos(math.pi * step / options.steps))
         u, _ = base.draw(options.draws)
         with torch.enable_grad():
-            map_ = adjustment()
+            map_ = affine_map()
             bound = joint.at(map_(u)).log_joint.mean(0) + map_.log_det
-            parameters = [*moves, *stretches]
+            parameters = [*shifts, *log_scales]
             # Adam treats every entry on its own, so a sum over sequences refines each as if it were alone.
             gradients = torch.autograd.grad(-bound.sum(), parameters)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient.nan_to_num(0.0, 0.0, 0.0)
         optimizer.step()
-    return _checked(joint, base, adjustment(), options.check)
+    return _checked(joint, base, affine_map(), options.check)
 
 
-def _checked(joint: Joint, base: Proposal, found: Adjustment, count: int) -> Refined:
+def _checked(joint: Joint, base: Proposal, found: AffineMap, count: int) -> Refined:
     """The map where it is worth something along fresh draws, the identity elsewhere."""
     u, _ = base.draw(count)
     gained = joint.at(found(u)).log_joint + found.log_det - joint.at(u).log_joint
@@ -124,5 +124,5 @@ def _checked(joint: Joint, base: Proposal, found: Adjustment, count: int) -> Ref
             torch.where(better[:, None, None], z, torch.zeros_like(z)),
         )
 
-    adjustment = Adjustment(found.centre, kept(found.shift), kept(found.log_stretch), found.exists)
-    return Refined(adjustment, torch.where(better, mean, zero), torch.where(better, error, zero))
+    affine_map = AffineMap(found.centre, kept(found.shift), kept(found.log_scale), found.exists)
+    return Refined(affine_map, torch.where(better, mean, zero), torch.where(better, error, zero))

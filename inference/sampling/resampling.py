@@ -10,9 +10,9 @@ from pyro_dsvae.inference.batch import Clips
 from pyro_dsvae.inference.estimation import Guide, Work
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.posteriors.posterior import Posterior
-from pyro_dsvae.inference.sampling.affine_map import Adjustment
+from pyro_dsvae.inference.sampling.affine_map import AffineMap
 from pyro_dsvae.inference.sampling.gap_filling import fill_where_better
-from pyro_dsvae.inference.sampling.hmc import Langevin, Moved, move
+from pyro_dsvae.inference.sampling.hmc import Chains, Langevin, move
 from pyro_dsvae.inference.sampling.proposal import Joint, Proposal
 from pyro_dsvae.inference.sampling.refinement import Refinement, refine
 from pyro_dsvae.models.dsvae import DSVAE
@@ -79,7 +79,8 @@ class PosteriorDraws:
     effective_sample_size  of the weighed draws; NaN where none were weighed
     power                  exponent of the weights: 1 where they were used as they are. Below 1 the guide is so far off that a
                            few draws would have had all the weight: the draws then lie between guide and posterior
-    acceptance, memory     of the chains (`Moved`), NaN where none ran
+    acceptance             of the chains (`Chains`), NaN where none ran
+    autocorrelation        likewise
     from_prior             bool, True where nothing was observed: these are draws of the prior
     """
 
@@ -88,7 +89,7 @@ class PosteriorDraws:
     effective_sample_size: Tensor
     power: Tensor
     acceptance: Tensor
-    memory: Tensor
+    autocorrelation: Tensor
     from_prior: Tensor
 
     @property
@@ -98,13 +99,13 @@ class PosteriorDraws:
     @classmethod
     def joined(cls, parts: Sequence["PosteriorDraws"]) -> "PosteriorDraws":
         """Several batches as one."""
-        names = ("effective_sample_size", "power", "acceptance", "memory", "from_prior")
+        names = ("effective_sample_size", "power", "acceptance", "autocorrelation", "from_prior")
         f, z = (torch.cat([getattr(part, name) for part in parts], dim=1) for name in ("f", "z"))
         return cls(f, z, *(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
     def rows(self, rows: Tensor) -> "PosteriorDraws":
         """Those of some of the clips."""
-        values = (self.effective_sample_size, self.power, self.acceptance, self.memory, self.from_prior)
+        values = (self.effective_sample_size, self.power, self.acceptance, self.autocorrelation, self.from_prior)
         return PosteriorDraws(self.f[:, rows], self.z[:, rows], *(v[rows] for v in values))
 
 
@@ -152,11 +153,11 @@ def _of_prior(model: DSVAE, clips: Clips, how: Conditioning, work: Work) -> Post
 def _given(model: DSVAE, guide: Guide, clips: Clips, how: Conditioning, paths: int, work: Work) -> PosteriorDraws:
     joint, count = Joint(model, clips), len(clips.x)
     guide = fill_where_better(model, guide, clips)
-    adjustment: Adjustment | None = None
+    affine_map: AffineMap | None = None
     if how.refinement is not None:
-        adjustment = refine(model, guide, clips, how.refinement).adjustment
+        affine_map = refine(model, guide, clips, how.refinement).affine_map
         work.did(count * how.refinement.cost)
-    proposal = Proposal(guide, clips, adjustment=adjustment)
+    proposal = Proposal(guide, clips, affine_map=affine_map)
     latents, log_weights = [], []
     for chunk in torch.arange(how.drawn).split(max(1, paths // count)):
         drawn, log_q = proposal.draw(len(chunk))
@@ -170,7 +171,7 @@ def _given(model: DSVAE, guide: Guide, clips: Clips, how: Conditioning, paths: i
     effective, power = unknown, torch.ones_like(unknown)
     if how.resample:
         effective, power, drawn = _resampled(drawn, torch.cat(log_weights), how.draws)
-    moved = Moved(drawn, unknown, unknown)
+    moved = Chains(drawn, unknown, unknown)
     if how.langevin is not None:
         if len(spread.f) < SCALE_DRAWS:
             spread, _ = proposal.draw(SCALE_DRAWS)
@@ -179,7 +180,7 @@ def _given(model: DSVAE, guide: Guide, clips: Clips, how: Conditioning, paths: i
         moved = move(joint, drawn, scale, how.langevin, lambda: work.did(cost))
     kept = _existing(moved.latents, clips)
     nowhere = torch.zeros_like(unknown, dtype=torch.bool)
-    return PosteriorDraws(*kept, effective, power, moved.acceptance, moved.memory, nowhere)
+    return PosteriorDraws(*kept, effective, power, moved.acceptance, moved.autocorrelation, nowhere)
 
 
 def _existing(latents: Latents, clips: Clips) -> Latents:

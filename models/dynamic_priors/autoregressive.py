@@ -11,8 +11,8 @@ from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
 
-# What a network keeps of the steps it has read: tensors (*B, ...), or None before the first.
-Memory = tuple[Tensor, ...] | None
+# What a network keeps of the steps it has read, tensors (*B, ...): a recurrent state or a key/value cache. None at first.
+State = tuple[Tensor, ...] | None
 
 
 class AutoregressivePrior(DynamicPrior):
@@ -42,15 +42,15 @@ class AutoregressivePrior(DynamicPrior):
         self.start = nn.Parameter(torch.zeros(latent_size))
 
     @abstractmethod
-    def read(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+    def read(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Read further steps.
 
         Args:
-            inputs: ``(*B, T, E)``, the steps that follow those in ``memory``; E is ``input_size``.
-            memory: The recurrent state, or keys and values, after earlier steps; None before the first.
+            inputs: ``(*B, T, E)``, the steps that follow those in ``state``; E is ``input_size``.
+            state: The recurrent state, or keys and values, after earlier steps; None before the first.
 
         Returns:
-            Features ``(*B, T, H)``, where the feature at t may depend on inputs up to t only, and the memory after them.
+            Features ``(*B, T, H)``, where the feature at t may depend on inputs up to t only, and the state after them.
         """
 
     @abstractmethod
@@ -67,12 +67,12 @@ class AutoregressivePrior(DynamicPrior):
 
 
 class AutoregressivePath(PathDistribution):
-    """The path distribution of an `AutoregressivePrior` that has read the steps in ``memory`` and reads ``first`` next.
+    """The path distribution of an `AutoregressivePrior` that has read the steps in ``state`` and reads ``first`` next.
 
     Args:
         prior: The prior whose networks are used.
         first: ``(*B, 1, D)``, the step before the first: the learned z_0, or the last step that was seen.
-        memory: What `AutoregressivePrior.read` returned after the steps before ``first``, or None.
+        state: What `AutoregressivePrior.read` returned after the steps before ``first``, or None.
         steps: The time axis.
         static: f ``(*B, F)``, or None where the prior does not depend on it.
     """
@@ -81,13 +81,13 @@ class AutoregressivePath(PathDistribution):
         self,
         prior: AutoregressivePrior,
         first: Tensor,
-        memory: Memory,
+        state: State,
         steps: Steps,
         static: Tensor | None = None,
     ) -> None:
         self.prior = prior
         self.first = first
-        self.memory = memory
+        self.state = state
         self.static = static
         super().__init__(first.shape[:-2], steps, first.shape[-1])
 
@@ -96,32 +96,32 @@ class AutoregressivePath(PathDistribution):
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         z = self.first.expand(*sample_shape, *self.first.shape)
-        memory, path = self._memory(z.shape[:-2]), []
+        state, path = self._state(z.shape[:-2]), []
         for _ in range(self.steps.length):
-            features, memory = self.prior.read(self._with_static(z), memory)
+            features, state = self.prior.read(self._with_static(z), state)
             z = self.prior.predict(features).rsample()
             path.append(z)
         return torch.cat(path, dim=-2)
 
     def continue_from(self, z_past: Tensor, horizon: int) -> "AutoregressivePath":
-        _, memory = self._read_before(z_past)
+        _, state = self._read_before(z_past)
         static = None if self.static is None else self.static.expand(*z_past.shape[:-2], -1)
         steps = self.steps.after(z_past.shape[-2], horizon)
-        return AutoregressivePath(self.prior, z_past[..., -1:, :], memory, steps, static)
+        return AutoregressivePath(self.prior, z_past[..., -1:, :], state, steps, static)
 
-    def _read_before(self, z: Tensor) -> tuple[Tensor, Memory]:
+    def _read_before(self, z: Tensor) -> tuple[Tensor, State]:
         """What `read` makes of the step before each step of ``z`` ``(*B, T, D)``."""
         before = torch.cat([self.first.expand(*z.shape[:-2], 1, -1), z[..., :-1, :]], dim=-2)
-        return self.prior.read(self._with_static(before), self._memory(z.shape[:-2]))
+        return self.prior.read(self._with_static(before), self._state(z.shape[:-2]))
 
     def _with_static(self, z: Tensor) -> Tensor:
         if self.static is None:
             return z
         return torch.cat([z, self.static.unsqueeze(-2).expand(*z.shape[:-1], -1)], dim=-1)
 
-    def _memory(self, batch_shape: torch.Size) -> Memory:
-        """The memory with further batch dimensions on the left."""
-        if self.memory is None:
+    def _state(self, batch_shape: torch.Size) -> State:
+        """The state with further batch dimensions on the left."""
+        if self.state is None:
             return None
         own = len(self.batch_shape)
-        return tuple(m.expand(*batch_shape, *m.shape[own:]) for m in self.memory)
+        return tuple(s.expand(*batch_shape, *s.shape[own:]) for s in self.state)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import AffineTransform, TransformedDistribution
 
 from pyro_dsvae.models.distributions.normalizing_flow import FlowDistribution, load_zuko
-from pyro_dsvae.models.dynamic_priors.autoregressive import AutoregressivePrior, Memory
+from pyro_dsvae.models.dynamic_priors.autoregressive import AutoregressivePrior, State
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead
 from pyro_dsvae.models.networks.recurrent import run_lstm
@@ -70,8 +70,8 @@ class Flow(AutoregressivePrior):
         else:
             self.flow = flows.MAF(latent_size, hidden_size, transforms=transforms, hidden_features=(units, units))
 
-    def read(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
-        return run_lstm(self.lstm, inputs, None if memory is None else (memory[0], memory[1]))
+    def read(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        return run_lstm(self.lstm, inputs, None if state is None else (state[0], state[1]))
 
     def predict(self, features: Tensor) -> TorchDistribution:
         loc, scale = self.head(features)

@@ -3,7 +3,7 @@
 from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor, nn
 
-from pyro_dsvae.models.dynamic_priors.autoregressive import AutoregressivePrior, Memory
+from pyro_dsvae.models.dynamic_priors.autoregressive import AutoregressivePrior, State
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead
 from pyro_dsvae.models.networks.recurrent import run_gru
 
@@ -36,9 +36,9 @@ class GRU(AutoregressivePrior):
         self.gru = nn.GRU(self.input_size, hidden_size, batch_first=True)
         self.head = GaussianHead(hidden_size, latent_size)
 
-    def read(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
-        outputs, state = run_gru(self.gru, inputs, None if memory is None else memory[0])
-        return outputs, (state,)
+    def read(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        outputs, last = run_gru(self.gru, inputs, None if state is None else state[0])
+        return outputs, (last,)
 
     def predict(self, features: Tensor) -> TorchDistribution:
         return Normal(*self.head(features)).to_event(1)

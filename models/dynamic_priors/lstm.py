@@ -3,7 +3,7 @@
 from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor, nn
 
-from pyro_dsvae.models.dynamic_priors.autoregressive import AutoregressivePrior, Memory
+from pyro_dsvae.models.dynamic_priors.autoregressive import AutoregressivePrior, State
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead
 from pyro_dsvae.models.networks.recurrent import run_lstm
 
@@ -38,8 +38,8 @@ class LSTM(AutoregressivePrior):
         self.lstm = nn.LSTM(self.input_size, hidden_size, batch_first=True)
         self.head = GaussianHead(hidden_size, latent_size)
 
-    def read(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
-        return run_lstm(self.lstm, inputs, None if memory is None else (memory[0], memory[1]))
+    def read(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        return run_lstm(self.lstm, inputs, None if state is None else (state[0], state[1]))
 
     def predict(self, features: Tensor) -> TorchDistribution:
         return Normal(*self.head(features)).to_event(1)

@@ -3,7 +3,7 @@
 from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor
 
-from pyro_dsvae.models.dynamic_priors.autoregressive import AutoregressivePrior, Memory
+from pyro_dsvae.models.dynamic_priors.autoregressive import AutoregressivePrior, State
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.networks.attention import CausalTransformer
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead
@@ -52,8 +52,8 @@ class Transformer(AutoregressivePrior):
         self.network = CausalTransformer(self.input_size, width, heads, layers)
         self.head = GaussianHead(width, latent_size)
 
-    def read(self, inputs: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
-        return self.network(inputs, memory)
+    def read(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        return self.network(inputs, state)
 
     def predict(self, features: Tensor) -> TorchDistribution:
         return Normal(*self.head(features)).to_event(1)

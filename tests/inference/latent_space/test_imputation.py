@@ -122,7 +122,7 @@ def test_chains_put_a_wrong_guide_right_without_weights(leapfrogs: int) -> None:
         langevin=options,
     )
     assert_exact(found, clips, torch.full((4,), 300.0))
-    assert (found.posterior.memory.abs() < 0.15).all()
+    assert (found.posterior.autocorrelation.abs() < 0.15).all()
     assert ((found.posterior.acceptance - (0.6 if leapfrogs == 1 else 0.8)).abs() < 0.15).all()
 
 
@@ -131,7 +131,7 @@ def test_memory_tells_chains_that_were_too_few() -> None:
     found = run(
         clips, Guide(), draws=300, method="langevin", resample=False, langevin=Langevin(2), refinement=FEW["refinement"]
     )
-    assert (found.posterior.memory > 0.3).all()
+    assert (found.posterior.autocorrelation > 0.3).all()
 
 
 @pytest.mark.parametrize("leapfrogs", [1, 4])

@@ -10,7 +10,7 @@ from torch import Tensor
 from pyro_dsvae.inference.batch import Clips
 from pyro_dsvae.inference.estimation import evaluation
 from pyro_dsvae.inference.latent_space.imputation import impute
-from pyro_dsvae.inference.sampling.gap_filling import Filled, fill_where_better, nearest_frame
+from pyro_dsvae.inference.sampling.gap_filling import GapFilled, fill_where_better, nearest_frame
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.iid import IID
 from pyro_dsvae.models.likelihoods.normal import Normal as NormalFrames
@@ -80,7 +80,7 @@ def test_only_clips_for_which_it_helps_are_filled() -> None:
     clips = Clips(torch.where(mask, x, torch.zeros_like(x)), mask, None, None)
     with evaluation(model, guide, 0, torch.device("cpu")):
         seen = fill_where_better(model, guide, clips)
-    assert isinstance(seen, Filled)
+    assert isinstance(seen, GapFilled)
     # What is not observed has no likelihood: the prior alone speaks, and prefers z near zero. So nothing is filled here ...
     assert seen.some.flatten().tolist() == [False, False, False]
 
@@ -99,7 +99,7 @@ def test_a_guide_that_is_thrown_by_gaps_is_shown_a_filled_clip() -> None:
     model, guide = copying_model(), Thrown()
     with evaluation(model, guide, 0, torch.device("cpu")):
         seen = fill_where_better(model, guide, Clips(torch.where(mask, x, torch.zeros_like(x)), mask, None, None))
-    assert isinstance(seen, Filled)
+    assert isinstance(seen, GapFilled)
     assert seen.some.flatten().tolist() == [True, True, False]
     found = impute(model, guide, x, mask, draws=20, method="amortised", resample=False)
     hidden = ~mask

@@ -438,9 +438,9 @@ def test_transformer_reads_each_step_once(monkeypatch: pytest.MonkeyPatch) -> No
     prior, read = RECIPES["Transformer"](), []
     original = Transformer.read
 
-    def counted(self: Transformer, inputs: Tensor, memory: Any) -> Any:
+    def counted(self: Transformer, inputs: Tensor, state: Any) -> Any:
         read.append(inputs.shape[-2])
-        return original(self, inputs, memory)
+        return original(self, inputs, state)
 
     monkeypatch.setattr(Transformer, "read", counted)
     prior(statics(B), Steps(T)).continue_from(paths(B), 4).rsample()
