@@ -32,16 +32,25 @@ def unwrapped(q: Any) -> Any:
 
 @singledispatch
 def teacher_forced(q: Any, value: Tensor) -> Any:
-    """``q`` with every step conditioned on the steps of ``value`` before it; a density without steps is itself.
+    """``q`` with every step conditioned on the steps of ``value`` before it.
 
-    Its log density at ``value`` is that of ``q``. Its KL from another such density is a sum over steps.
+    The log density of the result at ``value`` is that of ``q``, and the KL from another such density is a sum over steps.
+    A density without steps is returned as it is.
+
+    Args:
+        q: A density over paths, or any other.
+        value: A path ``(*B, T, D)``, or a value of ``q``.
     """
     return q
 
 
 @singledispatch
 def detached(q: Any) -> Any:
-    """The same density, its parameters held fixed: gradients pass through its argument alone."""
+    """The same density with its parameters held fixed: its log density has gradients in its argument alone.
+
+    Raises:
+        NotImplementedError: Where the parameters of such a density are not known.
+    """
     raise NotImplementedError(f"the parameters of a {type(q).__name__} are not known")
 
 
@@ -49,33 +58,60 @@ def detached(q: Any) -> Any:
 def overdispersed(q: Any, scale: float) -> Any:
     """The density with standard deviations ``scale`` times as large, around the same mean.
 
-    Of a path, the standard deviations of its one-step conditionals; of a function of noise, those of the noise.
+    A path has larger standard deviations in its one-step conditionals, a function of noise in its noise.
+
+    Args:
+        q: The density.
+        scale: The factor, above 0; above 1 for heavier use of the tails.
+
+    Raises:
+        NotImplementedError: Where the scales of such a density are not known.
     """
     raise NotImplementedError(f"a {type(q).__name__} with other standard deviations is not known")
 
 
 @singledispatch
 def log_prob_by_step(q: Any, z: Tensor) -> Tensor:
-    """log q(z_t | z_<t) (\\*B, T) along paths z (\\*B, T, D), in nats, those of steps that do not exist included."""
+    """log q(z_t | z_<t) ``(*B, T)`` along a path, in nats.
+
+    Args:
+        q: A density over paths.
+        z: The path, ``(*B, T, D)``. Steps that do not exist are scored like the others.
+
+    Raises:
+        NotImplementedError: Where the density is no product over steps.
+    """
     raise NotImplementedError(f"the density of a {type(q).__name__} over paths is not known step by step")
 
 
 @singledispatch
 def to_base(p: Any, value: Tensor) -> Tensor:
-    """The Rosenblatt transform: e = g^-1(value), where g maps the base space N(0, I) to p; in the shape of ``value``.
+    """The Rosenblatt transform e = g^-1(value), where g maps the base space N(0, I) to p.
 
-    Independent normals: (value - mean) / scale. Jointly normal: L^-1 (value - mean), L the Cholesky factor. Flows: through
-    their maps to their base. Mixtures of normals: e_d = Phi^-1 F(value_d | value_<d), dimension by dimension. Paths: through
-    their one-step conditionals, whose base space is that of the standardised innovations.
+    - Independent normals: (value - mean) / scale.
+    - Jointly normal: L^-1 (value - mean), with L the Cholesky factor of the covariance.
+    - Flows: the image of ``value`` in the flow's base.
+    - Mixtures of normals: e_d = Phi^-1 F(value_d | value_<d), dimension by dimension.
+    - Paths: the base space of every one-step conditional, which are the standardised innovations.
 
     Source: Rosenblatt, "Remarks on a multivariate transformation", Annals of Mathematical Statistics 23, 1952.
+
+    Args:
+        p: The density.
+        value: A value of ``p``.
+
+    Returns:
+        The point of the base space, in the shape of ``value``.
+
+    Raises:
+        NotImplementedError: Where g is not known for such a density.
     """
     raise NotImplementedError(f"the base space of a {type(p).__name__} is not known")
 
 
 @singledispatch
 def from_base(p: Any, base: Tensor) -> Tensor:
-    """g(base), the inverse of `to_base`."""
+    """The value g(base) of p, the inverse of `to_base`."""
     raise NotImplementedError(f"the base space of a {type(p).__name__} is not known")
 
 

@@ -56,10 +56,12 @@ class GaussianPath(PathDistribution):
 
 @singledispatch
 def moments(q: Any) -> Moments:
-    """What a normal density over paths tells a `GaussianPath` of itself. Raises `NotImplementedError` for any other.
+    """The moments that a normal density over paths states for its KL from a `GaussianPath`.
 
-    Steps are independent of each other unless the type of ``q`` says otherwise. A new density registers its answer, and its
-    KL as ``register_kl(NewDensity, GaussianPath)(kl_to_path)``.
+    A new density registers its moments here, and its KL as ``register_kl(NewDensity, GaussianPath)(kl_to_path)``.
+
+    Raises:
+        NotImplementedError: For a density that is not known to be normal.
     """
     raise NotImplementedError(f"a {type(q).__name__} is not known to be normal")
 

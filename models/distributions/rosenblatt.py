@@ -12,13 +12,20 @@ TINY = 1e-300
 
 
 class NormalMixture(NamedTuple):
-    """K normals: log weights (\\*B, K), means (\\*B, K, D) and Cholesky factors (\\*B, K, D, D), float64."""
+    """A mixture of K normals and its map from the base space N(0, I), all in float64.
+
+    Attributes:
+        log_weights: Logarithms of the weights, ``(*B, K)``, normalised.
+        loc: Means, ``(*B, K, D)``.
+        scale_tril: Cholesky factors of the covariances, ``(*B, K, D, D)``.
+    """
 
     log_weights: Tensor
     loc: Tensor
     scale_tril: Tensor
 
     def to_base(self, value: Tensor) -> Tensor:
+        """e_d = Phi^-1 F(value_d | value_<d) ``(*B, D)``, accurate far out in the tails."""
         noise = []
         state = self._opening()
         for d, v in enumerate(value.split(1, dim=-1)):
@@ -31,6 +38,7 @@ class NormalMixture(NamedTuple):
         return torch.stack(noise, dim=-1) if noise else value
 
     def from_base(self, noise: Tensor) -> Tensor:
+        """The inverse of `to_base`, by bisection."""
         values = []
         state = self._opening()
         for d, e in enumerate(noise.split(1, dim=-1)):
@@ -55,7 +63,7 @@ class NormalMixture(NamedTuple):
         return self.log_weights, []
 
     def _conditional(self, state: tuple[Tensor, list[Tensor]], d: int) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation (\\*B, K) of dimension d in every part, given those before it."""
+        """Mean and standard deviation ``(*B, K)`` of dimension d in every part, given those before it."""
         centre = self.loc[..., d]
         if state[1]:
             centre = centre + (self.scale_tril[..., d, :d] * torch.stack(state[1], dim=-1)).sum(-1)

@@ -13,7 +13,7 @@ from torch import Tensor
 from pyro_dsvae.configuration.catalogue import PARTS
 from pyro_dsvae.inference.estimation import evaluation
 from pyro_dsvae.inference.forecasting.log_prob import forecast_log_prob
-from pyro_dsvae.inference.forecasting.paired import paired_forecast
+from pyro_dsvae.inference.forecasting.paired import NoStepsError, paired_forecast
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.distributions.density import log_prob_by_step
 from pyro_dsvae.models.errors import UsageError
@@ -142,6 +142,13 @@ def test_steps_add_up_to_the_path(posterior: str) -> None:
         assert steps.shape == (3, 5)
         total = torch.where(valid, steps, torch.zeros_like(steps)).sum(-1)
         assert torch.allclose(total, node["fn"].log_prob(node["value"]), atol=1e-6)
+
+
+def test_a_guide_without_steps_is_refused_with_the_remedy() -> None:
+    fitted = objective(Case(posterior="Flow")).double()
+    sequences = Sequences(frames_for("Normal").double(), None, None, torch.arange(3))
+    with pytest.raises(NoStepsError, match=r"Pushforward .* step by step.* use forecast_log_prob"):
+        paired_forecast(fitted.model, fitted.guide, sequences, 3, draws=25)
 
 
 @pytest.mark.parametrize(
