@@ -10,7 +10,7 @@ from torch.distributions import constraints
 from torch.nn.functional import logsigmoid, softplus
 
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.likelihoods.bounded import GAIN, between, check_bounds, logit_between
+from pyro_dsvae.models.likelihoods.bounded import BoundedScale
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 from pyro_dsvae.models.networks.factory import frame_decoder
 
@@ -61,7 +61,7 @@ class DiscretizedLogistic(Likelihood):
         max_scale: float = 1.0,
         scale_kind: Literal["channel", "global"] = "channel",
     ) -> None:
-        check_bounds("DiscretizedLogistic", min_scale, scale, max_scale)
+        bounded_scale = BoundedScale.of("DiscretizedLogistic", min_scale, scale, max_scale)
         if min_scale < 0.002:
             raise UsageError(
                 f"DiscretizedLogistic needs a min_scale of at least 0.002, half a grey level, not {min_scale}"
@@ -69,9 +69,8 @@ class DiscretizedLogistic(Likelihood):
         if scale_kind not in ("channel", "global"):
             raise UsageError(f"DiscretizedLogistic knows the scale_kind channel and global, not {scale_kind}")
         super().__init__(frame_decoder(static_size, latent_size, frame_shape, width))
-        self.min_scale = min_scale
-        self.max_scale = max_scale
-        start = torch.tensor(logit_between(scale, min_scale, max_scale) / GAIN)
+        self.bounded_scale = bounded_scale
+        start = bounded_scale.raw(scale)
         if scale_kind == "channel":
             start = start.expand(frame_shape[0], *(1 for _ in frame_shape[1:])).clone()
         self.raw_scale = nn.Parameter(start)
@@ -79,7 +78,7 @@ class DiscretizedLogistic(Likelihood):
     @property
     def scale(self) -> Tensor:
         """s: a scalar, or one per channel, broadcastable to a frame."""
-        return between(GAIN * self.raw_scale, self.min_scale, self.max_scale)
+        return self.bounded_scale(self.raw_scale)
 
     def forward(self, f: Tensor, z: Tensor) -> TorchDistribution:
         return DiscretizedLogisticDistribution(self.decoder(f, z), self.scale)

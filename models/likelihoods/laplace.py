@@ -1,11 +1,10 @@
 """Frames with Laplace noise: a few values far off weigh less than under a normal."""
 
-import torch
 from pyro.distributions import Laplace as LaplaceDistribution
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
-from pyro_dsvae.models.likelihoods.bounded import GAIN, between, check_bounds, logit_between
+from pyro_dsvae.models.likelihoods.bounded import BoundedScale
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 from pyro_dsvae.models.networks.factory import frame_decoder
 
@@ -26,8 +25,7 @@ class Laplace(Likelihood):
         max_scale: Upper bound of b.
 
     Example:
-        >>> import torch
-        >>> from pyro_dsvae.models.likelihoods import Laplace
+        >>>         >>> from pyro_dsvae.models.likelihoods import Laplace
         >>> p = Laplace(4, 2, frame_shape=(3,), scale=0.1)(torch.zeros(8, 4), torch.zeros(8, 5, 2))
         >>> p.log_prob(p.mean).mean().item()  # log(1 / 2b) at the median
         1.609...
@@ -43,16 +41,15 @@ class Laplace(Likelihood):
         min_scale: float = 0.03,
         max_scale: float = 1.0,
     ) -> None:
-        check_bounds("Laplace", min_scale, scale, max_scale)
+        bounded_scale = BoundedScale.of("Laplace", min_scale, scale, max_scale)
         super().__init__(frame_decoder(static_size, latent_size, frame_shape, width))
-        self.min_scale = min_scale
-        self.max_scale = max_scale
-        self.raw_scale = nn.Parameter(torch.tensor(logit_between(scale, min_scale, max_scale) / GAIN))
+        self.bounded_scale = bounded_scale
+        self.raw_scale = nn.Parameter(bounded_scale.raw(scale))
 
     @property
     def scale(self) -> Tensor:
         """b, a scalar."""
-        return between(GAIN * self.raw_scale, self.min_scale, self.max_scale)
+        return self.bounded_scale(self.raw_scale)
 
     def forward(self, f: Tensor, z: Tensor) -> TorchDistribution:
         return LaplaceDistribution(self.decoder(f, z), self.scale)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pyro_dsvae.models.distributions.shared_scale_normal import SharedScaleNormal
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.likelihoods.bounded import GAIN, between, check_bounds, logit_between
+from pyro_dsvae.models.likelihoods.bounded import BoundedScale
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 from pyro_dsvae.models.networks.factory import frame_decoder
 
@@ -60,21 +60,20 @@ class Normal(Likelihood):
     ) -> None:
         if scale_kind not in ("global", "channel", "predicted", "fixed"):
             raise UsageError(f"Normal knows the scale_kind global, channel, predicted and fixed, not {scale_kind}")
-        if scale_kind != "fixed":
-            check_bounds("Normal", min_scale, scale, max_scale)
-        elif not 0 < scale < math.inf:
+        fixed = scale_kind == "fixed"
+        if fixed and not 0 < scale < math.inf:
             raise UsageError(f"Normal with a fixed scale needs 0 < scale, not {scale}")
+        bounded_scale = None if fixed else BoundedScale.of("Normal", min_scale, scale, max_scale)
         predicted = scale_kind == "predicted"
         channels = frame_shape[0] * (2 if predicted else 1)
         decoder = frame_decoder(static_size, latent_size, (channels, *frame_shape[1:]), width)
         super().__init__(decoder, frame_shape)
-        self.min_scale = min_scale
-        self.max_scale = max_scale
+        self.bounded_scale = bounded_scale
         self.scale_kind = scale_kind
-        if scale_kind == "fixed":
+        if bounded_scale is None:
             self.register_buffer("raw_scale", torch.tensor(scale), persistent=False)
             return
-        start = torch.tensor(logit_between(scale, min_scale, max_scale) / GAIN)
+        start = bounded_scale.raw(scale)
         if predicted:
             # What the decoder predicts is a deviation from this.
             self.register_buffer("raw_scale", start, persistent=False)
@@ -86,16 +85,14 @@ class Normal(Likelihood):
     @property
     def scale(self) -> Tensor:
         """sigma: a scalar, or one per channel, broadcastable to a frame; where predicted, that of a decoder saying 0."""
-        if self.scale_kind == "fixed":
-            return self.raw_scale
-        return between(GAIN * self.raw_scale, self.min_scale, self.max_scale)
+        return self.raw_scale if self.bounded_scale is None else self.bounded_scale(self.raw_scale)
 
     def forward(self, f: Tensor, z: Tensor) -> TorchDistribution:
         decoded = self.decoder(f, z)
-        if self.scale_kind != "predicted":
+        if self.bounded_scale is None or self.scale_kind != "predicted":
             return SharedScaleNormal(decoded, self.scale)
         loc, deviation = decoded.chunk(2, dim=-len(self.frame_shape))
-        return NormalDistribution(loc, between(GAIN * self.raw_scale + deviation, self.min_scale, self.max_scale))
+        return NormalDistribution(loc, self.bounded_scale(self.raw_scale, deviation))
 
     def check(self, frames: Tensor) -> None:
         """Every finite frame lies in the support; the data set contract has refused the others."""

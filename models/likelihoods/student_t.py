@@ -1,17 +1,16 @@
 """Frames with heavy-tailed noise: outliers such as lost joints or clicks hardly move the fit."""
 
-import torch
 from pyro.distributions import StudentT as StudentTDistribution
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.likelihoods.bounded import GAIN, between, check_bounds, logit_between
+from pyro_dsvae.models.likelihoods.bounded import BoundedScale
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 from pyro_dsvae.models.networks.factory import frame_decoder
 
 # Mean and variance exist above 2; a hundred degrees of freedom are as good as a normal.
-MIN_DEGREES, MAX_DEGREES = 2.05, 100.0
+DEGREES = BoundedScale(2.05, 100.0)
 
 
 class StudentT(Likelihood):
@@ -51,24 +50,23 @@ class StudentT(Likelihood):
         max_scale: float = 1.0,
         degrees: float = 5.0,
     ) -> None:
-        check_bounds("StudentT", min_scale, scale, max_scale)
-        if not MIN_DEGREES < degrees < MAX_DEGREES:
-            raise UsageError(f"StudentT needs {MIN_DEGREES} < degrees < {MAX_DEGREES:g}, not {degrees}")
+        bounded_scale = BoundedScale.of("StudentT", min_scale, scale, max_scale)
+        if not DEGREES.low < degrees < DEGREES.high:
+            raise UsageError(f"StudentT needs {DEGREES.low} < degrees < {DEGREES.high:g}, not {degrees}")
         super().__init__(frame_decoder(static_size, latent_size, frame_shape, width))
-        self.min_scale = min_scale
-        self.max_scale = max_scale
-        self.raw_scale = nn.Parameter(torch.tensor(logit_between(scale, min_scale, max_scale) / GAIN))
-        self.raw_degrees = nn.Parameter(torch.tensor(logit_between(degrees, MIN_DEGREES, MAX_DEGREES) / GAIN))
+        self.bounded_scale = bounded_scale
+        self.raw_scale = nn.Parameter(bounded_scale.raw(scale))
+        self.raw_degrees = nn.Parameter(DEGREES.raw(degrees))
 
     @property
     def scale(self) -> Tensor:
         """s, a scalar."""
-        return between(GAIN * self.raw_scale, self.min_scale, self.max_scale)
+        return self.bounded_scale(self.raw_scale)
 
     @property
     def degrees(self) -> Tensor:
         """nu, a scalar."""
-        return between(GAIN * self.raw_degrees, MIN_DEGREES, MAX_DEGREES)
+        return DEGREES(self.raw_degrees)
 
     def forward(self, f: Tensor, z: Tensor) -> TorchDistribution:
         return StudentTDistribution(self.degrees, self.decoder(f, z), self.scale)
