@@ -2,11 +2,14 @@
 
 import ast
 import inspect
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from importlib import import_module
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -83,6 +86,18 @@ def test_wheel_holds_the_tree(wheel: list[str]) -> None:
     expected = {name for folder in FOLDERS for name in modules(folder)} | {"pyro_dsvae/py.typed"}
     expected |= {f"pyro_dsvae/recipes/{name}.yaml" for name in recipes.names()}
     assert {name for name in wheel if ".dist-info/" not in name} == expected
+
+
+def test_what_is_imported_is_declared() -> None:
+    """The wheel is tried beside this environment's libraries, which hides a dependency that nobody named."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    named = [*project["dependencies"], *project["optional-dependencies"]["evaluate"]]
+    declared = {re.split(r"[^\w-]", line)[0].lower() for line in named}
+    declared.add("xarray")  # the data type of ArviZ, whose version ArviZ decides
+    known = packages_distributions()
+    found = {name.split(".")[0] for folder in FOLDERS for path in sources(folder) for name in imports(path)}
+    third = {name for name in found - set(sys.stdlib_module_names) if name != "pyro_dsvae"}
+    assert {name for name in third if not declared & {d.lower() for d in known[name]}} == set()
 
 
 def test_wheel_holds_licence_and_command(wheel: list[str]) -> None:
