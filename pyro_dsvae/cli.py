@@ -44,7 +44,11 @@ def _module(function: Callable[..., Any]) -> str:
 
 
 def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
-    """Parsed options, old spellings too. Raises `UsageError` in one line that names the nearest valid option or part."""
+    """Parsed options, old spellings too.
+
+    Raises:
+        UsageError: In one line that names the nearest valid option or part.
+    """
     try:
         return parser.parse_args(modern_arguments(arguments))
     except argparse.ArgumentError as error:

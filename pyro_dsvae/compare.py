@@ -99,8 +99,7 @@ def compare(
     """Fit every candidate, or take finished runs, and compare them on held-out sequences.
 
     ``compare(vary={"dynamic_prior": [LSTM, IID]}, seeds=2, minutes=5)`` or ``compare(runs=["runs/a", "runs/b"])``. Called
-    again with the same ``out`` it goes on where it was. Ctrl-C raises `KeyboardInterrupt` when all is saved. Raises
-    `UsageError` for anything the caller can put right.
+    again with the same ``out`` it goes on where it was.
 
     Args:
         vary: what varies, KEY=A,B; more than one --vary gives the grid. From Python: option of fit -> values
@@ -131,6 +130,22 @@ def compare(
         likelihood: p(x_t | f, z_t)
         contrastive: terms beside the ELBO; none, Contrastive, or weights as in --contrastive.weight_mi 5
         optimisation: how to fit
+
+    Returns:
+        The comparison; it prints, and shows in a notebook, as the table.
+
+    Raises:
+        UsageError: For anything the caller can put right.
+        KeyboardInterrupt: After Ctrl-C, when all is saved.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from pyro_dsvae.compare import compare
+        >>> found = compare(runs=["runs/clips", "runs/iid"], out=Path("runs/priors"), sequences=4, draws=25)
+        >>> sorted(row.candidate for row in found.report.rows)
+        ['clips', 'iid']
+        >>> len(found.report.verdicts)  # one sentence per pair
+        1
     """
     runs = [Path(run) for run in runs]
     steps = STEPS if steps is None and minutes is None and not runs else steps

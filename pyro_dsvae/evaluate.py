@@ -68,8 +68,6 @@ def evaluate(
 ) -> EvaluationResult:
     """Measure a run on held-out sequences; print and write what was found.
 
-    Raises `UsageError` for anything the caller can put right.
-
     Args:
         run: the run directory
         out: the folder to write (by default RUN/evaluation, or RUN/evaluation-anchored)
@@ -83,6 +81,16 @@ def evaluate(
         device: where to work; auto takes a GPU where there is one
         overwrite: replace what is at --out
         anchored: use anchored inference for everything but --evidence
+
+    Raises:
+        UsageError: For anything the caller can put right.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from pyro_dsvae.evaluate import evaluate
+        >>> found = evaluate(Path("runs/clips"))  # doctest: +IGNORE_OUTPUT
+        >>> found.sequences, found.terms.comparable  # clips of the test split; whether the ELBO bounds the evidence
+        (4, True)
     """
     path = run / ("evaluation-anchored" if anchored else "evaluation") if out is None else out
     _check(draws, evidence, evidence_draws, judge_epochs, device)

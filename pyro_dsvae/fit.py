@@ -59,7 +59,13 @@ RESUMABLE = ("steps", "minutes", "device", "devices", "compile", "data_on")
 
 @dataclass(frozen=True)
 class FitResult:
-    """What `fit` returns: the run directory, whether it ended, and what summary.json holds (nats per sequence)."""
+    """What `fit` returns.
+
+    Attributes:
+        run: The run directory.
+        finished: Whether the fit ended; False after Ctrl-C.
+        summary: What summary.json holds, in nats per sequence; empty where it did not end.
+    """
 
     run: Path
     finished: bool
@@ -90,8 +96,6 @@ def fit(
 ) -> FitResult:
     """Fit a model and leave a run directory.
 
-    Raises `UsageError` for anything the caller can put right.
-
     Args:
         data: the sequences: Sprites, LPCSprites, Arrays
         out: the run directory (by default the next free runs/NAME-NNN)
@@ -113,6 +117,24 @@ def fit(
         likelihood: p(x_t | f, z_t)
         contrastive: terms beside the ELBO; none, Contrastive, or weights as in --contrastive.weight_mi 5
         optimisation: how to fit
+
+    Raises:
+        UsageError: For anything the caller can put right.
+
+    Returns:
+        The run directory, whether the fit ended, and what summary.json holds.
+
+    Example:
+        >>> from functools import partial
+        >>> from pathlib import Path
+        >>> from pyro_dsvae import Arrays
+        >>> from pyro_dsvae.fit import fit
+        >>> from pyro_dsvae.models.dynamic_priors import GRU
+        >>> result = fit(data=Arrays("clips.npz"), dynamic_prior=partial(GRU, hidden_size=8), out=Path("runs/gru"), steps=2)
+        test split, nats per sequence
+        ...
+        >>> result.finished, result.run.as_posix()
+        (True, 'runs/gru')
     """
     if steps is None and minutes is None:
         steps = DEFAULT_STEPS

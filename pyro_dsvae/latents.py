@@ -6,6 +6,7 @@ python -m pyro_dsvae.latents ACTION --help      the options of an action
 """
 
 import difflib
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -55,7 +56,11 @@ def manual() -> str:
 
 
 def action(name: str) -> Callable[..., Path]:
-    """The function of an action. Raises `UsageError` for any other name."""
+    """The function of an action.
+
+    Raises:
+        UsageError: For any other name.
+    """
     if name not in ACTIONS:
         near = difflib.get_close_matches(name, list(ACTIONS), 1, cutoff=0.5)
         hint = f" (did you mean {near[0]}?)" if near else ""
@@ -81,7 +86,8 @@ def main(arguments: Sequence[str]) -> int:
     function = action(name)
     parser = cli.parser_for(function, None)
     parser.prog = f"python -m pyro_dsvae.latents {name}"
-    parser.description = function.__doc__
+    # The arguments follow as options, and the example is Python.
+    parser.description = (inspect.getdoc(function) or "").partition("\n\nArgs:")[0]
     values = cli.instantiate(parser, cli.parse(parser, [_dashed(argument) for argument in rest]))
     path = function(**{option: value for option, value in vars(values).items() if option != "config"})
     print(f"wrote: {path}")

@@ -14,9 +14,26 @@ __all__ = ["Run", "load"]
 
 
 def load(path: str | Path, checkpoint: str = "best.pt", device: str = "cpu") -> Run:
-    """Open the run at ``path`` with the state of highest held-out ELBO. Its data are not read.
+    """Open the run at ``path``, with the parameters of the highest held-out ELBO. Its data are not read.
 
-    Raises `UsageError` where there is no run, or it is damaged.
+    Args:
+        path: The run directory.
+        checkpoint: "best.pt", or "checkpoint.pt" for the last state.
+        device: Where to put model and guide.
+
+    Returns:
+        The fitted model, with methods to encode, swap, sample, forecast and more.
+
+    Raises:
+        UsageError: Where there is no run, or it is damaged.
+
+    Example:
+        >>> import pyro_dsvae
+        >>> run = pyro_dsvae.load("runs/clips")
+        >>> run.frame_shape, run.length
+        ((3, 16, 16), 6)
+        >>> type(run.model.dynamic_prior).__name__
+        'LSTM'
     """
     from pyro_dsvae.fit import fit
 

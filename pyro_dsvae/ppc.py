@@ -57,8 +57,6 @@ def ppc(
 ) -> PPCResult:
     """Check a run against sequences it was not fitted to; print and write what was found.
 
-    Raises `UsageError` for anything the caller can put right.
-
     Args:
         run: the run directory
         out: the folder to write (by default RUN/ppc)
@@ -71,6 +69,18 @@ def ppc(
         seed: of all draws
         device: where to work; auto takes a GPU where there is one
         overwrite: replace what is at --out
+
+    Raises:
+        UsageError: For anything the caller can put right.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from pyro_dsvae.ppc import ppc
+        >>> found = ppc(Path("runs/clips"), sequences=4, draws=2, simulations=0, evidence_draws=0)  # doctest: +IGNORE_OUTPUT
+        >>> found.left_out[0]
+        'calibration: calibration needs at least 8 sequences, not 4'
+        >>> (found.path / "report.html").exists()
+        True
     """
     # They load matplotlib and xarray, which takes a second that the manual need not cost.
     from pyro_dsvae.checks import figures as ppc_figures

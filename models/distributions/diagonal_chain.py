@@ -44,10 +44,11 @@ class DiagonalChain(GaussianPath):
     Example:
         >>> import torch
         >>> from pyro_dsvae.models.distributions.diagonal_chain import DiagonalChain, Transitions
+        >>> from pyro_dsvae.models.distributions.gaussian_path import moments
         >>> from pyro_dsvae.models.steps import Steps
         >>> half, zero, one = torch.tensor([0.5]), torch.tensor([0.0]), torch.tensor([1.0])
         >>> chain = DiagonalChain(torch.Size(), Transitions(half, zero, one), Steps(3))
-        >>> chain.moments().variance.squeeze(-1)  # v_t = v_{t-1} / 4 + 1
+        >>> moments(chain).variance.squeeze(-1)  # v_t = v_{t-1} / 4 + 1
         tensor([1.0000, 1.2500, 1.3125])
     """
 

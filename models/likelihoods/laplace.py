@@ -25,7 +25,8 @@ class Laplace(Likelihood):
         max_scale: Upper bound of b.
 
     Example:
-        >>>         >>> from pyro_dsvae.models.likelihoods import Laplace
+        >>> import torch
+        >>> from pyro_dsvae.models.likelihoods import Laplace
         >>> p = Laplace(4, 2, frame_shape=(3,), scale=0.1)(torch.zeros(8, 4), torch.zeros(8, 5, 2))
         >>> p.log_prob(p.mean).mean().item()  # log(1 / 2b) at the median
         1.609...

@@ -1,4 +1,4 @@
-"""What is taken from clips, so that it can be restored and compared."""
+"""What is hidden of clips, so that an imputation can be compared with the truth."""
 
 from dataclasses import dataclass, replace
 
@@ -31,7 +31,11 @@ class Damage:
         return self.missing_frames is None and self.crop is None and not self.missing_pixels and not self.noise
 
     def of(self, clips: Selection, run: Run) -> Selection:
-        """The clips with less to see. Raises `UsageError` where frames or pixels are named that they have not."""
+        """The clips with less observed.
+
+        Raises:
+            UsageError: Where frames or pixels are named that they have not.
+        """
         generator = torch.Generator().manual_seed(self.seed)
         shape = clips.x.shape
         kept = clips.observed.clone()

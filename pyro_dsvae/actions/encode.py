@@ -1,4 +1,4 @@
-"""The codes of a data set, in files, and what they know of its labels."""
+"""The codes of a data set, in files, and how well they predict its labels."""
 
 import csv
 import json
@@ -41,7 +41,7 @@ def encode(
     seed: int = 0,
     anchored: bool = False,
 ) -> Path:
-    """Write f and z of clips, mean and scale and draws, with their labels, for use elsewhere; say what each code knows.
+    """Write f and z of clips (mean, scale and draws) with their labels, and report how well each code predicts the labels.
 
     The probe of a label is a linear classifier on f, or on all z of a clip, trained on the train split and counted on the
     test split. It is made where the data have labels and --split is all; probe.json has a non-linear one, too.
@@ -58,6 +58,18 @@ def encode(
         overwrite: replace what is there
         seed: of the draws and the probes
         anchored: use anchored inference, so that neither latent tells of the other
+
+    Returns:
+        The new folder.
+
+    Example:
+        >>> import numpy as np
+        >>> from pathlib import Path
+        >>> from pyro_dsvae.actions.encode import encode
+        >>> folder = encode(Path("runs/clips"), clips="0:3", draws=5)
+        >>> codes = np.load(folder / "encode.npz")
+        >>> codes["f"].shape, codes["z"].shape
+        ((3, 4), (3, 6, 2))
     """
     opened = load(run)
     formats = chosen_formats(format, False, FORMATS)
@@ -88,8 +100,9 @@ def encode(
 class Encoded:
     """The codes of n clips, and what is known of these.
 
-    indices  (n,) position in the split, -1 for a clip from a file
-    split    (n,) index into `SPLITS`, -1 where the clips were named
+    Attributes:
+        indices: (n,) position in the split, -1 for a clip from a file.
+        split: (n,) index into `SPLITS`, -1 where the clips were named.
     """
 
     codes: Codes

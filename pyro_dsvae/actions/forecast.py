@@ -1,4 +1,4 @@
-"""How clips go on."""
+"""The continuation of clips."""
 
 import json
 from pathlib import Path
@@ -39,7 +39,7 @@ def forecast(
     overwrite: bool = False,
     seed: int = 0,
 ) -> Path:
-    """Go on after the first frames of clips: many futures, their mean and spread, scored where the truth is known.
+    """Continue clips after their first frames: many futures, their mean and spread, scored where the truth is known.
 
     Many clips of the split are forecast, too, and scored against the frames that came (mean squared error, CRPS, log
     probability), beside three forecasts that need no model. Where one of these is better, that is said.
@@ -58,6 +58,17 @@ def forecast(
         out: the new folder; by default RUN/latents/forecast-NNN
         overwrite: replace what is there
         seed: of all draws
+
+    Returns:
+        The new folder.
+
+    Example:
+        >>> import numpy as np
+        >>> from pathlib import Path
+        >>> from pyro_dsvae.actions.forecast import forecast
+        >>> folder = forecast(Path("runs/clips"), "0", given=4, horizon=3, draws=5, score=0, format="npz")
+        >>> np.load(folder / "forecast.npz")["draws"].shape
+        (5, 1, 3, 3, 16, 16)
     """
     for name, value, least in (("given", given, 1), ("horizon", horizon, 1), ("draws", draws, 2), ("score", score, 0)):
         if value is not None and value < least:

@@ -1,4 +1,4 @@
-"""What is missing of clips, from what is there."""
+"""Missing values of clips, given the observed ones."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +36,7 @@ def impute(
     overwrite: bool = False,
     seed: int = 0,
 ) -> Path:
-    """Fill what is missing of clips: posterior draws given what is observed, their mean and their spread.
+    """Fill in the missing values of clips: posterior draws given what is observed, their mean and their spread.
 
     For clips of the data the gaps are made here, by --missing-frames, --missing-pixels, --crop and --noise (by default half
     of the pixels), so that the result can be held against the truth. A clip of one's own brings its gaps in its .npz, as an
@@ -58,6 +58,19 @@ def impute(
         out: the new folder; by default RUN/latents/impute-NNN
         overwrite: replace what is there
         seed: of what is hidden, and of all draws
+
+    Returns:
+        The new folder.
+
+    Example:
+        >>> import numpy as np
+        >>> from pathlib import Path
+        >>> from pyro_dsvae.actions.impute import impute
+        >>> folder = impute(
+        ...     Path("runs/clips"), "0", missing_frames="2", draws=5, method="amortised", format="npz"
+        ... )  # doctest: +IGNORE_OUTPUT
+        >>> np.load(folder / "impute.npz")["draws"].shape
+        (5, 1, 6, 3, 16, 16)
     """
     damage = Damage(missing_frames, missing_pixels, crop, noise, seed)
     opened = load(run)
@@ -96,7 +109,7 @@ def impute(
 
 
 def restored(found: Imputation, noisy: bool) -> Tensor:
-    """(B, T, \\*frame): of noisy clips every value from the model, of others only those that were not observed."""
+    """``(B, T, *frame)``: of noisy clips every value from the model, of others only those that were not observed."""
     return found.model_mean if noisy else found.mean
 
 

@@ -46,6 +46,17 @@ def interpolate(
         out: the new folder; by default RUN/latents/interpolate-NNN
         overwrite: replace what is there
         seed: of the choice where no clips are named
+
+    Returns:
+        The new folder.
+
+    Example:
+        >>> import numpy as np
+        >>> from pathlib import Path
+        >>> from pyro_dsvae.actions.interpolate import interpolate
+        >>> folder = interpolate(Path("runs/clips"), between="0,1", steps=3, format="npz")  # doctest: +IGNORE_OUTPUT
+        >>> np.load(folder / "interpolate.npz")["shares"].tolist()
+        [0.0, 0.5, 1.0]
     """
     opened = load(run)
     formats = chosen_formats(format, len(opened.frame_shape) == 3)

@@ -1,4 +1,4 @@
-"""Where an action writes, in which formats, and what it says of itself."""
+"""The output of an action: its folder, its formats, and the record of its options."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,10 +24,11 @@ MOST_STRIPS = 64
 class Output:
     """A folder that is being filled: pictures NAME.png and NAME.gif, arrays NAME.npz, and single clips in clips/.
 
-    action   name of the action, and of its files
-    folder   where to write
-    formats  which of `FORMATS`
-    about    version, action, run and options, for options.json and for every .npz
+    Attributes:
+        action: Name of the action, and of its files.
+        folder: Where to write.
+        formats: Which of `FORMATS`.
+        about: Version, action, run and options, for options.json and for every .npz.
     """
 
     action: str
@@ -73,7 +74,11 @@ def output(
 
 
 def place(action: str, run: Path, out: Path | None, overwrite: bool = False) -> Path:
-    """Where an action will write, by default the next free RUN/latents/ACTION-NNN. Raises `UsageError` where that is taken."""
+    """The folder that an action will write, by default the next free RUN/latents/ACTION-NNN.
+
+    Raises:
+        UsageError: Where that is taken.
+    """
     if out is None:
         return next(p for n in range(1, 10**6) if not (p := run / "latents" / f"{action}-{n:03}").exists())
     check_free(out, overwrite)
@@ -81,7 +86,11 @@ def place(action: str, run: Path, out: Path | None, overwrite: bool = False) -> 
 
 
 def chosen_formats(text: str | None, image: bool, known: Sequence[str] = FORMATS) -> list[str]:
-    """The formats in "gif,png"; by default all that suit the frames. Raises `UsageError` for others."""
+    """The formats in "gif,png"; by default all that suit the frames.
+
+    Raises:
+        UsageError: For others.
+    """
     if text is None:
         return [name for name in known if image or name != "gif"]
     names = [name.strip().lower() for name in text.split(",") if name.strip()]

@@ -39,7 +39,10 @@ def sample(
     overwrite: bool = False,
     seed: int = 0,
 ) -> Path:
-    """Make new clips; with --keep they share the look, or the motion, of a given clip. With --augment N, make a data set.
+    """Make new clips; with --keep they share appearance or motion with a given clip. With --augment N, make a data set.
+
+    The data set is OUT/augmented.npz, which `fit --data Arrays --data.path` reads. With --keep static, its clips have the
+    appearance of clips of the train split, or of --clip, in turn, and keep their static labels; likewise for --keep dynamic.
 
     The data set is OUT/augmented.npz, which `fit --data Arrays --data.path` reads. With --keep static its looks are those of
     clips of the train split, or of --clip, in turn, and it keeps their labels of the look; with --keep dynamic likewise.
@@ -58,6 +61,17 @@ def sample(
         out: the new folder; by default RUN/latents/sample-NNN
         overwrite: replace what is there
         seed: of all draws
+
+    Returns:
+        The new folder.
+
+    Example:
+        >>> import numpy as np
+        >>> from pathlib import Path
+        >>> from pyro_dsvae.actions.sample import sample
+        >>> folder = sample(Path("runs/clips"), number=3, keep="static", clip="0", format="npz")
+        >>> np.load(folder / "sample.npz")["frames"].shape
+        (3, 6, 3, 16, 16)
     """
     if clip is not None and keep is None:
         raise UsageError("--clip says whose look or motion to keep: add --keep static or --keep dynamic")
@@ -140,7 +154,8 @@ def _page(frames: Tensor, given: Selection | None, keep: Keep | None) -> Page:
 def _augment(to: Output, source: Source, count: int, kept: Selection | None, how: "_How", bar: Bar) -> None:
     """Write augmented.npz: frames as the run's data store them, labels of what is kept, and where it comes from.
 
-    kept  whose looks or motions are kept, in turn; None for all that is new
+    Args:
+        kept: Whose looks or motions are kept, in turn; None for all that is new.
     """
     run = source.run
     codes = None if kept is None else kept.encode(run)

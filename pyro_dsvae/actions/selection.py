@@ -23,11 +23,12 @@ CANDIDATES = 400  # of a split, among which clips that differ are looked for
 class Selection:
     """Some clips, in one layout whatever they were read from.
 
-    x        (n, T, \\*frame) values as `Likelihood.prepare` gives them
-    names    (n,) what to call each in a picture: "clip 3", or the name of its file
-    indices  (n,) int64 position in the split, -1 for a clip from a file
-    labels   name -> `Label`, where the data have labels and all clips are of the data
-    mask, lengths, times  as in `Run`
+    Attributes:
+        x: ``(n, T, *frame)`` values as `Likelihood.prepare` gives them.
+        names: (n,) what to call each in a picture: "clip 3", or the name of its file.
+        indices: (n,) int64 position in the split, -1 for a clip from a file.
+        labels: Name -> `Label`, where the data have labels and all clips are of the data.
+        mask, lengths, times: As in `Run`.
     """
 
     x: Tensor
@@ -43,13 +44,13 @@ class Selection:
 
     @property
     def observed(self) -> Tensor:
-        """(n, T, \\*frame) bool, what there is to see."""
+        """``(n, T, *frame)`` bool, what there is to see."""
         seen = Steps(self.x.shape[1], self.lengths).observed(self.mask, self.x.ndim - 2)
         return torch.ones_like(self.x, dtype=torch.bool) if seen is None else seen.expand(self.x.shape)
 
     @property
     def shown(self) -> Tensor:
-        """(n, T, \\*frame) the clips for a picture, 0 where nothing was observed."""
+        """``(n, T, *frame)`` the clips for a picture, 0 where nothing was observed."""
         return torch.where(self.observed, self.x, torch.zeros_like(self.x))
 
     def encode(
@@ -80,7 +81,8 @@ class Source:
     def named(self, text: str) -> Selection:
         """The clips in ``text``: positions in the split ("3"), ranges ("0:4", without the last) and paths, with commas.
 
-        Raises `UsageError` for a position that the split has not, and for what `read_clips` refuses.
+        Raises:
+            UsageError: For a position that the split has not, and for what `read_clips` refuses.
         """
         text = text.strip()
         parts = [part.strip() for part in text.split(",") if part.strip()]

@@ -1,4 +1,4 @@
-"""Every look with every motion."""
+"""Every appearance with every motion."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def swap(
     overwrite: bool = False,
     seed: int = 0,
 ) -> Path:
-    """Change who, or change what they do: a grid of clips, each with the look of its row and the motion of its column.
+    """A grid of clips, each with the appearance of its row and the motion of its column.
 
     Args:
         run: the run directory
@@ -37,6 +37,17 @@ def swap(
         out: the new folder; by default RUN/latents/swap-NNN
         overwrite: replace what is there
         seed: of the choice where no clips are named
+
+    Returns:
+        The new folder.
+
+    Example:
+        >>> import numpy as np
+        >>> from pathlib import Path
+        >>> from pyro_dsvae.actions.swap import swap
+        >>> folder = swap(Path("runs/clips"), looks="0,1", motions="2", format="npz")
+        >>> np.load(folder / "swap.npz")["frames"].shape  # two rows, one column
+        (2, 1, 6, 3, 16, 16)
     """
     opened = load(run)
     formats = chosen_formats(format, len(opened.frame_shape) == 3)

@@ -60,6 +60,17 @@ def traverse(
         out: the new folder; by default RUN/latents/traverse-NNN
         overwrite: replace what is there
         seed: of the draws that tell the information
+
+    Returns:
+        The new folder.
+
+    Example:
+        >>> import numpy as np
+        >>> from pathlib import Path
+        >>> from pyro_dsvae.actions.traverse import traverse
+        >>> folder = traverse(Path("runs/clips"), dimensions="0,1", steps=3, reference=4, format="npz")
+        >>> np.load(folder / "traverse.npz")["frames"].shape  # two dimensions, three values
+        (2, 3, 6, 3, 16, 16)
     """
     for name, value, least in (("number", number, 1), ("steps", steps, 2), ("reference", reference, 2)):
         if value < least:
@@ -101,7 +112,9 @@ def traverse(
 
 
 def information(codes: Codes, latent: str) -> Tensor:
-    """(F,) or (D,) variance of the means over clips and steps: what is known of a guide that is a point."""
+    """Variance (F,) or (D,) of the means over clips and steps: the information of each dimension for a guide without
+    density.
+    """
     return codes.f.var(0) if latent == "static" else codes.z.flatten(0, 1).var(0)
 
 
@@ -119,9 +132,9 @@ class Told:
 
 
 def told(values: Tensor, labels: Mapping[str, Label]) -> Told | None:
-    """The label that values (N, P) tell most about; None where there is none that they tell anything about.
+    """The label that explains most of the variance of ``values`` (N, P); None where no label explains any.
 
-    The share of their variance that class means explain, less what as many classes would explain by chance: with SSW the
+    It is the share of the variance that class means explain, less what as many classes would explain by chance: with SSW the
     sum of squares within and SST in total,
 
         1 - (SSW / (N - K)) / (SST / (N - 1))

@@ -121,8 +121,10 @@ class Evaluation:
 def evaluate(fit: Fit, run: Run, data: SequenceData, measure: Measure, file: Path, progress: Progress) -> Evaluation:
     """Measure a fit, or read what an earlier call has left in ``file``. It is written after every stage, in one step.
 
-    What is there is used only if the fit's weights, the data and ``measure`` are the same, to the last bit. Raises
-    `UsageError` where it cannot be written.
+    What is there is used only if the fit's weights, the data and ``measure`` are the same, to the last bit.
+
+    Raises:
+        UsageError: Where it cannot be written.
     """
     kept = _Kept(file, _key(run, data, measure))
     device = next(run.model.parameters()).device

@@ -40,12 +40,25 @@ def build(
     likelihood: Callable[[int, int, tuple[int, ...]], Likelihood],
     contrastive: Contrastive | None = None,
 ) -> Objective:
-    """Model and guide with initial weights drawn from ``seed``; the generator's state is left as it was.
+    """Build model and guide with initial weights drawn from ``seed``; the global random state is kept.
 
-    examples  (n, T, \\*frame) stored frames of some training sequences: their shape shapes the networks, and what is
-              initialised from data (`VampPrior`) is initialised from them; one is kept beside a guide with views (`Anchored`)
+    Args:
+        examples: Stored frames of some training sequences, ``(n, T, *frame)``. Their shape determines the networks' shapes,
+            and `VampPrior` is initialised from them. One is kept beside a guide with views (`Anchored`).
+        seed: Of the initial weights.
+        static_size: F.
+        latent_size: D.
+        static_prior: Recipe for p(f), called with F.
+        dynamic_prior: Recipe for p(z_1:T), called with D.
+        posterior: Recipe for the guide, called with the frame shape, F and D.
+        likelihood: Recipe for p(x_t | f, z_t), called with F, D and the frame shape.
+        contrastive: Terms beside the ELBO.
 
-    Raises `UsageError` where a part does not take frames of this shape, or two parts do not go together.
+    Returns:
+        Model and guide as one objective.
+
+    Raises:
+        UsageError: Where a part does not take frames of this shape, or two parts do not go together.
     """
     frame_shape = tuple(examples.shape[2:])
     if contrastive is not None:
@@ -77,7 +90,11 @@ def examples(data: SequenceData) -> Tensor:
 
 
 def check_times(data: SequenceData, prior: DynamicPrior) -> None:
-    """Raises `UsageError` where frames are not equally spaced and the prior cannot tell."""
+    """Refuse data in irregular time for a prior that ignores time.
+
+    Raises:
+        UsageError: Where frames are not equally spaced and the prior is not in continuous time.
+    """
     if data.times is None or prior.continuous_time:
         return
     intervals = data.times.diff(dim=1)
@@ -90,7 +107,7 @@ def check_times(data: SequenceData, prior: DynamicPrior) -> None:
 
 
 def _encode(guide: Posterior, x: Tensor) -> TorchDistribution:
-    """q(f | x) for whole frames x (K, T, \\*frame)."""
+    """q(f | x) for whole frames x ``(K, T, *frame)``."""
     return guide.static(GuideInput.of(x))
 
 

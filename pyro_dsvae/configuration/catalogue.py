@@ -1,4 +1,4 @@
-"""The parts that come with the package, by the option that picks them. Importing it makes their short names known."""
+"""The parts that come with the package, by option and name. Importing this module makes their short names known."""
 
 from collections.abc import Mapping
 

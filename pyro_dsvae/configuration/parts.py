@@ -14,12 +14,21 @@ SUPPLIED = ("static_size",)
 
 
 def describe(part: object) -> dict[str, Any]:
-    """``{"class_path": …, "init_args": {…}}``, complete: options left at their defaults are named too.
+    """A part as ``{"class_path": …, "init_args": {…}}``, complete: options left at their defaults are included.
 
-    part  a class or a `functools.partial` of one (a recipe, to be called with the sizes the model supplies), or an object
-          that keeps its constructor's arguments under their names.
+    Args:
+        part: A class or a `functools.partial` of one (a recipe, to be called with the sizes that the model supplies), or an
+            object that keeps its constructor's arguments under their names.
 
-    Raises `UsageError` for anything else, such as a lambda: a run must be repeatable from its config.yaml.
+    Raises:
+        UsageError: For anything else, such as a lambda: a run must be repeatable from its config.yaml.
+
+    Example:
+        >>> from functools import partial
+        >>> from pyro_dsvae.configuration.parts import describe
+        >>> from pyro_dsvae.models.dynamic_priors import GRU
+        >>> describe(partial(GRU, hidden_size=64))["init_args"]
+        {'hidden_size': 64, 'condition_on_static': False}
     """
     if isinstance(part, type):
         return _entry(part, _options(part))
@@ -81,5 +90,5 @@ def _options(kind: type) -> dict[str, Any]:
 
 
 def is_option(parameter: inspect.Parameter) -> bool:
-    """Whether a constructor's argument is the user's to set: what has no default, and sizes, are supplied by the model."""
+    """Whether a constructor's argument is for the user to set. Sizes, and what has no default, are supplied by the model."""
     return parameter.default is not inspect.Parameter.empty and parameter.name not in SUPPLIED

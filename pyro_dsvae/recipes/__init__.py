@@ -24,7 +24,8 @@ def listing() -> str:
 def resolve(arguments: Sequence[str]) -> list[str]:
     """The arguments with the name of a recipe after ``--config`` replaced by its file; a path stays as it is.
 
-    Raises `UsageError` where what follows is neither.
+    Raises:
+        UsageError: Where what follows is neither.
     """
     resolved: list[str] = []
     for argument in arguments:

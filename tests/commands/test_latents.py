@@ -458,6 +458,7 @@ def test_help_lists_the_actions_and_their_options() -> None:
         assert f"usage: python -m pyro_dsvae.latents {name}" in page.out
         assert "--out" in page.out
         assert "--seed" in page.out
+        assert ">>>" not in page.out, "the example is Python"
 
 
 @pytest.mark.parametrize(
