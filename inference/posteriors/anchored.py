@@ -13,28 +13,30 @@ FRAMES = 32
 
 
 class Anchored(Posterior):
-    """A guide q_0 around which nothing but f is seen to infer f from, and nothing but z to infer z from.
+    """A guide around q_0 that infers f from a decoded clip that shows only f, and z from a decoded clip that shows only z.
 
     With (f*, z*) the means of q_0 for the anchor clip,
 
         q(f | x) = q_0(f | E[x | f_0, z*]),         f_0 = E q_0(f | x),
         q(z | x) = q_0(z | E[x | f*, z_0], f*),     z_0 = E q_0(z | x, f*).
 
-    Guide views make what f says of the motion, and z of the appearance, useless to the decoder. They do not make the guide
-    forget it: small shifts of a mean, a fraction of the posterior's width, stay readable. The decoder does not show them. So
-    they are absent from the two decoded clips, of which one always has the anchor's motion and one its appearance.
+    With guide views, the decoder does not use motion that f encodes, or appearance that z encodes. But the guide may still
+    encode it, in shifts of a mean that are a fraction of the posterior's width, and a probe can read it. The decoder does
+    not show such shifts. So they are absent from the two decoded clips: the first always has the anchor's motion, the second
+    its appearance.
 
-    Both densities are functions of x alone. The ELBO under them bounds the evidence, as a rule less tightly than that under
-    q_0: the price is what each latent tells of the other. A causal guide stays causal, as f* is no function of x. A frame
-    that was not observed stays so; other frames are decoded whole. No gradient goes through decoded clips.
+    Both densities are functions of x alone, so the ELBO under them bounds the evidence. As a rule it is less tight than
+    under q_0: the difference is what each latent tells of the other. A causal guide stays causal, because f* is no function
+    of x. A frame that was not observed stays so; other frames are decoded whole. No gradient flows through decoded clips.
 
     Nothing uses this guide unless it is asked for: ``run.encode(x, anchored=True)``, ``evaluate --anchored true``.
 
-    guide       q_0, fitted with guide views and to recombined clips (`pyro_dsvae.inference.training.recombination`)
-    likelihood  p(x | f, z) of the model that the guide was fitted with
-    clip        (T, \\*frame) the anchor clip, as `Likelihood.prepare` gives it (`anchor_clip`)
-
     Source: none known to us. Measured in `benchmarks/results/separation.md`.
+
+    Args:
+        guide: q_0, fitted with guide views and to recombined clips (`pyro_dsvae.inference.training.recombination`).
+        likelihood: p(x | f, z) of the model that the guide was fitted with.
+        clip: The anchor clip ``(T, *frame)``, as `Likelihood.prepare` returns it (`anchor_clip`).
     """
 
     clip: Tensor
@@ -54,7 +56,7 @@ class Anchored(Posterior):
 
     @torch.no_grad()
     def with_anchor_motion(self, clip: GuideInput) -> GuideInput:
-        """E[x | f_0, z*]: every clip's appearance, moving like the anchor."""
+        """E[x | f_0, z*]: the appearance of every clip with the motion of the anchor."""
         z = self.guide.dynamic(self._anchor(), self._anchor_f()).mean
         z = z[:, torch.arange(clip.steps.length, device=z.device) % z.shape[1]]
         f = self.guide.static(clip).mean
@@ -62,7 +64,7 @@ class Anchored(Posterior):
 
     @torch.no_grad()
     def with_anchor_appearance(self, clip: GuideInput) -> GuideInput:
-        """E[x | f*, z_0]: every clip's motion, looking like the anchor."""
+        """E[x | f*, z_0]: the motion of every clip with the appearance of the anchor."""
         f = self._anchor_f().expand(len(clip.x), -1)
         return clip.showing(self.likelihood(f, self.guide.dynamic(clip, f).mean).mean)
 
@@ -77,7 +79,15 @@ class Anchored(Posterior):
 
 
 def anchor_clip(likelihood: Likelihood, examples: Tensor) -> Tensor:
-    """(T, \\*frame) the first of stored clips (N, T, \\*frame) with the most frames that are not empty, at most 32 of them."""
+    """The anchor clip: of stored clips, the first with the most frames that are not empty.
+
+    Args:
+        likelihood: Of the model, for its units.
+        examples: Stored clips, ``(N, T, *frame)``; the first 32 are considered.
+
+    Returns:
+        ``(T, *frame)``, as `Likelihood.prepare` returns it.
+    """
     # What was not observed may hold anything, even a NaN.
     x = likelihood.prepare(examples[:, :FRAMES]).nan_to_num(0, 0, 0)
     return x[x.flatten(2).any(dim=2).sum(dim=1).argmax()].clone()

@@ -10,14 +10,18 @@ MAX_LOG_SCALE = 3.0
 
 
 class CausalAffine(nn.Module):
-    """y_t = mu(h_t) + sigma(h_t) e_t with h_t = LSTM((context_t, e_{t-1}), h_{t-1}): a path of noise to another path.
+    """y_t = mu(h_t) + sigma(h_t) e_t with h_t = LSTM((context_t, e_{t-1}), h_{t-1}): a map from a path of noise to a path.
 
-    mu and sigma see only the noise before e_t, so all steps are computed at once and the Jacobian is triangular. Undoing it
-    takes T steps one after the other. At first it changes nothing. The scales stay within e^-3 and e^3, so that no stack of
-    layers overflows.
+    mu and sigma depend only on the noise before e_t. So all steps are computed at once, and the Jacobian is triangular. The
+    inverse takes T steps, one after the other. Before training the map is the identity. The scales stay between e^-3 and
+    e^3, so that no stack of layers overflows.
 
-    backwards  read each sequence from its own last step to its first. Layers in one direction amount to a path that is
-               normal given its past, however many there are; two directions do not.
+    Args:
+        latent_size: D.
+        context_size: C, the features per step.
+        hidden_size: Units of the LSTM.
+        backwards: Read each sequence from its own last step to its first. A stack of layers in one direction gives a path
+            whose steps are normal given its past; a stack in both directions does not.
     """
 
     def __init__(self, latent_size: int, context_size: int, hidden_size: int, backwards: bool) -> None:
@@ -29,7 +33,7 @@ class CausalAffine(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, e: Tensor, context: Tensor, steps: Steps) -> tuple[Tensor, Tensor]:
-        """y (\\*B, T, D) and log sigma (\\*B, T, D) for e (\\*B, T, D) and context (\\*B, T, C)."""
+        """y ``(*B, T, D)`` and log sigma ``(*B, T, D)`` for e ``(*B, T, D)`` and context ``(*B, T, C)``."""
         context = context.expand(*e.shape[:-1], -1)
         e, context = self._ordered(e, steps), self._ordered(context, steps)
         before = torch.cat([torch.zeros_like(e[..., :1, :]), e[..., :-1, :]], dim=-2)
@@ -38,7 +42,7 @@ class CausalAffine(nn.Module):
         return self._ordered(mu + log_sigma.exp() * e, steps), self._ordered(log_sigma, steps)
 
     def inverse(self, y: Tensor, context: Tensor, steps: Steps) -> Tensor:
-        """e (\\*B, T, D) for y (\\*B, T, D) and context (\\*B, T, C)."""
+        """e ``(*B, T, D)`` for y ``(*B, T, D)`` and context ``(*B, T, C)``."""
         context = context.expand(*y.shape[:-1], -1)
         y, context = self._ordered(y, steps), self._ordered(context, steps)
         e, state, path = torch.zeros_like(y[..., :1, :]), None, []

@@ -1,4 +1,4 @@
-"""The two halves that amortised guides are built from: clip -> features of f, clip -> features of every z_t."""
+"""The two halves that amortised guides are built from: from a clip to features of f, and to features of every z_t."""
 
 from abc import ABC, abstractmethod
 
@@ -18,7 +18,16 @@ class StaticEncoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, observed: Tensor, lengths: Tensor | None) -> Tensor:
-        """(B, 2H) for frames x (B, T, \\*frame), zero where not observed; ``observed`` (B, T) bool."""
+        """Features of f.
+
+        Args:
+            x: Frames ``(B, T, *frame)``, zero where not observed.
+            observed: (B, T) bool.
+            lengths: (B,) or None.
+
+        Returns:
+            (B, 2H).
+        """
 
 
 class OrderedStaticEncoder(StaticEncoder):
@@ -34,9 +43,10 @@ class OrderedStaticEncoder(StaticEncoder):
 
 
 class UnorderedStaticEncoder(StaticEncoder):
-    """Guide view of f: the patches of ``count`` random frames in training and of all in evaluation.
+    """Guide view of f: the patches of ``count`` random frames in training, and of all frames in evaluation.
 
-    Pooled over frames, and over places within a frame (`PatchEncoder`), so that f knows what there is, not when or where.
+    Features are pooled over frames, and over places within a frame (`PatchEncoder`). So f encodes what there is, not when or
+    where.
     """
 
     def __init__(
@@ -73,7 +83,9 @@ def static_encoder(
 
 
 class DynamicEncoder(nn.Module):
-    """Features (B, T, E) of every frame for z; with ``views``, in training, of the recoloured and warped clip."""
+    """Features (B, T, E) of every frame for z. With ``views``, in training, they are those of the recoloured and
+    warped clip.
+    """
 
     def __init__(self, frame_shape: tuple[int, ...], feature_size: int, width: int, views: bool) -> None:
         super().__init__()
@@ -109,13 +121,15 @@ def encoders(
 
 
 def with_static(features: Tensor, f: Tensor) -> Tensor:
-    """Features (B, T, E) of every frame, each joined to f (\\*B, F): (\\*B, T, E + F)."""
+    """Features (B, T, E) of every frame, each joined to f ``(*B, F)``: ``(*B, T, E + F)``."""
     features = features.expand(*f.shape[:-1], *features.shape[-2:])
     return torch.cat([features, f.unsqueeze(-2).expand(*features.shape[:-1], -1)], dim=-1)
 
 
 class Smoother(nn.Module):
-    """What the whole clip and f say of every z_t, (\\*B, T, H): the networks of the `LSTM` posterior up to its heads."""
+    """Features ``(*B, T, H)`` of every z_t given the whole clip and f: the networks of the `LSTM` posterior up to its
+    heads.
+    """
 
     def __init__(self, feature_size: int, static_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -125,6 +139,6 @@ class Smoother(nn.Module):
         self.direct = nn.Linear(feature_size, hidden_size)
 
     def forward(self, features: Tensor, f: Tensor, lengths: Tensor | None) -> Tensor:
-        """For features (B, T, E) and f (\\*B, F)."""
+        """For features (B, T, E) and f ``(*B, F)``."""
         hidden, _ = run_lstm(self.lstm, self.context(with_static(features, f), lengths))
         return hidden + self.direct(features)

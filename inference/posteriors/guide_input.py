@@ -1,4 +1,4 @@
-"""What a guide reads."""
+"""The input of a guide."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,10 @@ from pyro_dsvae.models.steps import Steps
 class GuideInput:
     """What a guide may see of a batch.
 
-    x         (B, T, \\*frame), zero where not observed
-    observed  (B, T) bool, True where at least one value of the frame was observed
-    steps     the time axis
+    Attributes:
+        x: ``(B, T, *frame)``, zero where not observed.
+        observed: (B, T) bool, True where at least one value of the frame was observed.
+        steps: The time axis.
     """
 
     x: Tensor
@@ -25,7 +26,7 @@ class GuideInput:
     def of(
         cls, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None, times: Tensor | None = None
     ) -> "GuideInput":
-        """The visible part of frames x (B, T, \\*frame)."""
+        """The visible part of frames x ``(B, T, *frame)``."""
         steps = Steps(x.shape[1], lengths, times)
         values = steps.observed(mask, x.ndim - 2)
         if values is None:
@@ -38,6 +39,6 @@ class GuideInput:
         return GuideInput(self.x[rows], self.observed[rows], Steps(self.steps.length, lengths, times))
 
     def showing(self, frames: Tensor) -> "GuideInput":
-        """The same steps and observed frames, with other frames (B, T, \\*frame) where there is one."""
+        """The same steps and observed frames, with other frames ``(B, T, *frame)`` where there is one."""
         seen = self.observed.view(*self.observed.shape, *(1,) * (self.x.ndim - 2))
         return GuideInput(frames.to(self.x.dtype) * seen, self.observed, self.steps)

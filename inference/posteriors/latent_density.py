@@ -16,7 +16,7 @@ class LatentDensity(Protocol):
         """q(f | x), batch (B,) and event (F,)."""
 
     def dynamic(self, clip: GuideInput, f: Tensor, /) -> TorchDistribution:
-        """q(z_1:T | f, x), batch \\*B and event (T, D), for f (\\*B, F)."""
+        """q(z_1:T | f, x), batch ``*B`` and event (T, D), for f ``(*B, F)``."""
 
 
 def sample_posterior(
@@ -28,7 +28,15 @@ def sample_posterior(
 ) -> tuple[Tensor, Tensor]:
     """The guide as a Pyro program: sample "f", then "z", in the model's order.
 
-    Returns f (\\*B, F) and z (\\*B, T, D) for frames x (B, T, \\*frame); arguments as in `DSVAE.forward`.
+    Args:
+        q: The density over both latents.
+        x: Frames, ``(B, T, *frame)``.
+        mask: As in `DSVAE.forward`.
+        lengths: As in `DSVAE.forward`.
+        times: As in `DSVAE.forward`.
+
+    Returns:
+        f ``(*B, F)`` and z ``(*B, T, D)``.
     """
     clip = GuideInput.of(x, mask, lengths, times)
     with pyro.plate("sequences", x.shape[0], dim=-1):

@@ -15,14 +15,15 @@ class _AbstractPyroModule(type(PyroModule), ABCMeta):  # type: ignore[misc]
 
 
 class Posterior(PyroModule, metaclass=_AbstractPyroModule):
-    """An amortised guide q(f, z_1:T | x_1:T) = q(f | x) q(z_1:T | f, x): samples "f", then "z", in the model's order.
+    """An amortised guide q(f, z_1:T | x_1:T) = q(f | x) q(z_1:T | f, x). It samples "f", then "z", in the model's order.
 
     The first three constructor arguments of every posterior are ``frame_shape``, ``static_size`` (F) and ``latent_size``
-    (D), supplied by the model; all others are options. A subclass says what the two distributions are. Where q(z) is not a
-    product over steps it is a `PathDistribution`, so that its KL can be taken step by step.
+    (D), which the model supplies; all others are options. A subclass defines the two distributions. Where q(z) is not a
+    product over steps it is a `PathDistribution`, so that its KL can be computed step by step.
 
-    views       whether q is given random views of a clip while training (`pyro_dsvae.inference.posteriors.views`)
-    comparable  whether the ELBO under this guide bounds the evidence, so that models may be compared by it
+    Attributes:
+        views: Whether q is given random views of a clip in training (`pyro_dsvae.inference.posteriors.views`).
+        comparable: Whether the ELBO under this guide bounds the evidence, so that models can be compared by it.
     """
 
     views: bool = False
@@ -30,11 +31,11 @@ class Posterior(PyroModule, metaclass=_AbstractPyroModule):
 
     @abstractmethod
     def static(self, clip: GuideInput) -> TorchDistribution:
-        """q(f | x), batch (B,) and event (F,). What is not observed must have no influence."""
+        """q(f | x), batch (B,) and event (F,). What was not observed must have no influence."""
 
     @abstractmethod
     def dynamic(self, clip: GuideInput, f: Tensor) -> TorchDistribution:
-        """q(z_1:T | f, x), batch \\*B and event (T, D), for f (\\*B, F). What is not observed must have no influence."""
+        """q(z_1:T | f, x), batch ``*B`` and event (T, D), for f ``(*B, F)``. What was not observed must have no influence."""
 
     def forward(
         self,
@@ -43,5 +44,5 @@ class Posterior(PyroModule, metaclass=_AbstractPyroModule):
         lengths: Tensor | None = None,
         times: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Sample f (\\*B, F) and z (\\*B, T, D) for frames x (B, T, \\*frame); arguments as in `DSVAE.forward`."""
+        """Sample f ``(*B, F)`` and z ``(*B, T, D)`` for frames x ``(B, T, *frame)``; arguments as in `DSVAE.forward`."""
         return sample_posterior(self, x, mask, lengths, times)

@@ -14,12 +14,13 @@ from pyro_dsvae.models.distributions.density import overdispersed
 class Pushforward(TorchDistribution):
     """The distribution of y = g(e) with e from ``base``, for a g that is fast and an inverse that may be slow.
 
-    log q(y) = log base(e) - log |det dg/de|. A draw brings its noise and determinant with it, so the density of the last
-    draw of this object, told by identity, is not computed through the inverse; that of any other value is.
+    log q(y) = log base(e) - log |det dg/de|. A draw keeps its noise and its determinant. So the density of this object's
+    last draw, recognised by identity, needs no inverse; that of any other value does.
 
-    base     distribution of the noise
-    push     e -> (g(e), log |det dg/de|), the latter in the shape of the base's log densities
-    pull     y -> e
+    Args:
+        base: Distribution of the noise.
+        push: From e to g(e) and log |det dg/de|, the latter in the shape of the base's log densities.
+        pull: From y to e.
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}

@@ -1,12 +1,14 @@
-"""Guide views: what each half of the guide gets to see of a clip.
+"""Guide views: the part of a clip that each half of the guide sees in training.
 
-f is computed from the patches of a few frames, without their order and without where in a row they are, and later in a fit
-also of clips that the model itself has recombined, so it can carry motion, pose and direction only poorly. z is computed from
-the clip under one random change of colours and one random smooth warp, so it can carry colours and shapes only poorly. A
-guide may be any density computed from x and from noise, so the bound stays a valid ELBO with unit weights:
-log p(x) >= E_views[ELBO(q_view)]. Without views z takes over shapes and colours, and where the decoder lets f move things, f
-the action. Evaluation uses all frames and no random view. Anchored inference, where it is asked for, hides from each latent
-what belongs to the other one in evaluation, too (`pyro_dsvae.inference.posteriors.anchored`).
+f is inferred from patches of a few frames, without the order of the frames and without the place of a patch in its row.
+Later in a fit, it is also inferred from clips that the model has recombined. So f can hardly encode motion, pose or
+direction. z is inferred from the clip after one random change of its colours and one random smooth warp. So z can hardly
+encode colours or shapes. Without views, z takes over shapes and colours; and f takes over the action, where the decoder
+lets f move things.
+
+A guide may be any density that is computed from x and from noise. So the bound remains an ELBO with unit weights:
+log p(x) >= E_views[ELBO(q_view)]. Evaluation uses all frames and no random view. Anchored inference, where it is asked
+for, also hides from each latent in evaluation what belongs to the other (`pyro_dsvae.inference.posteriors.anchored`).
 """
 
 import math
@@ -19,10 +21,14 @@ COLOUR_WAVES = 8
 
 
 def choose_frames(observed: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """``count`` different random frames of every sequence, in random order.
+    """Choose ``count`` different random frames of every sequence, in random order.
 
-    observed  (B, T) bool
-    Returns their indices (B, K) and whether each is an observed frame (B, K); observed ones come first.
+    Args:
+        observed: (B, T) bool.
+        count: K.
+
+    Returns:
+        Indices (B, K), and (B, K) bool, whether each is an observed frame; observed frames come first.
     """
     keys = torch.rand(observed.shape, device=observed.device).masked_fill(~observed, 2.0)
     frames = keys.argsort(dim=-1)[:, :count]
@@ -30,12 +36,15 @@ def choose_frames(observed: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def recolour(x: Tensor) -> Tensor:
-    """Images (B, T, C, S, S) under one random smooth map of colours per sequence.
+    """Images under one random smooth map of colours per sequence.
 
         y_p = A (sin(W x_p + b) - sin b),   W of 8 x C normals of standard deviation 2, b uniform, A of C x 8.
 
-    Black stays black, and every other colour may become any, bright ones as easily as dark ones: mixing the channels
-    linearly would leave white trousers the brightest. Nearby colours stay near each other, so shapes stay visible.
+    Black stays black. Every other colour may become any other, and bright ones may become dark: a linear mixture of the
+    channels would leave white trousers the brightest. Similar colours stay similar, so shapes remain visible.
+
+    Args:
+        x: Images, (B, T, C, S, S).
     """
     batch, _, channels = x.shape[:3]
     inner = 2 * torch.randn(batch, COLOUR_WAVES, channels, dtype=x.dtype, device=x.device)
@@ -47,9 +56,11 @@ def recolour(x: Tensor) -> Tensor:
 
 
 def warp(x: Tensor, amplitude: float) -> Tensor:
-    """Images (B, T, C, S, S) under one random smooth displacement per sequence, the same for all its frames.
+    """Images under one random smooth displacement per sequence, the same for all its frames.
 
-    amplitude  standard deviation of the displacement on a 4 x 4 grid of control points, in shares of the image's side
+    Args:
+        x: Images, (B, T, C, S, S).
+        amplitude: Standard deviation of the displacement on a 4 x 4 grid of control points, as a share of the image's side.
     """
     batch, side = x.shape[0], x.shape[-1]
     control = torch.randn(batch, 2, 4, 4, dtype=x.dtype, device=x.device) * (2 * amplitude)
