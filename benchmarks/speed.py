@@ -11,11 +11,12 @@ r"""This project's training step beside hand-written ones, interleaved in one pr
 All have the same networks, views, frames, batch and precision; rounds visit them in turn, in an order that changes, so that
 whatever else the machine does, and what one step leaves in the caches, meets all of them. Medians over rounds with the
 quartiles. "density" is (b) - (n), "handlers" (a) - (b), as shares of (a).
-Memory is the peak of a process of its own (CPU: resident, above what it had after import; GPU: allocated).
+Memory is the peak of three steps alone (CPU: resident in a process of its own, above what it had after import; GPU: allocated).
 """
 
 import argparse
 import copy
+import gc
 import json
 import multiprocessing
 import platform
@@ -165,7 +166,12 @@ def _wait(device: str) -> None:
 
 
 def peak_mebibytes(case: Case, name: str, device: str) -> float:
-    """Of three steps in a process of its own."""
+    """Of three steps: on the CPU in a process of its own; a GPU counts what is allocated there now."""
+    if device == "cuda":
+        gc.collect()
+        before = torch.cuda.memory_allocated() / 2**20
+        torch.cuda.reset_peak_memory_stats()
+        return _peak(case, name, device) - before
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(_peak, (case, name, device))

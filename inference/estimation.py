@@ -10,6 +10,7 @@ from torch import nn
 
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.sequences import Sequences
+from pyro_dsvae.inference.training.seeding import generators_kept
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 
@@ -63,8 +64,7 @@ def evaluation(model: DSVAE, guide: Guide, seed: int, device: torch.device, grad
     """
     parts = [part for part in (model, guide) if isinstance(part, nn.Module)]
     modes = [(module, module.training) for part in parts for module in part.modules()]
-    generators = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-    with generators, pyro.validation_enabled(False), torch.no_grad():
+    with generators_kept(device), pyro.validation_enabled(False), torch.no_grad():
         torch.manual_seed(seed)
         try:
             for module, _ in modes:

@@ -30,15 +30,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pyro_dsvae import cli
 from pyro_dsvae.comparison.candidates import Candidate, check_keys, grid
 from pyro_dsvae.comparison.comparability import check_candidates, check_runs, finished, open_runs
 from pyro_dsvae.comparison.folder import Folder
 from pyro_dsvae.comparison.measurement import Evaluation, Measure
 from pyro_dsvae.comparison.result import ComparisonResult, concluded
-from pyro_dsvae.comparison.workers import check_devices, spread, tasks
+from pyro_dsvae.comparison.workers import spread, tasks
 from pyro_dsvae.configuration.parts import describe, plain
 from pyro_dsvae.data.dataset import DataSource, SequenceData, Split
 from pyro_dsvae.data.sprites import Sprites
@@ -49,7 +47,7 @@ from pyro_dsvae.inference.inference_data import (
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.training.contrastive import Contrastive
-from pyro_dsvae.inference.training.hardware import Device, Precision
+from pyro_dsvae.inference.training.hardware import Device, Precision, check_devices, device_for
 from pyro_dsvae.inference.training.schedule import Budget, Optimisation
 from pyro_dsvae.loading import Run
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
@@ -119,7 +117,7 @@ def compare(
         seed: of the first fit; the others have the seeds that follow. Also of the noise of all estimates
         steps: optimiser steps per fit (without --minutes: 700)
         minutes: of fitting, per fit
-        device: where to fit and to measure; auto takes a GPU where there is one
+        device: where to fit and to measure: auto (a GPU where there is one), cpu, cuda, cuda:1 for that GPU, mps
         precision: 32, or bf16 inside the networks
         devices: candidates at a time, each fitted and measured on a device of its own; on the CPU they share the cores
         static_size: dimension F of the static latent f; 0 for a model without a static part
@@ -162,8 +160,8 @@ def compare(
         "annealed": annealed,
     }
     _check(options, bool(vary), bool(runs))
-    cuda = device != "cpu" and torch.cuda.is_available()
-    check_devices(devices, cuda)
+    place = device_for(device)
+    check_devices(devices, place)
     base = {
         "data": describe(data),
         "seed": seed,
@@ -210,13 +208,13 @@ def compare(
     folder.claim()
     todo = tasks(folder, fits, {candidate.name: candidate for candidate in candidates}, measure)
     if devices > 1:
-        spread(todo, None if runs else data, devices, cuda, folder.path)
+        spread(todo, None if runs else data, devices, place.type, folder.path)
     found: dict[str, list[Evaluation]] = {one.candidate: [] for one in fits}
     shown: dict[str, Run] = {}
     for number, task in enumerate(todo, 1):
         name = task.fit.candidate
         title = f"[{number}/{len(todo)}] {name}, seed {task.fit.seed}"
-        evaluation, run = task.do(loaded, "cuda" if cuda else "cpu", title)
+        evaluation, run = task.do(loaded, str(place), title)
         found[name].append(evaluation)
         shown.setdefault(name, run)
     return concluded(folder, found, fits, shown, loaded, measure, confidence)

@@ -33,6 +33,7 @@ from pyro_dsvae.inference.inference_data import MIN_DRAWS
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.prediction import decode
+from pyro_dsvae.inference.training.hardware import Device, device_for
 from pyro_dsvae.judges.cache import Kind, load_or_train_judge
 from pyro_dsvae.judges.judge import Judge
 from pyro_dsvae.judges.swap_scores import partners
@@ -62,7 +63,7 @@ def evaluate(
     evidence: int = 0,
     evidence_draws: int = 1_000,
     seed: int = 0,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
+    device: Device = "auto",
     overwrite: bool = False,
     anchored: bool = False,
 ) -> EvaluationResult:
@@ -78,7 +79,7 @@ def evaluate(
         evidence: number of sequences whose importance-weighted evidence is estimated
         evidence_draws: importance weights for each of them
         seed: of all draws, partners, and the training of probes and judge
-        device: where to work; auto takes a GPU where there is one
+        device: where to work: auto (a GPU where there is one), cpu, cuda, cuda:1 for that GPU, mps
         overwrite: replace what is at --out
         anchored: use anchored inference for everything but --evidence
 
@@ -93,8 +94,8 @@ def evaluate(
         (4, True)
     """
     path = run / ("evaluation-anchored" if anchored else "evaluation") if out is None else out
-    _check(draws, evidence, evidence_draws, judge_epochs, device)
-    place = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    _check(draws, evidence, evidence_draws, judge_epochs)
+    place = device_for(device)
     opened = load(run, device=str(place))
     guide = opened.anchored_guide() if anchored else opened.guide
     if evidence:
@@ -138,7 +139,7 @@ def evaluate(
     return result
 
 
-def _check(draws: int, evidence: int, evidence_draws: int, judge_epochs: int, device: str) -> None:
+def _check(draws: int, evidence: int, evidence_draws: int, judge_epochs: int) -> None:
     """Raises `UsageError` for what can be told before anything is read."""
     if draws < 1:
         raise UsageError(f"draws is {draws}; every clip needs at least 1")
@@ -148,8 +149,6 @@ def _check(draws: int, evidence: int, evidence_draws: int, judge_epochs: int, de
         raise UsageError(f"evidence_draws is {evidence_draws}; evidence needs at least {MIN_DRAWS} for its diagnostics")
     if judge_epochs < 1:
         raise UsageError(f"judge_epochs is {judge_epochs}; a judge needs at least 1")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: this machine has no usable CUDA device; use auto or cpu")
 
 
 def _accuracy(said: dict[str, Tensor], data: SequenceData) -> dict[str, float]:

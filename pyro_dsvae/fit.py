@@ -27,8 +27,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pyro_dsvae import cli, recipes
 from pyro_dsvae.configuration.build import build, check_times, examples
 from pyro_dsvae.configuration.parts import describe, plain
@@ -39,7 +37,15 @@ from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.svi import SVI, NonFiniteError
 from pyro_dsvae.inference.training.contrastive import Contrastive
 from pyro_dsvae.inference.training.distributed import is_first
-from pyro_dsvae.inference.training.hardware import Compilation, Device, Hardware, Keep, Precision
+from pyro_dsvae.inference.training.hardware import (
+    Compilation,
+    Device,
+    Hardware,
+    Keep,
+    Precision,
+    check_devices,
+    device_for,
+)
 from pyro_dsvae.inference.training.schedule import DEFAULT_STEPS, Budget, Optimisation
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.dynamic_priors.flow import Flow as DynamicFlow
@@ -102,7 +108,7 @@ def fit(
         seed: of the initial weights, the order of the data and all noise
         steps: optimiser steps (without --minutes: 1800)
         minutes: of fitting
-        device: where to fit; auto takes a GPU where there is one
+        device: where to fit: auto (a GPU where there is one), cpu, cuda, cuda:1 for that GPU, mps
         precision: 32, or bf16 inside the networks
         devices: how many devices share every batch, one process each
         compile: the frame networks, in this mode of torch.compile; reduce-overhead records CUDA graphs
@@ -216,11 +222,7 @@ def _check_options(
     device: str, devices: int, static_size: int, latent_size: int, out: Path | None, resume: bool
 ) -> None:
     """Raises `UsageError` for what can be told before anything is read."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: this machine has no usable CUDA device; use auto or cpu")
-    on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-    if devices < 1 or (on_gpu and devices > torch.cuda.device_count()):
-        raise UsageError(f"devices is {devices}; this machine has {max(1, torch.cuda.device_count())}")
+    check_devices(devices, device_for(device))
     if static_size < 0:
         raise UsageError(f"static_size is {static_size}; it is a number of dimensions, 0 for no static part")
     if latent_size < 1:

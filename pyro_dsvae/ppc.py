@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
@@ -31,6 +31,7 @@ from pyro_dsvae.inference.inference_data import MIN_DRAWS, save_tree
 from pyro_dsvae.inference.predictive_checks.discrepancy import discrepancy
 from pyro_dsvae.inference.predictive_checks.replications import LEVELS, replicate
 from pyro_dsvae.inference.sequences import Sequences
+from pyro_dsvae.inference.training.hardware import Device, device_for
 from pyro_dsvae.loading import Run, load
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.output_folder import check_free, new_folder
@@ -52,7 +53,7 @@ def ppc(
     simulations: int = 300,
     evidence_draws: int = 100,
     seed: int = 0,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
+    device: Device = "auto",
     overwrite: bool = False,
 ) -> PPCResult:
     """Check a run against sequences it was not fitted to; print and write what was found.
@@ -67,7 +68,7 @@ def ppc(
         simulations: for simulation-based calibration, at least 50, or 0 to leave it out
         evidence_draws: importance weights for log p(x) of each sequence, at least 25, or 0 to leave it out
         seed: of all draws
-        device: where to work; auto takes a GPU where there is one
+        device: where to work: auto (a GPU where there is one), cpu, cuda, cuda:1 for that GPU, mps
         overwrite: replace what is at --out
 
     Raises:
@@ -88,9 +89,9 @@ def ppc(
     from pyro_dsvae.inference.predictive_checks.tree import predictive_tree
 
     path = run / "ppc" if out is None else out
-    _check(sequences, draws, simulations, evidence_draws, device)
+    _check(sequences, draws, simulations, evidence_draws)
     own = [discrepancy(name) for name in _listed(discrepancies)]
-    place = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    place = device_for(device)
     opened = load(run, device=str(place))
     check_free(path, overwrite)
     data = opened.sequences()
@@ -138,7 +139,7 @@ def _listed(discrepancies: list[str] | str | None) -> list[str]:
     return list(discrepancies or [])
 
 
-def _check(sequences: int, draws: int, simulations: int, evidence_draws: int, device: str) -> None:
+def _check(sequences: int, draws: int, simulations: int, evidence_draws: int) -> None:
     """Raises `UsageError` for what can be told before anything is read."""
     if sequences < 2:
         raise UsageError(f"sequences is {sequences}; checks compare at least 2")
@@ -148,8 +149,6 @@ def _check(sequences: int, draws: int, simulations: int, evidence_draws: int, de
         raise UsageError(f"simulations is {simulations}; it is at least 50, or 0 to leave the calibration out")
     if evidence_draws and evidence_draws < MIN_DRAWS:
         raise UsageError(f"evidence_draws is {evidence_draws}; it is at least {MIN_DRAWS}, or 0 to leave evidence out")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: this machine has no usable CUDA device; use auto or cpu")
 
 
 def _chosen(data: SequenceData, split: Split, count: int, seed: int) -> Sequences:

@@ -1,9 +1,9 @@
 """A second device on a machine that has one: what a GPU would refuse is refused, without a GPU.
 
-Under `second_device` the device "meta" holds values: its tensors keep theirs on the CPU, and every operator runs there. As on a
-GPU, an operator takes tensors of one device only, scalars and indices excepted; its noise comes from a generator of that device;
-and `numpy` needs a copy on the CPU. So a factory call that forgets its device fails, and so does a loop over the host's tensors
-with an index that lies on the device. Only speed, kernels and noise of a GPU remain to be tried on one.
+Under `second_device` the device "meta" holds values: its tensors keep theirs on the CPU, and every operator runs there. As on
+a GPU an operator takes tensors of one device only, scalars and indices excepted; its noise comes from a generator of that
+device; `numpy` needs a copy on the CPU. So a factory call that forgets its device fails, and so does code that indexes what
+the host holds with what the device holds. Kernels, noise and speed of a GPU remain to be tried on one.
 """
 
 from collections.abc import Iterator
@@ -43,6 +43,9 @@ class _There(Tensor):
 
     def __repr__(self, **_: Any) -> str:  # type: ignore[override]
         return f"there({self.held})"
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.held.__reduce_ex__(protocol)  # a file says nothing of devices that are not there when it is read
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -95,6 +98,8 @@ class _Constants(TorchFunctionMode):
             return func(*args, **kwargs).to(device)
         if func is Tensor.new_tensor:
             return torch.tensor(*args[1:], **{"dtype": args[0].dtype, **kwargs}).to(args[0].device)
+        if func is Tensor.tolist and isinstance(args[0], _There):
+            return args[0].held.tolist()
         return func(*args, **kwargs)
 
 

@@ -36,6 +36,7 @@ from benchmarks.sprites.page import page
 from benchmarks.sprites.records import FIT, PATHS, Record, Records, commit
 from pyro_dsvae.data.lpc_sprites import CREDITS
 from pyro_dsvae.evaluate import PAIRS, evaluate
+from pyro_dsvae.inference.training.hardware import device_for
 from pyro_dsvae.judges.swap_scores import partners
 from pyro_dsvae.metrics import figures as evaluation_figures
 
@@ -168,8 +169,7 @@ def collect(
 @torch.no_grad()
 def draw_swaps(run: Path, split: str, path: Path, device: str, seed: int = 0) -> None:
     """Random pairs of clips, decoded: the two, and f of the first with z of the second. No frame of the art is in it."""
-    place = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-    opened = pyro_dsvae.load(run, device=place)
+    opened = pyro_dsvae.load(run, device=str(device_for(device)))
     data = opened.sequences().part(split)
     looks = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:PAIRS]
     codes = [opened.encode(data.frames[rows]) for rows in (looks, partners(len(data), seed)[looks])]
@@ -201,7 +201,7 @@ def planned(arguments: Sequence[str]) -> tuple[Plan, argparse.Namespace]:
     parser.add_argument("--root", type=Path, required=True, help="the folder of the sprite sheets")
     parser.add_argument("--out", type=Path, required=True, help="the folder of all runs")
     parser.add_argument("--reduced", action="store_true", help="32 pixels, on the CPU unless --device says otherwise")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--device", type=str)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument(
         "--steps", type=int, help=f"of every fit; {STEPS[64]:,} and reduced {STEPS[32]:,} where neither is given"

@@ -10,22 +10,52 @@ from torch.nn import Conv2d, ConvTranspose2d
 
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.distributed import launched
+from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.networks.frames import FrameDecoder, FrameEncoder
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-Device = Literal["auto", "cpu", "cuda"]
+# "auto", "cpu", "cuda", "cuda:1" and so on, or "mps"; `device_for` says which.
+Device = str
 Precision = Literal["32", "bf16"]
 Compilation = Literal["none", "default", "reduce-overhead"]
 Keep = Literal["auto", "device", "host"]
+
+
+def device_for(name: Device) -> torch.device:
+    """The device of this machine that an option ``--device`` names; "auto" is a GPU of CUDA, or the CPU where there is none.
+
+    Raises `UsageError` where there is no such device.
+    """
+    kind, colon, number = name.partition(":")
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if kind not in ("cpu", "cuda", "mps") or (colon and not (kind == "cuda" and number.isdecimal())):
+        raise UsageError(f"--device {name}: it is one of auto, cpu, cuda, cuda:N for the GPU of number N, mps")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"--device {name}: this machine has no usable CUDA device; use auto or cpu")
+    if colon and int(number) >= torch.cuda.device_count():
+        raise UsageError(f"--device {name}: the last device of this machine is cuda:{torch.cuda.device_count() - 1}")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("--device mps: this machine has no usable Metal device; use auto or cpu")
+    return torch.device(name)
+
+
+def check_devices(devices: int, device: torch.device) -> None:
+    """Raises `UsageError` for more devices than there are. On the CPU any number of processes may share the cores."""
+    here = torch.cuda.device_count() if device.type == "cuda" else 1
+    if devices < 1 or (device.type != "cpu" and devices > here):
+        raise UsageError(f"devices is {devices}; this machine has {max(1, here)}")
+    if devices > 1 and device.index is not None:
+        raise UsageError(f"devices is {devices}, and --device {device} names one; use --device {device.type}")
 
 
 @dataclass(frozen=True)
 class Hardware:
     """Where a fit runs, and how.
 
-    device     "cpu", "cuda", or "auto": a GPU where there is one
+    device     "cpu", "cuda", "cuda:1", "mps", or "auto": a GPU where there is one (`device_for`)
     precision  "32", or "bf16" inside the networks (densities stay in float32)
     devices    how many devices share every batch, one process each; those that are missing are started
     compile    of the frame networks: "none", or the mode of `torch.compile`; "reduce-overhead" records CUDA graphs
@@ -48,13 +78,11 @@ class Hardware:
         """The engine for this hardware, not yet launched."""
         from lightning_fabric import Fabric  # it takes as long to import as torch
 
-        accelerator = self.device
-        if accelerator == "auto":
-            accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+        device = device_for(self.device)
         per_node, nodes = self.processes
         return Fabric(
-            accelerator=accelerator,
-            devices=per_node,
+            accelerator=device.type,
+            devices=per_node if device.index is None else [device.index],
             num_nodes=nodes,
             strategy="ddp" if per_node * nodes > 1 else "auto",
             precision="bf16-mixed" if self.precision == "bf16" else "32-true",

@@ -6,7 +6,7 @@ import torch
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.distributed import Processes
 from pyro_dsvae.inference.training.objective import TERMS, KLWeights, Objective
-from pyro_dsvae.inference.training.seeding import mix, seed_generators
+from pyro_dsvae.inference.training.seeding import generators_kept, mix, seed_generators
 
 
 @torch.no_grad()
@@ -25,7 +25,7 @@ def held_out_terms(
     training = objective.training
     objective.eval()
     totals = torch.zeros(len(TERMS), dtype=torch.float64)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), pyro.validation_enabled(False):
+    with generators_kept(device), pyro.validation_enabled(False):
         for number, rows in enumerate(torch.arange(len(sequences)).split(batch_size)):
             if processes is not None and number % processes.count != processes.rank:
                 continue

@@ -6,7 +6,9 @@ from torch import Tensor
 
 def own_precision() -> torch.autocast:
     """A context in which everything runs in the precision of its tensors: autocast off, on whichever device it is on."""
-    return torch.autocast("cuda" if torch.is_autocast_enabled("cuda") else "cpu", enabled=False)
+    return torch.autocast(
+        next((kind for kind in ("cuda", "mps") if torch.is_autocast_enabled(kind)), "cpu"), enabled=False
+    )
 
 
 def full_precision(values: Tensor) -> Tensor:

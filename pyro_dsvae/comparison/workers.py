@@ -65,17 +65,7 @@ def tasks(folder: Folder, fits: Sequence[Fit], candidates: Mapping[str, Candidat
     return [Task(one, candidates.get(one.candidate), folder.evidence(one), measure) for one in fits]
 
 
-def check_devices(devices: int, cuda: bool) -> None:
-    """On the CPU any number may share the cores.
-
-    Raises:
-        UsageError: For more devices than there are.
-    """
-    if devices < 1 or (cuda and devices > torch.cuda.device_count()):
-        raise UsageError(f"devices is {devices}; this machine has {max(1, torch.cuda.device_count())}")
-
-
-def spread(todo: Sequence[Task], source: DataSource | None, devices: int, cuda: bool, logs: Path) -> None:
+def spread(todo: Sequence[Task], source: DataSource | None, devices: int, kind: str, logs: Path) -> None:
     """Do all tasks, ``devices`` at a time, in one process per device. All results are in their files.
 
     Each process takes the next task as soon as it is free. Its output goes to device-N.log in ``logs``. On the CPU the
@@ -85,7 +75,7 @@ def spread(todo: Sequence[Task], source: DataSource | None, devices: int, cuda: 
         todo: The tasks.
         source: Of the data; None: those of the first task's run.
         devices: How many processes.
-        cuda: Whether they are on GPUs.
+        kind: Of device: "cuda", "cpu" or "mps".
         logs: Folder of the log files.
 
     Raises:
@@ -96,7 +86,7 @@ def spread(todo: Sequence[Task], source: DataSource | None, devices: int, cuda: 
     numbers = context.Manager().Queue()
     for number in range(devices):
         numbers.put(number)
-    where = (numbers, devices, cuda, source, todo[0].fit.path, logs)
+    where = (numbers, devices, kind, source, todo[0].fit.path, logs)
     with (
         Bar(f"{len(todo)} fits on {devices} devices") as bar,
         ProcessPoolExecutor(devices, context, _begin, where) as pool,
@@ -127,10 +117,10 @@ class _Worker:
     stopped = False
 
 
-def _begin(numbers: "Queue[int]", devices: int, cuda: bool, source: DataSource | None, first: Path, logs: Path) -> None:
+def _begin(numbers: "Queue[int]", devices: int, kind: str, source: DataSource | None, first: Path, logs: Path) -> None:
     """In a new process, before its first task: take a device, open the log, read the data."""
     number = numbers.get()
-    if cuda:
+    if kind == "cuda":
         # Before anything here has touched CUDA: this process sees its own device only.
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         os.environ["CUDA_VISIBLE_DEVICES"] = str(number) if visible is None else visible.split(",")[number]
@@ -138,7 +128,7 @@ def _begin(numbers: "Queue[int]", devices: int, cuda: bool, source: DataSource |
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // devices))
     sys.stdout = sys.stderr = (logs / f"device-{number}.log").open("a", buffering=1)
     _Worker.data = load(first, device="cpu").sequences() if source is None else source.load()
-    _Worker.device = "cuda" if cuda else "cpu"
+    _Worker.device = kind
     # Between fits, which have a handler of their own, Ctrl-C must not end the process before it can say so.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -15,6 +15,7 @@ from pyro_dsvae.inference.prediction import decode, posterior_means, sample_late
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.svi import SVI
 from pyro_dsvae.inference.training.objective import TERMS
+from pyro_dsvae.inference.training.seeding import generators_kept
 from pyro_dsvae.judges.cache import load_or_train_judge
 from pyro_dsvae.judges.swap_scores import SwapScores, accuracies, swap_scores
 from pyro_dsvae.models.steps import Steps
@@ -105,7 +106,7 @@ def draw(run: RunDirectory, svi: SVI, data: SequenceData, test: Sequences) -> No
     look = decode(model, f[donors[0]], z[:1].expand_as(z[donors[0]])).cpu()
     motion = decode(model, f[:1].expand_as(f[donors[1]]), z[donors[1]]).cpu()
     figures.swap(x[0].cpu(), x[donors[0]].cpu(), look, x[donors[1]].cpu(), motion, run.figures / "swap.png")
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with generators_kept(device):
         torch.manual_seed(svi.seed)
         # At the times of true clips, where data have times.
         seen = test.batch(torch.arange(min(8, len(test))), device)

@@ -35,6 +35,7 @@ from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.fit import FitResult, fit
 from pyro_dsvae.inference.evidence import estimate_evidence
+from pyro_dsvae.inference.training.hardware import check_devices
 from pyro_dsvae.loading import load
 from pyro_dsvae.models.dynamic_priors.gru import GRU
 from pyro_dsvae.models.dynamic_priors.iid import IID
@@ -386,16 +387,16 @@ def test_a_process_that_dies_is_one_line(tmp_path: Path) -> None:
         Fit("IID", 0, tmp_path), None, tmp_path / "b", Measure("test", 6, 100, 1, 1.0, 0.0, 0, 0, 0)
     )
     with pytest.raises(UsageError, match="a process of the comparison died"):
-        comparison_work.spread([task], None, 1, False, tmp_path / "missing")
+        comparison_work.spread([task], None, 1, "cpu", tmp_path / "missing")
 
 
 def test_devices_that_are_not_there_are_refused(data: list[str], tmp_path: Path) -> None:
     assert "devices is 0" in refused(*data, *TINY, VARY, "--devices=0", "--out", tmp_path / "out")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "device_count", lambda: 2)
-        comparison_work.check_devices(2, cuda=True)
+        check_devices(2, torch.device("cuda"))
         with pytest.raises(UsageError, match="devices is 3; this machine has 2"):
-            comparison_work.check_devices(3, cuda=True)
+            check_devices(3, torch.device("cuda"))
 
 
 def test_after_a_stop_a_process_takes_no_further_task(monkeypatch: pytest.MonkeyPatch) -> None:
