@@ -7,7 +7,7 @@
 #   DEVICE=cpu TINY=1 bash benchmarks/gpu.sh OUT                every command line, on the CPU, in a few minutes
 #
 # Every step has a limit of its own, and one that fails does not stop the others. OUT gets gpu.log (all that was printed),
-# steps.md (what worked, in how many seconds), versions.txt, the speed table and the roofline, and of the fit evaluation.json and
+# steps.md (versions; what worked, in how many seconds), the speed table and the roofline, and of the fit evaluation.json and
 # swaps.png. Exits with 1 where a step failed.
 set -u
 cd "$(dirname "$0")/.."
@@ -143,7 +143,6 @@ print(*(f"{name} {version(name)}" for name in ("numpy", "pyro-ppl", "lightning-f
 print(torch.cuda.get_device_name() if sys.argv[1] == "cuda" else platform.machine())
 ' "$device"
   wait
-  cp "$work/steps/001.log" "$out/versions.txt"
 }
 
 if asked versions; then versions; fi
@@ -170,6 +169,7 @@ fi
 
 cat "$work"/steps/*.said >"$out/gpu.log"
 {
+  ! asked versions || { sed 's/$/\n/' "$work/steps/001.log"; }
   echo "| step | | seconds |"
   echo "|---|---|---:|"
   cat "$work"/steps/*.row
