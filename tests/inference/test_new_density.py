@@ -37,7 +37,6 @@ from pyro_dsvae.models.dynamic_priors.gaussian_process import GaussianProcess
 from pyro_dsvae.models.dynamic_priors.linear_gaussian import LinearGaussian
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.dynamic_priors.switching_linear import SwitchingLinear
-from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.normal import Normal as NormalLikelihood
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.steps import Steps
@@ -311,12 +310,6 @@ def test_an_over_dispersed_proposal_draws_and_scores_with_wider_scales() -> None
     np.testing.assert_allclose(log_q.numpy(), expected, rtol=1e-6)
     spread = latents.z.std(0) / (2 * scale * math.pi / math.sqrt(3))
     assert ((spread - 1).abs() < 0.25).all()
-
-
-def test_a_proposal_that_cannot_be_over_dispersed_is_refused() -> None:
-    unknown = Steps(T).join(Laplace(*parameters()).to_event(1))
-    with pytest.raises(UsageError, match=r"Laplace .* defensive share"):
-        Proposal(Guide(unknown), clips(), scale=2.0).draw(2)
 
 
 def test_the_kl_of_a_dense_normal_is_that_of_the_joint_normals() -> None:

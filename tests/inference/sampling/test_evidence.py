@@ -799,13 +799,13 @@ def test_so_are_those_of_refinement_and_annealing(call: Callable[[], object], sa
         call()
 
 
-def test_a_guide_that_cannot_be_widened_is_told_what_to_do() -> None:
+def test_a_guide_that_cannot_be_over_dispersed_is_told_what_to_do() -> None:
     def guide(x: Tensor, *_: Any) -> None:
         with pyro.plate("sequences", len(x), dim=-1):
             pyro.sample("f", Laplace(torch.zeros(len(x), F), 1.0).to_event(1))
             pyro.sample("z", Laplace(torch.zeros(len(x), T, D), 1.0).to_event(2))
 
-    with pytest.raises(UsageError, match=r"scale 2.0 is not known .* Laplace; use scale 1 and"):
+    with pytest.raises(UsageError, match=r"Laplace .* scale 1 only; .* defensive share"):
         estimate(Data(), guide, scale=2.0)
     assert torch.isfinite(estimate(Data(), guide, draws=30, defensive=0.2).log_evidence).all()
 
