@@ -5,9 +5,9 @@ from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from pyro_dsvae.inference.posteriors.encoders import encoders, with_static
+from pyro_dsvae.inference.posteriors.encoders import with_static
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
-from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.inference.posteriors.static_half import StaticHalf
 from pyro_dsvae.models.distributions.normalizing_flow import own_precision
 from pyro_dsvae.models.distributions.path import PathDistribution
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead
@@ -16,7 +16,7 @@ from pyro_dsvae.models.ops.precision import full_precision
 from pyro_dsvae.models.steps import Steps
 
 
-class Autoregressive(Posterior):
+class Autoregressive(StaticHalf):
     """q(f, z | x) = N(f; x_1:T) prod_t N(z_t; z_<t, f, x_1:T), diagonal normals given the past of the path.
 
     A bidirectional LSTM reads every frame and f; an LSTM over its outputs and z_{t-1} says the mean and the scale of z_t. The
@@ -30,28 +30,11 @@ class Autoregressive(Posterior):
     Sequential Data", NeurIPS 2015.
     """
 
-    def __init__(
-        self,
-        frame_shape: tuple[int, ...],
-        static_size: int,
-        latent_size: int,
-        hidden_size: int = 128,
-        feature_size: int = 128,
-        width: int = 16,
-        views: bool | None = None,
-    ) -> None:
-        super().__init__()
-        self.views, self.static_encoder, self.dynamic_encoder = encoders(
-            frame_shape, feature_size, hidden_size, width, views
-        )
-        self.static_head = GaussianHead(2 * hidden_size, static_size)
+    def build(self, static_size: int, latent_size: int, hidden_size: int, feature_size: int) -> None:
         self.context = BidirectionalLSTM(feature_size + static_size, hidden_size)
         # As in the `LSTM` posterior, a frame also speaks of its own z_t directly.
         self.direct = nn.Linear(feature_size, hidden_size)
         self.cell = Cell(2 * hidden_size, latent_size, hidden_size)
-
-    def static(self, clip: GuideInput) -> TorchDistribution:
-        return Normal(*self.static_head(self.static_encoder(clip.x, clip.observed, clip.steps.lengths))).to_event(1)
 
     def dynamic(self, clip: GuideInput, f: Tensor) -> "PosteriorPath":
         features = self.dynamic_encoder(clip.x, clip.observed)

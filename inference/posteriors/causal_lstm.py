@@ -3,14 +3,14 @@
 from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor, nn
 
-from pyro_dsvae.inference.posteriors.encoders import encoders, with_static
+from pyro_dsvae.inference.posteriors.encoders import with_static
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
-from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.inference.posteriors.static_half import StaticHalf
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead
 from pyro_dsvae.models.networks.recurrent import run_lstm
 
 
-class CausalLSTM(Posterior):
+class CausalLSTM(StaticHalf):
     """q(f, z | x) = N(f; x_1:T) prod_t N(z_t; f, x_1:t), diagonal normals: a filter.
 
     Given f, the latent of a step is settled as soon as its frame is there and later frames do not change it, so a running
@@ -24,28 +24,11 @@ class CausalLSTM(Posterior):
     left-only recognition network.
     """
 
-    def __init__(
-        self,
-        frame_shape: tuple[int, ...],
-        static_size: int,
-        latent_size: int,
-        hidden_size: int = 128,
-        feature_size: int = 128,
-        width: int = 16,
-        views: bool | None = None,
-    ) -> None:
-        super().__init__()
-        self.views, self.static_encoder, self.dynamic_encoder = encoders(
-            frame_shape, feature_size, hidden_size, width, views
-        )
-        self.static_head = GaussianHead(2 * hidden_size, static_size)
+    def build(self, static_size: int, latent_size: int, hidden_size: int, feature_size: int) -> None:
         self.lstm = nn.LSTM(feature_size + static_size, hidden_size, batch_first=True)
         # As in the `LSTM` posterior, a frame also speaks of its own z_t directly.
         self.direct = nn.Linear(feature_size, hidden_size)
         self.dynamic_head = GaussianHead(hidden_size, latent_size, initial_scale=0.1)
-
-    def static(self, clip: GuideInput) -> TorchDistribution:
-        return Normal(*self.static_head(self.static_encoder(clip.x, clip.observed, clip.steps.lengths))).to_event(1)
 
     def dynamic(self, clip: GuideInput, f: Tensor) -> TorchDistribution:
         features = self.dynamic_encoder(clip.x, clip.observed)

@@ -3,19 +3,18 @@
 import math
 
 import torch
-from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor, nn
 
-from pyro_dsvae.inference.posteriors.encoders import Smoother, encoders
+from pyro_dsvae.inference.posteriors.encoders import Smoother
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
-from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.inference.posteriors.static_half import StaticHalf
 from pyro_dsvae.models.distributions.diagonal_chain import DiagonalChain, Transitions
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead
 from pyro_dsvae.models.ops.precision import full_precision
 
 
-class StructuredGaussian(Posterior):
+class StructuredGaussian(StaticHalf):
     """q(f, z | x) = N(f; x_1:T) N(z_1:T; m, P^-1), the precision P tridiagonal over time in every dimension.
 
     z_t = m_t + a_t (z_{t-1} - m_{t-1}) + s_t noise_t, where the mean path m, the scales s and the coefficients a come from the
@@ -42,22 +41,17 @@ class StructuredGaussian(Posterior):
         views: bool | None = None,
         max_coefficient: float = 1.0,
     ) -> None:
-        super().__init__()
         if not 0 < max_coefficient < math.inf:
             raise UsageError(f"max_coefficient must be a positive number, not {max_coefficient}")
+        super().__init__(frame_shape, static_size, latent_size, hidden_size, feature_size, width, views)
         self.max_coefficient = max_coefficient
-        self.views, self.static_encoder, self.dynamic_encoder = encoders(
-            frame_shape, feature_size, hidden_size, width, views
-        )
-        self.static_head = GaussianHead(2 * hidden_size, static_size)
+
+    def build(self, static_size: int, latent_size: int, hidden_size: int, feature_size: int) -> None:
         self.smoother = Smoother(feature_size, static_size, hidden_size)
         self.dynamic_head = GaussianHead(hidden_size, latent_size, initial_scale=0.1)
         self.coefficient = nn.Linear(hidden_size, latent_size)
         nn.init.zeros_(self.coefficient.weight)
         nn.init.zeros_(self.coefficient.bias)
-
-    def static(self, clip: GuideInput) -> TorchDistribution:
-        return Normal(*self.static_head(self.static_encoder(clip.x, clip.observed, clip.steps.lengths))).to_event(1)
 
     def dynamic(self, clip: GuideInput, f: Tensor) -> DiagonalChain:
         hidden = self.smoother(self.dynamic_encoder(clip.x, clip.observed), f, clip.steps.lengths)

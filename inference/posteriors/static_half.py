@@ -1,0 +1,59 @@
+"""The static half that most posteriors share."""
+
+from abc import abstractmethod
+from typing import ClassVar
+
+from pyro.distributions import Normal, TorchDistribution
+
+from pyro_dsvae.inference.posteriors.encoders import DynamicEncoder, static_encoder
+from pyro_dsvae.inference.posteriors.guide_input import GuideInput
+from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.models.networks.gaussian_head import GaussianHead
+
+
+class StaticHalf(Posterior):
+    """q(f | x) = N(f; mu(x), diag sigma(x)^2), and the encoders of f and of z; a subclass adds q(z | f, x).
+
+    Args:
+        frame_shape: (C, S, S) or (P,), supplied by the model.
+        static_size: F, supplied by the model.
+        latent_size: D, supplied by the model.
+        hidden_size: Units of each LSTM or hidden layer.
+        feature_size: Features per frame.
+        width: Channels of the first convolution (images) or units / 16 (vectors).
+        views: Guide views (`pyro_dsvae.inference.posteriors.views`): true, false, or by default true for images and false
+            for vectors.
+
+    Attributes:
+        head_first: Whether the head of f is built before the encoder of z. The order decides the initial weights, and in
+            which places of a checkpoint the optimiser's state of a parameter stands.
+    """
+
+    head_first: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        frame_shape: tuple[int, ...],
+        static_size: int,
+        latent_size: int,
+        hidden_size: int = 128,
+        feature_size: int = 128,
+        width: int = 16,
+        views: bool | None = None,
+    ) -> None:
+        super().__init__()
+        self.views = views = len(frame_shape) == 3 if views is None else views
+        self.static_encoder = static_encoder(frame_shape, feature_size, hidden_size, width, views)
+        if self.head_first:
+            self.static_head = GaussianHead(2 * hidden_size, static_size)
+        self.dynamic_encoder = DynamicEncoder(frame_shape, feature_size, width, views)
+        if not self.head_first:
+            self.static_head = GaussianHead(2 * hidden_size, static_size)
+        self.build(static_size, latent_size, hidden_size, feature_size)
+
+    @abstractmethod
+    def build(self, static_size: int, latent_size: int, hidden_size: int, feature_size: int) -> None:
+        """Add the networks from the features of every frame, which ``dynamic_encoder`` gives, to q(z | f, x)."""
+
+    def static(self, clip: GuideInput) -> TorchDistribution:
+        return Normal(*self.static_head(self.static_encoder(clip.x, clip.observed, clip.steps.lengths))).to_event(1)
