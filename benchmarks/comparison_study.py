@@ -30,6 +30,7 @@ from torch import Tensor
 
 from pyro_dsvae.configuration.catalogue import DYNAMIC_PRIORS
 from pyro_dsvae.inference.elbo import SequenceELBO
+from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.evidence import Evidence, estimate_evidence
 from pyro_dsvae.inference.model_comparison.comparison import Comparison, compare_evidence
 from pyro_dsvae.inference.model_comparison.difference import Difference
@@ -101,7 +102,7 @@ def estimates(pair: Pair, x: Tensor, seed: int) -> dict[str, Evidence]:
         exact = pair.exact(timescale)
         guide = PosteriorGuide(exact, 1.15 if name == "a" else 1.05, 0.1)
         found[name] = estimate_evidence(
-            exact.model, guide, sequences(x), draws=DRAWS, seed=2 * seed + i, frames_at_once=10**6
+            Sampler(exact.model, guide, max_frames=10**6), sequences(x), draws=DRAWS, seed=2 * seed + i
         )
     return found
 
@@ -243,7 +244,9 @@ class World:
     def evidence(self, models: list[DSVAE], seed: int) -> tuple[Tensor, Tensor, float]:
         """Values and errors (S, N) of the fits, and the share of sequences with k-hat above .7."""
         found = [
-            estimate_evidence(m, self.guide, sequences(self.held_out), WEIGHTS, seed=seed + i, frames_at_once=200_000)
+            estimate_evidence(
+                Sampler(m, self.guide, max_frames=200_000), sequences(self.held_out), WEIGHTS, seed=seed + i
+            )
             for i, m in enumerate(models)
         ]
         return (

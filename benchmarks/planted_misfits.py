@@ -21,6 +21,7 @@ import torch
 from pyro.distributions import Delta, MultivariateNormal, Normal, TorchDistribution
 from torch import Tensor
 
+from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.predictive_checks.checks import Check, PredictiveChecks, predictive_checks
 from pyro_dsvae.inference.predictive_checks.discrepancies import applicable
 from pyro_dsvae.inference.predictive_checks.replications import Level
@@ -216,7 +217,7 @@ def checked(misfit: Misfit, count: int, draws: int, seed: int, rounds: int = 10_
         x = misfit.data(World.of(), count)
     world = misfit.model()
     sequences = Sequences(x, None, None, torch.arange(count))
-    return predictive_checks(world.model, world.guide, sequences, draws=draws, rounds=rounds, seed=seed)
+    return predictive_checks(Sampler(world.model, world.guide), sequences, draws=draws, rounds=rounds, seed=seed)
 
 
 def untouched(misfit: Misfit, result: PredictiveChecks) -> list[Check]:

@@ -20,8 +20,8 @@ import torch
 from linear_gaussian import Exact, PosteriorGuide, sequences
 from matplotlib.figure import Figure
 
-from pyro_dsvae.inference.batch import Clips
-from pyro_dsvae.inference.estimation import CPU, evaluation
+from pyro_dsvae.inference.batch import Batch
+from pyro_dsvae.inference.estimation import CPU, Sampler, evaluation
 from pyro_dsvae.inference.evidence import estimate_evidence
 from pyro_dsvae.inference.sampling.proposal import Joint, Proposal
 
@@ -39,7 +39,7 @@ def measure() -> dict[str, Any]:
     x, guide = exact.simulate(COUNT), PosteriorGuide(exact)
     known = exact.evidence.log_prob(x.flatten(1))
     with evaluation(exact.model, guide, 0, CPU):
-        clips = Clips(x, None, None, None)
+        clips = Batch(x, None, None, None)
         latents, _ = Proposal(guide, clips).draw(DRAWS)
         log_likelihood = Joint(exact.model, clips).at(latents).log_likelihood
     tree = arviz_base.from_dict(
@@ -50,7 +50,7 @@ def measure() -> dict[str, Any]:
         loo = arviz_stats.loo(tree, pointwise=True, reff=1.0)
     found = {CONDITIONAL: (loo.pareto_k.values, loo.elpd_i.values - known.numpy())}
     for name, q in ((MARGINAL, guide), (WIDE, PosteriorGuide(exact, 1.15))):
-        evidence = estimate_evidence(exact.model, q, sequences(x), DRAWS)
+        evidence = estimate_evidence(Sampler(exact.model, q), sequences(x), DRAWS)
         found[name] = (evidence.k_hat.numpy(), (evidence.log_evidence - known).numpy())
     return {name: {"k_hat": k.tolist(), "error": error.tolist()} for name, (k, error) in found.items()}
 

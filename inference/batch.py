@@ -1,35 +1,63 @@
-"""What the estimators are given of a batch of clips."""
+"""Some sequences on a device, as model and guide take them."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.steps import Steps
 
 
-class Clips(NamedTuple):
-    """The arguments of model and guide for some sequences, as in `DSVAE.forward`."""
+class Batch(NamedTuple):
+    """The arguments of model and guide for B sequences: ``model(*batch)``.
+
+    x        (B, T, \\*frame) values that the density is over, as `Likelihood.prepare` gives them
+    mask     (B, T) or (B, T, \\*frame) bool, True where observed, or None: all are
+    lengths  (B,) int64, or None: sequence i ends after ``lengths[i]`` steps
+    times    (B, T) observation times, or None: steps one unit apart
+    """
 
     x: Tensor
-    mask: Tensor | None
-    lengths: Tensor | None
-    times: Tensor | None
-
-    @classmethod
-    def of(cls, model: DSVAE, sequences: Sequences, positions: Tensor, device: torch.device) -> "Clips":
-        batch = sequences.batch(positions, device)
-        return cls(model.likelihood.prepare(batch.frames), batch.mask, batch.lengths, batch.times)
+    mask: Tensor | None = None
+    lengths: Tensor | None = None
+    times: Tensor | None = None
 
     @property
     def steps(self) -> Steps:
+        """The time axis."""
         return Steps(self.x.shape[1], self.lengths, self.times)
+
+    @property
+    def frame_ndim(self) -> int:
+        """1 for vectors (P,), 3 for images (C, H, W)."""
+        return self.x.ndim - 2
+
+    @property
+    def observed(self) -> Tensor:
+        """(B, T, \\*frame) bool, which values exist and were observed; a view that is not to be written to."""
+        observed = self.steps.observed(self.mask, self.frame_ndim)
+        if observed is None:
+            observed = torch.ones((), dtype=torch.bool, device=self.x.device)
+        return observed.expand(self.x.shape)
+
+    @property
+    def visible(self) -> Tensor:
+        """(B, T, \\*frame) ``x``, zero where not observed: not even a NaN there may be met again."""
+        observed = self.steps.observed(self.mask, self.frame_ndim)
+        return self.x if observed is None else torch.where(observed, self.x, torch.zeros_like(self.x))
 
     def observed_count(self) -> Tensor:
         """(B,) int64, how many values of each sequence were observed."""
-        observed = self.steps.observed(self.mask, self.x.ndim - 2)
-        if observed is None:
-            observed = torch.ones((), dtype=torch.bool, device=self.x.device)
-        return observed.expand(self.x.shape).flatten(1).sum(1)
+        return self.observed.flatten(1).sum(1)
+
+    def rows(self, rows: Tensor | slice) -> "Batch":
+        """Some of the sequences."""
+        x, *others = (None if v is None else v[rows] for v in self)
+        assert x is not None
+        return Batch(x, *others)
+
+    def until(self, stop: int) -> "Batch":
+        """The first ``stop`` steps of every sequence, or all of a shorter one."""
+        mask, times = (None if v is None else v[:, :stop] for v in (self.mask, self.times))
+        lengths = None if self.lengths is None else self.lengths.clamp(max=stop)
+        return Batch(self.x[:, :stop], mask, lengths, times)

@@ -1,13 +1,16 @@
-"""What every estimate over held-out sequences shares: arguments, modes, noise, the size of a chunk, progress."""
+"""What every estimate over held-out sequences shares: model and guide, modes, noise, the size of a chunk, progress."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyro
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.seeding import generators_kept
@@ -21,12 +24,13 @@ SMALLEST_FRAME = 512
 CPU = torch.device("cpu")
 
 Guide = Callable[..., Any]
+Progress = Callable[[float], None]
 
 
 class Work:
     """Tells ``progress`` the share of the work that is done, rising to 1."""
 
-    def __init__(self, progress: Callable[[float], None] | None, total: float) -> None:
+    def __init__(self, progress: Progress | None, total: float) -> None:
         self.progress, self.total, self.done = progress, total, 0.0
 
     def did(self, amount: float) -> None:
@@ -35,16 +39,15 @@ class Work:
             self.progress(min(self.done / self.total, 1.0))
 
 
-def paths_at_once(sequences: Sequences, frames_at_once: int | None) -> int:
-    """How many latent paths, draws times sequences, fit one chunk of ``frames_at_once`` decoded frames.
+def paths_at_once(clip_shape: Sequence[int], max_frames: int | None = None) -> int:
+    """How many latent paths, draws times sequences, one chunk of ``max_frames`` decoded frames holds.
 
-    The number depends on the frames' size alone, never on the machine, so that a seed gives the same noise everywhere.
+    The number depends on the shape of a clip (T, \\*frame) alone, never on the machine: a seed gives the same noise everywhere.
     """
-    if frames_at_once is None:
-        frames_at_once = NUMBERS // max(sequences.frames[0, 0].numel(), SMALLEST_FRAME)
-    elif frames_at_once < 1:
-        raise UsageError(f"frames_at_once is {frames_at_once}; at least one frame is decoded at once")
-    return max(1, frames_at_once // sequences.frames.shape[1])
+    length, *frame = clip_shape
+    if max_frames is None:
+        max_frames = NUMBERS // max(math.prod(frame), SMALLEST_FRAME)
+    return max(1, max_frames // length)
 
 
 def check_proposal(guide: Guide) -> None:
@@ -74,3 +77,51 @@ def evaluation(model: DSVAE, guide: Guide, seed: int, device: torch.device, grad
         finally:
             for module, training in modes:
                 module.training = training
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A model and its guide as every estimator draws from them: where, how much at once, and who is told.
+
+    model       any prior, likelihood and decoder
+    guide       a posterior, or any Pyro program over "f" and "z"
+    device      where both are
+    max_frames  frames decoded at once, which bounds memory; by default 4 million numbers' worth. Another value cuts the noise
+                differently and gives another estimate, equally good
+    progress    told the share of the work that is done, rising to 1
+
+    Raises `UsageError` for ``max_frames`` below 1.
+    """
+
+    model: DSVAE
+    guide: Guide
+    device: torch.device = CPU
+    max_frames: int | None = None
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_frames is not None and self.max_frames < 1:
+            raise UsageError(f"max_frames is {self.max_frames}; at least one frame is decoded at once")
+
+    def evaluation(self, seed: int, gradients: bool = False) -> AbstractContextManager[None]:
+        """`evaluation` of model and guide."""
+        return evaluation(self.model, self.guide, seed, self.device, gradients)
+
+    def paths_at_once(self, clip_shape: Sequence[int]) -> int:
+        """How many latent paths of clips (T, \\*frame) one chunk holds (`paths_at_once`)."""
+        return paths_at_once(clip_shape, self.max_frames)
+
+    def batch(self, sequences: Sequences, positions: Tensor) -> Batch:
+        """Some of the sequences on the device, in the units of the model."""
+        return sequences.batch(positions, self.model.likelihood, self.device)
+
+    def work(self, total: float) -> Work:
+        """The progress of so much work."""
+        return Work(self.progress, total)
+
+    def part(self, start: float, stop: float) -> "Sampler":
+        """The same for a part of the work, from one share of it to another."""
+        progress = self.progress
+        if progress is None:
+            return self
+        return replace(self, progress=lambda share: progress(start + share * (stop - start)))

@@ -1,20 +1,18 @@
 """The evidence of held-out sequences by importance sampling, with its error and its diagnostics."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.batch import Clips
-from pyro_dsvae.inference.estimation import CPU, Guide, Work, check_proposal, evaluation, paths_at_once
+from pyro_dsvae.inference.estimation import Guide, Sampler, Work, check_proposal
 from pyro_dsvae.inference.inference_data import MIN_DRAWS, UNRELIABLE, pareto_k_hat
 from pyro_dsvae.inference.sampling.importance_weights import LogMean, bounds
 from pyro_dsvae.inference.sampling.proposal import Joint, Proposal
 from pyro_dsvae.inference.sampling.refinement import Refined, Refinement, refine
 from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 
 
@@ -67,17 +65,13 @@ class Evidence:
 
 
 def estimate_evidence(
-    model: DSVAE,
-    guide: Guide,
+    sampler: Sampler,
     sequences: Sequences,
     draws: int = 1_000,
     scale: float = 1.0,
     defensive: float = 0.0,
     refinement: Refinement | None = None,
     seed: int = 0,
-    device: torch.device = CPU,
-    frames_at_once: int | None = None,
-    progress: Callable[[float], None] | None = None,
 ) -> Evidence:
     """log p(x_i) = log E_q[w], w = p(x_i, f, z) / q(f, z | x_i), by the mean of K weights, for each of ``sequences``.
 
@@ -85,7 +79,7 @@ def estimate_evidence(
     model and guide in evaluation mode. Missing values, lengths and times are honoured: what was not observed has no
     part in p, so the result is the evidence of what was.
 
-    model, guide    any prior, likelihood and posterior but `Delta`; the guide may be any Pyro program over "f" and "z"
+    sampler         model and guide, any posterior but `Delta`
     draws           K, at least 25; the log density of each weighs a whole sequence
     scale           the proposal's standard deviations over the guide's; above 1 for guides that are too narrow (a variational
                     guide is), where it trades a little variance for tails that cover the posterior
@@ -93,33 +87,30 @@ def estimate_evidence(
                     mixture, so that no weight exceeds p(x | f, z) / a. A fixed number comes from each part
     refinement      fit a map of the guide's draws to every sequence first (`refine`)
     seed            of all noise; the global generators are left as they were
-    frames_at_once  frames decoded at once, which bounds memory; by default 4 million numbers' worth. Another value cuts the
-                    noise differently and gives another estimate, equally good
-    progress        told the share of the work that is done
 
     Sources: Burda, Grosse & Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016; Owen & Zhou, "Safe and effective
     importance sampling", JASA 95, 2000 (defensive mixtures).
     """
-    from_prior = _checked(guide, draws, scale, defensive)
-    at_once = paths_at_once(sequences, frames_at_once)
-    work = Work(progress, len(sequences) * (draws + (0 if refinement is None else refinement.cost)))
-    with evaluation(model, guide, seed, device, gradients=refinement is not None):
+    from_prior = _checked(sampler.guide, draws, scale, defensive)
+    at_once = sampler.paths_at_once(sequences.frames.shape[1:])
+    work = sampler.work(len(sequences) * (draws + (0 if refinement is None else refinement.cost)))
+    with sampler.evaluation(seed, gradients=refinement is not None):
         refined = None
         if refinement is not None:
-            refined = _refined(model, guide, sequences, refinement, at_once, device, work)
+            refined = _refined(sampler, sequences, refinement, at_once, work)
         parts, counts = [], []
         size = max(1, min(len(sequences), at_once // draws))
         for positions in torch.arange(len(sequences)).split(size):
-            clips = Clips.of(model, sequences, positions, device)
-            affine_map = None if refined is None else refined.affine_map.rows(positions.to(device))
-            proposal = Proposal(guide, clips, scale, affine_map)
-            weights = _Weights(Joint(model, clips), proposal, draws, from_prior)
+            batch = sampler.batch(sequences, positions)
+            affine_map = None if refined is None else refined.affine_map.rows(positions.to(sampler.device))
+            proposal = Proposal(sampler.guide, batch, scale, affine_map)
+            weights = _Weights(Joint(sampler.model, batch), proposal, draws, from_prior)
             log_weights, stratum = weights.draw(max(1, at_once // len(positions)), work)
             bad = positions[log_weights.isnan().any(0)].tolist()
             if bad:
                 raise UsageError(f"the log density of sequence {bad[0]} is not a number; model or guide did not fit it")
             parts.append((LogMean.of(log_weights, stratum), bounds(log_weights), pareto_k_hat(log_weights.T.numpy())))
-            counts.append(clips.observed_count().cpu())
+            counts.append(batch.observed_count().cpu())
     means, bounded, tails = zip(*parts, strict=True)
     return Evidence(
         torch.cat([m.value for m in means]),
@@ -129,7 +120,7 @@ def estimate_evidence(
         {k: torch.cat([b[k] for b in bounded]) for k in bounded[0]},
         torch.cat(counts),
         draws,
-        model.likelihood.discrete,
+        sampler.model.likelihood.discrete,
         None if refined is None else refined.gap_closed.cpu(),
         None if refined is None else refined.standard_error.cpu(),
     )
@@ -190,20 +181,12 @@ class _Weights:
         return (scored.log_joint - log_q).cpu()
 
 
-def _refined(
-    model: DSVAE,
-    guide: Guide,
-    sequences: Sequences,
-    options: Refinement,
-    at_once: int,
-    device: torch.device,
-    work: Work,
-) -> Refined:
+def _refined(sampler: Sampler, sequences: Sequences, options: Refinement, at_once: int, work: Work) -> Refined:
     """What was found for all sequences, in batches of many: each is alone with few draws per step."""
     found = []
     # A backward pass keeps what a chunk without gradients lets go.
     size = max(1, at_once // max(4 * options.draws, options.check))
     for positions in torch.arange(len(sequences)).split(size):
-        found.append(refine(model, guide, Clips.of(model, sequences, positions, device), options))
+        found.append(refine(sampler.model, sampler.guide, sampler.batch(sequences, positions), options))
         work.did(len(positions) * options.cost)
     return Refined.joined(found)

@@ -1,28 +1,24 @@
-"""Sequences as tensors, and batches of them."""
+"""Some sequences of a data set, stored once."""
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-
-class Batch(NamedTuple):
-    """Stored frames (B, T, \\*frame); mask, lengths and times as in `DSVAE.forward`."""
-
-    frames: Tensor
-    mask: Tensor | None = None
-    lengths: Tensor | None = None
-    times: Tensor | None = None
+from pyro_dsvae.inference.batch import Batch
+from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+from pyro_dsvae.models.steps import Steps
 
 
 @dataclass(frozen=True)
 class Sequences:
     """Some rows of a data set, without a copy of them.
 
-    frames, mask, lengths, times  of all sequences, as in `Batch`
-    rows                          (N,) int64: the sequences that belong to this part
+    frames                (M, T, \\*frame) of all M sequences of the data set, as they are stored
+    mask, lengths, times  of all of them, as in `Batch`
+    rows                  (N,) int64: the sequences that belong to this part, in this order
     """
 
     frames: Tensor
@@ -31,15 +27,48 @@ class Sequences:
     rows: Tensor
     times: Tensor | None = None
 
+    @classmethod
+    def of(
+        cls, frames: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None, times: Tensor | None = None
+    ) -> "Sequences":
+        """All of these sequences."""
+        return cls(frames, mask, lengths, torch.arange(len(frames)), times)
+
     def __len__(self) -> int:
         return len(self.rows)
 
-    def batch(self, positions: Tensor, device: torch.device) -> Batch:
-        """The sequences at these positions of ``rows``, on ``device``."""
+    @property
+    def length(self) -> int:
+        """T, the number of frames of the longest sequence of the data set."""
+        return self.frames.shape[1]
+
+    def take(self, positions: Tensor) -> "Sequences":
+        """Those at these positions of ``rows``: (n,) int64, or (N,) bool."""
+        return replace(self, rows=self.rows[positions.to(self.rows.device)])
+
+    def until(self, stop: int) -> "Sequences":
+        """The first ``stop`` steps of every sequence, or all of a shorter one."""
+        mask, times = (None if v is None else v[:, :stop] for v in (self.mask, self.times))
+        lengths = None if self.lengths is None else self.lengths.clamp(max=stop)
+        return replace(self, frames=self.frames[:, :stop], mask=mask, lengths=lengths, times=times)
+
+    def batch(self, positions: Tensor, likelihood: Likelihood, device: torch.device) -> Batch:
+        """The sequences at these positions of ``rows``, on ``device``, in the units of the model."""
         rows = self.rows[positions]
         frames, *others = (None if v is None else _taken(v, rows, device) for v in self.stored())
         assert frames is not None
-        return Batch(frames, *others)
+        return Batch(likelihood.prepare(frames), *others)
+
+    def observed_count(self, steps: slice = slice(None)) -> Tensor:
+        """(N,) int64 on the CPU, how many values were observed at some of the steps."""
+        frame_shape = self.frames.shape[2:]
+        mask, lengths = (None if v is None else v[self.rows] for v in (self.mask, self.lengths))
+        observed = Steps(self.length, lengths).observed(mask, len(frame_shape))
+        if observed is None:
+            observed = torch.ones(len(self.rows), self.length, *(1 for _ in frame_shape), dtype=torch.bool)
+        # Whole frames are told by one flag each.
+        values = math.prod(frame_shape) // math.prod(observed.shape[2:])
+        return values * observed[:, steps].flatten(1).sum(1).cpu()
 
     def stored(self) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
         """Frames, mask, lengths and times of the whole data set."""

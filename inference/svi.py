@@ -10,7 +10,8 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.sequences import Batch, Sequences
+from pyro_dsvae.inference.batch import Batch
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.distributed import Processes
 from pyro_dsvae.inference.training.hardware import Hardware
 from pyro_dsvae.inference.training.held_out_elbo import held_out_terms
@@ -186,7 +187,7 @@ class SVI:
     def _step(self, progress: float) -> Tensor:
         """One optimiser step; its terms (5,) stay on the device, so nothing waits for them."""
         rows = self.processes.share(self._rows(self.step))
-        batch = self.train.batch(rows, self.fabric.device)
+        batch = self.train.batch(rows, self.objective.model.likelihood, self.fabric.device)
         rates = self.optimisation.rates(self.step, progress)._asdict()
         for group in self.optimizer.param_groups:
             group["lr"] = rates[group["part"]]

@@ -19,6 +19,7 @@ is a function of the run, the options and --seed.
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +29,7 @@ from torch import Tensor
 
 from pyro_dsvae import cli
 from pyro_dsvae.data.dataset import SequenceData
-from pyro_dsvae.inference.estimation import check_proposal, evaluation
+from pyro_dsvae.inference.estimation import Sampler, check_proposal, evaluation
 from pyro_dsvae.inference.inference_data import MIN_DRAWS
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.posteriors.posterior import Posterior
@@ -173,12 +174,13 @@ def _measured(
     """All figures, and the means of ``data`` under ``guide``; ``knows`` is the judge and what it says of the true clips."""
     model, sequences, seed = run.model, one_split(data), options["seed"]
     notes: list[str] = []
-    latents = encode(model, guide, sequences, device, bar.part(0.0, 0.05))
+    sampler = Sampler(model, guide, device)
+    latents = encode(replace(sampler, progress=bar.part(0.0, 0.05)), sequences)
     terms = measure_terms(model, guide, sequences, latents, seed, device)
     evidence = None
     if options["evidence"]:
         number, count = options["evidence"], options["evidence_draws"]
-        evidence = measure_evidence(model, run.guide, sequences, number, count, seed, device, bar.part(0.15, 0.3))
+        evidence = measure_evidence(run.sampler(bar.part(0.15, 0.3)), sequences, number, count, seed)
     accuracy, certainty, judged, probes, scores = {}, {}, None, {}, None
     if knows is None:
         notes.append("The data have no labels, so there are no judge, swaps, probes, DCI, MIG and SAP.")
@@ -193,8 +195,8 @@ def _measured(
         if judged.swaps is None:
             notes.append(f"The {options['split']} split has one sequence, so nothing can be swapped.")
         train = _some(whole, seed)
-        training = encode(model, guide, one_split(train), device, bar.part(0.65, 0.7))
-        drawn = [draw(model, guide, one_split(part), seed, device) for part in (train, data)]
+        training = encode(replace(sampler, progress=bar.part(0.65, 0.7)), one_split(train))
+        drawn = [draw(sampler, one_split(part), seed) for part in (train, data)]
         bar(0.78)
         probes["means"] = measure_probes(training, train, latents, data, parts, seed)
         bar(0.85)

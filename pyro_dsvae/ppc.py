@@ -125,7 +125,7 @@ def ppc(
             asked,
         )
         save_tree(tree, folder / "predictive.nc")
-        ppc_figures.draw(result, _shown(opened, chosen, seed, place), folder / "figures")
+        ppc_figures.draw(result, _shown(opened, chosen, seed), folder / "figures")
         result = replace(result, seconds=time.monotonic() - start)
         (folder / "ppc.json").write_text(result.json())
         (folder / "report.html").write_text(ppc_report.page(result, folder / "figures"))
@@ -161,15 +161,14 @@ def _chosen(data: SequenceData, split: Split, count: int, seed: int) -> Sequence
     if len(everything) < 2:
         raise UsageError(f"the {split} split holds one sequence; checks compare at least 2")
     order = torch.randperm(len(everything), generator=torch.Generator().manual_seed(seed))
-    return replace(everything, rows=everything.rows[order[:count].sort().values])
+    return everything.take(order[:count].sort().values)
 
 
-def _shown(run: Run, chosen: Sequences, seed: int, device: torch.device) -> "Shown":
+def _shown(run: Run, chosen: Sequences, seed: int) -> "Shown":
     """A few clips and one replication of each at every level."""
     from pyro_dsvae.checks.figures import Shown
 
-    few = replace(chosen, rows=chosen.rows[:SHOWN])
-    made = list(replicate(run.model, run.guide, few, draws=1, seed=seed, device=device))
+    made = list(replicate(run.sampler(), chosen.take(torch.arange(len(chosen))[:SHOWN]), draws=1, seed=seed))
     data = torch.cat([r.data for r in made if r.level == "frames" and r.data is not None])
     rows = {level: torch.cat([r.x[0] for r in made if r.level == level]).cpu() for level in LEVELS}
     means = {level: torch.cat([r.observed_mean[0] for r in made if r.level == level]).cpu() for level in LEVELS}

@@ -1,19 +1,18 @@
 """Do predictive intervals hold what they promise: frames given their latents, and forecasts."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.calibration.coverage import BINS, Coverage, coverage_of
-from pyro_dsvae.inference.estimation import CPU, Guide, Work, evaluation, paths_at_once
+from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.finding import Finding, Severity
 from pyro_dsvae.inference.sampling.proposal import Proposal
 from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
 
@@ -60,16 +59,12 @@ class Calibrations:
 
 
 def calibration(
-    model: DSVAE,
-    guide: Guide,
+    sampler: Sampler,
     sequences: Sequences,
     given: int | None = None,
     draws: int = 39,
     at_most: int = 200,
     seed: int = 0,
-    device: torch.device = CPU,
-    frames_at_once: int | None = None,
-    progress: Callable[[float], None] | None = None,
 ) -> Calibrations:
     """PIT and coverage of central intervals for ``sequences``, best held out.
 
@@ -105,15 +100,15 @@ def calibration(
     if sequences.lengths is not None:
         lengths = sequences.lengths[sequences.rows].cpu()
     longer = chosen[lengths[chosen] > given]
-    paths = paths_at_once(sequences, frames_at_once)
-    work = Work(progress, len(chosen) + draws * len(longer))
+    paths = sampler.paths_at_once(sequences.frames.shape[1:])
+    work = sampler.work(len(chosen) + draws * len(longer))
     own, ahead = [], []
-    with evaluation(model, guide, seed, device):
+    with sampler.evaluation(seed):
         for positions in chosen.split(paths):
-            own.append(_given_latents(model, guide, Clips.of(model, sequences, positions, device), draws))
+            own.append(_given_latents(sampler, sampler.batch(sequences, positions), draws))
             work.did(len(positions))
         for positions in longer.split(max(1, paths // draws)) if len(longer) else ():
-            ahead.append(_forecast(model, guide, Clips.of(model, sequences, positions, device), given, draws))
+            ahead.append(_forecast(sampler, sampler.batch(sequences, positions), given, draws))
             work.did(draws * len(positions))
     forecasts = []
     for horizon in range(1, length - given + 1):
@@ -140,35 +135,26 @@ def _check(sequences: Sequences, given: int, draws: int, at_most: int) -> None:
 _Pit = tuple[Tensor, Tensor]
 
 
-def _given_latents(model: DSVAE, guide: Guide, clips: Clips, draws: int) -> _Pit:
-    latents, _ = Proposal(guide, clips).draw(1)
-    predicted = model.likelihood(latents.f[0], latents.z[0])
-    counter = _Ranks(clips.x, _observed(clips))
+def _given_latents(sampler: Sampler, batch: Batch, draws: int) -> _Pit:
+    latents, _ = Proposal(sampler.guide, batch).draw(1)
+    predicted = sampler.model.likelihood(latents.f[0], latents.z[0])
+    counter = _Ranks(batch.x, batch.observed)
     for _ in range(draws):
         counter.add(predicted.sample())
     return counter.pit()
 
 
-def _forecast(model: DSVAE, guide: Guide, clips: Clips, given: int, draws: int) -> _Pit:
+def _forecast(sampler: Sampler, batch: Batch, given: int, draws: int) -> _Pit:
     """Of the frames after the first ``given``, for sequences that are longer."""
-    mask, times = (None if v is None else v[:, :given] for v in (clips.mask, clips.times))
-    latents, _ = Proposal(guide, Clips(clips.x[:, :given], mask, None, times)).draw(draws)
-    horizon = clips.x.shape[1] - given
-    path = model.dynamic_prior(latents.f, Steps(clips.x.shape[1], None, clips.times))
+    latents, _ = Proposal(sampler.guide, batch.until(given)._replace(lengths=None)).draw(draws)
+    horizon = batch.x.shape[1] - given
+    path = sampler.model.dynamic_prior(latents.f, Steps(batch.x.shape[1], None, batch.times))
     z = path.continue_from(latents.z, horizon).sample()
-    observed = _observed(clips)[:, given:]
-    counter = _Ranks(clips.x[:, given:], observed)
-    for frames in model.likelihood(latents.f, z).sample():
+    observed = batch.observed[:, given:]
+    counter = _Ranks(batch.x[:, given:], observed)
+    for frames in sampler.model.likelihood(latents.f, z).sample():
         counter.add(frames)
     return counter.pit()
-
-
-def _observed(clips: Clips) -> Tensor:
-    """(B, T, \\*frame) bool."""
-    observed = clips.steps.observed(clips.mask, clips.x.ndim - 2)
-    if observed is None:
-        observed = torch.ones((), dtype=torch.bool, device=clips.x.device)
-    return observed.expand(clips.x.shape)
 
 
 class _Ranks:

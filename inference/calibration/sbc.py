@@ -1,22 +1,18 @@
 """Is the guide the posterior: ranks of latents that are known, because the model itself drew them."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.batch import Clips
 from pyro_dsvae.inference.calibration.ecdf_band import ECDFBand
 from pyro_dsvae.inference.calibration.ranks import BINS, RankTest, rank_test
-from pyro_dsvae.inference.estimation import CPU, Guide, Work, evaluation, paths_at_once
+from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.finding import Finding, Severity
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.sampling.proposal import Joint, Proposal
 from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.steps import Steps
 
 # A width within a tenth of what it should be is no harm.
 NEARLY = 0.1
@@ -47,16 +43,12 @@ class SimulationBasedCalibration:
 
 
 def simulation_based_calibration(
-    model: DSVAE,
-    guide: Guide,
+    sampler: Sampler,
     sequences: Sequences,
     simulations: int = 300,
     draws: int = 39,
     joint_draws: int = 19,
     seed: int = 0,
-    device: torch.device = CPU,
-    frames_at_once: int | None = None,
-    progress: Callable[[float], None] | None = None,
 ) -> SimulationBasedCalibration:
     """Draw (f, z, x) from the model, L draws of (f, z) from q(f, z | x), and count how many lie below the true values.
 
@@ -80,11 +72,11 @@ def simulation_based_calibration(
     """
     _check(sequences, simulations, draws, joint_draws)
     rows = torch.arange(simulations) % len(sequences)
-    work = Work(progress, simulations)
+    work = sampler.work(simulations)
     parts = []
-    with evaluation(model, guide, seed, device):
-        for positions in rows.split(max(1, paths_at_once(sequences, frames_at_once) // (draws + 1))):
-            parts.append(_ranks(model, guide, sequences, positions, draws, joint_draws, device))
+    with sampler.evaluation(seed):
+        for positions in rows.split(max(1, sampler.paths_at_once(sequences.frames.shape[1:]) // (draws + 1))):
+            parts.append(_ranks(sampler, sequences, positions, draws, joint_draws))
             work.did(len(positions))
     static, dynamic, joint = (torch.cat(part) for part in zip(*parts, strict=True))
     generator = torch.Generator().manual_seed(seed + APART)
@@ -114,28 +106,22 @@ def _check(sequences: Sequences, simulations: int, draws: int, joint_draws: int)
 
 
 def _ranks(
-    model: DSVAE,
-    guide: Guide,
-    sequences: Sequences,
-    positions: Tensor,
-    draws: int,
-    joint_draws: int,
-    device: torch.device,
+    sampler: Sampler, sequences: Sequences, positions: Tensor, draws: int, joint_draws: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Ranks of f (B, F), of z (B, T, D), -1 where a step does not exist, and of the log joint (B,); int64 on the CPU."""
-    batch = sequences.batch(positions, device)
-    steps = Steps(batch.frames.shape[1], batch.lengths, batch.times)
+    model, pattern = sampler.model, sampler.batch(sequences, positions)
+    steps = pattern.steps
     f = model.static_prior().expand([len(positions)]).sample()
     z = model.dynamic_prior(f, steps).sample()
     x = model.likelihood(f, z).sample()
-    clips = Clips(x, batch.mask, batch.lengths, batch.times)
-    drawn, _ = Proposal(guide, clips).draw(draws)
+    batch = pattern._replace(x=x)
+    drawn, _ = Proposal(sampler.guide, batch).draw(draws)
     static, dynamic = _rank(drawn.f, f), _rank(drawn.z, z)
     if steps.valid is not None:
         dynamic = dynamic.masked_fill(~steps.valid.unsqueeze(-1), -1)
     joint = torch.zeros(len(positions), dtype=torch.int64)
     if joint_draws:
-        density = Joint(model, clips)
+        density = Joint(model, batch)
         true = density.at(Latents(f.unsqueeze(0), z.unsqueeze(0))).log_joint[0]
         joint = _rank(density.at(Latents(*(v[:joint_draws] for v in drawn))).log_joint, true)
     return static.cpu(), dynamic.cpu(), joint.cpu()

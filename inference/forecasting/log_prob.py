@@ -1,18 +1,16 @@
 """The log density of a clip's later frames given its first ones."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.estimation import CPU, Guide
-from pyro_dsvae.inference.evidence import Evidence, estimate_evidence
-from pyro_dsvae.inference.forecasting.forecast import beginning, check_given, observed_count
+from pyro_dsvae.inference.estimation import Sampler
+from pyro_dsvae.inference.evidence import estimate_evidence
+from pyro_dsvae.inference.forecasting.forecast import check_given
 from pyro_dsvae.inference.inference_data import UNRELIABLE
 from pyro_dsvae.inference.sampling.refinement import Refinement
 from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.dsvae import DSVAE
 
 
 @dataclass(frozen=True)
@@ -49,15 +47,11 @@ class ForecastScore:
 
 
 def forecast_log_prob(
-    model: DSVAE,
-    guide: Guide,
+    sampler: Sampler,
     sequences: Sequences,
     given: int,
     draws: int = 100,
     seed: int = 0,
-    device: torch.device = CPU,
-    frames_at_once: int | None = None,
-    progress: Callable[[float], None] | None = None,
     refinement: Refinement | None = None,
 ) -> ForecastScore:
     """How well the first ``given`` frames foretell the others, for each of ``sequences``:
@@ -79,41 +73,17 @@ def forecast_log_prob(
     density.
     """
     check_given(sequences, given)
-    later = observed_count(sequences, slice(given, None))
+    later = sequences.observed_count(slice(given, None))
     scored = later > 0
     log_prob, error, k_hat = (torch.zeros(len(sequences), dtype=torch.float64) for _ in range(3))
     if bool(scored.any()):
-        whole = _rows(sequences, scored)
+        whole = sequences.take(scored)
         # The work of both grows with the number of their frames.
-        share = whole.frames.shape[1] / (whole.frames.shape[1] + given)
-        parts = [(whole, seed, 0.0, share), (beginning(whole, given), seed + 1, share, 1.0)]
-        found: list[Evidence] = []
-        for part, noise, start, stop in parts:
-            tell = None if progress is None else _part(progress, start, stop)
-            found.append(
-                estimate_evidence(
-                    model,
-                    guide,
-                    part,
-                    draws,
-                    refinement=refinement,
-                    seed=noise,
-                    device=device,
-                    frames_at_once=frames_at_once,
-                    progress=tell,
-                )
-            )
-        all_, first = found
+        share = whole.length / (whole.length + given)
+        all_ = estimate_evidence(sampler.part(0.0, share), whole, draws, refinement=refinement, seed=seed)
+        beginning = whole.until(given)
+        first = estimate_evidence(sampler.part(share, 1.0), beginning, draws, refinement=refinement, seed=seed + 1)
         log_prob[scored] = all_.log_evidence - first.log_evidence
         error[scored] = (all_.standard_error.square() + first.standard_error.square()).sqrt()
         k_hat[scored] = torch.maximum(all_.k_hat, first.k_hat)
     return ForecastScore(log_prob, error, k_hat, scored, later, given, draws)
-
-
-def _rows(sequences: Sequences, chosen: Tensor) -> Sequences:
-    rows = sequences.rows[chosen.to(sequences.rows.device)]
-    return Sequences(sequences.frames, sequences.mask, sequences.lengths, rows, sequences.times)
-
-
-def _part(progress: Callable[[float], None], start: float, stop: float) -> Callable[[float], None]:
-    return lambda share: progress(start + share * (stop - start))

@@ -1,14 +1,12 @@
 """The log probability of the last frames given the first, along draws that the evidence of both shares."""
 
-from collections.abc import Callable
-
 import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyro_dsvae.inference.batch import Clips
-from pyro_dsvae.inference.estimation import CPU, Guide, Work, check_proposal, evaluation, paths_at_once
-from pyro_dsvae.inference.forecasting.forecast import beginning, check_given, observed_count
+from pyro_dsvae.inference.batch import Batch
+from pyro_dsvae.inference.estimation import Sampler, check_proposal
+from pyro_dsvae.inference.forecasting.forecast import check_given
 from pyro_dsvae.inference.forecasting.log_prob import ForecastScore
 from pyro_dsvae.inference.inference_data import MIN_DRAWS, pareto_k_hat
 from pyro_dsvae.inference.latents import Latents
@@ -25,16 +23,12 @@ class NoStepsError(UsageError):
 
 
 def paired_forecast(
-    model: DSVAE,
-    guide: Guide,
+    sampler: Sampler,
     sequences: Sequences,
     given: int,
     draws: int = 100,
     scale: float = 1.0,
     seed: int = 0,
-    device: torch.device = CPU,
-    frames_at_once: int | None = None,
-    progress: Callable[[float], None] | None = None,
 ) -> ForecastScore:
     """How well the first t = ``given`` frames foretell the others, from K draws f, z_1:T of q(f, z_1:T | x_1:T):
 
@@ -56,22 +50,22 @@ def paired_forecast(
     a guide without density, and `NoStepsError` where its density of a path is no product over steps (a flow's).
     """
     check_given(sequences, given)
-    check_proposal(guide)
+    check_proposal(sampler.guide)
     if draws < MIN_DRAWS:
         raise UsageError(f"a forecast needs at least {MIN_DRAWS} draws for its diagnostics, not {draws}")
-    later = observed_count(sequences, slice(given, None))
-    first = beginning(sequences, given)
-    at_once = paths_at_once(sequences, frames_at_once)
+    later = sequences.observed_count(slice(given, None))
+    at_once = sampler.paths_at_once(sequences.frames.shape[1:])
     size = max(1, min(len(sequences), at_once // draws))
-    work = Work(progress, len(sequences) * draws)
+    work = sampler.work(len(sequences) * draws)
     values, errors, tails = [], [], []
-    with evaluation(model, guide, seed, device):
+    with sampler.evaluation(seed):
         for positions in torch.arange(len(sequences)).split(size):
-            clips, start = (Clips.of(model, part, positions, device) for part in (sequences, first))
-            proposal = Proposal(guide, clips, scale)
+            batch = sampler.batch(sequences, positions)
+            start = batch.until(given)
+            proposal = Proposal(sampler.guide, batch, scale)
             weights = []
             for count in torch.arange(draws).split(max(1, at_once // len(positions))):
-                weights.append(_weights(model, proposal, clips, start, len(count)))
+                weights.append(_weights(sampler.model, proposal, batch, start, len(count)))
                 work.did(len(count) * len(positions))
             whole, part = torch.cat(weights, dim=1)
             if whole.isnan().any() or part.isnan().any():
@@ -86,7 +80,7 @@ def paired_forecast(
     return ForecastScore(log_prob, error, k_hat, scored, later, given, draws)
 
 
-def _weights(model: DSVAE, proposal: Proposal, clips: Clips, start: Clips, count: int) -> Tensor:
+def _weights(model: DSVAE, proposal: Proposal, batch: Batch, start: Batch, count: int) -> Tensor:
     """(2, count, B) log weights of whole clips and of their beginnings, along the same draws, on the CPU."""
     with poutine.trace() as trace:
         latents, log_q = proposal.draw(count)
@@ -96,11 +90,11 @@ def _weights(model: DSVAE, proposal: Proposal, clips: Clips, start: Clips, count
         by_step = log_prob_by_step(q["z"]["fn"], latents.z)
     except NotImplementedError as error:
         raise NoStepsError(f"{error}, so neither is that of its first steps alone; use forecast_log_prob") from error
-    valid = clips.steps.valid
+    valid = batch.steps.valid
     if valid is not None:
         by_step = torch.where(valid, by_step, torch.zeros_like(by_step))
     # What is left of log q(f, z) without the later steps of z.
     log_q_start = log_q - by_step[..., given:].double().sum(-1)
-    whole = Joint(model, clips).at(latents).log_joint - log_q
+    whole = Joint(model, batch).at(latents).log_joint - log_q
     part = Joint(model, start).at(Latents(latents.f, latents.z[..., :given, :])).log_joint - log_q_start
     return torch.stack([whole.cpu(), part.cpu()])

@@ -2,16 +2,15 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from pyro.ops.stats import crps_empirical
 from torch import Tensor
 
-from pyro_dsvae.inference.batch import Clips
-from pyro_dsvae.inference.estimation import CPU, Guide, Work, evaluation, paths_at_once
+from pyro_dsvae.inference.estimation import Sampler, Work
 from pyro_dsvae.inference.forecasting.baselines import BASELINES, baselines
-from pyro_dsvae.inference.forecasting.forecast import Forecast, check_given, forecast, observed_count
+from pyro_dsvae.inference.forecasting.forecast import Forecast, check_given, forecast
 from pyro_dsvae.inference.forecasting.log_prob import ForecastScore, forecast_log_prob
 from pyro_dsvae.inference.sampling.refinement import Refinement
 from pyro_dsvae.inference.sequences import Sequences
@@ -123,17 +122,13 @@ class ForecastScores:
 
 
 def forecast_scores(
-    model: DSVAE,
-    guide: Guide,
+    sampler: Sampler,
     sequences: Sequences,
     given: int,
     draws: int = 100,
     seed: int = 0,
     refinement: Refinement | None = None,
     resample: bool = True,
-    device: torch.device = CPU,
-    frames_at_once: int | None = None,
-    progress: Callable[[float], None] | None = None,
 ) -> ForecastScores:
     """Forecast the frames after the first ``given`` of each of ``sequences`` and compare them with those that came.
 
@@ -147,19 +142,20 @@ def forecast_scores(
     Source: Gneiting & Raftery, "Strictly proper scoring rules, prediction, and estimation", JASA 102, 2007.
     """
     check_given(sequences, given)
-    horizon = sequences.frames.shape[1] - given
+    horizon = sequences.length - given
     scored = _scored(sequences, given)
-    work = Work(progress, float(len(sequences) + max(1, int(scored.sum()))))
-    log_prob = forecast_log_prob(
-        model, guide, sequences, given, draws, seed, device, frames_at_once, _share(work, len(sequences)), refinement
-    )
+    work = sampler.work(float(len(sequences) + max(1, int(scored.sum()))))
+    informing = replace(sampler, progress=_share(work, len(sequences)))
+    log_prob = forecast_log_prob(informing, sequences, given, draws, seed, refinement)
     mixture = torch.full((len(sequences),), math.nan, dtype=torch.float64)
     sums = {name: torch.zeros(len(sequences), horizon, 3, dtype=torch.float64) for name in ("model", *BASELINES)}
-    drawing = _Drawing(given, draws, seed + 2, refinement, resample, frames_at_once)
-    for part in drawing.parts(model, guide, sequences, scored, device):
-        with evaluation(model, guide, seed, device):
-            at_once = max(draws, paths_at_once(sequences, frames_at_once))
-            mixture[part.positions] = _mixture(model, part.drawn.f, part.drawn.z, part.truth, part.seen, at_once).cpu()
+    drawing = _Drawing(given, draws, seed + 2, refinement, resample)
+    for part in drawing.parts(sampler, sequences, scored):
+        with sampler.evaluation(seed):
+            at_once = max(draws, sampler.paths_at_once(sequences.frames.shape[1:]))
+            mixture[part.positions] = _mixture(
+                sampler.model, part.drawn.f, part.drawn.z, part.truth, part.seen, at_once
+            ).cpu()
         sums["model"][part.positions] = _errors(part.drawn.mean, part.drawn.samples, part.truth, part.seen)
         for name, frames in baselines(part.past, part.given, horizon).items():
             sums[name][part.positions] = _errors(frames, frames.unsqueeze(0), part.truth, part.seen)
@@ -171,15 +167,11 @@ def forecast_scores(
 
 
 def forecast_errors(
-    model: DSVAE,
-    guide: Guide,
+    sampler: Sampler,
     sequences: Sequences,
     given: int,
     draws: int = 25,
     seed: int = 0,
-    device: torch.device = CPU,
-    frames_at_once: int | None = None,
-    progress: Callable[[float], None] | None = None,
 ) -> Errors:
     """The errors alone of `forecast_scores`, which are cheap: no log probabilities, no baselines.
 
@@ -187,9 +179,9 @@ def forecast_errors(
     """
     check_given(sequences, given)
     scored = _scored(sequences, given)
-    work = Work(progress, float(max(1, int(scored.sum()))))
-    sums = torch.zeros(len(sequences), sequences.frames.shape[1] - given, 3, dtype=torch.float64)
-    for part in _Drawing(given, draws, seed, None, True, frames_at_once).parts(model, guide, sequences, scored, device):
+    work = sampler.work(float(max(1, int(scored.sum()))))
+    sums = torch.zeros(len(sequences), sequences.length - given, 3, dtype=torch.float64)
+    for part in _Drawing(given, draws, seed).parts(sampler, sequences, scored):
         sums[part.positions] = _errors(part.drawn.mean, part.drawn.samples, part.truth, part.seen)
         work.did(len(part.positions))
     return _averaged(sums)
@@ -214,54 +206,34 @@ class _Drawing:
     given: int
     draws: int
     seed: int
-    refinement: Refinement | None
-    resample: bool
-    frames_at_once: int | None
+    refinement: Refinement | None = None
+    resample: bool = True
 
-    def parts(
-        self, model: DSVAE, guide: Guide, sequences: Sequences, scored: Tensor, device: torch.device
-    ) -> Iterator[_Part]:
+    def parts(self, sampler: Sampler, sequences: Sequences, scored: Tensor) -> Iterator[_Part]:
         """All sequences that are ``scored``, as many at a time as memory allows."""
         positions = scored.nonzero().squeeze(-1)
-        size = max(1, paths_at_once(sequences, self.frames_at_once) // self.draws)
+        size = max(1, sampler.paths_at_once(sequences.frames.shape[1:]) // self.draws)
         for number, some in enumerate(positions.split(size) if len(positions) else ()):
-            clips = Clips.of(model, sequences, some, device)
-            past, future = (_cut(clips, steps) for steps in (slice(self.given), slice(self.given, None)))
+            batch = sampler.batch(sequences, some)
+            past = batch.until(self.given)
+            times = None if batch.times is None else batch.times[:, self.given :]
             drawn = forecast(
-                model,
-                guide,
-                past.x,
-                future.x.shape[1],
-                past.mask,
-                None,  # all of these are longer than what is given
-                past.times,
-                future.times,
+                replace(sampler, progress=None),
+                past._replace(lengths=None),  # all of these are longer than what is given
+                sequences.length - self.given,
+                times,
                 self.draws,
                 self.seed + number,
                 self.refinement,
                 self.resample,
-                frames_at_once=self.frames_at_once,
             )
-            observed = _values(clips)
-            given, seen = observed[:, : self.given], observed[:, self.given :]
-            truth = torch.where(seen, future.x, torch.zeros_like(future.x))
-            yield _Part(some, past.x, given, truth, seen, drawn)
+            later = slice(self.given, None)
+            yield _Part(some, past.x, past.observed, batch.visible[:, later], batch.observed[:, later], drawn)
 
 
 def _scored(sequences: Sequences, given: int) -> Tensor:
     """(N,) bool, which have observed values both among the frames given and among those to come."""
-    return (observed_count(sequences, slice(given, None)) > 0) & (observed_count(sequences, slice(given)) > 0)
-
-
-def _cut(clips: Clips, steps: slice) -> Clips:
-    mask, times = (None if v is None else v[:, steps] for v in (clips.mask, clips.times))
-    return Clips(clips.x[:, steps], mask, None, times)
-
-
-def _values(clips: Clips) -> Tensor:
-    """(B, T, \\*frame) bool, what was observed."""
-    observed = clips.steps.observed(clips.mask, clips.x.ndim - 2)
-    return torch.ones_like(clips.x, dtype=torch.bool) if observed is None else observed.expand(clips.x.shape)
+    return (sequences.observed_count(slice(given, None)) > 0) & (sequences.observed_count(slice(given)) > 0)
 
 
 def _mixture(model: DSVAE, f: Tensor, z: Tensor, truth: Tensor, seen: Tensor, at_once: int) -> Tensor:

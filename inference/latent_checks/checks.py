@@ -1,13 +1,11 @@
 """Are the latents of real sequences spread as the priors say, used at all, and independent of each other?"""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.batch import Clips
-from pyro_dsvae.inference.estimation import CPU, Guide, Work, evaluation, paths_at_once
+from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.finding import Finding, Severity
 from pyro_dsvae.inference.latent_checks.aggregated_posterior import (
     Aggregate,
@@ -19,7 +17,6 @@ from pyro_dsvae.inference.latent_checks.ridge import ridge_test
 from pyro_dsvae.inference.latent_checks.usage import LatentUse
 from pyro_dsvae.inference.sampling.proposal import Proposal
 from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 
 FEWEST = 8
@@ -67,15 +64,11 @@ class LatentChecks:
 
 
 def latent_checks(
-    model: DSVAE,
-    guide: Guide,
+    sampler: Sampler,
     sequences: Sequences,
     at_most: int = 500,
     permutations: int = 999,
     seed: int = 0,
-    device: torch.device = CPU,
-    frames_at_once: int | None = None,
-    progress: Callable[[float], None] | None = None,
 ) -> LatentChecks:
     """Joint draws (f, z) from q(f, z | x_i), one per sequence, against draws from p(f) p(z | f) with the same steps.
 
@@ -100,7 +93,7 @@ def latent_checks(
         raise UsageError(f"a p-value needs at least 19 permutations, not {permutations}")
     generator = torch.Generator().manual_seed(seed + APART)
     chosen = torch.randperm(len(sequences), generator=generator)[:at_most].sort().values
-    q, p, exists = _drawn(model, guide, sequences, chosen, seed, device, frames_at_once, progress)
+    q, p, exists = _drawn(sampler, sequences, chosen, seed)
     n = len(chosen)
     step = (torch.rand(exists.shape, generator=generator) * exists).argmax(1)
     rows = torch.arange(n)
@@ -155,26 +148,19 @@ def collapse_findings(use: LatentUse) -> tuple[Finding, ...]:
 
 
 def _drawn(
-    model: DSVAE,
-    guide: Guide,
-    sequences: Sequences,
-    chosen: Tensor,
-    seed: int,
-    device: torch.device,
-    frames_at_once: int | None,
-    progress: Callable[[float], None] | None,
+    sampler: Sampler, sequences: Sequences, chosen: Tensor, seed: int
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], Tensor]:
     """(f, z) from the posterior, (f, z) from the prior, and which steps exist (n, T); float64 on the CPU."""
     parts: list[tuple[Tensor, ...]] = []
-    work = Work(progress, len(chosen))
-    with evaluation(model, guide, seed, device):
-        for positions in chosen.split(paths_at_once(sequences, frames_at_once)):
-            clips = Clips.of(model, sequences, positions, device)
-            posterior, _ = Proposal(guide, clips).draw(1)
+    model, work = sampler.model, sampler.work(len(chosen))
+    with sampler.evaluation(seed):
+        for positions in chosen.split(sampler.paths_at_once(sequences.frames.shape[1:])):
+            batch = sampler.batch(sequences, positions)
+            posterior, _ = Proposal(sampler.guide, batch).draw(1)
             f = model.static_prior().expand([len(positions)]).sample()
-            z = model.dynamic_prior(f, clips.steps).sample()
-            valid = clips.steps.valid
-            exists = torch.ones(clips.x.shape[:2], dtype=torch.bool) if valid is None else valid.cpu()
+            z = model.dynamic_prior(f, batch.steps).sample()
+            valid = batch.steps.valid
+            exists = torch.ones(batch.x.shape[:2], dtype=torch.bool) if valid is None else valid.cpu()
             parts.append((*(v.cpu().double() for v in (posterior.f[0], posterior.z[0], f, z)), exists))
             work.did(len(positions))
     q_f, q_z, p_f, p_z, exists = (torch.cat(part) for part in zip(*parts, strict=True))

@@ -1,7 +1,7 @@
 """How much of a clip its latents carry, and which of their dimensions are used."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,15 +10,14 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.elbo import kl_of
-from pyro_dsvae.inference.estimation import CPU, Guide, Work, evaluation, paths_at_once
+from pyro_dsvae.inference.estimation import Guide, Sampler
 from pyro_dsvae.inference.handlers import LocalParameters
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.sampling.proposal import Joint
 from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 
 # A dimension whose posterior mean moves less than this, relative to the prior's variance, is not used.
@@ -64,15 +63,11 @@ class LatentUse:
 
 
 def latent_use(
-    model: DSVAE,
-    guide: Guide,
+    sampler: Sampler,
     sequences: Sequences,
     seed: int = 0,
-    device: torch.device = CPU,
-    progress: Callable[[float], None] | None = None,
     draws: int = 32,
     threshold: float = ACTIVE,
-    frames_at_once: int | None = None,
 ) -> LatentUse:
     """KL terms, reconstruction, active units and information per dimension, for ``sequences``.
 
@@ -93,7 +88,7 @@ def latent_use(
     Moments of q are exact given f where it is normal, and otherwise those of draws; the noise that draws add to variances
     of means is taken off.
 
-    model, guide  any prior, likelihood and posterior but `Delta`; the guide may be any Pyro program over "f" and "z"
+    sampler       model and guide, any posterior but `Delta`
     sequences     at least two; missing values, lengths and times are honoured, steps that do not exist count nowhere
     draws         of f and z per sequence, at least two; the first 4 are decoded for ``reconstruction``
 
@@ -102,27 +97,27 @@ def latent_use(
 
     Source: Burda, Grosse & Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016, section 5 (active units).
     """
-    _check(guide, sequences, draws, threshold)
-    size = max(1, paths_at_once(sequences, frames_at_once) // draws)
-    work = Work(progress, len(sequences))
+    _check(sampler.guide, sequences, draws, threshold)
+    size = max(1, sampler.paths_at_once(sequences.frames.shape[1:]) // draws)
+    model, work = sampler.model, sampler.work(len(sequences))
     kl: dict[str, list[Tensor]] = {"f": [], "z": []}
     reconstruction, estimators = [], {}
     pools = {"f": _Pool(), "z": _Pool()}
-    with evaluation(model, guide, seed, device):
+    with sampler.evaluation(seed):
         for positions in torch.arange(len(sequences)).split(size):
-            clips = Clips.of(model, sequences, positions, device)
-            posterior = _traced(guide, clips, draws)
+            batch = sampler.batch(sequences, positions)
+            posterior = _traced(sampler.guide, batch, draws)
             latents = Latents(posterior["f"].value, posterior["z"].value)
             prior_f = model.static_prior().expand(latents.f.shape[:-1])
-            prior = {"f": prior_f, "z": model.dynamic_prior(latents.f, clips.steps)}
+            prior = {"f": prior_f, "z": model.dynamic_prior(latents.f, batch.steps)}
             some = Latents(*(v[:DECODED] for v in latents))
-            reconstruction.append(Joint(model, clips).at(some).log_likelihood.mean(0).cpu())
+            reconstruction.append(Joint(model, batch).at(some).log_likelihood.mean(0).cpu())
             f = prior_f.sample()
-            generated = {"f": f, "z": model.dynamic_prior(f, clips.steps).sample()}
+            generated = {"f": f, "z": model.dynamic_prior(f, batch.steps).sample()}
             for site, q in posterior.items():
                 value, estimators[site] = kl_of(q.distribution, prior[site], q.value)
                 kl[site].append(value.double().mean(0).cpu())
-                exists = None if site == "f" else clips.steps.valid
+                exists = None if site == "f" else batch.steps.valid
                 pools[site].add(q, generated[site], exists)
             work.did(len(positions))
     f_pool, z_pool = pools["f"], pools["z"]
@@ -163,9 +158,9 @@ class _Site(NamedTuple):
     value: Tensor
 
 
-def _traced(guide: Guide, clips: Clips, draws: int) -> dict[str, _Site]:
+def _traced(guide: Guide, batch: Batch, draws: int) -> dict[str, _Site]:
     with LocalParameters(), pyro.plate("draws", draws, dim=-2):
-        nodes = poutine.trace(guide).get_trace(*clips).nodes
+        nodes = poutine.trace(guide).get_trace(*batch).nodes
     return {site: _Site(nodes[site]["fn"], nodes[site]["value"]) for site in ("f", "z")}
 
 

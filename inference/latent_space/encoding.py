@@ -1,6 +1,6 @@
 """The codes of sequences: mean, scale and draws of f and z under the guide."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,10 @@ from pyro.poutine.runtime import Message
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from pyro_dsvae.inference.batch import Clips
-from pyro_dsvae.inference.estimation import NUMBERS, SMALLEST_FRAME, Guide, Work, evaluation
+from pyro_dsvae.inference.batch import Batch
+from pyro_dsvae.inference.estimation import Guide, Sampler
 from pyro_dsvae.inference.handlers import LocalParameters
 from pyro_dsvae.inference.sampling.proposal import Proposal
-from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 
 # Draws that tell the scale of a distribution that has no closed form of it.
@@ -56,51 +55,41 @@ class Codes:
         return cls(f, f_scale, z, z_scale, f_draws, z_draws, torch.cat(lengths) if lengths else None)
 
 
-def encode(
-    model: DSVAE,
-    guide: Guide,
-    clips: Clips,
-    draws: int = 0,
-    seed: int = 0,
-    progress: Callable[[float], None] | None = None,
-) -> Codes:
+def encode(sampler: Sampler, batch: Batch, draws: int = 0, seed: int = 0) -> Codes:
     """Mean, scale and ``draws`` draws of f and z for every sequence; what was not observed has no influence.
 
-    clips     x (B, T, \\*frame) as `Likelihood.prepare` gives them, with mask, lengths and times as in `DSVAE.forward`
-    seed      of the draws
-    progress  told the share that is done
+    batch  on the sampler's device
+    seed   of the draws
 
     Raises `UsageError` for a negative number of draws.
     """
     if draws < 0:
         raise UsageError(f"draws is {draws}; it is a number of draws, 0 for none")
-    numbers = max(clips.x[0, 0].numel(), SMALLEST_FRAME) * clips.x.shape[1]
-    size = max(1, NUMBERS // (numbers * max(1, draws // 8)))
-    work = Work(progress, len(clips.x))
+    size = max(1, sampler.paths_at_once(batch.x.shape[1:]) // max(1, draws // 8))
+    work = sampler.work(len(batch.x))
     parts = []
-    with evaluation(model, guide, seed, clips.x.device):
-        for rows in torch.arange(len(clips.x), device=clips.x.device).split(size):
-            part = Clips(*(None if v is None else v[rows] for v in clips))  # type: ignore[arg-type]
-            parts.append(_encoded(guide, part, draws))
+    with sampler.evaluation(seed):
+        for rows in torch.arange(len(batch.x), device=batch.x.device).split(size):
+            parts.append(_encoded(sampler.guide, batch.rows(rows), draws))
             work.did(len(rows))
     return Codes.joined(parts)
 
 
-def _encoded(guide: Guide, clips: Clips, draws: int) -> Codes:
+def _encoded(guide: Guide, batch: Batch, draws: int) -> Codes:
     moments = _Moments()
     with LocalParameters():
-        moments(guide)(*clips)
+        moments(guide)(*batch)
     f, z = moments.loc["f"], moments.loc["z"]
     f_draws, z_draws = f.new_zeros(0, *f.shape), z.new_zeros(0, *z.shape)
     if draws:
-        latents, _ = Proposal(guide, clips).draw(draws)
+        latents, _ = Proposal(guide, batch).draw(draws)
         f_draws, z_draws = latents.f, latents.z
-    z_scale, valid = moments.scale["z"], clips.steps.valid
+    z_scale, valid = moments.scale["z"], batch.steps.valid
     if valid is not None:
         z, z_scale, z_draws = (
             torch.where(valid.unsqueeze(-1), path, torch.zeros_like(path)) for path in (z, z_scale, z_draws)
         )
-    return Codes(f, moments.scale["f"], z, z_scale, f_draws, z_draws, clips.lengths)
+    return Codes(f, moments.scale["f"], z, z_scale, f_draws, z_draws, batch.lengths)
 
 
 class _Moments(Messenger):

@@ -1,6 +1,5 @@
 """What was not observed of clips, given what was."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,15 +7,13 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from pyro_dsvae.inference.batch import Clips
-from pyro_dsvae.inference.estimation import Guide, Work, evaluation, paths_at_once
+from pyro_dsvae.inference.batch import Batch
+from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.sampling.hmc import Langevin
 from pyro_dsvae.inference.sampling.refinement import Refinement
 from pyro_dsvae.inference.sampling.resampling import Conditioning, PosteriorDraws, draw_posterior
-from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.steps import Steps
 
 Method = Literal["amortised", "refined", "langevin"]
 METHODS = ("amortised", "refined", "langevin")
@@ -72,54 +69,41 @@ class Imputation:
 
 
 def impute(
-    model: DSVAE,
-    guide: Guide,
-    x: Tensor,
-    mask: Tensor | None = None,
-    lengths: Tensor | None = None,
-    times: Tensor | None = None,
+    sampler: Sampler,
+    batch: Batch,
     draws: int = 50,
     method: Method = "refined",
     seed: int = 0,
-    progress: Callable[[float], None] | None = None,
     resample: bool = True,
     refinement: Refinement | None = None,
     langevin: Langevin | None = None,
     proposals: int | None = None,
-    frames_at_once: int | None = None,
 ) -> Imputation:
-    """Draws of f, z and the frames given the observed values of ``x``, and their mean and spread.
+    """Draws of f, z and the frames given the observed values of ``batch``, and their mean and spread.
 
         f, z ~ p(f, z | observed x),    x_missing ~ p(x | f, z)
 
     What was not observed has no term in the likelihood, so this conditions on exactly what was; whatever stands in its
     place has no influence. With everything observed it is the reconstruction of noisy clips (``model_mean``).
 
-    x                     (B, T, \\*frame) frames as `Likelihood.prepare` gives them
-    mask, lengths, times  as in `DSVAE.forward`
+    batch                 on the sampler's device
     draws                 K
     method                amortised: the guide as it is; refined: a map of its draws is fitted to every clip first (`refine`);
                           langevin: every refined draw is then moved by a chain of its own (`move`), for guides whose
                           shape is wrong. Each costs several times the one before
     seed                  of all noise; the global generators are left as they were
-    progress              told the share of the work that is done
     resample              weigh draws by p(x, f, z) / q(f, z | x) and keep K by their weights (`PosteriorDraws`); it comes after
                           refining and before chains. With `Delta`, which has no density, its point is used as it is
     refinement, langevin  options of the methods of these names; by default 100 steps with 2 draws, and 100 moves
     proposals             how many draws are weighed, by default four times K
-    frames_at_once        frames decoded at once, which bounds memory; by default 4 million numbers' worth
 
     Clips of which nothing is observed get draws of the prior, which ``from_prior`` says. Raises `UsageError` for an unknown
     method, for shapes that do not fit, and for `Delta` with another method than amortised.
     """
     if method not in METHODS:
         raise UsageError(f"imputation knows the methods {', '.join(METHODS)}, not {method!r}")
-    _check(x, mask, lengths)
-    observed = Steps(x.shape[1], lengths).observed(mask, x.ndim - 2)
-    if observed is None:
-        observed = torch.ones((), dtype=torch.bool, device=x.device)
-    observed = observed.expand(x.shape)
-    x = torch.where(observed, x, torch.zeros_like(x))
+    _check(batch)
+    observed, x = batch.observed, batch.visible
     how = Conditioning(
         draws,
         None if method == "amortised" else refinement or REFINEMENT,
@@ -127,13 +111,13 @@ def impute(
         4 * draws if proposals is None else proposals,
         (langevin or Langevin()) if method == "langevin" else None,
     )
-    paths = paths_at_once(Sequences(x, mask, lengths, torch.arange(len(x)), times), frames_at_once)
-    work = Work(progress, len(x) * (how.cost + draws))
-    with evaluation(model, guide, seed, x.device, gradients=method != "amortised"):
-        posterior = draw_posterior(model, guide, Clips(x, mask, lengths, times), how, paths, work)
-        means, noise = _decoded(model, posterior, paths)
+    paths = sampler.paths_at_once(x.shape[1:])
+    work = sampler.work(len(x) * (how.cost + draws))
+    with sampler.evaluation(seed, gradients=method != "amortised"):
+        posterior = draw_posterior(sampler.model, sampler.guide, batch._replace(x=x), how, paths, work)
+        means, noise = _decoded(sampler.model, posterior, paths)
     work.did(len(x) * draws)
-    exists = Steps(x.shape[1], lengths).valid
+    exists = batch.steps.valid
     if exists is not None:
         exists = exists[(..., *(None,) * (x.ndim - 2))]
         means, noise = (torch.where(exists, v, torch.zeros_like(v)) for v in (means, noise))
@@ -151,7 +135,8 @@ def impute(
     )
 
 
-def _check(x: Tensor, mask: Tensor | None, lengths: Tensor | None) -> None:
+def _check(batch: Batch) -> None:
+    x, mask, lengths, _ = batch
     if x.ndim < 3 or 0 in x.shape[:2]:
         raise UsageError(f"imputation needs frames (B, T, *frame), B and T at least 1, not {tuple(x.shape)}")
     if mask is not None and mask.shape not in (x.shape[:2], x.shape):

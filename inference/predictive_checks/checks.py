@@ -1,14 +1,14 @@
 """Predictive checks: in which respects the world of a fitted model differs from that of the data."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.estimation import CPU, Guide
+from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.predictive_checks.discrepancies import applicable
 from pyro_dsvae.inference.predictive_checks.discrepancy import Discrepancy
 from pyro_dsvae.inference.predictive_checks.exchange_tests import exchange_test, holm, tails, uniformity
@@ -16,7 +16,6 @@ from pyro_dsvae.inference.predictive_checks.replications import LEVELS, USES_CLI
 from pyro_dsvae.inference.predictive_checks.sentences import sentence_of
 from pyro_dsvae.inference.predictive_checks.values import Failure, Values, discrepancy_values
 from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 
 Statistic = Literal["mean", "spread"]
@@ -119,8 +118,7 @@ def _plain(value: object) -> object:
 
 
 def predictive_checks(
-    model: DSVAE,
-    guide: Guide,
+    sampler: Sampler,
     sequences: Sequences,
     discrepancies: Sequence[Discrepancy] | None = None,
     levels: Sequence[Level] = LEVELS,
@@ -129,9 +127,6 @@ def predictive_checks(
     alpha: float = 0.05,
     held_out: bool = True,
     seed: int = 0,
-    device: torch.device = CPU,
-    frames_at_once: int | None = None,
-    progress: Callable[[float], None] | None = None,
     noise: bool = True,
 ) -> PredictiveChecks:
     """Compare every discrepancy of ``sequences`` with that of replications of them, at every level.
@@ -165,9 +160,7 @@ def predictive_checks(
         raise UsageError(f"alpha must lie between 0 and 1, not {alpha}")
     if discrepancies is None:
         discrepancies = applicable(tuple(sequences.frames.shape[2:]))
-    values, failures = discrepancy_values(
-        model, guide, sequences, discrepancies, levels, draws, seed, device, frames_at_once, progress, noise
-    )
+    values, failures = discrepancy_values(sampler, sequences, discrepancies, levels, draws, seed, noise)
     checks = checks_of(values, rounds, alpha, held_out, seed)
     return PredictiveChecks(tuple(checks), failures, len(sequences), draws, rounds, alpha, held_out, seed, noise)
 

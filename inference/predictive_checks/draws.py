@@ -5,12 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.batch import Clips
-from pyro_dsvae.inference.estimation import CPU, Guide, evaluation, paths_at_once
+from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.sampling.proposal import Proposal
 from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 
 
@@ -43,14 +41,11 @@ class PredictiveDraws:
 
 
 def predictive_draws(
-    model: DSVAE,
-    guide: Guide,
+    sampler: Sampler,
     sequences: Sequences,
     draws: int = 20,
     frames_of: int = 8,
     seed: int = 0,
-    device: torch.device = CPU,
-    frames_at_once: int | None = None,
 ) -> PredictiveDraws:
     """K draws of the latents of every sequence, and frames for the first ``frames_of``; draw k of both belongs together.
 
@@ -59,33 +54,29 @@ def predictive_draws(
     """
     if draws < 1 or frames_of < 1 or len(sequences) == 0:
         raise UsageError(f"draws need a sequence and numbers of at least 1, not {draws} and {frames_of}")
-    paths = paths_at_once(sequences, frames_at_once)
+    model, device = sampler.model, sampler.device
+    paths = sampler.paths_at_once(sequences.frames.shape[1:])
     parts: list[tuple[Tensor, ...]] = []
     shown: list[tuple[Tensor, ...]] = []
-    with evaluation(model, guide, seed, device):
+    with sampler.evaluation(seed):
         for positions in torch.arange(len(sequences)).split(max(1, paths // draws)):
-            clips = Clips.of(model, sequences, positions, device)
-            posterior, _ = Proposal(guide, clips).draw(draws)
+            batch = sampler.batch(sequences, positions)
+            posterior, _ = Proposal(sampler.guide, batch).draw(draws)
             f = model.static_prior().expand([draws, len(positions)]).sample()
-            prior = Latents(f, model.dynamic_prior(f, clips.steps).sample())
-            valid = clips.steps.valid
-            exists = torch.ones(clips.x.shape[:2], dtype=torch.bool, device=device) if valid is None else valid
+            prior = Latents(f, model.dynamic_prior(f, batch.steps).sample())
+            valid = batch.steps.valid
+            exists = torch.ones(batch.x.shape[:2], dtype=torch.bool, device=device) if valid is None else valid
             for drawn in (posterior, prior):
                 missing = ~exists.unsqueeze(-1)
                 parts.append((drawn.f.cpu(), drawn.z.masked_fill(missing, torch.nan).cpu()))
             count = int((positions < frames_of).sum())
             if not count:
                 continue
-            frame_ndim = clips.x.ndim - 2
-            gone = (~exists[:count])[(..., *(None,) * frame_ndim)]
+            gone = (~exists[:count])[(..., *(None,) * batch.frame_ndim)]
             for drawn in (posterior, prior):
                 p = model.likelihood(drawn.f[:, :count], drawn.z[:, :count])
                 shown.append(tuple(v.masked_fill(gone, torch.nan).cpu() for v in (p.sample(), p.mean)))
-            observed = clips.steps.observed(clips.mask, frame_ndim)
-            data = clips.x[:count]
-            if observed is not None:
-                data = torch.where(observed[:count], data, torch.full_like(data, torch.nan))
-            shown.append((data.cpu(),))
+            shown.append((batch.x[:count].masked_fill(~batch.observed[:count], torch.nan).cpu(),))
     data = torch.cat([part for (part,) in shown[2::3]])
     return PredictiveDraws(_joined(parts[::2], shown[::3]), _joined(parts[1::2], shown[1::3]), data)
 

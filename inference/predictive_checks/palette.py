@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.batch import Clips
 from pyro_dsvae.inference.estimation import CPU
 from pyro_dsvae.inference.predictive_checks.discrepancy import Discrepancy, Frames
 from pyro_dsvae.inference.sequences import Sequences
@@ -45,11 +44,9 @@ class Palette:
             raise UsageError(f"a palette needs at least 1 colour, not {colours}")
         count = max(1, min(len(training), EXAMPLES // training.frames.shape[1]))
         chosen = torch.linspace(0, len(training) - 1, count).long()
-        clips = Clips.of(model, training, chosen, CPU)
-        pixels = clips.x.movedim(2, -1)
-        observed = clips.steps.observed(clips.mask, 3)
+        batch = training.batch(chosen, model.likelihood, CPU)
         # A pixel is known where all its channels are.
-        pixels = pixels.flatten(0, -2) if observed is None else pixels[observed.expand(clips.x.shape).all(2)]
+        pixels = batch.x.movedim(2, -1)[batch.observed.all(2)]
         if len(pixels) == 0:
             raise UsageError("no pixel of the training data was observed, so there is no palette")
         return cls._of_pixels(pixels, colours)

@@ -1,6 +1,6 @@
 """Replications: what a fitted model puts in the place of every observed clip, at four levels."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -10,8 +10,8 @@ from pyro import poutine
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from pyro_dsvae.inference.batch import Clips
-from pyro_dsvae.inference.estimation import CPU, Guide, Work, evaluation, paths_at_once
+from pyro_dsvae.inference.batch import Batch
+from pyro_dsvae.inference.estimation import Guide, Sampler
 from pyro_dsvae.inference.handlers import LocalParameters
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.sequences import Sequences
@@ -63,23 +63,19 @@ class Replications:
 
 
 @torch.no_grad()
-def guide_draws(guide: Guide, clips: Clips, count: int) -> Latents:
+def guide_draws(guide: Guide, batch: Batch, count: int) -> Latents:
     """``count`` draws from q(f, z | x): f (K, B, F) and z (K, B, T, D)."""
     with LocalParameters(), pyro.plate("draws", count, dim=-2):
-        nodes = poutine.trace(guide).get_trace(*clips).nodes
+        nodes = poutine.trace(guide).get_trace(*batch).nodes
     return Latents(nodes["f"]["value"], nodes["z"]["value"])
 
 
 def replicate(
-    model: DSVAE,
-    guide: Guide,
+    sampler: Sampler,
     sequences: Sequences,
     levels: Sequence[Level] = LEVELS,
     draws: int = 20,
     seed: int = 0,
-    device: torch.device = CPU,
-    frames_at_once: int | None = None,
-    progress: Callable[[float], None] | None = None,
 ) -> Iterator[Replications]:
     """Replications of ``sequences``, chunk by chunk, so that they never stand in memory together.
 
@@ -92,19 +88,16 @@ def replicate(
     their draws from q. A chunk holds all levels of some draws of some sequences, one `Replications` each, in the order of
     ``levels``. Model and guide are in evaluation mode while they draw; between chunks nothing of theirs is changed.
 
-    draws           K, replications of every sequence at every level
-    seed            of all noise; the global generators are left as they were. A level's draws are the same whichever other
-                    levels are made
-    frames_at_once  as in `estimate_evidence`; another value cuts the noise differently
-    progress        told the share of the work that is done
+    draws  K, replications of every sequence at every level
+    seed   of all noise; the global generators are left as they were. A level's draws are the same whichever other levels are
+           made
 
     Raises `UsageError` for levels that do not exist and numbers of draws that make none.
     """
     check_levels(levels)
     if draws < 1:
         raise UsageError(f"every sequence needs at least 1 replication, not {draws}")
-    at_once = paths_at_once(sequences, frames_at_once)
-    return _chunks(model, guide, sequences, levels, draws, seed, device, at_once, progress)
+    return _chunks(sampler, sequences, levels, draws, seed)
 
 
 def check_levels(levels: Sequence[Level]) -> Sequence[Level]:
@@ -116,22 +109,14 @@ def check_levels(levels: Sequence[Level]) -> Sequence[Level]:
 
 
 def _chunks(
-    model: DSVAE,
-    guide: Guide,
-    sequences: Sequences,
-    levels: Sequence[Level],
-    draws: int,
-    seed: int,
-    device: torch.device,
-    at_once: int,
-    progress: Callable[[float], None] | None,
+    sampler: Sampler, sequences: Sequences, levels: Sequence[Level], draws: int, seed: int
 ) -> Iterator[Replications]:
-    work = Work(progress, len(sequences) * draws * len(levels))
+    model, at_once = sampler.model, sampler.paths_at_once(sequences.frames.shape[1:])
+    work = sampler.work(len(sequences) * draws * len(levels))
     seeds = torch.Generator().manual_seed(seed)
     for positions in torch.arange(len(sequences)).split(max(1, min(len(sequences), at_once // draws))):
-        clips = Clips.of(model, sequences, positions, device)
-        observed = clips.steps.observed(clips.mask, clips.x.ndim - 2)
-        data = _seen(clips.x, observed)
+        batch = sampler.batch(sequences, positions)
+        observed = batch.steps.observed(batch.mask, batch.frame_ndim)
         size = max(1, at_once // len(positions))
         for first in range(0, draws, size):
             count = min(size, draws - first)
@@ -139,15 +124,17 @@ def _chunks(
             own = torch.randint(2**62, (1 + len(LEVELS),), generator=seeds).tolist()
             inferred = None
             if any(USES_CLIP[level] for level in levels):
-                with evaluation(model, guide, own[0], device):
-                    inferred = guide_draws(guide, clips, count)
+                with sampler.evaluation(own[0]):
+                    inferred = guide_draws(sampler.guide, batch, count)
             for level in levels:
                 # Closed before a chunk is handed out: whoever reads it finds modes and generators as they were.
-                with evaluation(model, guide, own[1 + LEVELS.index(level)], device):
-                    latents = _latents(model, level, inferred, (count, len(positions)), clips.steps)
+                with sampler.evaluation(own[1 + LEVELS.index(level)]):
+                    latents = _latents(model, level, inferred, (count, len(positions)), batch.steps)
                     distribution = model.likelihood(*latents)
                     x = _seen(distribution.sample(), observed)
-                yield Replications(level, positions, first, data, observed, clips.steps, latents, distribution, x)
+                yield Replications(
+                    level, positions, first, batch.visible, observed, batch.steps, latents, distribution, x
+                )
                 work.did(count * len(positions))
 
 
@@ -170,46 +157,26 @@ def _seen(x: Tensor, observed: Tensor | None) -> Tensor:
     return x if observed is None else torch.where(observed, x, torch.zeros_like(x))
 
 
-def prior_predictive(
-    model: DSVAE,
-    count: int,
-    length: int,
-    seed: int = 0,
-    device: torch.device = CPU,
-    frames_at_once: int = 4_096,
-    progress: Callable[[float], None] | None = None,
-) -> Iterator[Replications]:
+def prior_predictive(sampler: Sampler, count: int, length: int, seed: int = 0) -> Iterator[Replications]:
     """``count`` new sequences of ``length`` frames from the model alone, complete, in chunks with K = 1.
 
     Arguments as for `replicate`, whose level "population" gives as many as there are data, observed as they are.
     Raises `UsageError` for sizes below 1.
     """
-    for name, value in (("count", count), ("length", length), ("frames_at_once", frames_at_once)):
+    for name, value in (("count", count), ("length", length)):
         if value < 1:
             raise UsageError(f"draws from the prior need a {name} of at least 1, not {value}")
-    return _prior_chunks(model, count, length, seed, device, max(1, frames_at_once // length), progress)
+    return _prior_chunks(sampler, count, length, seed)
 
 
-def _prior_chunks(
-    model: DSVAE,
-    count: int,
-    length: int,
-    seed: int,
-    device: torch.device,
-    at_once: int,
-    progress: Callable[[float], None] | None,
-) -> Iterator[Replications]:
-    work = Work(progress, count)
+def _prior_chunks(sampler: Sampler, count: int, length: int, seed: int) -> Iterator[Replications]:
+    model, work = sampler.model, sampler.work(count)
+    at_once = sampler.paths_at_once((length, *model.likelihood.frame_shape))
     seeds = torch.Generator().manual_seed(seed)
     for positions in torch.arange(count).split(at_once):
-        own = int(torch.randint(2**62, (), generator=seeds))
-        with evaluation(model, _no_guide, own, device):
+        with sampler.evaluation(int(torch.randint(2**62, (), generator=seeds))):
             latents = _latents(model, "population", None, (1, len(positions)), Steps(length))
             distribution = model.likelihood(*latents)
             x = distribution.sample()
         yield Replications("population", positions, 0, None, None, Steps(length), latents, distribution, x)
         work.did(len(positions))
-
-
-def _no_guide(*_: object) -> None:
-    """There is no data to infer anything from."""

@@ -1,16 +1,15 @@
 """Every discrepancy of every clip and of its replications, chunk by chunk."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.estimation import CPU, Guide, evaluation
+from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.predictive_checks.discrepancy import Discrepancy, Frames
 from pyro_dsvae.inference.predictive_checks.replications import LEVELS, Level, Replications, check_levels, replicate
 from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 
 # Where realised discrepancies are compared. They judge p(x | f, z), which is the same at all levels.
@@ -40,16 +39,12 @@ class Failure:
 
 
 def discrepancy_values(
-    model: DSVAE,
-    guide: Guide,
+    sampler: Sampler,
     sequences: Sequences,
     discrepancies: Sequence[Discrepancy],
     levels: Sequence[Level] = LEVELS,
     draws: int = 20,
     seed: int = 0,
-    device: torch.device = CPU,
-    frames_at_once: int | None = None,
-    progress: Callable[[float], None] | None = None,
     noise: bool = True,
 ) -> tuple[dict[Level, dict[str, Values]], tuple[Failure, ...]]:
     """Level -> name -> `Values` of the discrepancies that gave any, and what became of the others.
@@ -71,8 +66,8 @@ def discrepancy_values(
         made = ["frames", *made]
     table = _Table(discrepancies, len(sequences), draws, len(sequences.frames.shape) - 2, noise)
     # What a user's own function draws shall neither depend on the global generators nor move them.
-    with evaluation(model, guide, seed, device):
-        for replications in replicate(model, guide, sequences, made, draws, seed, device, frames_at_once, progress):
+    with sampler.evaluation(seed):
+        for replications in replicate(sampler, sequences, made, draws, seed):
             table.read(replications)
     return table.finished(levels)
 

@@ -1,21 +1,18 @@
 """The evidence by annealed importance sampling: a check that does not rest on how good the guide is."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.batch import Clips
-from pyro_dsvae.inference.estimation import CPU, Guide, Work, check_proposal, evaluation, paths_at_once
+from pyro_dsvae.inference.estimation import Sampler, Work, check_proposal
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.sampling.hmc import Point, joined, transition
 from pyro_dsvae.inference.sampling.importance_weights import LogMean
 from pyro_dsvae.inference.sampling.proposal import Joint, Proposal
 from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 
 Start = Literal["prior", "guide"]
@@ -46,17 +43,13 @@ class AnnealedEvidence:
 
 
 def annealed_evidence(
-    model: DSVAE,
-    guide: Guide,
+    sampler: Sampler,
     sequences: Sequences,
     chains: int = 16,
     temperatures: int = 500,
     leapfrogs: int = 5,
     start: Start = "prior",
     seed: int = 0,
-    device: torch.device = CPU,
-    frames_at_once: int | None = None,
-    progress: Callable[[float], None] | None = None,
 ) -> AnnealedEvidence:
     """log p(x_i) by chains that move from draws of a start density to the posterior, for each of ``sequences``.
 
@@ -81,20 +74,22 @@ def annealed_evidence(
     Sources: Neal, "Annealed importance sampling", Statistics and Computing 11, 2001; Wu, Burda, Salakhutdinov & Grosse, "On
     the quantitative analysis of decoder-based generative models", ICLR 2017.
     """
-    check_proposal(guide)
+    check_proposal(sampler.guide)
     for name, value, least in (("chains", chains, 2), ("temperatures", temperatures, 2), ("leapfrogs", leapfrogs, 1)):
         if value < least:
             raise UsageError(f"annealed importance sampling needs {name} of at least {least}, not {value}")
     if start not in POWER:
         raise UsageError(f"annealing starts from the prior or the guide, not {start!r}")
     betas = [(j / temperatures) ** POWER[start] for j in range(temperatures + 1)]
-    size = max(1, paths_at_once(sequences, frames_at_once) // (4 * chains))
-    work = Work(progress, len(sequences) * (temperatures * (PILOT_CHAINS + chains)))
+    size = max(1, sampler.paths_at_once(sequences.frames.shape[1:]) // (4 * chains))
+    work = sampler.work(len(sequences) * (temperatures * (PILOT_CHAINS + chains)))
     parts, accepted = [], []
-    with evaluation(model, guide, seed, device, gradients=True):
+    with sampler.evaluation(seed, gradients=True):
         for positions in torch.arange(len(sequences)).split(size):
-            clips = Clips.of(model, sequences, positions, device)
-            annealing = _Annealing(Joint(model, clips), Proposal(guide, clips), start, betas, leapfrogs, work)
+            batch = sampler.batch(sequences, positions)
+            annealing = _Annealing(
+                Joint(sampler.model, batch), Proposal(sampler.guide, batch), start, betas, leapfrogs, work
+            )
             step_sizes = annealing.run(PILOT_CHAINS, None).step_sizes
             run = annealing.run(chains, step_sizes)
             bad = positions[run.log_weights.isnan().any(0).cpu()].tolist()
@@ -145,7 +140,7 @@ class _Annealing:
         self.target_precision = 1 / joined(guided).var(0).clamp(min=1e-12)
         self.start_precision = 1 / joined(self._begin(SCALE_DRAWS)).var(0).clamp(min=1e-12)
         # Steps that do not exist have a flat density, on which a chain would walk off; so they stay where they are.
-        exists = joint.clips.steps.valid
+        exists = joint.batch.steps.valid
         self.moving = torch.ones_like(self.target_precision)
         if exists is not None:
             steps = exists.unsqueeze(-1).expand(-1, -1, self.latent_size).flatten(1)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.estimation import Guide
 from pyro_dsvae.inference.sampling.proposal import Joint, Proposal
 from pyro_dsvae.models.dsvae import DSVAE
@@ -58,23 +58,21 @@ class GapFilled:
         )
 
 
-def fill_where_better(model: DSVAE, guide: Guide, clips: Clips) -> Guide:
+def fill_where_better(model: DSVAE, guide: Guide, batch: Batch) -> Guide:
     """The guide, shown those clips filled in (`nearest_frame`) for which its ELBO is then higher by `MARGIN`, by a few draws.
 
     Networks that never saw a gap take zeros for black pixels, and can be far off. To be called within
     `pyro_dsvae.inference.estimation.evaluation`.
     """
-    observed = clips.steps.observed(clips.mask, clips.x.ndim - 2)
-    if clips.mask is None or observed is None:
+    if batch.mask is None:
         return guide
-    observed = observed.expand(clips.x.shape)
-    x = nearest_frame(torch.where(observed, clips.x, torch.zeros_like(clips.x)), observed)
+    x = nearest_frame(batch.visible, batch.observed)
     every = torch.ones(len(x), dtype=torch.bool, device=x.device)
     whole = GapFilled(guide, x, every)
-    joint = Joint(model, clips)
+    joint = Joint(model, batch)
     bounds = []
     with torch.no_grad():
         for seen in (guide, whole):
-            latents, log_q = Proposal(seen, clips).draw(DRAWS)
+            latents, log_q = Proposal(seen, batch).draw(DRAWS)
             bounds.append((joint.at(latents).log_joint - log_q).mean(0))
     return GapFilled(guide, x, bounds[1] > bounds[0] + MARGIN)

@@ -105,7 +105,7 @@ def move(joint: Joint, start: Latents, scale: Latents, options: Langevin, did: C
         return Point(u.detach(), density.detach(), gradient)
 
     widths = joined(scale)
-    exists = joint.clips.steps.valid
+    exists = joint.batch.steps.valid
     if exists is not None:
         # Steps that do not exist have a flat density, on which a chain would walk off; so they stay where they are.
         widths = widths.clone()

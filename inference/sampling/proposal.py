@@ -12,7 +12,7 @@ from pyro.poutine.runtime import Message
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.estimation import Guide
 from pyro_dsvae.inference.handlers import LocalParameters
 from pyro_dsvae.inference.latents import Latents
@@ -37,9 +37,9 @@ class Scored(NamedTuple):
 class Joint:
     """p(x, f, z) of a batch of sequences as a function of f and z; what was not observed of x has no part in it."""
 
-    def __init__(self, model: DSVAE, clips: Clips) -> None:
+    def __init__(self, model: DSVAE, batch: Batch) -> None:
         self.model = model
-        self.clips = clips
+        self.batch = batch
 
     def at(self, latents: Latents) -> Scored:
         """For f (K, B, F) and z (K, B, T, D)."""
@@ -50,7 +50,7 @@ class Joint:
         return self._scored(self.model, count)
 
     def _scored(self, model: Callable[..., Any], count: int) -> Scored:
-        trace = _traced(model, self.clips, count)
+        trace = _traced(model, self.batch, count)
         return Scored(_latents(trace), _log_prob(trace, "f", "z"), _log_prob(trace, "x"))
 
 
@@ -61,14 +61,14 @@ class Proposal:
     log q(v) = log guide(u) - log |det A|.
     """
 
-    def __init__(self, guide: Guide, clips: Clips, scale: float = 1.0, affine_map: AffineMap | None = None) -> None:
+    def __init__(self, guide: Guide, batch: Batch, scale: float = 1.0, affine_map: AffineMap | None = None) -> None:
         self.guide = guide if scale == 1 else _Overdispersion(scale)(guide)
-        self.clips = clips
+        self.batch = batch
         self.affine_map = affine_map
 
     def draw(self, count: int) -> tuple[Latents, Tensor]:
         """K draws for every sequence and log q of each (K, B)."""
-        trace = _traced(self.guide, self.clips, count)
+        trace = _traced(self.guide, self.batch, count)
         latents, log_q = _latents(trace), _log_prob(trace, "f", "z")
         if self.affine_map is None:
             return latents, log_q
@@ -77,7 +77,7 @@ class Proposal:
     def log_prob(self, latents: Latents) -> Tensor:
         """log q (K, B) of any latents."""
         u = latents if self.affine_map is None else self.affine_map.inverse(latents)
-        trace = _traced(poutine.condition(self.guide, data=u._asdict()), self.clips, len(u.f))
+        trace = _traced(poutine.condition(self.guide, data=u._asdict()), self.batch, len(u.f))
         log_q = _log_prob(trace, "f", "z")
         return log_q if self.affine_map is None else log_q - self.affine_map.log_det
 
@@ -100,9 +100,9 @@ class _Overdispersion(Messenger):
             ) from error
 
 
-def _traced(program: Callable[..., Any], clips: Clips, count: int) -> Trace:
+def _traced(program: Callable[..., Any], batch: Batch, count: int) -> Trace:
     with LocalParameters(), pyro.plate("draws", count, dim=-2):
-        return poutine.trace(program).get_trace(*clips)
+        return poutine.trace(program).get_trace(*batch)
 
 
 def _latents(trace: Trace) -> Latents:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.estimation import Guide
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.sampling.affine_map import AffineMap
@@ -66,7 +66,7 @@ class Refined:
         )
 
 
-def refine(model: DSVAE, guide: Guide, clips: Clips, options: Refinement) -> Refined:
+def refine(model: DSVAE, guide: Guide, batch: Batch, options: Refinement) -> Refined:
     """Fit one `AffineMap` to every sequence by its own ELBO.
 
         max over A of E_q(u)[log p(x, A(u))] + log |det A| + H(q),    u = (f, z) drawn from the guide
@@ -79,8 +79,8 @@ def refine(model: DSVAE, guide: Guide, clips: Clips, options: Refinement) -> Ref
     Sources: Cremer, Li & Duvenaud, "Inference suboptimality in variational autoencoders", ICML 2018; Kim et al.,
     "Semi-amortized variational autoencoders", ICML 2018.
     """
-    joint, base = Joint(model, clips), Proposal(guide, clips)
-    exists = clips.steps.valid
+    joint, base = Joint(model, batch), Proposal(guide, batch)
+    exists = batch.steps.valid
     seen, _ = base.draw(options.check)
     centre = Latents(*(v.mean(0) for v in seen))
     spread = Latents(*(v.std(0).clamp(min=1e-6) for v in seen))

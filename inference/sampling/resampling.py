@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.estimation import Guide, Work
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.posteriors.posterior import Posterior
@@ -110,7 +110,7 @@ class PosteriorDraws:
 
 
 def draw_posterior(
-    model: DSVAE, guide: Guide, clips: Clips, how: Conditioning, paths: int, work: Work
+    model: DSVAE, guide: Guide, batch: Batch, how: Conditioning, paths: int, work: Work
 ) -> PosteriorDraws:
     """Draws of p(f, z | x) for the observed part of ``clips``; clips of which nothing was observed get draws of the prior.
 
@@ -124,40 +124,36 @@ def draw_posterior(
                 "or fit any other posterior"
             )
         how = Conditioning(how.draws, resample=False)
-    seen = clips.observed_count() > 0
+    seen = batch.observed_count() > 0
     size = max(1, paths // how.together)
     order, parts = [], []
     for rows in seen.nonzero().squeeze(-1).split(size):
         if len(rows):
-            parts.append(_given(model, guide, _rows(clips, rows), how, paths, work))
+            parts.append(_given(model, guide, batch.rows(rows), how, paths, work))
             order.append(rows)
     unseen = (~seen).nonzero().squeeze(-1)
     if len(unseen):
-        parts.append(_of_prior(model, _rows(clips, unseen), how, work))
+        parts.append(_of_prior(model, batch.rows(unseen), how, work))
         order.append(unseen)
     return PosteriorDraws.joined(parts).rows(torch.cat(order).argsort())
 
 
-def _rows(clips: Clips, rows: Tensor) -> Clips:
-    return Clips(*(None if v is None else v[rows] for v in clips))  # type: ignore[arg-type]
-
-
-def _of_prior(model: DSVAE, clips: Clips, how: Conditioning, work: Work) -> PosteriorDraws:
-    unknown = clips.x.new_full((len(clips.x),), torch.nan)
-    latents = _existing(Joint(model, clips).draw(how.draws).latents, clips)
-    work.did(len(clips.x) * how.cost)
+def _of_prior(model: DSVAE, batch: Batch, how: Conditioning, work: Work) -> PosteriorDraws:
+    unknown = batch.x.new_full((len(batch.x),), torch.nan)
+    latents = _existing(Joint(model, batch).draw(how.draws).latents, batch)
+    work.did(len(batch.x) * how.cost)
     everywhere = torch.ones_like(unknown, dtype=torch.bool)
     return PosteriorDraws(*latents, unknown, torch.ones_like(unknown), unknown, unknown, everywhere)
 
 
-def _given(model: DSVAE, guide: Guide, clips: Clips, how: Conditioning, paths: int, work: Work) -> PosteriorDraws:
-    joint, count = Joint(model, clips), len(clips.x)
-    guide = fill_where_better(model, guide, clips)
+def _given(model: DSVAE, guide: Guide, batch: Batch, how: Conditioning, paths: int, work: Work) -> PosteriorDraws:
+    joint, count = Joint(model, batch), len(batch.x)
+    guide = fill_where_better(model, guide, batch)
     affine_map: AffineMap | None = None
     if how.refinement is not None:
-        affine_map = refine(model, guide, clips, how.refinement).affine_map
+        affine_map = refine(model, guide, batch, how.refinement).affine_map
         work.did(count * how.refinement.cost)
-    proposal = Proposal(guide, clips, affine_map=affine_map)
+    proposal = Proposal(guide, batch, affine_map=affine_map)
     latents, log_weights = [], []
     for chunk in torch.arange(how.drawn).split(max(1, paths // count)):
         drawn, log_q = proposal.draw(len(chunk))
@@ -167,7 +163,7 @@ def _given(model: DSVAE, guide: Guide, clips: Clips, how: Conditioning, paths: i
         work.did(count * len(chunk))
     drawn = Latents(*(torch.cat(parts) for parts in zip(*latents, strict=True)))
     spread = drawn
-    unknown = clips.x.new_full((count,), torch.nan)
+    unknown = batch.x.new_full((count,), torch.nan)
     effective, power = unknown, torch.ones_like(unknown)
     if how.resample:
         effective, power, drawn = _resampled(drawn, torch.cat(log_weights), how.draws)
@@ -178,13 +174,13 @@ def _given(model: DSVAE, guide: Guide, clips: Clips, how: Conditioning, paths: i
         scale = Latents(*(v.std(0).clamp(min=1e-6) for v in spread))
         cost = count * how.draws * how.langevin.cost / how.langevin.transitions
         moved = move(joint, drawn, scale, how.langevin, lambda: work.did(cost))
-    kept = _existing(moved.latents, clips)
+    kept = _existing(moved.latents, batch)
     nowhere = torch.zeros_like(unknown, dtype=torch.bool)
     return PosteriorDraws(*kept, effective, power, moved.acceptance, moved.autocorrelation, nowhere)
 
 
-def _existing(latents: Latents, clips: Clips) -> Latents:
-    exists = clips.steps.valid
+def _existing(latents: Latents, batch: Batch) -> Latents:
+    exists = batch.steps.valid
     return latents if exists is None else Latents(latents.f, latents.z * exists.unsqueeze(-1))
 
 

@@ -30,7 +30,7 @@ def held_out_terms(
             if processes is not None and number % processes.count != processes.rank:
                 continue
             seed_generators(mix(seed, "evaluation", number), device)
-            terms = objective(sequences.batch(rows, device), KLWeights())
+            terms = objective(sequences.batch(rows, objective.model.likelihood, device), KLWeights())
             totals += torch.stack([terms[name] for name in TERMS]).double().cpu() * len(rows)
     objective.train(training)
     if processes is not None:

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.elbo import SequenceELBO
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.latent_density import LatentDensity, sample_posterior
 from pyro_dsvae.inference.posteriors.posterior import Posterior
-from pyro_dsvae.inference.sequences import Batch
 from pyro_dsvae.inference.training.contrastive import Contrastive
 from pyro_dsvae.inference.training.kl_weights import weigh_kl
 from pyro_dsvae.inference.training.recombination import RecombinedView, recombined
@@ -26,7 +26,7 @@ class KLWeights(NamedTuple):
 
 
 class Objective(nn.Module):
-    """Stored frames in, the terms of the ELBO out.
+    """A batch in, the terms of the ELBO out.
 
     One module, so that engines which wrap a module (mixed precision, gradient averaging over devices) see every parameter
     and the whole forward pass.
@@ -55,20 +55,19 @@ class Objective(nn.Module):
 
         Contrastive terms are part of the loss alone. ``estimators`` tells afterwards how the KL of each site was computed.
         """
-        x = self.model.likelihood.prepare(batch.frames)
         q: LatentDensity = self.guide
         if recombine and self.training and self.guide.views:
-            clip = GuideInput.of(x, batch.mask, batch.lengths, batch.times)
+            clip = GuideInput.of(*batch)
             q = RecombinedView(self.guide, recombined(self.model, self.guide, clip))
         # Neither program tells Pyro of its parameters, about 60 messages a step: those are for optimisers that take parameters
         # from the global store, and `torch.optim` optimises this objective.
         programs = functools.partial(nn.Module.__call__, self.model), functools.partial(sample_posterior, q)
         model, guide = weigh_kl(*programs, {"f": weights.static, "z": weights.dynamic})
-        terms = self.elbo.terms(model, guide, x, batch.mask, batch.lengths, batch.times)
+        terms = self.elbo.terms(model, guide, *batch)
         self.estimators = dict(terms.estimators)
         loss = terms.loss
         if self.contrastive is not None and self.training:
-            clip = GuideInput.of(x, batch.mask, batch.lengths, batch.times)
+            clip = GuideInput.of(*batch)
             loss = loss - self.contrastive.gain(self.contrastive.terms(self.guide, clip))
         return {
             "loss": loss,

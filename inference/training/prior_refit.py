@@ -36,9 +36,7 @@ def draw_looks(objective: Objective, sequences: Sequences, device: torch.device)
     found, count = [], len(sequences)
     which = torch.arange(count) if count <= SEQUENCES else torch.randperm(count)[:SEQUENCES].sort().values
     for rows in which.split(CHUNK):
-        batch = sequences.batch(rows, device)
-        x = objective.model.likelihood.prepare(batch.frames)
-        clip = GuideInput.of(x, batch.mask, batch.lengths, batch.times)
+        clip = GuideInput.of(*sequences.batch(rows, objective.model.likelihood, device))
         q = objective.guide.static(clip)
         found.append(q.sample(torch.Size([DRAWS])).flatten(0, 1))
     objective.train(training)

@@ -104,14 +104,11 @@ def forecast(
             if given < length:
                 sequences = _some(source, score)
                 scores = forecast_scores(
-                    opened.model,
-                    opened.guide,
+                    opened.sampler(bar.part(0.1, 1.0)),
                     sequences,
                     given,
                     max(draws, 25),
                     seed,
-                    device=opened.device,
-                    progress=bar.part(0.1, 1.0),
                 )
                 said = scores.sentences()
                 table = {
@@ -156,8 +153,7 @@ def _forecast(run: Run, chosen: Selection, given: int, horizon: int, draws: int,
 
 def _some(source: Source, count: int) -> Sequences:
     """Clips of the split at equal distances."""
-    whole = source.data.sequences(source.split)
-    return Sequences(whole.frames, whole.mask, whole.lengths, whole.rows[source.spread(count)], whole.times)
+    return source.data.sequences(source.split).take(source.spread(count))
 
 
 def _mean(values: Tensor) -> float:

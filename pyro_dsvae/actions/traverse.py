@@ -85,10 +85,10 @@ def traverse(
     others = source.at(source.spread(reference))
     with Bar("information of every dimension") as bar:
         codes = others.encode(opened)
-        sequences = Sequences(others.x, others.mask, others.lengths, torch.arange(len(others)), others.times)
+        sequences = Sequences.of(others.x, others.mask, others.lengths, others.times)
         nats = information(codes, latent)
         if opened.guide.comparable:
-            use = latent_use(opened.model, opened.guide, sequences, seed, opened.device, bar, draws=8)
+            use = latent_use(opened.sampler(bar), sequences, seed, draws=8)
             nats = (use.kl_static_per_dimension if latent == "static" else use.kl_dynamic_per_dimension).float()
     order = nats.argsort(descending=True)[:number] if dimensions is None else _listed(dimensions)
     found = opened.traverse(start.encode(opened), codes, latent, order, steps)

@@ -61,14 +61,7 @@ class Checking:
         self.left_out: list[str] = []
 
     def result(self, path: Path, options: Mapping[str, Any], own: Sequence[Discrepancy]) -> PPCResult:
-        model, guide, chosen, seed, device, bar = (
-            self.run.model,
-            self.run.guide,
-            self.chosen,
-            self.seed,
-            self.device,
-            self.bar,
-        )
+        run, chosen, seed, bar = self.run, self.chosen, self.seed, self.bar
         draws, simulations, weights = (options[n] for n in ("draws", "simulations", "evidence_draws"))
         held_out = options["split"] != "train"
         frames, labels = self._discrepancies(own), self._labels()
@@ -77,35 +70,28 @@ class Checking:
         means = self._checks(frames, labels, fewer, held_out, False, bar.part(0.3, 0.45))
         calibrated = self._tried(
             "calibration",
-            lambda: calibration(
-                model, guide, chosen, seed=seed, device=device, at_most=len(chosen), progress=bar.part(0.45, 0.6)
-            ),
+            lambda: calibration(run.sampler(bar.part(0.45, 0.6)), chosen, at_most=len(chosen), seed=seed),
         )
         simulated = None
         if simulations:
             simulated = self._tried(
                 "simulation-based calibration",
                 lambda: simulation_based_calibration(
-                    model,
-                    guide,
+                    run.sampler(bar.part(0.6, 0.75)),
                     chosen,
                     simulations=simulations,
                     seed=seed,
-                    device=device,
-                    progress=bar.part(0.6, 0.75),
                 ),
             )
-        latents = self._tried("latents", lambda: latent_checks(model, guide, chosen, seed=seed, device=device))
+        latents = self._tried("latents", lambda: latent_checks(run.sampler(), chosen, seed=seed))
         bar(0.78)
-        use = self._tried("use of latents", lambda: latent_use(model, guide, chosen, seed, device))
+        use = self._tried("use of latents", lambda: latent_use(run.sampler(), chosen, seed))
         bar(0.82)
         evidence = None
         if weights:
             evidence = self._tried(
                 "evidence",
-                lambda: estimate_evidence(
-                    model, guide, chosen, weights, seed=seed, device=device, progress=bar.part(0.82, 0.97)
-                ),
+                lambda: estimate_evidence(run.sampler(bar.part(0.82, 0.97)), chosen, weights, seed=seed),
             )
         findings = [
             *check_findings(noisy.frames, means.frames),
@@ -136,7 +122,7 @@ class Checking:
         """What predictive.nc holds: frames of as many sequences as its size allows."""
         size = 4 * count * FRAME_VARIABLES * self.chosen.frames[0].numel()
         few = max(1, min(MOST_FRAMES_OF, len(self.chosen), FRAME_BYTES // size))
-        return predictive_draws(self.run.model, self.run.guide, self.chosen, count, few, self.seed, self.device)
+        return predictive_draws(self.run.sampler(), self.chosen, count, few, self.seed)
 
     def _discrepancies(self, own: Sequence[Discrepancy]) -> list[Discrepancy]:
         """Those that apply, the distance from the palette of the training data for images, and the user's own."""
@@ -173,16 +159,12 @@ class Checking:
     ) -> Judged:
         """Both families of checks from one set of replications; each is adjusted for its own number."""
         values, failures = discrepancy_values(
-            self.run.model,
-            self.run.guide,
+            self.run.sampler(progress),
             self.chosen,
             [*frames, *labels],
             LEVELS,
             draws,
             self.seed,
-            self.device,
-            None,
-            progress,
             noise,
         )
         families = []

@@ -12,7 +12,6 @@ from torch import Tensor
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.figures.clip_pages import Cell, Page, Row, write_png
 from pyro_dsvae.figures.run import DPI, GREY, INK, MOTION, RULE, save
-from pyro_dsvae.inference.batch import Clips
 from pyro_dsvae.inference.estimation import evaluation
 from pyro_dsvae.inference.prediction import decode, posterior_means
 from pyro_dsvae.inference.sequences import Sequences
@@ -68,7 +67,7 @@ def drawn_motion(runs: Mapping[str, Run], data: SequenceData, sequences: Sequenc
     drawn: dict[str, Tensor] = {}
     for name, run in runs.items():
         device = next(run.model.parameters()).device
-        clips = Clips.of(run.model, sequences, places, device)
+        clips = sequences.batch(places, run.model.likelihood, device)
         with evaluation(run.model, run.guide, seed, device):
             f, _ = posterior_means(run.guide, *clips)
             z = run.model.dynamic_prior(f, clips.steps).sample()

@@ -5,7 +5,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +69,7 @@ class Measure:
 
     def chosen(self, data: SequenceData) -> Sequences:
         """The sequences as model and guide take them."""
-        whole = data.sequences(self.split)
-        return Sequences(whole.frames, whole.mask, whole.lengths, self.rows(data), whole.times)
+        return replace(data.sequences(self.split), rows=self.rows(data))
 
 
 @dataclass(frozen=True)
@@ -134,8 +133,8 @@ def evaluate(fit: Fit, run: Run, data: SequenceData, measure: Measure, file: Pat
 
     def evidence(progress: Progress) -> dict[str, Any]:
         refinement = Refinement(steps=measure.refine) if measure.refine else None
-        options = (measure.draws, measure.scale, measure.defensive, refinement, measure.seed, device)
-        found = estimate_evidence(model, guide, sequences, *options, progress=progress)
+        options = (measure.draws, measure.scale, measure.defensive, refinement, measure.seed)
+        found = estimate_evidence(run.sampler(progress), sequences, *options)
         return {
             "log_evidence": found.log_evidence,
             "error": found.standard_error,
@@ -146,13 +145,11 @@ def evaluate(fit: Fit, run: Run, data: SequenceData, measure: Measure, file: Pat
         }
 
     def forecast(progress: Progress) -> dict[str, Any]:
-        options = (measure.given, measure.draws)
+        seed = measure.seed + 1
         try:
-            found = paired_forecast(
-                model, guide, sequences, *options, measure.scale, measure.seed + 1, device, progress=progress
-            )
+            found = paired_forecast(run.sampler(progress), sequences, measure.given, measure.draws, measure.scale, seed)
         except NoStepsError:
-            found = forecast_log_prob(model, guide, sequences, *options, measure.seed + 1, device, progress=progress)
+            found = forecast_log_prob(run.sampler(progress), sequences, measure.given, measure.draws, seed)
         return {
             "forecast": found.log_prob,
             "forecast_error": found.standard_error,
@@ -161,13 +158,11 @@ def evaluate(fit: Fit, run: Run, data: SequenceData, measure: Measure, file: Pat
         }
 
     def crps(progress: Progress) -> dict[str, Any]:
-        drawn = forecast_errors(
-            model, guide, sequences, measure.given, FORECASTS, measure.seed + 2, device, progress=progress
-        )
+        drawn = forecast_errors(run.sampler(progress), sequences, measure.given, FORECASTS, measure.seed + 2)
         return {"crps": drawn.crps}
 
     def use(progress: Progress) -> dict[str, Any]:
-        found = latent_use(model, guide, sequences, measure.seed, device, progress)
+        found = latent_use(run.sampler(progress), sequences, measure.seed)
         return {
             "kl_f": found.kl_static,
             "kl_z": found.kl_dynamic,
@@ -187,11 +182,8 @@ def evaluate(fit: Fit, run: Run, data: SequenceData, measure: Measure, file: Pat
     def annealed(progress: Progress) -> dict[str, Any]:
         if measure.annealed == 0:
             return {"annealed": None, "annealed_error": None}
-        rows = sequences.rows[_spread(len(sequences), measure.annealed)]
-        some = Sequences(sequences.frames, sequences.mask, sequences.lengths, rows, sequences.times)
-        found = annealed_evidence(
-            model, guide, some, 8, 100, 3, "guide", measure.seed, device=device, progress=progress
-        )
+        some = sequences.take(_spread(len(sequences), measure.annealed))
+        found = annealed_evidence(run.sampler(progress), some, 8, 100, 3, "guide", measure.seed)
         return {"annealed": found.log_evidence, "annealed_error": found.standard_error}
 
     stages: tuple[tuple[str, Callable[[Progress], dict[str, Any]], float], ...] = (

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from pyro_dsvae.data.dataset import SequenceData, Split
-from pyro_dsvae.inference.batch import Clips
 from pyro_dsvae.inference.estimation import CPU, Guide, Work, evaluation
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.prediction import decode
@@ -177,8 +176,8 @@ class _Part:
     def of(cls, data: SequenceData, split: Split, most: int, device: torch.device) -> "_Part":
         whole = data.sequences(split)
         positions = torch.linspace(0, len(whole) - 1, min(most, len(whole))).round().long()
-        rows = whole.rows[positions]
-        sequences = Sequences(whole.frames, whole.mask, whole.lengths, rows, whole.times)
+        sequences = whole.take(positions)
+        rows = sequences.rows
         return cls(sequences, rows, None if data.lengths is None else data.lengths[rows].to(device))
 
     @property
@@ -187,15 +186,15 @@ class _Part:
         return None if self.lengths is None else self.lengths.clamp(max=MOST_STEPS)
 
     def steps(self, device: torch.device) -> Steps:
-        batch = self.sequences.batch(torch.arange(len(self.rows)), device)
-        return Steps(batch.frames.shape[1], batch.lengths, batch.times)
+        times = None if self.sequences.times is None else self.sequences.times[self.rows].to(device)
+        return Steps(self.sequences.length, self.lengths, times)
 
 
 def _inferred(model: DSVAE, guide: Guide, part: _Part, device: torch.device) -> Latents:
     """One draw of q(f, z | x) per sequence."""
     drawn = []
     for positions in torch.arange(len(part.rows)).split(64):
-        latents, _ = Proposal(guide, Clips.of(model, part.sequences, positions, device)).draw(1)
+        latents, _ = Proposal(guide, part.sequences.batch(positions, model.likelihood, device)).draw(1)
         drawn.append(latents)
     return Latents(*(torch.cat(values, dim=1)[0] for values in zip(*drawn, strict=True)))
 

@@ -7,58 +7,38 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from pyro_dsvae.data.dataset import SPLITS, SequenceData
-from pyro_dsvae.inference.batch import Clips
-from pyro_dsvae.inference.estimation import Guide, Work, evaluation, paths_at_once
+from pyro_dsvae.inference.batch import Batch
+from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.prediction import posterior_means
 from pyro_dsvae.inference.sampling.proposal import Proposal
 from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.dsvae import DSVAE
 
 SEGMENTS = 8
 
 
-def encode(
-    model: DSVAE,
-    guide: Guide,
-    sequences: Sequences,
-    device: torch.device,
-    progress: Callable[[float], None] | None = None,
-) -> Latents:
+def encode(sampler: Sampler, sequences: Sequences) -> Latents:
     """Posterior means f (N, F) and z (N, T, D), on the CPU, in evaluation mode."""
-    return _by_chunks(model, guide, sequences, 0, device, lambda clips: posterior_means(guide, *clips), progress)
+    return _by_chunks(sampler, sequences, 0, lambda batch: posterior_means(sampler.guide, *batch))
 
 
-def draw(
-    model: DSVAE,
-    guide: Guide,
-    sequences: Sequences,
-    seed: int,
-    device: torch.device,
-    progress: Callable[[float], None] | None = None,
-) -> Latents:
+def draw(sampler: Sampler, sequences: Sequences, seed: int) -> Latents:
     """One draw from the posterior of every sequence, f (N, F) and z (N, T, D) given that f, on the CPU."""
 
-    def drawn(clips: Clips) -> tuple[Tensor, Tensor]:
-        latents, _ = Proposal(guide, clips).draw(1)
+    def drawn(batch: Batch) -> tuple[Tensor, Tensor]:
+        latents, _ = Proposal(sampler.guide, batch).draw(1)
         return latents.f.squeeze(0), latents.z.squeeze(0)
 
-    return _by_chunks(model, guide, sequences, seed, device, drawn, progress)
+    return _by_chunks(sampler, sequences, seed, drawn)
 
 
 def _by_chunks(
-    model: DSVAE,
-    guide: Guide,
-    sequences: Sequences,
-    seed: int,
-    device: torch.device,
-    infer: Callable[[Clips], tuple[Tensor, Tensor]],
-    progress: Callable[[float], None] | None,
+    sampler: Sampler, sequences: Sequences, seed: int, infer: Callable[[Batch], tuple[Tensor, Tensor]]
 ) -> Latents:
-    work, parts = Work(progress, len(sequences)), []
-    with evaluation(model, guide, seed, device):
-        for positions in torch.arange(len(sequences)).split(paths_at_once(sequences, None)):
-            f, z = infer(Clips.of(model, sequences, positions, device))
+    work, parts = sampler.work(len(sequences)), []
+    with sampler.evaluation(seed):
+        for positions in torch.arange(len(sequences)).split(sampler.paths_at_once(sequences.frames.shape[1:])):
+            f, z = infer(sampler.batch(sequences, positions))
             parts.append(Latents(f.cpu(), z.cpu()))
             work.did(len(positions))
     return Latents.joined(parts)

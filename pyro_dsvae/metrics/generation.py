@@ -112,7 +112,7 @@ def generate(
     if draws < 1:
         raise UsageError(f"draws is {draws}; every clip needs at least 1")
     n, device = len(data), judge.device
-    at_once = paths_at_once(one_split(data), None)
+    at_once = paths_at_once(data.frames.shape[1:])
     work, said = Work(progress, n * draws), []
     with evaluation(model, judge, seed, device):
         for _ in range(draws):
@@ -129,7 +129,7 @@ def generate(
 
 def judge_clips(judge: Judge, data: SequenceData, model: DSVAE) -> dict[str, Tensor]:
     """The judge's log probabilities (N, classes) by label on the clips themselves."""
-    chunks = torch.arange(len(data)).split(paths_at_once(one_split(data), None))
+    chunks = torch.arange(len(data)).split(paths_at_once(data.frames.shape[1:]))
     said = [log_probabilities(judge, data, rows, model.likelihood.prepare) for rows in chunks]
     return {name: torch.cat([s[name] for s in said]) for name in said[0]}
 

@@ -13,7 +13,6 @@ from pyro_dsvae.inference.prediction import decode
 from pyro_dsvae.judges.judge import Judge, log_probabilities
 from pyro_dsvae.judges.swap_scores import partners
 from pyro_dsvae.metrics.factors import Part, marginals
-from pyro_dsvae.metrics.features import one_split
 from pyro_dsvae.models.dsvae import DSVAE
 
 # Shares of swaps for which a label is as it should be.
@@ -74,7 +73,7 @@ def judge_swaps(
 
     def judged(looks: Tensor, motions: Tensor) -> dict[str, Tensor]:
         said = []
-        for rows in own.split(paths_at_once(one_split(data), None)):
+        for rows in own.split(paths_at_once(data.frames.shape[1:])):
             f, z = latents.f[looks[rows]].to(device), latents.z[motions[rows]].to(device)
             said.append(log_probabilities(judge, data, motions[rows], model.likelihood.prepare, decode(model, f, z)))
             work.did(len(rows))

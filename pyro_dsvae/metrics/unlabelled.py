@@ -1,13 +1,11 @@
 """Measures of a model that need no labels: its bound, its reconstructions, its evidence."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
-from pyro_dsvae.inference.batch import Clips
-from pyro_dsvae.inference.estimation import evaluation, paths_at_once
+from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.evidence import estimate_evidence
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.posteriors.anchored import Anchored
@@ -18,8 +16,6 @@ from pyro_dsvae.inference.training.held_out_elbo import held_out_terms
 from pyro_dsvae.inference.training.objective import Objective
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
-
-Progress = Callable[[float], None] | None
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,7 @@ def measure_terms(
     unanchored_elbo = None
     if isinstance(guide, Anchored):
         unanchored_elbo = held_out_terms(Objective(model, guide.guide), sequences, device, seed)["elbo"]
-    error, observed = _squared_error(model, guide, sequences, latents, device)
+    error, observed = _squared_error(Sampler(model, guide, device), sequences, latents)
     bits = -terms["elbo"] * len(sequences) / (math.log(2) * observed) if model.likelihood.discrete else None
     return Terms(
         **terms,
@@ -88,33 +84,19 @@ def measure_terms(
     )
 
 
-def _squared_error(
-    model: DSVAE, guide: Posterior, sequences: Sequences, latents: Latents, device: torch.device
-) -> tuple[float, int]:
+def _squared_error(sampler: Sampler, sequences: Sequences, latents: Latents) -> tuple[float, int]:
     """Mean squared error per observed value, and how many were observed."""
     total, count = 0.0, 0
-    with evaluation(model, guide, 0, device):
-        for positions in torch.arange(len(sequences)).split(paths_at_once(sequences, None)):
-            clips = Clips.of(model, sequences, positions, device)
-            error = (decode(model, *(v.to(device) for v in latents.rows(positions))) - clips.x).square()
-            seen = clips.steps.observed(clips.mask, clips.x.ndim - 2)
-            total += float(
-                (error if seen is None else torch.where(seen, error, torch.zeros_like(error))).sum(dtype=torch.float64)
-            )
-            count += int(clips.observed_count().sum())
+    with sampler.evaluation(0):
+        for positions in torch.arange(len(sequences)).split(sampler.paths_at_once(sequences.frames.shape[1:])):
+            batch = sampler.batch(sequences, positions)
+            error = decode(sampler.model, *(v.to(sampler.device) for v in latents.rows(positions))) - batch.x
+            total += float(batch._replace(x=error.square()).visible.sum(dtype=torch.float64))
+            count += int(batch.observed_count().sum())
     return total / count, count
 
 
-def measure_evidence(
-    model: DSVAE,
-    guide: Posterior,
-    sequences: Sequences,
-    number: int,
-    draws: int,
-    seed: int,
-    device: torch.device,
-    progress: Progress = None,
-) -> EvidenceSummary:
+def measure_evidence(sampler: Sampler, sequences: Sequences, number: int, draws: int, seed: int) -> EvidenceSummary:
     """Evidence of ``number`` of the sequences, all where there are fewer.
 
     Raises:
@@ -123,8 +105,8 @@ def measure_evidence(
     if number < 2:
         raise UsageError(f"evidence of {number} sequences has no standard error; take at least 2, or 0 for none")
     order = torch.randperm(len(sequences), generator=torch.Generator().manual_seed(seed))
-    some = replace(sequences, rows=sequences.rows[order[:number].sort().values])
-    found = estimate_evidence(model, guide, some, draws, seed=seed, device=device, progress=progress)
+    some = sequences.take(order[:number].sort().values)
+    found = estimate_evidence(sampler, some, draws, seed=seed)
     error = float(found.log_evidence.std()) / math.sqrt(len(some))
     means = float(found.log_evidence.mean()), error, float(found.elbo.mean()), found.unreliable_share
     return EvidenceSummary(len(some), draws, *means)

@@ -109,9 +109,9 @@ def draw(run: RunDirectory, svi: SVI, data: SequenceData, test: Sequences) -> No
     with generators_kept(device):
         torch.manual_seed(svi.seed)
         # At the times of true clips, where data have times.
-        seen = test.batch(torch.arange(min(8, len(test))), device)
-        count = 8 if seen.times is None else len(seen.times)
-        samples = decode(model, *sample_latents(model, count, Steps(data.length, times=seen.times))).cpu()
+        times = None if test.times is None else test.times[test.rows[:8]].to(device)
+        count = 8 if times is None else len(times)
+        samples = decode(model, *sample_latents(model, count, Steps(data.length, times=times))).cpu()
     figures.samples(samples, run.figures / "sample.png")
 
 

@@ -1,7 +1,6 @@
 """What can be done with a finished run: tensors in, tensors out."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,8 +9,8 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.data.dataset import DataSource, SequenceData
-from pyro_dsvae.inference.batch import Clips
-from pyro_dsvae.inference.estimation import NUMBERS, SMALLEST_FRAME, evaluation
+from pyro_dsvae.inference.batch import Batch
+from pyro_dsvae.inference.estimation import Progress, Sampler, evaluation, paths_at_once
 from pyro_dsvae.inference.forecasting.forecast import Forecast, forecast
 from pyro_dsvae.inference.latent_space.encoding import Codes, encode
 from pyro_dsvae.inference.latent_space.generation import Keep, generate
@@ -26,7 +25,6 @@ from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
 
-Progress = Callable[[float], None]
 Latent = Literal["static", "dynamic", "both"]
 PARTS: Mapping[Latent, Part] = {"static": "f", "dynamic": "z", "both": "both"}
 
@@ -84,9 +82,17 @@ class Run:
         """Where model and guide are."""
         return next(self.model.parameters()).device
 
-    def clips(
+    def sampler(self, progress: Progress | None = None, anchored: bool = False) -> Sampler:
+        """Model and guide as the estimators of `pyro_dsvae.inference` take them: ``estimate_evidence(run.sampler(), …)``.
+
+        anchored  whether to use anchored inference (`anchored_guide`)
+        """
+        guide = self.anchored_guide() if anchored else self.guide
+        return Sampler(self.model, guide, self.device, progress=progress)
+
+    def batch(
         self, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None, times: Tensor | None = None
-    ) -> Clips:
+    ) -> Batch:
         """The arguments of model and guide, checked, on the run's device; frames as values, zero where not observed."""
         if x.shape[2:] != self.frame_shape or x.ndim < 3 or 0 in x.shape[:2]:
             raise UsageError(
@@ -94,15 +100,13 @@ class Run:
             )
         _check_shapes(x, mask, lengths, times)
         x, mask, lengths, times = (None if v is None else v.to(self.device) for v in (x, mask, lengths, times))  # type: ignore[assignment]
-        observed = Steps(x.shape[1], lengths).observed(mask, len(self.frame_shape))
-        if observed is not None:
-            x = torch.where(observed, x, torch.zeros_like(x))
+        x = Batch(x, mask, lengths).visible
         if x.is_floating_point() and not bool(torch.isfinite(x).all()):
             raise UsageError("the clips hold values that are not finite; say in mask that they were not observed")
         self.model.likelihood.check(x)
         # Priors know intervals only; large times would lose theirs in single precision.
         times = None if times is None else (times - times[:, :1]).float()
-        return Clips(self.model.likelihood.prepare(x), mask, lengths, times)
+        return Batch(self.model.likelihood.prepare(x), mask, lengths, times)
 
     def encode(
         self,
@@ -119,8 +123,7 @@ class Run:
 
         anchored  whether to use anchored inference (`anchored_guide`), so that neither latent tells of the other
         """
-        guide = self.anchored_guide() if anchored else self.guide
-        return encode(self.model, guide, self.clips(x, mask, lengths, times), draws, seed, progress)
+        return encode(self.sampler(progress, anchored), self.batch(x, mask, lengths, times), draws, seed)
 
     def anchored_guide(self) -> Anchored:
         """The guide with anchored inference, at the anchor clip that the fit has kept (`Anchored`).
@@ -140,7 +143,7 @@ class Run:
         length = z.shape[-2]
         f, z = (v.to(self.device) for v in (f, z))
         f, z = f.expand(*batch, -1).reshape(-1, f.shape[-1]), z.expand(*batch, -1, -1).reshape(-1, *z.shape[-2:])
-        size = max(1, NUMBERS // (length * max(math.prod(self.frame_shape), SMALLEST_FRAME)))
+        size = paths_at_once((length, *self.frame_shape))
         frames = [decode(self.model, *part) for part in zip(f.split(size), z.split(size), strict=True)]
         return torch.cat(frames).reshape(*batch, length, *self.frame_shape)
 
@@ -262,8 +265,7 @@ class Run:
         Of a clip of which nothing was observed these are draws of the prior, which ``from_prior`` (B,) says. With everything
         observed, ``model_mean`` is the clip without noise.
         """
-        clips = self.clips(x, mask, lengths, times)
-        return impute(self.model, self.guide, *clips, draws=draws, method=method, seed=seed, progress=progress)
+        return impute(self.sampler(progress), self.batch(x, mask, lengths, times), draws, method, seed)
 
     def forecast(
         self,
@@ -281,20 +283,10 @@ class Run:
 
         future_times  (B, horizon) of the frames to come, where ``times`` are given
         """
-        clips = self.clips(x, mask, lengths, times)
+        batch = self.batch(x, mask, lengths, times)
         if future_times is not None and times is not None:
             future_times = (future_times - times[:, :1]).float().to(self.device)
-        return forecast(
-            self.model,
-            self.guide,
-            clips.x,
-            horizon,
-            *clips[1:],
-            future_times,
-            draws=draws,
-            seed=seed,
-            progress=progress,
-        )
+        return forecast(self.sampler(progress), batch, horizon, future_times, draws, seed)
 
 
 def _listed(sizes: tuple[int, ...]) -> str:

@@ -34,6 +34,7 @@ from pyro_dsvae.configuration.parts import describe, plain
 from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.fit import FitResult, fit
+from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.evidence import estimate_evidence
 from pyro_dsvae.inference.training.hardware import check_devices
 from pyro_dsvae.loading import load
@@ -229,7 +230,7 @@ def test_the_evidence_is_that_of_the_runs(done: Outcome, data: list[str]) -> Non
     opened = load(done.path / "runs" / "IID-seed1")
     loaded = opened.sequences()
     assert sequences.tolist() == loaded.rows("validation").tolist()
-    found = estimate_evidence(opened.model, opened.guide, loaded.sequences("validation"), draws=30, seed=0)
+    found = estimate_evidence(Sampler(opened.model, opened.guide), loaded.sequences("validation"), draws=30, seed=0)
     assert np.array_equal(found.log_evidence.numpy(), kept)
 
 

@@ -25,6 +25,7 @@ from pyro_dsvae.checks.result import PPCResult, plain
 from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.fit import fit
 from pyro_dsvae.inference.calibration.intervals import calibration
+from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.evidence import estimate_evidence
 from pyro_dsvae.inference.finding import Finding
 from pyro_dsvae.inference.inference_data import open_tree, save_tree
@@ -150,8 +151,8 @@ def tree() -> xarray.DataTree:
     torch.set_default_dtype(torch.float64)
     try:
         model, sequences = linear_gaussian_dsvae(), gappy()
-        draws = predictive_draws(model, ExactGuide(), sequences, draws=400, frames_of=3)
-        evidence = estimate_evidence(model, ExactGuide(), sequences, draws=25)
+        draws = predictive_draws(Sampler(model, ExactGuide()), sequences, draws=400, frames_of=3)
+        evidence = estimate_evidence(Sampler(model, ExactGuide()), sequences, draws=25)
     finally:
         torch.set_default_dtype(torch.float32)
     rows = sequences.rows
@@ -241,7 +242,7 @@ def test_the_tree_survives_netcdf_for_plain_xarray(tree: xarray.DataTree, tmp_pa
 def test_images_have_channels_height_and_width_and_labels_may_not_take_names() -> None:
     world = World.of()
     x = world.frames(*world.latents(4))
-    draws = predictive_draws(world.model, world.guide, Sequences(x, None, None, torch.arange(4)), 2, 2)
+    draws = predictive_draws(Sampler(world.model, world.guide), Sequences(x, None, None, torch.arange(4)), 2, 2)
     tree = predictive_tree(draws, torch.arange(4))
     assert tree["posterior_predictive/x"].dims == ("chain", "draw", "sequence", "time", "channel", "height", "width")
     assert "log_likelihood" not in tree.children
@@ -256,12 +257,12 @@ def test_draws_do_not_depend_on_the_world_around_them() -> None:
 
     def drawn(seed: int) -> PredictiveDraws:
         torch.rand(3)
-        return predictive_draws(world.model, world.guide, sequences, 2, 2, seed)
+        return predictive_draws(Sampler(world.model, world.guide), sequences, 2, 2, seed)
 
     assert torch.equal(drawn(1).posterior.x, drawn(1).posterior.x)
     assert not torch.equal(drawn(1).prior.x, drawn(2).prior.x)
     with pytest.raises(UsageError, match="at least 1"):
-        predictive_draws(world.model, world.guide, sequences, 0)
+        predictive_draws(Sampler(world.model, world.guide), sequences, 0)
 
 
 # --- discrepancies of labels ------------------------------------------------------------------------------------------
@@ -327,7 +328,7 @@ def world_checks(world: World, noise: float = 0.5) -> tuple[PredictiveChecks, Pr
     truth = World.of()
     sequences = Sequences(truth.frames(*truth.latents(120), noise=noise), None, None, torch.arange(120))
     first, second = (
-        predictive_checks(world.model, world.guide, sequences, draws=8, rounds=6_000, noise=noise)
+        predictive_checks(Sampler(world.model, world.guide), sequences, draws=8, rounds=6_000, noise=noise)
         for noise in (True, False)
     )
     return first, second
@@ -364,7 +365,7 @@ def test_labels_that_come_too_often_are_said_with_both_numbers() -> None:
     world = World.of()
     sequences = Sequences(world.frames(*world.latents(100)) + 0.6, None, None, torch.arange(100))
     discrepancies = label_discrepancies(judge, {"light": ("dark", "light")})
-    checks = predictive_checks(world.model, world.guide, sequences, discrepancies, ("population",), 5, 6_000)
+    checks = predictive_checks(Sampler(world.model, world.guide), sequences, discrepancies, ("population",), 5, 6_000)
     judged = [checks.check(f"share seen as light {name}", "population") for name in ("dark", "light")]
     findings = label_findings(checks, checks)
     shares = next(f for f in findings if f.subject == "label frequencies of generated clips")
@@ -377,7 +378,9 @@ def test_forecasts_of_one_severity_are_one_finding() -> None:
     torch.set_default_dtype(torch.float64)
     try:
         clips = torch.stack([torch.from_numpy(EXACT.simulate(T, np.random.default_rng(i))) for i in range(60)])
-        found = calibration(linear_gaussian_dsvae(), ExactGuide(0.2), Sequences(clips, None, None, torch.arange(60)))
+        found = calibration(
+            Sampler(linear_gaussian_dsvae(), ExactGuide(0.2)), Sequences(clips, None, None, torch.arange(60))
+        )
     finally:
         torch.set_default_dtype(torch.float32)
     merged = calibration_findings(found)

@@ -11,7 +11,7 @@ from torch import Tensor
 from pyro_dsvae import cli, recipes
 from pyro_dsvae.configuration.build import build
 from pyro_dsvae.fit import fit
-from pyro_dsvae.inference.sequences import Batch
+from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.training.objective import KLWeights, Objective
 from pyro_dsvae.models.errors import UsageError
 

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from pyro_dsvae.configuration.build import build
 from pyro_dsvae.configuration.catalogue import PARTS
+from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.elbo import MONTE_CARLO, STICKING_THE_LANDING, ELBOTerms, SequenceELBO
 from pyro_dsvae.inference.prediction import decode, posterior_means, sample_latents
-from pyro_dsvae.inference.sequences import Batch
 from pyro_dsvae.inference.training.objective import KLWeights, Objective
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
@@ -120,7 +120,7 @@ def seed() -> None:
 def test_a_step_of_learning(case: Case) -> None:
     """Finite terms in nats per sequence, shapes, and a finite gradient in every parameter that the objective uses."""
     made = objective(case)
-    batch = Batch(frames_for(case.likelihood), lengths=torch.tensor([T, 2, 3]))
+    batch = Batch(made.model.likelihood.prepare(frames_for(case.likelihood)), lengths=torch.tensor([T, 2, 3]))
     out = made(batch, KLWeights(0.5, 2.0))
     assert all(value.ndim == 0 and torch.isfinite(value) for value in out.values())
     torch.testing.assert_close(out["elbo"], out["reconstruction"] - out["kl_static"] - out["kl_dynamic"])
@@ -214,7 +214,7 @@ def test_generation_reconstruction_and_continuation(case: Case) -> None:
 def test_pickling_copies_and_states(case: Case) -> None:
     """A pickled copy, a deep copy and another model with the same state say what the model says."""
     made = objective(case).eval()
-    batch = Batch(frames_for(case.likelihood))
+    batch = Batch(made.model.likelihood.prepare(frames_for(case.likelihood)))
     other = objective(case, spread=0.1).eval()
     other.load_state_dict(made.state_dict())
 
@@ -231,7 +231,7 @@ def test_pickling_copies_and_states(case: Case) -> None:
 @every_case
 def test_extreme_frames_leave_gradients_finite(case: Case) -> None:
     made = objective(case)
-    frames = frames_for(case.likelihood)
+    frames = made.model.likelihood.prepare(frames_for(case.likelihood))
     if case.likelihood in ("Normal", "Laplace", "StudentT"):
         frames = frames * 1e4
     elif case.likelihood == "Poisson":

@@ -14,6 +14,7 @@ from scipy import special, stats
 from torch import Tensor
 
 from pyro_dsvae.data.dataset import Label, SequenceData
+from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.evidence import estimate_evidence
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
@@ -230,7 +231,7 @@ def perfect(**options: Any) -> DSVAE:
 
 
 def latents_of(data: SequenceData, guide: Posterior | None = None, of: DSVAE | None = None) -> Latents:
-    return encode(of or model(), guide or Oracle(), one_split(data), CPU)
+    return encode(Sampler(of or model(), guide or Oracle()), one_split(data))
 
 
 def scores(fixed: Any, of: DSVAE, trained: Judge, **options: Any) -> Mapping[str, Any]:
@@ -347,11 +348,11 @@ def test_codes_are_means_and_draws_of_the_posterior(monkeypatch: pytest.MonkeyPa
     colour = data.labels["keys"].values
     monkeypatch.setattr("pyro_dsvae.inference.estimation.NUMBERS", 7 * T * 3 * SIDE * SIDE)
     told: list[float] = []
-    means = encode(model(), Oracle(), one_split(data), CPU, told.append)
+    means = encode(Sampler(model(), Oracle(), progress=told.append), one_split(data))
     assert torch.equal(means.f.argmax(1), colour)
     assert means.z.shape == (len(data), T, SIDE)
     assert len(told) == -(-len(data) // 7)
-    one, same, other = (draw(model(), Oracle(), one_split(data), seed, CPU) for seed in (1, 1, 2))
+    one, same, other = (draw(Sampler(model(), Oracle()), one_split(data), seed) for seed in (1, 1, 2))
     assert torch.equal(one.f, same.f)
     assert not torch.equal(one.f, other.f)
     noise = torch.cat([(one.z - means.z).flatten(), (one.f - means.f).flatten()]) / 9
@@ -617,7 +618,7 @@ def ragged() -> Sequences:
 
 def test_terms_and_squared_error_count_what_was_observed() -> None:
     sequences, of, guide = ragged(), DSVAE(StandardNormal(1), IID(1), Constant()), Level()
-    latents = encode(of, guide, sequences, CPU)
+    latents = encode(Sampler(of, guide), sequences)
     found = measure_terms(of, guide, sequences, latents, 0, CPU)
     assert sequences.mask is not None
     assert sequences.lengths is not None
@@ -638,24 +639,24 @@ def test_terms_and_squared_error_count_what_was_observed() -> None:
 
 def test_evidence_of_some_is_that_of_these() -> None:
     sequences, of, guide = ragged(), DSVAE(StandardNormal(1), IID(1), Constant()), Level()
-    every = measure_evidence(of, guide, sequences, 99, 200, 0, CPU)
-    expected = estimate_evidence(of, guide, sequences, 200, seed=0)
+    every = measure_evidence(Sampler(of, guide), sequences, 99, 200, 0)
+    expected = estimate_evidence(Sampler(of, guide), sequences, 200, seed=0)
     assert every.sequences == 12
     assert every.mean == pytest.approx(float(expected.log_evidence.mean()))
     assert every.standard_error == pytest.approx(np.std(expected.log_evidence.numpy(), ddof=1) / math.sqrt(12))
     assert every.elbo == pytest.approx(float(expected.elbo.mean()))
-    some = measure_evidence(of, guide, sequences, 4, 200, 0, CPU)
+    some = measure_evidence(Sampler(of, guide), sequences, 4, 200, 0)
     assert some.sequences == 4
-    assert some == measure_evidence(of, guide, sequences, 4, 200, 0, CPU)
+    assert some == measure_evidence(Sampler(of, guide), sequences, 4, 200, 0)
     assert some.mean != every.mean
     with pytest.raises(UsageError, match="at least 2"):
-        measure_evidence(of, guide, sequences, 1, 200, 0, CPU)
+        measure_evidence(Sampler(of, guide), sequences, 1, 200, 0)
 
 
 def test_the_elbo_is_that_of_the_objective() -> None:
     """With exact KL terms and the mean over many sequences, another seed gives nearly the same."""
     sequences, of, guide = ragged(), DSVAE(StandardNormal(1), IID(1), Constant()), Level()
-    latents = encode(of, guide, sequences, CPU)
+    latents = encode(Sampler(of, guide), sequences)
     found = measure_terms(of, guide, sequences, latents, 1, CPU)
     scale = torch.tensor(0.1)
     kl_f = (0.5 * (scale**2 + latents.f.square() - 1) - scale.log()).mean()

@@ -76,10 +76,10 @@ def test_the_prior_of_a_batch_is_that_of_its_times(irregular: Path) -> None:
     prior = DYNAMIC_PRIORS["RandomWalk"](2)
     guide = PARTS["posterior"]["Factorised"]((P,), 2, 2, hidden_size=4, feature_size=4, width=1)
     model = DSVAE(PARTS["static_prior"]["StandardNormal"](2), prior, PARTS["likelihood"]["Normal"](2, 2, (P,), width=1))
-    batch = data.sequences("train").batch(torch.arange(4), torch.device("cpu"))
-    terms = SequenceELBO().terms(model, guide, batch.frames, batch.mask, batch.lengths, batch.times)
+    batch = data.sequences("train").batch(torch.arange(4), model.likelihood, torch.device("cpu"))
+    terms = SequenceELBO().terms(model, guide, *batch)
 
-    q = guide.dynamic(GuideInput.of(batch.frames), torch.zeros(4, 2)).base_dist
+    q = guide.dynamic(GuideInput.of(batch.x), torch.zeros(4, 2)).base_dist
     intervals = torch.from_numpy(np.diff(np.load(irregular)["times"][:4], axis=1)).float()
     start, walk = (
         prior(torch.zeros(4, 2), Steps(T)).transitions.scale[0],

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pyro_dsvae.inference.calibration.coverage import LEVELS, Coverage, coverage_of
 from pyro_dsvae.inference.calibration.intervals import Calibrations, _Ranks, calibration
+from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
@@ -53,7 +54,7 @@ def model(factor: float = 1.0) -> DSVAE:
 
 def found(sequences: Sequences, factor: float = 1.0, guide: ExactGuide | None = None, **options: int) -> Calibrations:
     options = {"at_most": 2_000, "given": 2, **options}
-    return calibration(model(factor), guide or ExactGuide(), sequences, **options)
+    return calibration(Sampler(model(factor), guide or ExactGuide()), sequences, **options)
 
 
 def assert_near(coverage: Coverage, expected: list[float]) -> None:
@@ -127,7 +128,9 @@ def test_frame_means_show_what_single_values_hide() -> None:
     shared = math.sqrt(EXACT.r) * rng.standard_normal((600, T, 1))
     frames = torch.from_numpy(noiseless(600) + shared)
     guide_of_truth = TrueLatents(600)
-    result = calibration(model(), guide_of_truth, Sequences(frames, None, None, sequences.rows), at_most=600, given=2)
+    result = calibration(
+        Sampler(model(), guide_of_truth), Sequences(frames, None, None, sequences.rows), given=2, at_most=600
+    )
     assert_near(result.given_latents.values, list(LEVELS))
     half = stats.norm.ppf(0.5 + np.array(LEVELS) / 2)
     expected = 2 * stats.norm.cdf(half / math.sqrt(P)) - 1
@@ -240,8 +243,8 @@ def test_horizons_end_where_too_few_sequences_have_such_frames() -> None:
 def test_seeds_repeat_and_the_progress_rises_to_one() -> None:
     shares: list[float] = []
     sequences = simulated(30)
-    one = calibration(model(), ExactGuide(), sequences, seed=5, frames_at_once=160, progress=shares.append)
-    two = calibration(model(), ExactGuide(), sequences, seed=5, frames_at_once=160)
+    one = calibration(Sampler(model(), ExactGuide(), max_frames=160, progress=shares.append), sequences, seed=5)
+    two = calibration(Sampler(model(), ExactGuide(), max_frames=160), sequences, seed=5)
     assert torch.equal(one.forecasts[1].values.one, two.forecasts[1].values.one)
     assert shares == sorted(shares)
     assert shares[-1] == 1

@@ -15,6 +15,7 @@ from torch import Tensor
 from pyro_dsvae.inference.calibration.ecdf_band import ECDFBand, chi_square_p_values, discoveries, histograms
 from pyro_dsvae.inference.calibration.ranks import _bias_and_width, rank_test
 from pyro_dsvae.inference.calibration.sbc import SimulationBasedCalibration, simulation_based_calibration
+from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.posteriors.pushforward import Pushforward
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE
@@ -134,7 +135,7 @@ def template(ragged: bool = False) -> Sequences:
 
 def calibrated(guide: object, sequences: Sequences | None = None, **options: int) -> SimulationBasedCalibration:
     sequences = template() if sequences is None else sequences
-    return simulation_based_calibration(linear_gaussian_dsvae(), guide, sequences, **options)  # type: ignore[arg-type]
+    return simulation_based_calibration(Sampler(linear_gaussian_dsvae(), guide), sequences, **options)  # type: ignore[arg-type]
 
 
 # --- the guide --------------------------------------------------------------------------------------------------------
@@ -239,7 +240,7 @@ def test_ranks_are_those_of_a_loop_and_ties_are_broken_at_random() -> None:
             pyro.sample("f", Delta(x[:, 0, :F], event_dim=1))
             pyro.sample("z", Normal(torch.zeros(len(x), T, D), 1.0).to_event(2))
 
-    ranks = simulation_based_calibration(shown(), copies, template(), 600, joint_draws=0).static.ranks  # type: ignore[arg-type]
+    ranks = simulation_based_calibration(Sampler(shown(), copies), template(), 600, joint_draws=0).static.ranks  # type: ignore[arg-type]
     assert stats.chisquare(np.bincount(ranks.flatten().numpy(), minlength=40)).pvalue > 0.01
 
 
@@ -274,7 +275,7 @@ def test_a_model_without_f_has_no_ranks_of_it() -> None:
             pyro.sample("z", Normal(torch.zeros(len(x), T, D), 1.0).to_event(2))
 
     model = DSVAE(StandardNormal(0), made.dynamic_prior, Still(made.likelihood.decoder))
-    found = simulation_based_calibration(model, guide, template(), 50)
+    found = simulation_based_calibration(Sampler(model, guide), template(), 50)
     assert found.static.width.shape == (0,)
     assert [finding.subject[:4] for finding in found.findings] == ["q(z)", "log "]
 
@@ -284,7 +285,7 @@ def test_seeds_repeat_and_chunks_bound_memory() -> None:
     assert torch.equal(one.dynamic.ranks, two.dynamic.ranks)
     shares: list[float] = []
     simulation_based_calibration(
-        linear_gaussian_dsvae(), ExactGuide(), template(), 60, frames_at_once=1600, progress=shares.append
+        Sampler(linear_gaussian_dsvae(), ExactGuide(), max_frames=1600, progress=shares.append), template(), 60
     )
     assert len(shares) == 6  # 1,600 frames are 10 simulations with 40 paths of 4 steps
     assert shares[-1] == 1

@@ -13,6 +13,8 @@ from pyro.distributions import MultivariateNormal, Normal
 from torch import Tensor
 
 from pyro_dsvae.configuration.catalogue import PARTS
+from pyro_dsvae.inference.batch import Batch
+from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.forecasting.baselines import BASELINES, baselines
 from pyro_dsvae.inference.forecasting.forecast import forecast
 from pyro_dsvae.inference.forecasting.log_prob import forecast_log_prob
@@ -147,15 +149,12 @@ def test_forecasts_have_the_mean_and_variance_of_the_predictor(kind: str, guide:
     clips, horizon = Clips(kind), 3
     K, proposals = {"exact": (4_000, 4_000), "wrong": (2_000, 20_000), "wrong, refined": (2_000, 4_000)}[guide]
     found = forecast(
-        linear_gaussian_dsvae(),
-        Guide() if guide == "exact" else WRONG,
-        clips.x,
+        Sampler(linear_gaussian_dsvae(), Guide() if guide == "exact" else WRONG),
+        Batch(clips.x, clips.mask, clips.lengths),
         horizon,
-        clips.mask,
-        clips.lengths,
         draws=K,
-        proposals=proposals,
         refinement=Refinement(steps=40, draws=4) if "refined" in guide else None,
+        proposals=proposals,
     )
     assert found.samples.shape == found.means.shape == (K, 4, horizon, P)
     assert found.z.shape == (K, 4, horizon, D)
@@ -177,7 +176,7 @@ def test_forecasts_have_the_mean_and_variance_of_the_predictor(kind: str, guide:
 
 def test_without_weights_a_wrong_guide_stays_wrong() -> None:
     clips = Clips()
-    plain = forecast(linear_gaussian_dsvae(), WRONG, clips.x, 2, draws=2_000, resample=False)
+    plain = forecast(Sampler(linear_gaussian_dsvae(), WRONG), Batch(clips.x), 2, draws=2_000, resample=False)
     mean = torch.stack([predicted(clips, row, 2)[0] for row in range(4)])
     assert (plain.mean - mean).abs().max() > 0.2
     assert plain.past.effective_sample_size.isnan().all()
@@ -185,7 +184,7 @@ def test_without_weights_a_wrong_guide_stays_wrong() -> None:
 
 def test_quantiles_and_intervals_are_those_of_the_normal() -> None:
     clips = Clips(count=1)
-    found = forecast(linear_gaussian_dsvae(), Guide(), clips.x, 2, draws=20_000, proposals=20_000)
+    found = forecast(Sampler(linear_gaussian_dsvae(), Guide()), Batch(clips.x), 2, draws=20_000, proposals=20_000)
     mean, covariance = predicted(clips, 0, 2)
     scale = (covariance.diagonal().view(2, P) + EXACT.r).sqrt()
     low, high = found.interval(0.9)
@@ -201,7 +200,7 @@ def test_what_is_not_observed_has_no_influence() -> None:
     for junk in (0.0, 1e6, math.nan):
         x = torch.where(clips.observed, clips.truth, torch.full_like(clips.truth, junk))
         found.append(
-            forecast(linear_gaussian_dsvae(), WRONG, x, 2, clips.mask, clips.lengths, draws=50).samples,
+            forecast(Sampler(linear_gaussian_dsvae(), WRONG), Batch(x, clips.mask, clips.lengths), 2, draws=50).samples,
         )
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
@@ -210,8 +209,8 @@ def test_what_is_not_observed_has_no_influence() -> None:
 def test_a_ragged_clip_is_continued_from_its_own_end() -> None:
     """As if it were alone and cut there, up to Monte Carlo error; and the order of clips is kept."""
     clips = Clips("ragged")
-    found = forecast(linear_gaussian_dsvae(), Guide(), clips.x, 2, lengths=clips.lengths, draws=4_000)
-    alone = forecast(linear_gaussian_dsvae(), Guide(), clips.x[1:2, :3], 2, draws=4_000)
+    found = forecast(Sampler(linear_gaussian_dsvae(), Guide()), Batch(clips.x, lengths=clips.lengths), 2, draws=4_000)
+    alone = forecast(Sampler(linear_gaussian_dsvae(), Guide()), Batch(clips.x[1:2, :3]), 2, draws=4_000)
     error = (found.means.var(0)[1] + alone.means.var(0)[0]).sqrt() / math.sqrt(4_000)
     assert ((found.mean[1] - alone.mean[0]).abs() < 4.5 * error).all()
     assert (found.past.z[:, 1, 3:] == 0).all()
@@ -222,7 +221,7 @@ def test_without_any_observation_the_forecast_is_the_priors() -> None:
     clips = Clips()
     mask = torch.ones(4, T, dtype=torch.bool)
     mask[1] = False
-    found = forecast(linear_gaussian_dsvae(), Guide(), clips.x, 2, mask, draws=4_000)
+    found = forecast(Sampler(linear_gaussian_dsvae(), Guide()), Batch(clips.x, mask), 2, draws=4_000)
     assert found.past.from_prior.tolist() == [False, True, False, False]
     M = EXACT.emission(T + 2)[-2 * P :]
     variance = torch.from_numpy(np.diag(M @ EXACT.prior_covariance(T + 2) @ M.T).copy()).view(2, P)
@@ -243,7 +242,8 @@ def test_every_prior_and_every_posterior_forecasts(prior: str, guide: str) -> No
     told: list[float] = []
     state = torch.get_rng_state()
     once, again = (
-        forecast(made.model, made.guide, x, 4, mask, lengths, draws=6, progress=told.append) for _ in range(2)
+        forecast(Sampler(made.model, made.guide, progress=told.append), Batch(x, mask, lengths), 4, draws=6)
+        for _ in range(2)
     )
     assert torch.equal(torch.get_rng_state(), state)
     assert once.samples.shape == (6, 3, 4, x.shape[2])
@@ -260,7 +260,7 @@ def test_a_prior_that_looks_at_f_goes_on_with_the_f_of_the_clip(prior: str) -> N
     """The one-step prediction of a draw is that of the prior at the draw's own f and past, computed one draw at a time."""
     made = objective(Case(dynamic_prior=prior)).double().eval()
     x = made.model.likelihood.prepare(frames_for("Normal"))
-    found = forecast(made.model, made.guide, x, 2, draws=4, resample=False, seed=3)
+    found = forecast(Sampler(made.model, made.guide), Batch(x), 2, draws=4, seed=3, resample=False)
     with torch.no_grad():
         for k, b in itertools.product(range(4), range(3)):
             f, path = found.f[k, b], torch.cat([found.past.z[k, b], found.z[k, b]])
@@ -270,7 +270,7 @@ def test_a_prior_that_looks_at_f_goes_on_with_the_f_of_the_clip(prior: str) -> N
             expected = ours.given(found.z).base_dist.mean[k, b]
             torch.testing.assert_close(step.mean[0, -2:], expected, rtol=1e-6, atol=1e-8)
     # The draws of the futures follow these predictions: standardised innovations are unit normals.
-    many = forecast(made.model, made.guide, x, 1, draws=2_000, resample=False)
+    many = forecast(Sampler(made.model, made.guide), Batch(x), 1, draws=2_000, resample=False)
     with torch.no_grad():
         step = made.model.dynamic_prior(many.f, Steps(x.shape[1])).continue_from(many.past.z, 1).given(many.z).base_dist
         noise = (many.z - step.mean) / step.variance.sqrt()
@@ -290,7 +290,9 @@ def test_observation_times_are_honoured() -> None:
         (None, torch.tensor([[1.0, 1.0], [2.0, 2.0], [1.0, 1.0]])),
     ]
     for given, intervals in cases:
-        found = forecast(made.model, made.guide, x, 2, times=times, future_times=given, draws=3_000, resample=False)
+        found = forecast(
+            Sampler(made.model, made.guide), Batch(x, times=times), 2, future_times=given, draws=3_000, resample=False
+        )
         path = torch.cat([found.past.z[..., -1:, :], found.z], dim=-2)
         moves = path.diff(dim=-2).var(0) / (scale**2 * intervals.unsqueeze(-1))
         assert ((moves - 1).abs() < 5 * math.sqrt(2 / 3_000)).all()
@@ -303,7 +305,7 @@ def test_priors_in_continuous_time_forecast_at_given_times(prior: str) -> None:
     times = torch.tensor([0.3, 1.0, 4.0]).unsqueeze(-1) * torch.arange(5.0)
     lengths = torch.tensor([5, 3, 1])
     future = times.gather(1, lengths.unsqueeze(-1) - 1) + torch.tensor([0.7, 2.0])
-    found = forecast(made.model, made.guide, x, 2, None, lengths, times, future, draws=5)
+    found = forecast(Sampler(made.model, made.guide), Batch(x, lengths=lengths, times=times), 2, future, draws=5)
     assert torch.isfinite(found.samples).all()
 
 
@@ -327,7 +329,7 @@ def test_errors_of_a_forecast(options: dict[str, Any], message: str) -> None:
     made = objective(Case(posterior=options.pop("guide", "LSTM"))).double().eval()
     x = made.model.likelihood.prepare(frames_for("Normal"))
     with pytest.raises(UsageError, match=message):
-        forecast(made.model, made.guide, x, **{"horizon": 2, **options})
+        forecast(Sampler(made.model, made.guide), Batch(x), **{"horizon": 2, **options})
 
 
 def test_systematic_resampling_keeps_shares_to_less_than_one_draw() -> None:
@@ -346,7 +348,7 @@ def test_systematic_resampling_keeps_shares_to_less_than_one_draw() -> None:
 
 def test_weights_that_leave_one_draw_alone_are_tempered_and_it_is_said() -> None:
     clips = Clips()
-    found = forecast(linear_gaussian_dsvae(), Guide(1.0, 4.0), clips.x, 2, draws=40)
+    found = forecast(Sampler(linear_gaussian_dsvae(), Guide(1.0, 4.0)), Batch(clips.x), 2, draws=40)
     assert (found.past.effective_sample_size < 10).all()
     assert (found.past.power < 1).all()
     # With the power, draws are worth a quarter of what is kept; so they are not all the same.
@@ -365,13 +367,13 @@ def test_the_log_probability_of_what_came_is_that_of_the_conditional_normal(kind
     for row in range(4):
         x, observed = clips.known(row)
         exact[row] = conditional(x, observed, given)
-    found = forecast_log_prob(linear_gaussian_dsvae(), Guide(), clips.sequences, given, draws=30)
+    found = forecast_log_prob(Sampler(linear_gaussian_dsvae(), Guide()), clips.sequences, given, draws=30)
     torch.testing.assert_close(found.log_prob, exact, rtol=0, atol=1e-8)
     later = clips.observed[:, given:].flatten(1).sum(1)
     assert torch.equal(found.observed_values, later)
     assert torch.equal(found.scored, later > 0)
     assert (found.log_prob[~found.scored] == 0).all()
-    rough = forecast_log_prob(linear_gaussian_dsvae(), Guide(1.15), clips.sequences, given, draws=2_000)
+    rough = forecast_log_prob(Sampler(linear_gaussian_dsvae(), Guide(1.15)), clips.sequences, given, draws=2_000)
     assert ((rough.log_prob - exact).abs() <= 4.5 * rough.standard_error).all()
     assert (rough.standard_error < 0.1).all()
     assert rough.unreliable_share == 0
@@ -397,20 +399,22 @@ def conditional(x: Array, observed: Any, given: int) -> float:
 def test_the_stated_error_of_the_log_probability_is_its_spread() -> None:
     clips = Clips()
     many = Sequences(clips.x, None, None, torch.full((200,), 1))
-    found = forecast_log_prob(linear_gaussian_dsvae(), Guide(1.2), many, 3, draws=250)
+    found = forecast_log_prob(Sampler(linear_gaussian_dsvae(), Guide(1.2)), many, 3, draws=250)
     assert float(found.standard_error.square().mean().sqrt()) == pytest.approx(float(found.log_prob.std()), rel=0.2)
 
 
 def test_sequences_too_short_and_given_too_much() -> None:
     clips = Clips("ragged")
     told: list[float] = []
-    found = forecast_log_prob(linear_gaussian_dsvae(), Guide(), clips.sequences, 3, draws=25, progress=told.append)
+    found = forecast_log_prob(
+        Sampler(linear_gaussian_dsvae(), Guide(), progress=told.append), clips.sequences, 3, draws=25
+    )
     assert found.scored.tolist() == [True, False, True, False]
     assert told == sorted(told)
     assert told[-1] == pytest.approx(1.0)
     for given in (0, T):
         with pytest.raises(UsageError, match="give from 1 to 5"):
-            forecast_log_prob(linear_gaussian_dsvae(), Guide(), clips.sequences, given)
+            forecast_log_prob(Sampler(linear_gaussian_dsvae(), Guide()), clips.sequences, given)
 
 
 # --- scores -----------------------------------------------------------------------------------------------------------
@@ -427,7 +431,7 @@ def crps_of_normal(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
 def test_scores_are_those_of_the_exact_predictor(kind: str) -> None:
     """MSE, CRPS by the closed form, and the log probability by both ways; steps on their own and together."""
     clips, given = Clips(kind), 3
-    found = forecast_scores(linear_gaussian_dsvae(), Guide(), clips.sequences, given, draws=4_000)
+    found = forecast_scores(Sampler(linear_gaussian_dsvae(), Guide()), clips.sequences, given, draws=4_000)
     begun = Clips(kind)
     begun.lengths = torch.full((4,), given)
     assert torch.equal(found.scored, clips.observed[:, given:].flatten(1).any(1))
@@ -454,8 +458,10 @@ def test_scores_are_those_of_the_exact_predictor(kind: str) -> None:
 
 def test_errors_alone_are_those_of_the_scores() -> None:
     clips, progress = Clips("missing values, ragged"), list[float]()
-    scores = forecast_scores(linear_gaussian_dsvae(), Guide(), clips.sequences, 3, draws=50, seed=7)
-    errors = forecast_errors(linear_gaussian_dsvae(), Guide(), clips.sequences, 3, 50, 9, progress=progress.append)
+    scores = forecast_scores(Sampler(linear_gaussian_dsvae(), Guide()), clips.sequences, 3, draws=50, seed=7)
+    errors = forecast_errors(
+        Sampler(linear_gaussian_dsvae(), Guide(), progress=progress.append), clips.sequences, 3, 50, 9
+    )
     for name in ("mse", "crps", "mse_by_step", "crps_by_step"):
         assert torch.equal(getattr(errors, name).nan_to_num(-1), getattr(scores.model, name).nan_to_num(-1))
     assert progress[-1] == 1
@@ -465,7 +471,7 @@ def test_crps_at_finite_draws_is_off_by_what_is_said() -> None:
     """With K draws of a known normal it is too high by E|X - X'| / 2K = scale / (sqrt(pi) K), on average."""
     clips = Clips(count=1, length=2)
     many = Sequences(clips.x, None, None, torch.zeros(500, dtype=torch.int64))
-    found = forecast_scores(linear_gaussian_dsvae(), Guide(), many, 1, draws=25)
+    found = forecast_scores(Sampler(linear_gaussian_dsvae(), Guide()), many, 1, draws=25)
     begun = Clips(count=1, length=2)
     begun.lengths = torch.tensor([1])
     mean, covariance = predicted(begun, 0, 1)
@@ -501,7 +507,7 @@ def test_baselines_by_hand() -> None:
 def test_comparisons_are_paired_and_honest() -> None:
     """Against SciPy-free arithmetic; and on data that stand still, nothing beats the copy, which is said."""
     clips = Clips(count=60)
-    found = forecast_scores(linear_gaussian_dsvae(), Guide(), clips.sequences, 4, draws=50)
+    found = forecast_scores(Sampler(linear_gaussian_dsvae(), Guide()), clips.sequences, 4, draws=50)
     one = found.comparisons()[0]
     assert (one.metric, one.baseline) == ("mse", BASELINES[0])
     ours, theirs = found.model.mse.numpy(), ((clips.truth[:, 4:] - clips.truth[:, 3:4]) ** 2).mean((1, 2)).numpy()
@@ -511,14 +517,14 @@ def test_comparisons_are_paired_and_honest() -> None:
     assert 'beats "copy the last frame" in MSE' in str(one)
     still = clips.truth[:, :1].expand(-1, T, -1).clone()
     lost = forecast_scores(
-        linear_gaussian_dsvae(), Guide(), Sequences(still, None, None, torch.arange(60)), 4, draws=50
+        Sampler(linear_gaussian_dsvae(), Guide()), Sequences(still, None, None, torch.arange(60)), 4, draws=50
     )
     assert lost.comparisons()[0].verdict == "loses to"
     assert lost.comparisons()[0].theirs == 0
     assert any("not better than what needs no model" in said for said in lost.sentences())
     assert not any("MSE the forecast is not better" in said for said in found.sentences())
     assert not any("trusted" in said for said in found.sentences())
-    narrow = forecast_scores(linear_gaussian_dsvae(), Guide(0.3), clips.sequences, 4, draws=50)
+    narrow = forecast_scores(Sampler(linear_gaussian_dsvae(), Guide(0.3)), clips.sequences, 4, draws=50)
     assert narrow.log_prob.unreliable_share > 0.5
     assert any(f"{narrow.log_prob.unreliable_share:.0%} of the sequences: k-hat" in said for said in narrow.sentences())
     assert Comparison("mse", "x", 1.0, 1.1, -0.1, 0.1).verdict == "does not differ from"
@@ -527,7 +533,9 @@ def test_comparisons_are_paired_and_honest() -> None:
 def test_scores_of_one_or_no_sequence_say_so() -> None:
     clips = Clips("ragged")
     told: list[float] = []
-    found = forecast_scores(linear_gaussian_dsvae(), Guide(), clips.sequences, 5, draws=25, progress=told.append)
+    found = forecast_scores(
+        Sampler(linear_gaussian_dsvae(), Guide(), progress=told.append), clips.sequences, 5, draws=25
+    )
     assert found.scored.tolist() == [True, False, False, False]
     assert found.comparisons() == ()
     assert "1 of 4 sequences scored" in found.sentences()[0]

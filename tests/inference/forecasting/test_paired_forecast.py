@@ -11,7 +11,7 @@ from pyro.distributions import Normal
 from torch import Tensor
 
 from pyro_dsvae.configuration.catalogue import PARTS
-from pyro_dsvae.inference.estimation import evaluation
+from pyro_dsvae.inference.estimation import Sampler, evaluation
 from pyro_dsvae.inference.forecasting.log_prob import forecast_log_prob
 from pyro_dsvae.inference.forecasting.paired import NoStepsError, paired_forecast
 from pyro_dsvae.inference.sequences import Sequences
@@ -80,7 +80,7 @@ def clips(kind: str) -> tuple[Sequences, list[tuple[np.ndarray, np.ndarray]]]:
 @pytest.mark.parametrize("given", [1, 3])
 def test_within_its_error_of_the_exact_forecast(kind: str, given: int) -> None:
     sequences, known = clips(kind)
-    found = paired_forecast(linear_gaussian_dsvae(), Guide(1.3), sequences, given, draws=20_000, seed=2)
+    found = paired_forecast(Sampler(linear_gaussian_dsvae(), Guide(1.3)), sequences, given, draws=20_000, seed=2)
     for i, (x, observed) in enumerate(known):
         exact = EXACT.kalman_evidence(x, observed) - EXACT.kalman_evidence(x[:given], observed[:given])
         assert float(found.log_prob[i]) == pytest.approx(exact, abs=0.05 + 4 * float(found.standard_error[i])), i
@@ -94,7 +94,8 @@ def test_within_its_error_of_the_exact_forecast(kind: str, given: int) -> None:
 def test_the_standard_error_is_that_of_repetitions() -> None:
     sequences, _ = clips("complete")
     runs = [
-        paired_forecast(linear_gaussian_dsvae(), Guide(1.3), sequences, 3, draws=1_000, seed=seed) for seed in range(40)
+        paired_forecast(Sampler(linear_gaussian_dsvae(), Guide(1.3)), sequences, 3, draws=1_000, seed=seed)
+        for seed in range(40)
     ]
     spread = torch.stack([run.log_prob for run in runs]).std(0)
     stated = torch.stack([run.standard_error for run in runs]).mean(0)
@@ -107,8 +108,8 @@ def test_a_guide_that_is_lost_on_beginnings_does_no_harm() -> None:
     sequences, known = clips("complete")
     exact = torch.tensor([EXACT.kalman_evidence(x, o) - EXACT.kalman_evidence(x[:3], o[:3]) for x, o in known])
     lost = Guide(1.3, lost=4.0)
-    paired = paired_forecast(linear_gaussian_dsvae(), lost, sequences, 3, draws=2_000)
-    apart = forecast_log_prob(linear_gaussian_dsvae(), lost, sequences, 3, draws=2_000)
+    paired = paired_forecast(Sampler(linear_gaussian_dsvae(), lost), sequences, 3, draws=2_000)
+    apart = forecast_log_prob(Sampler(linear_gaussian_dsvae(), lost), sequences, 3, draws=2_000)
     assert float((paired.log_prob - exact).abs().max()) < 1
     assert float((apart.log_prob - exact).min()) > 5
 
@@ -116,9 +117,11 @@ def test_a_guide_that_is_lost_on_beginnings_does_no_harm() -> None:
 def test_chunks_change_nothing_but_noise_and_progress_rises() -> None:
     sequences, _ = clips("complete")
     told: list[float] = []
-    whole = paired_forecast(linear_gaussian_dsvae(), Guide(1.3), sequences, 3, draws=4_000, progress=told.append)
+    whole = paired_forecast(
+        Sampler(linear_gaussian_dsvae(), Guide(1.3), progress=told.append), sequences, 3, draws=4_000
+    )
     parts = paired_forecast(
-        linear_gaussian_dsvae(), Guide(1.3), sequences, 3, draws=4_000, frames_at_once=3_000, progress=told.append
+        Sampler(linear_gaussian_dsvae(), Guide(1.3), max_frames=3_000, progress=told.append), sequences, 3, draws=4_000
     )
     error = (whole.standard_error.square() + parts.standard_error.square()).sqrt()
     assert bool(((whole.log_prob - parts.log_prob).abs() < 4 * error).all())
@@ -156,4 +159,4 @@ def test_a_guide_without_steps_is_refused_with_the_remedy() -> None:
 )
 def test_what_cannot_be_foretold_is_said(given: int, draws: int, says: str) -> None:
     with pytest.raises(UsageError, match=says):
-        paired_forecast(linear_gaussian_dsvae(), Guide(), clips("complete")[0], given, draws)
+        paired_forecast(Sampler(linear_gaussian_dsvae(), Guide()), clips("complete")[0], given, draws)

@@ -11,6 +11,7 @@ from pyro.distributions import Normal
 from scipy import stats
 from torch import Tensor
 
+from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.latent_checks.checks import LatentChecks, collapse_findings, latent_checks
 from pyro_dsvae.inference.latent_checks.mmd import pair_matrix, swap_test
 from pyro_dsvae.inference.latent_checks.ridge import PENALTIES, ridge_test
@@ -163,7 +164,7 @@ def checked(guide: Callable[..., None], count: int = N, **options: int) -> Laten
     rng = np.random.default_rng(5)
     x = torch.from_numpy(rng.standard_normal((count, T, P)))
     options = {"permutations": 199, **options}
-    return latent_checks(planted_model(), guide, Sequences(x, None, None, torch.arange(count)), **options)
+    return latent_checks(Sampler(planted_model(), guide), Sequences(x, None, None, torch.arange(count)), **options)
 
 
 def test_nothing_is_said_of_draws_from_the_prior() -> None:
@@ -227,10 +228,10 @@ def test_what_stays_in_z_is_said() -> None:
 
 def test_the_exact_posterior_of_the_true_model_passes() -> None:
     """Joint draws given data of the model itself are draws from the prior; z is a path with dynamics here."""
-    found = latent_checks(linear_gaussian_dsvae(), ExactGuide(), simulated(300), permutations=199)
+    found = latent_checks(Sampler(linear_gaussian_dsvae(), ExactGuide()), simulated(300), permutations=199)
     assert [f.severity for f in found.findings] == ["good"] * 5
     # Its posterior means are not: they are narrower than the prior.
-    point = latent_checks(linear_gaussian_dsvae(), ExactGuide(stretch=0.01), simulated(300), permutations=199)
+    point = latent_checks(Sampler(linear_gaussian_dsvae(), ExactGuide(stretch=0.01)), simulated(300), permutations=199)
     assert point.findings[0].severity == "warning"
 
 
@@ -248,7 +249,7 @@ def test_ragged_clips_are_compared_where_they_exist() -> None:
                 pyro.sample("z", Steps(T, lengths).join(pyro.distributions.Delta(z, event_dim=1)))
 
         sequences = Sequences(x, None, lengths, torch.arange(200))
-        results.append(latent_checks(planted_model(), guide, sequences, permutations=199))
+        results.append(latent_checks(Sampler(planted_model(), guide), sequences, permutations=199))
     a, b = results
     assert a.paths is not None
     assert b.paths is not None
@@ -263,11 +264,11 @@ def test_ragged_clips_are_compared_where_they_exist() -> None:
 
 def test_without_f_or_without_a_second_step_there_is_nothing_to_compare() -> None:
     model = DSVAE(StandardNormal(0), IID(1), Zero(LinearDecoder((P,)))).double()
-    found = latent_checks(model, without_static, planted_frames((1.0, 1.0), 1.0), permutations=19)
+    found = latent_checks(Sampler(model, without_static), planted_frames((1.0, 1.0), 1.0), permutations=19)
     assert found.static is None
     assert found.dependence is None
     one = Sequences(torch.randn(20, 1, P), None, None, torch.arange(20))
-    assert latent_checks(planted_model(), drawn_by(iid), one, permutations=19).paths is None
+    assert latent_checks(Sampler(planted_model(), drawn_by(iid)), one, permutations=19).paths is None
 
 
 def test_seeds_repeat_and_no_more_than_asked_are_used() -> None:
@@ -285,19 +286,19 @@ def test_seeds_repeat_and_no_more_than_asked_are_used() -> None:
 
 def test_a_collapsed_latent_is_said_to_be_one() -> None:
     """f is the prior whatever the clip is; z is not."""
-    use = latent_use(planted_model(), Planted((1.0, 1.0)), planted_frames((0.0, 0.0), 0.9))
+    use = latent_use(Sampler(planted_model(), Planted((1.0, 1.0))), planted_frames((0.0, 0.0), 0.9))
     f, z = collapse_findings(use)
     assert f.severity == "serious"
     assert "f has collapsed: none of its 2 dimensions" in f.sentence
     assert z.severity == "good"
-    use = latent_use(planted_model(), Planted((0.3, 0.3), z_scale=1.0), planted_frames((0.9, 0.9), 0.0))
+    use = latent_use(Sampler(planted_model(), Planted((0.3, 0.3), z_scale=1.0)), planted_frames((0.9, 0.9), 0.0))
     f, z = collapse_findings(use)
     assert f.severity == "good"
     assert "z has collapsed" in z.sentence
 
 
 def test_unused_dimensions_are_counted() -> None:
-    use = latent_use(planted_model(), Planted((0.3, 1.0)), planted_frames((0.9, 0.0), 0.9))
+    use = latent_use(Sampler(planted_model(), Planted((0.3, 1.0))), planted_frames((0.9, 0.0), 0.9))
     assert "f is used: 1 of 2" in collapse_findings(use)[0].sentence
     model = DSVAE(StandardNormal(5), IID(1), Zero(LinearDecoder((P,)))).double()
 
@@ -308,13 +309,13 @@ def test_unused_dimensions_are_counted() -> None:
             pyro.sample("f", Normal(loc, scale).to_event(1))
             pyro.sample("z", Normal(x[..., 2:], 0.3).to_event(2))
 
-    found = collapse_findings(latent_use(model, guide, planted_frames((0.9, 0.0), 0.9)))
+    found = collapse_findings(latent_use(Sampler(model, guide), planted_frames((0.9, 0.0), 0.9)))
     assert found[0].severity == "note"
     assert "most of f is unused: 1 of 5" in found[0].sentence
 
 
 def test_a_latent_that_says_much_with_little_movement_has_not_collapsed() -> None:
     """Means vary by a tenth of the prior's scale, under 1 % of its variance, but are known to a thousandth."""
-    use = latent_use(planted_model(), Planted((0.001, 0.001)), planted_frames((0.09, 0.09), 0.9))
+    use = latent_use(Sampler(planted_model(), Planted((0.001, 0.001))), planted_frames((0.09, 0.09), 0.9))
     assert not use.active_static.any()
     assert collapse_findings(use)[0].severity == "good"

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.configuration.catalogue import PARTS
-from pyro_dsvae.inference.batch import Clips as Arguments
-from pyro_dsvae.inference.estimation import evaluation
+from pyro_dsvae.inference.batch import Batch
+from pyro_dsvae.inference.estimation import Sampler, evaluation
 from pyro_dsvae.inference.latent_space.imputation import METHODS, Imputation, Method, impute
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.sampling.hmc import Langevin, Point, move, transition
@@ -46,7 +46,8 @@ def smoothed(clips: Clips, row: int) -> tuple[Array, Array, Array, Array]:
 
 
 def run(clips: Clips, guide: Any, **options: Any) -> Imputation:
-    return impute(linear_gaussian_dsvae(), guide, clips.x, clips.mask, clips.lengths, **options)
+    sampler = Sampler(linear_gaussian_dsvae(), guide, max_frames=options.pop("max_frames", None))
+    return impute(sampler, Batch(clips.x, clips.mask, clips.lengths), **options)
 
 
 def assert_exact(found: Imputation, clips: Clips, worth: Tensor, sigmas: float = 5.0) -> None:
@@ -165,7 +166,7 @@ def test_chains_stay_where_they_are_at_steps_that_do_not_exist() -> None:
     x = torch.where(clips.observed, clips.x, torch.zeros_like(clips.x))
     start = Latents(torch.randn(5, 4, F), torch.randn(5, 4, T, D))
     with evaluation(model, Guide(), 0, torch.device("cpu"), gradients=True):
-        joint = Joint(model, Arguments(x, None, clips.lengths, None))
+        joint = Joint(model, Batch(x, None, clips.lengths, None))
         ends = move(joint, start, Latents(torch.ones(4, F), torch.ones(4, T, D)), Langevin(20), lambda: None).latents
     assert clips.lengths is not None
     exists = torch.arange(T) < clips.lengths[:, None]
@@ -197,7 +198,11 @@ def test_the_networks_of_a_guide_see_nothing_of_it_either(method: Method) -> Non
     mask[1] = False
     found = [
         impute(
-            made.model, made.guide, torch.where(mask, x, torch.full_like(x, junk)), mask, draws=8, method=method, **FEW
+            Sampler(made.model, made.guide),
+            Batch(torch.where(mask, x, torch.full_like(x, junk)), mask),
+            draws=8,
+            method=method,
+            **FEW,
         )
         for junk in (0.0, 1e6, math.nan)
     ]
@@ -287,7 +292,8 @@ def test_every_prior_and_every_posterior_imputes(prior: str, guide: str, method:
     state = torch.get_rng_state()
     options: dict[str, Any] = {"refinement": Refinement(2, 2, check=4), "langevin": Langevin(4), "method": method}
     once, again = (
-        impute(made.model, made.guide, x, mask, lengths, draws=5, progress=told.append, **options) for _ in range(2)
+        impute(Sampler(made.model, made.guide, progress=told.append), Batch(x, mask, lengths), draws=5, **options)
+        for _ in range(2)
     )
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(once.means, again.means)
@@ -306,9 +312,9 @@ def test_every_static_prior_and_likelihood_imputes(option: str) -> None:
         made = objective(case).double().eval()
         x = made.model.likelihood.prepare(frames_for(case.likelihood))
         mask = torch.rand(x.shape) < 0.6
-        few = impute(made.model, made.guide, x, mask, draws=5, method="langevin", **FEW)
+        few = impute(Sampler(made.model, made.guide), Batch(x, mask), draws=5, method="langevin", **FEW)
         assert torch.isfinite(few.sd).all()
-        found = impute(made.model, made.guide, x, mask, draws=100, method="amortised")
+        found = impute(Sampler(made.model, made.guide), Batch(x, mask), draws=100, method="amortised")
         with torch.no_grad():
             frames = cast(Any, made.model.likelihood(found.f, found.z))
             noise = torch.stack([frames.sample() for _ in range(100)]).var(0).mean(0)
@@ -323,7 +329,7 @@ def test_clips_are_independent_of_those_beside_them_and_keep_their_order() -> No
     """A clip that has no observation moves no other; chunks of one clip give the same distribution."""
     clips = Clips("missing values, ragged")
     whole = run(clips, Guide(), draws=2_000, method="amortised")
-    split = run(clips, Guide(), draws=2_000, method="amortised", frames_at_once=T * 2_000)
+    split = run(clips, Guide(), draws=2_000, method="amortised", max_frames=T * 2_000)
     for row in range(4):
         _, _, mean, variance = smoothed(clips, row)
         for found in (whole, split):
@@ -346,7 +352,7 @@ def test_errors(options: dict[str, Any], message: str) -> None:
     made = objective(Case(posterior=options.pop("guide", "LSTM"))).double().eval()
     x = made.model.likelihood.prepare(frames_for("Normal"))
     with pytest.raises(UsageError, match=message):
-        impute(made.model, made.guide, x, **options)
+        impute(Sampler(made.model, made.guide), Batch(x), **options)
     for name, value in (("transitions", 1), ("leapfrogs", 0)):
         with pytest.raises(UsageError, match=name):
             Langevin(**{name: value})

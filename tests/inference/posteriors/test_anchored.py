@@ -15,13 +15,14 @@ from torch import Tensor
 
 from pyro_dsvae.configuration.build import build
 from pyro_dsvae.configuration.catalogue import PARTS
-from pyro_dsvae.inference.estimation import CPU
+from pyro_dsvae.inference.batch import Batch
+from pyro_dsvae.inference.estimation import CPU, Sampler
 from pyro_dsvae.inference.handlers import LocalParameters
 from pyro_dsvae.inference.posteriors.anchored import FRAMES, Anchored, anchor_clip
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.prediction import posterior_means
-from pyro_dsvae.inference.sequences import Batch, Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.held_out_elbo import held_out_terms
 from pyro_dsvae.inference.training.objective import KLWeights, Objective
 from pyro_dsvae.metrics.features import encode
@@ -236,11 +237,11 @@ def test_the_guide_that_is_wrapped_stays_as_it_is() -> None:
 def test_its_elbo_is_told_beside_that_of_the_guide_itself() -> None:
     made = objective()
     data, guide = Sequences(clips(), None, None, torch.arange(B)), anchored(made)
-    terms = measure_terms(made.model, guide, data, encode(made.model, guide, data, CPU), 0, CPU)
+    terms = measure_terms(made.model, guide, data, encode(Sampler(made.model, guide), data), 0, CPU)
     assert terms.elbo == held_out_terms(Objective(made.model, guide), data, CPU, 0)["elbo"]
     assert terms.unanchored_elbo == held_out_terms(made, data, CPU, 0)["elbo"]
     assert terms.elbo != terms.unanchored_elbo
-    itself = measure_terms(made.model, made.guide, data, encode(made.model, made.guide, data, CPU), 0, CPU)
+    itself = measure_terms(made.model, made.guide, data, encode(Sampler(made.model, made.guide), data), 0, CPU)
     assert (itself.elbo, itself.unanchored_elbo) == (terms.unanchored_elbo, None)
 
 

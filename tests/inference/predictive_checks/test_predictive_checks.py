@@ -16,6 +16,7 @@ from planted_misfits import MISFITS, SHAPE, Misfit, T, World, checked, untouched
 from scipy.stats import kstest
 from torch import Tensor
 
+from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.predictive_checks.checks import PredictiveChecks, checks_of, predictive_checks
 from pyro_dsvae.inference.predictive_checks.discrepancies import BUILT_IN, applicable, motion_energy, value_mean
 from pyro_dsvae.inference.predictive_checks.discrepancy import Discrepancy, Frames
@@ -192,7 +193,7 @@ def simulated() -> dict[Level, dict[str, Values]]:
     """All discrepancies of 200 data sets at once, each of 16 clips from the model itself, with the exact posterior."""
     world = World.of()
     values, failures = discrepancy_values(
-        world.model, world.guide, clips(WORLDS * COUNT), discrepancies(), draws=DRAWS, seed=3
+        Sampler(world.model, world.guide), clips(WORLDS * COUNT), discrepancies(), draws=DRAWS, seed=3
     )
     assert failures == ()
     return values
@@ -288,7 +289,7 @@ def test_clips_of_all_lengths_with_holes_have_uniform_p_values() -> None:
     plain = [d for d in discrepancies() if not d.realised]
     world = World.of()
     values, failures = discrepancy_values(
-        world.model, world.guide, Sequences(x, mask, lengths, torch.arange(len(x))), plain, ("population",), 4
+        Sampler(world.model, world.guide), Sequences(x, mask, lengths, torch.arange(len(x))), plain, ("population",), 4
     )
     assert failures == ()
     observed, replicated = (
@@ -421,7 +422,8 @@ TWO = [Discrepancy("motion energy", motion_energy), Discrepancy("mean brightness
 
 def check(sequences: Sequences, **options: Any) -> PredictiveChecks:
     world = World.of()
-    return predictive_checks(world.model, world.guide, sequences, **{"draws": 4, "rounds": 200, **options})
+    sampler = Sampler(world.model, world.guide, max_frames=options.pop("max_frames", None))
+    return predictive_checks(sampler, sequences, **{"draws": 4, "rounds": 200, **options})
 
 
 def test_training_data_are_marked() -> None:
@@ -438,7 +440,7 @@ def test_without_noise_means_stand_in_for_draws() -> None:
     world, sequences = World.of(), clips(5)
     result = check(sequences, discrepancies=[*TWO, BUILT_IN[-1]], levels=("dynamic",), noise=False)
     assert {c.name for c in result.checks} == {"motion energy", "mean brightness"}
-    (made,) = replicate(world.model, world.guide, sequences, levels=("dynamic",), draws=4)
+    (made,) = replicate(Sampler(world.model, world.guide), sequences, levels=("dynamic",), draws=4)
     expected = made.mean.double().diff(dim=2).abs().mean((2, 3, 4, 5))
     torch.testing.assert_close(result.check("motion energy", "dynamic").values.replicated, expected, rtol=1e-5, atol=0)
 
@@ -464,7 +466,7 @@ def test_chunks_do_not_change_what_is_observed_and_memory_is_bounded() -> None:
     sequences = clips(30)
     whole = check(sequences, discrepancies=[Discrepancy("noted", noted)])
     sizes.clear()
-    cut = check(sequences, discrepancies=[Discrepancy("noted", noted)], frames_at_once=40)
+    cut = check(sequences, discrepancies=[Discrepancy("noted", noted)], max_frames=40)
     assert max(sizes) <= 40
     a, b = (r.check("noted", "population").values for r in (whole, cut))
     torch.testing.assert_close(a.observed, b.observed)

@@ -13,6 +13,7 @@ import torch
 from planted_misfits import NOISE, SHAPE, D, F, T, World
 from torch import Tensor
 
+from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.posteriors.delta import Delta
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.predictive_checks.replications import LEVELS, Replications, prior_predictive, replicate
@@ -45,7 +46,10 @@ def clips(count: int, **options: Any) -> Sequences:
 
 def replications(sequences: Sequences, **options: Any) -> list[Replications]:
     world = World.of()
-    return list(replicate(world.model, world.guide, sequences, **options))
+    sampler = Sampler(
+        world.model, world.guide, max_frames=options.pop("max_frames", None), progress=options.pop("progress", None)
+    )
+    return list(replicate(sampler, sequences, **options))
 
 
 @dataclass(frozen=True)
@@ -144,9 +148,9 @@ def test_levels_keep_the_latents_they_say_they_keep() -> None:
 # --- chunks, seeds, modes ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("frames_at_once", [1, 24, 100, 10**6])
-def test_every_draw_of_every_sequence_is_made_once_and_chunks_are_bounded(frames_at_once: int) -> None:
-    made = replications(clips(7), draws=5, frames_at_once=frames_at_once)
+@pytest.mark.parametrize("max_frames", [1, 24, 100, 10**6])
+def test_every_draw_of_every_sequence_is_made_once_and_chunks_are_bounded(max_frames: int) -> None:
+    made = replications(clips(7), draws=5, max_frames=max_frames)
     for level in LEVELS:
         seen = [
             (draw, row)
@@ -156,16 +160,16 @@ def test_every_draw_of_every_sequence_is_made_once_and_chunks_are_bounded(frames
             for row in m.positions.tolist()
         ]
         assert sorted(seen) == list(product(range(5), range(7)))
-    assert max(m.x.shape[0] * m.x.shape[1] * T for m in made) <= max(frames_at_once, T)
+    assert max(m.x.shape[0] * m.x.shape[1] * T for m in made) <= max(max_frames, T)
 
 
 def test_a_seed_says_all_and_nothing_global_does() -> None:
     sequences = clips(6)
     pyro.set_rng_seed(1)
-    first = replications(sequences, draws=3, seed=5, frames_at_once=24)
+    first = replications(sequences, draws=3, seed=5, max_frames=24)
     pyro.set_rng_seed(2)
-    again = replications(sequences, draws=3, seed=5, frames_at_once=24)
-    other = replications(sequences, draws=3, seed=6, frames_at_once=24)
+    again = replications(sequences, draws=3, seed=5, max_frames=24)
+    other = replications(sequences, draws=3, seed=6, max_frames=24)
     assert all(torch.equal(a.x, b.x) for a, b in zip(first, again, strict=True))
     assert not any((a.x == b.x).any() for a, b in zip(first, other, strict=True))
     # Chunks of one call differ, too.
@@ -175,8 +179,8 @@ def test_a_seed_says_all_and_nothing_global_does() -> None:
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_level_draws_the_same_whatever_other_levels_are_made(level: str) -> None:
     sequences = clips(4)
-    alone = replications(sequences, draws=3, levels=(level,), frames_at_once=48)
-    together = [m for m in replications(sequences, draws=3, frames_at_once=48) if m.level == level]
+    alone = replications(sequences, draws=3, levels=(level,), max_frames=48)
+    together = [m for m in replications(sequences, draws=3, max_frames=48) if m.level == level]
     assert all(torch.equal(a.x, b.x) for a, b in zip(alone, together, strict=True))
 
 
@@ -184,10 +188,10 @@ def test_between_chunks_generators_and_modes_are_as_they_were() -> None:
     """A reader that draws random numbers, or trains, does not change the replications, and is not changed by them."""
     world, sequences = World.of(), clips(6)
     world.model.train()
-    expected = [m.x for m in replicate(world.model, world.guide, sequences, draws=2, frames_at_once=16)]
+    expected = [m.x for m in replicate(Sampler(world.model, world.guide, max_frames=16), sequences, draws=2)]
     state = torch.get_rng_state()
     for made, x in zip(
-        replicate(world.model, world.guide, sequences, draws=2, frames_at_once=16), expected, strict=True
+        replicate(Sampler(world.model, world.guide, max_frames=16), sequences, draws=2), expected, strict=True
     ):
         assert world.model.training
         assert torch.is_grad_enabled()
@@ -199,7 +203,7 @@ def test_between_chunks_generators_and_modes_are_as_they_were() -> None:
 
 def test_progress_rises_to_one() -> None:
     told: list[float] = []
-    replications(clips(5), draws=4, frames_at_once=32, progress=told.append)
+    replications(clips(5), draws=4, max_frames=32, progress=told.append)
     assert told == sorted(told)
     assert told[-1] == 1.0
 
@@ -222,7 +226,7 @@ def test_replications_are_observed_where_the_data_are_and_see_nothing_else(kind:
     results = []
     for hidden in (math.nan, 7.0):
         sequences = Sequences(torch.where(values, x, hidden), mask, lengths, torch.arange(5))
-        results.append(list(replicate(model, guide, sequences, draws=3, frames_at_once=24)))
+        results.append(list(replicate(Sampler(model, guide, max_frames=24), sequences, draws=3)))
     for a, b in zip(*results, strict=True):
         rows = values[a.positions]
         assert torch.equal(a.x, b.x)
@@ -240,7 +244,9 @@ def test_new_paths_are_at_the_times_of_their_clip() -> None:
     times = torch.arange(3) * gaps[:, None]
     model = DSVAE(StandardNormal(F), LinearGaussian(D, timescale=4.0), Normal(F, D, (6,), width=1)).eval()
     sequences = Sequences(torch.rand(2, 3, 6), None, None, torch.arange(2), times)
-    made = list(replicate(model, model_and_guide()[1], sequences, levels=("population", "dynamic"), draws=4_000))
+    made = list(
+        replicate(Sampler(model, model_and_guide()[1]), sequences, levels=("population", "dynamic"), draws=4_000)
+    )
     for level in ("population", "dynamic"):
         z = joined(made, level).z
         for row in range(2):
@@ -252,7 +258,7 @@ def test_new_paths_are_at_the_times_of_their_clip() -> None:
 def test_a_point_guide_replicates_one_point() -> None:
     """Every draw of Delta is the same; what is new differs."""
     model, guide = model_and_guide(Delta)
-    made = list(replicate(model, guide, Sequences(torch.rand(3, 4, 6), None, None, torch.arange(3)), draws=4))
+    made = list(replicate(Sampler(model, guide), Sequences(torch.rand(3, 4, 6), None, None, torch.arange(3)), draws=4))
     frames, dynamic, static, _ = (joined(made, level) for level in LEVELS)
     assert frames.f.shape == (4, 3, F)
     assert (frames.f == frames.f[0]).all()
@@ -266,8 +272,9 @@ def test_a_point_guide_replicates_one_point() -> None:
 
 
 def test_the_prior_predictive_has_the_moments_of_the_model() -> None:
-    count, model = 3_000, World.of().model
-    made = list(prior_predictive(model, count, T, frames_at_once=4_000))
+    count, world = 3_000, World.of()
+    sampler = Sampler(world.model, world.guide, max_frames=4_000)
+    made = list(prior_predictive(sampler, count, T))
     assert max(m.x.shape[1] * T for m in made) <= 4_000
     x = torch.cat([m.x[0] for m in made]).flatten(1).double()
     assert x.shape == (count, T * P)
@@ -277,7 +284,7 @@ def test_the_prior_predictive_has_the_moments_of_the_model() -> None:
     projected = (x @ directions.T).numpy()
     assert (np.abs(projected.mean(0)) < 4.5 * np.sqrt(variance / count)).all()
     assert (np.abs(projected.var(0) / variance - 1) < 4.5 * math.sqrt(2 / count)).all()
-    again = torch.cat([m.x[0] for m in prior_predictive(model, count, T, frames_at_once=4_000)])
+    again = torch.cat([m.x[0] for m in prior_predictive(sampler, count, T)])
     assert torch.equal(again.flatten(1).double(), x)
 
 
@@ -290,16 +297,15 @@ def test_the_prior_predictive_has_the_moments_of_the_model() -> None:
         ({"levels": ("frame",)}, "levels frames, dynamic, static, population, not frame"),
         ({"levels": ()}, "not none"),
         ({"draws": 0}, "at least 1 replication"),
-        ({"frames_at_once": 0}, "at least one frame"),
     ],
 )
 def test_what_cannot_be_replicated_is_said_before_anything_is_drawn(options: dict[str, Any], message: str) -> None:
     world = World.of()
     with pytest.raises(UsageError, match=message):
-        replicate(world.model, world.guide, clips(2), **options)
+        replicate(Sampler(world.model, world.guide), clips(2), **options)
 
 
-@pytest.mark.parametrize("options", [{"count": 0}, {"length": 0}, {"frames_at_once": 0}])
+@pytest.mark.parametrize("options", [{"count": 0}, {"length": 0}])
 def test_draws_from_the_prior_have_sizes(options: dict[str, int]) -> None:
     with pytest.raises(UsageError, match=f"{next(iter(options))} of at least 1, not 0"):
-        prior_predictive(World.of().model, **{"count": 2, "length": 3, **options})
+        prior_predictive(Sampler(World.of().model, World.of().guide), **{"count": 2, "length": 3, **options})

@@ -16,7 +16,8 @@ from torch.distributions import constraints
 
 from pyro_dsvae.configuration.build import build
 from pyro_dsvae.configuration.catalogue import PARTS
-from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.batch import Batch
+from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.evidence import Evidence, estimate_evidence
 from pyro_dsvae.inference.inference_data import pareto_k_hat
 from pyro_dsvae.inference.latents import Latents
@@ -174,14 +175,24 @@ def best_diagonal_gap(data: Data, stretch: float = 1.0, shift: float = 0.0) -> T
 
 def estimate(data: Data | Sequences, guide: Any, **options: Any) -> Evidence:
     sequences = data.sequences if isinstance(data, Data) else data
-    options = {"frames_at_once": ALL_AT_ONCE, **options}
-    return estimate_evidence(linear_gaussian_dsvae(), guide, sequences, **options)
+    sampler = Sampler(
+        linear_gaussian_dsvae(),
+        guide,
+        max_frames=options.pop("max_frames", ALL_AT_ONCE),
+        progress=options.pop("progress", None),
+    )
+    return estimate_evidence(sampler, sequences, **options)
 
 
 def anneal(data: Data | Sequences, guide: Any, **options: Any) -> AnnealedEvidence:
     sequences = data.sequences if isinstance(data, Data) else data
-    options = {"frames_at_once": ALL_AT_ONCE, **options}
-    return annealed_evidence(linear_gaussian_dsvae(), guide, sequences, **options)
+    sampler = Sampler(
+        linear_gaussian_dsvae(),
+        guide,
+        max_frames=options.pop("max_frames", ALL_AT_ONCE),
+        progress=options.pop("progress", None),
+    )
+    return annealed_evidence(sampler, sequences, **options)
 
 
 def assert_unbiased(log_weights: Tensor, evidence: Tensor) -> None:
@@ -510,7 +521,7 @@ def test_chunks_do_not_change_the_result(row: int) -> None:
                 pyro.sample("f", FromStore(Normal(zero[:, 0], 1.0).to_event(1), f, used))
                 pyro.sample("z", FromStore(Normal(zero, 1.0).to_event(2), z, []))
 
-        found.append(estimate(data.repeated(row, 1), guide, draws=300, frames_at_once=at_once * T))
+        found.append(estimate(data.repeated(row, 1), guide, draws=300, max_frames=at_once * T))
         assert used == chunks
     for other in found[1:]:
         torch.testing.assert_close(other.log_evidence, found[0].log_evidence)
@@ -531,7 +542,7 @@ def test_many_sequences_and_many_draws_keep_to_the_same_memory(draws: int) -> No
     data = Data("ragged")
     all_ = data.sequences
     many = Sequences(all_.frames, all_.mask, all_.lengths, torch.arange(4).repeat(10))
-    found = estimate(many, guide, draws=draws, frames_at_once=1_000 * T)
+    found = estimate(many, guide, draws=draws, max_frames=1_000 * T)
     assert max(sizes) <= 1_000
     assert sum(sizes) == 40 * draws
     torch.testing.assert_close(found.log_evidence, data.evidence.repeat(10), rtol=0, atol=1e-9)
@@ -584,7 +595,7 @@ def test_every_part_gives_the_evidence_that_brute_force_gives(case: Mapping[str,
     if "posterior" in case:
         kinds += [{"scale": 8.0}, {"defensive": 0.5}]
     for options in kinds:
-        found = estimate_evidence(made.model, made.guide, sequences, draws=4_000, frames_at_once=40_000, **options)
+        found = estimate_evidence(Sampler(made.model, made.guide, max_frames=40_000), sequences, draws=4_000, **options)
         tolerance = 4.5 * (error.square() + found.standard_error.square()).sqrt()
         assert (found.log_evidence < exact + tolerance).all()
         # Half of the draws are from the prior, as all of those of the oracle; without them, where the error has a meaning.
@@ -606,7 +617,9 @@ def test_observation_times_are_honoured() -> None:
     times = torch.tensor([[0.0, 0.05], [0.0, 30.0]])
     exact, error = brute_force(made, frames, mask, torch.tensor([2, 2]), times)
     sequences = Sequences(frames, mask, None, torch.arange(2), times)
-    found = estimate_evidence(made.model, made.guide, sequences, draws=20_000, defensive=0.5, frames_at_once=40_000)
+    found = estimate_evidence(
+        Sampler(made.model, made.guide, max_frames=40_000), sequences, draws=20_000, defensive=0.5
+    )
     tolerance = 4.5 * (error.square() + found.standard_error.square()).sqrt()
     assert ((found.log_evidence - exact).abs() < tolerance).all()
     assert abs(float(exact[0] - exact[1])) > 2 * float(tolerance.max())
@@ -643,7 +656,7 @@ def test_what_is_not_observed_does_not_matter() -> None:
         frames[1, 1] = frames[2, 1] = junk
         sequences = Sequences(frames, mask, lengths, torch.arange(3))
         for options in ({}, {"refinement": Refinement(steps=3, draws=2, check=5), "defensive": 0.1}):
-            values = estimate_evidence(made.model, made.guide, sequences, draws=40, **options)
+            values = estimate_evidence(Sampler(made.model, made.guide), sequences, draws=40, **options)
             found.append((values.log_evidence, values.observed_values))
     for values, counts in found:
         assert torch.isfinite(values).all()
@@ -666,9 +679,11 @@ def test_estimates_repeat_and_leave_everything_as_it_was() -> None:
 
     def results(seed: int) -> list[Tensor]:
         options = Refinement(steps=3, draws=2, check=5)
-        weighted = estimate_evidence(made.model, made.guide, sequences, draws=40, refinement=options, seed=seed)
+        weighted = estimate_evidence(
+            Sampler(made.model, made.guide), sequences, draws=40, refinement=options, seed=seed
+        )
         annealed = annealed_evidence(
-            made.model, made.guide, sequences, chains=2, temperatures=3, leapfrogs=1, start="guide", seed=seed
+            Sampler(made.model, made.guide), sequences, chains=2, temperatures=3, leapfrogs=1, start="guide", seed=seed
         )
         return [weighted.log_evidence, annealed.log_evidence]
 
@@ -699,7 +714,7 @@ def test_random_views_of_a_guide_in_training_play_no_part() -> None:
     found = []
     for training in (True, False):
         made.train(training)
-        found.append(estimate_evidence(made.model, made.guide, sequences, draws=30).log_evidence)
+        found.append(estimate_evidence(Sampler(made.model, made.guide), sequences, draws=30).log_evidence)
     assert torch.equal(*found)
 
 
@@ -708,12 +723,12 @@ def test_single_precision_agrees_with_double() -> None:
     made = small({})
     x = frames_for("Normal")[:, :2]
     with torch.no_grad():
-        latents, log_q = Proposal(made.guide, Clips(x, None, None, None)).draw(50)
-        double = Joint(made.model, Clips(x, None, None, None)).at(latents).log_joint
+        latents, log_q = Proposal(made.guide, Batch(x, None, None, None)).draw(50)
+        double = Joint(made.model, Batch(x, None, None, None)).at(latents).log_joint
         made.float()
         torch.set_default_dtype(torch.float32)
         halved = Latents(latents.f.float(), latents.z.float())
-        single = Joint(made.model, Clips(x.float(), None, None, None)).at(halved).log_joint
+        single = Joint(made.model, Batch(x.float(), None, None, None)).at(halved).log_joint
     assert log_q.dtype == single.dtype == torch.float64
     torch.testing.assert_close(single, double, rtol=1e-5, atol=1e-4)
 
@@ -727,11 +742,11 @@ def test_a_gpu_gives_the_evidence_that_the_cpu_gives() -> None:
     mask = torch.tensor([[1, 1], [1, 0], [1, 1]]).bool()
     sequences = Sequences(frames, mask, torch.tensor([2, 2, 1]), torch.arange(3))
     options: dict[str, Any] = {"draws": 3_000, "defensive": 0.5, "refinement": Refinement(steps=30)}
-    here = estimate_evidence(made.model, made.guide, sequences, **options)
+    here = estimate_evidence(Sampler(made.model, made.guide), sequences, **options)
     made.to("cuda")
-    there = estimate_evidence(made.model, made.guide, sequences, device=torch.device("cuda"), **options)
+    there = estimate_evidence(Sampler(made.model, made.guide, torch.device("cuda")), sequences, **options)
     annealed = annealed_evidence(
-        made.model, made.guide, sequences, temperatures=60, start="guide", device=torch.device("cuda")
+        Sampler(made.model, made.guide, torch.device("cuda")), sequences, temperatures=60, start="guide"
     )
     for other in (there, annealed):
         error = (here.standard_error.square() + other.standard_error.square()).sqrt()
@@ -744,7 +759,7 @@ def test_a_gpu_gives_the_evidence_that_the_cpu_gives() -> None:
 def test_progress_rises_to_one() -> None:
     data = Data()
     told: list[float] = []
-    estimate(data, Guide(), draws=60, frames_at_once=25 * T, progress=told.append)
+    estimate(data, Guide(), draws=60, max_frames=25 * T, progress=told.append)
     assert len(told) == 4 * 3
     refined: list[float] = []
     options = Refinement(steps=2, draws=2, check=4)
@@ -761,9 +776,9 @@ def test_a_point_is_no_proposal() -> None:
     made = small({"posterior": "Delta"})
     sequences = Sequences(frames_for("Normal")[:, :2], None, None, torch.arange(3))
     with pytest.raises(UsageError, match=r"Delta is a point .* fit any other posterior"):
-        estimate_evidence(made.model, made.guide, sequences)
+        estimate_evidence(Sampler(made.model, made.guide), sequences)
     with pytest.raises(UsageError, match="Delta is a point"):
-        annealed_evidence(made.model, made.guide, sequences)
+        annealed_evidence(Sampler(made.model, made.guide), sequences)
 
 
 @pytest.mark.parametrize(
@@ -774,7 +789,7 @@ def test_a_point_is_no_proposal() -> None:
         ({"scale": math.nan}, "scale of a proposal must be positive"),
         ({"defensive": 1.0}, "at least 0 and below 1"),
         ({"defensive": 0.01, "draws": 100}, "fewer than 2"),
-        ({"frames_at_once": 0}, "at least one frame"),
+        ({"max_frames": 0}, "at least one frame"),
     ],
     ids=str,
 )
@@ -816,6 +831,6 @@ def test_a_density_that_is_not_a_number_is_said() -> None:
     frames[1, 0, 0] = math.nan
     sequences = Sequences(frames, None, None, torch.arange(3))
     with pytest.raises(UsageError, match="density of sequence 1 is not a number"):
-        estimate_evidence(made.model, made.guide, sequences, draws=30)
+        estimate_evidence(Sampler(made.model, made.guide), sequences, draws=30)
     with pytest.raises(UsageError, match="density of sequence 1 is not a number"):
-        annealed_evidence(made.model, made.guide, sequences, chains=2, temperatures=3)
+        annealed_evidence(Sampler(made.model, made.guide), sequences, chains=2, temperatures=3)

@@ -7,8 +7,8 @@ import torch
 from pyro.distributions import Normal
 from torch import Tensor
 
-from pyro_dsvae.inference.batch import Clips
-from pyro_dsvae.inference.estimation import evaluation
+from pyro_dsvae.inference.batch import Batch
+from pyro_dsvae.inference.estimation import Sampler, evaluation
 from pyro_dsvae.inference.latent_space.imputation import impute
 from pyro_dsvae.inference.sampling.gap_filling import GapFilled, fill_where_better, nearest_frame
 from pyro_dsvae.models.dsvae import DSVAE
@@ -77,7 +77,7 @@ def test_only_clips_for_which_it_helps_are_filled() -> None:
     mask = torch.ones(B, T, P, dtype=torch.bool)
     mask[0, 2] = mask[2, 2] = False
     model, guide = copying_model(), Naive()
-    clips = Clips(torch.where(mask, x, torch.zeros_like(x)), mask, None, None)
+    clips = Batch(torch.where(mask, x, torch.zeros_like(x)), mask, None, None)
     with evaluation(model, guide, 0, torch.device("cpu")):
         seen = fill_where_better(model, guide, clips)
     assert isinstance(seen, GapFilled)
@@ -98,10 +98,10 @@ def test_a_guide_that_is_thrown_by_gaps_is_shown_a_filled_clip() -> None:
     mask[0, 2, 0] = mask[1, 4] = False
     model, guide = copying_model(), Thrown()
     with evaluation(model, guide, 0, torch.device("cpu")):
-        seen = fill_where_better(model, guide, Clips(torch.where(mask, x, torch.zeros_like(x)), mask, None, None))
+        seen = fill_where_better(model, guide, Batch(torch.where(mask, x, torch.zeros_like(x)), mask, None, None))
     assert isinstance(seen, GapFilled)
     assert seen.some.flatten().tolist() == [True, True, False]
-    found = impute(model, guide, x, mask, draws=20, method="amortised", resample=False)
+    found = impute(Sampler(model, guide), Batch(x, mask), draws=20, method="amortised", resample=False)
     hidden = ~mask
     nearest = nearest_frame(torch.where(mask, x, torch.zeros_like(x)), mask)
     assert float((found.mean - nearest)[hidden].abs().max()) < 0.2
@@ -111,4 +111,4 @@ def test_a_guide_that_is_thrown_by_gaps_is_shown_a_filled_clip() -> None:
 
 def test_whole_clips_are_shown_as_they_are() -> None:
     model, guide = copying_model(), Naive()
-    assert fill_where_better(model, guide, Clips(torch.ones(B, T, P), None, None, None)) is guide
+    assert fill_where_better(model, guide, Batch(torch.ones(B, T, P), None, None, None)) is guide

@@ -12,12 +12,12 @@ from torch.distributions import Normal as TorchNormal
 
 from pyro_dsvae import fit as fit_module
 from pyro_dsvae.fit import fit
+from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.posteriors.autoregressive import Autoregressive
 from pyro_dsvae.inference.posteriors.factorised import Factorised
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.posteriors.posterior import Posterior
-from pyro_dsvae.inference.sequences import Batch
 from pyro_dsvae.inference.training.contrastive import Contrastive, ContrastiveTerms, info_nce, mutual_information
 from pyro_dsvae.inference.training.contrastive_views import blur, content_view, motion_view
 from pyro_dsvae.inference.training.objective import TERMS, KLWeights, Objective

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.configuration.build import build
+from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
-from pyro_dsvae.inference.sequences import Batch
 from pyro_dsvae.inference.training.objective import KLWeights, Objective
 from pyro_dsvae.inference.training.recombination import recombined
 from pyro_dsvae.models.dsvae import DSVAE

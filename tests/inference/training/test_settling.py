@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 import torch
 
+from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.posteriors.delta import Delta
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
-from pyro_dsvae.inference.sequences import Batch, Sequences
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training import prior_refit as settling
 from pyro_dsvae.inference.training.prior_refit import DRAWS, draw_looks, settle, settles
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 from pyro_dsvae.models.static_priors.autoregressive_mixture import AutoregressiveMixture
 from pyro_dsvae.models.static_priors.diagonal_normal import DiagonalNormal
 from pyro_dsvae.models.static_priors.flow import Flow
@@ -113,9 +115,9 @@ def test_of_many_sequences_some_are_drawn(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(settling, "SEQUENCES", 5)
     seen, batch = [], Sequences.batch
 
-    def told(self: Sequences, rows: torch.Tensor, device: torch.device) -> Batch:
+    def told(self: Sequences, rows: torch.Tensor, likelihood: Likelihood, device: torch.device) -> Batch:
         seen.append(rows)
-        return batch(self, rows, device)
+        return batch(self, rows, likelihood, device)
 
     monkeypatch.setattr(Sequences, "batch", told)
     assert draw_looks(loop.objective, loop.train, CPU).shape == (5 * DRAWS, 3)

@@ -177,7 +177,7 @@ def test_fitting_improves_the_held_out_elbo_and_keeps_the_best_state() -> None:
 
 def test_terms_add_up_and_the_reported_elbo_is_unweighted() -> None:
     loop = svi(kl_static=1000.0, kl_dynamic=0.1)
-    batch = loop.train.batch(torch.arange(4), torch.device("cpu"))
+    batch = loop.train.batch(torch.arange(4), loop.objective.model.likelihood, torch.device("cpu"))
     torch.manual_seed(0)
     plain = loop.objective(batch, KLWeights())
     torch.manual_seed(0)
@@ -226,7 +226,11 @@ def test_evaluation_in_chunks_is_the_mean_over_sequences() -> None:
     with torch.no_grad():
         for number, rows in enumerate([torch.arange(4), torch.arange(4, 6)]):
             torch.manual_seed(mix(3, "evaluation", number))
-            elbos.append(loop.objective(loop.validation.batch(rows, device), KLWeights())["elbo"])
+            elbos.append(
+                loop.objective(loop.validation.batch(rows, loop.objective.model.likelihood, device), KLWeights())[
+                    "elbo"
+                ]
+            )
     assert chunked["elbo"] == pytest.approx(float(4 * elbos[0] + 2 * elbos[1]) / 6, rel=1e-6)
 
 
