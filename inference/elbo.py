@@ -30,10 +30,11 @@ MONTE_CARLO = "Monte Carlo"
 class ELBOTerms:
     """One estimate of the ELBO and its parts, each (B,), in nats per sequence.
 
-    reconstruction  E_q[log p(x | f, z)]
-    kl              site -> KL(q || p) of that latent given those before it, unweighted
-    weighted_kl     the same times the site's weight: what is optimised
-    estimators      site -> how its KL was computed
+    Attributes:
+        reconstruction: E_q[log p(x | f, z)].
+        kl: Site -> KL(q || p) of that latent given those before it, unweighted.
+        weighted_kl: The same times the site's weight: what is optimised.
+        estimators: Site -> how its KL was computed.
     """
 
     reconstruction: Tensor
@@ -53,22 +54,35 @@ class ELBOTerms:
 
 
 class SequenceELBO(TraceMeanField_ELBO):
-    """``TraceMeanField_ELBO`` that hands the sampled path to the dynamic prior.
+    """``TraceMeanField_ELBO`` that passes the sampled path to the dynamic prior.
 
         ELBO = E_q[log p(x | f, z)] - KL(q(f) || p(f)) - E_q[KL(q(z_1:T) || p(z_1:T))]
 
-    `kl_divergence` never sees a sampled value, so with one vectorised site "z" stock Pyro can only estimate the last term
-    by Monte Carlo. Here each KL is computed by the best of these that its two distributions allow:
+    `kl_divergence` never sees a sampled value. So with one vectorised site "z", stock Pyro can only estimate the last term by
+    Monte Carlo. Here each KL is computed by the best method that its two distributions allow:
 
-    1. ``closed form``: `kl_divergence` of the two as they are; for paths, where both are jointly normal.
-    2. ``closed form per step``: sum_t KL(q(z_t | z_<t) || p(z_t | z_<t)) with every conditional, of prior and posterior
-       alike, taken along the sampled path (teacher forcing), so each step is closed.
-    3. ``Monte Carlo, sticking the landing``: log q(z) - log p(z) with q's parameters held fixed in log q, where they are
-       known (`detached`). The score that this leaves out has expectation zero, and its variance does not vanish as q
+    1. ``closed form``: `kl_divergence` of the two; for paths, where both are jointly normal.
+    2. ``closed form per step``: sum_t KL(q(z_t | z_<t) || p(z_t | z_<t)). All conditionals, of prior and posterior, are
+       evaluated along the sampled path (teacher forcing), so each step has a closed form.
+    3. ``Monte Carlo, sticking the landing``: log q(z) - log p(z), with the parameters of q held fixed in log q, where they
+       are known (`detached`). The score term that is left out has expectation zero, and a variance that does not vanish as q
        approaches the posterior (Roeder et al., "Sticking the Landing", NeurIPS 2017).
     4. ``Monte Carlo``: log q(z) - log p(z).
 
-    Everything that takes a Pyro ELBO (``SVI``, ``elbo(model, guide)``) takes this one; the training loop uses `terms`.
+    It can be used wherever Pyro takes an ELBO (``SVI``, ``elbo(model, guide)``); the training loop uses `terms`.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.inference.elbo import SequenceELBO
+        >>> from pyro_dsvae.inference.posteriors import LSTM as Guide
+        >>> from pyro_dsvae.models.dsvae import DSVAE
+        >>> from pyro_dsvae.models.dynamic_priors import LSTM
+        >>> from pyro_dsvae.models.likelihoods import Normal
+        >>> from pyro_dsvae.models.static_priors import StandardNormal
+        >>> model, guide = DSVAE(StandardNormal(4), LSTM(2), Normal(4, 2, (3,))), Guide((3,), 4, 2)
+        >>> terms = SequenceELBO().terms(model, guide, torch.rand(8, 5, 3))
+        >>> terms.elbo.shape, terms.estimators
+        (torch.Size([8]), {'f': 'closed form', 'z': 'closed form per step'})
     """
 
     def _get_trace(
@@ -102,7 +116,8 @@ class SequenceELBO(TraceMeanField_ELBO):
     def terms(self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any) -> ELBOTerms:
         """The parts of the ELBO per sequence, averaged over particles, with gradients and without a device sync.
 
-        Raises `ValueError` where a latent site carries different scales in model and guide (see `weigh_kl`).
+        Raises:
+            ValueError: Where a latent site carries different scales in model and guide (see `weigh_kl`).
         """
         with LocalParameters():
             particles = [_terms(*traces) for traces in self._get_traces(model, guide, args, kwargs)]
@@ -153,7 +168,16 @@ def _kl(site: Any, guide_site: Any) -> tuple[Tensor, str]:
 
 
 def kl_of(q: Any, p: Any, value: Tensor) -> tuple[Tensor, str]:
-    """KL(q || p) \\*B in nats, or its estimate along ``value`` drawn from q, and how it was computed."""
+    """KL(q || p), or its estimate along a draw.
+
+    Args:
+        q: The posterior, batch ``*B``.
+        p: The prior.
+        value: A draw from q.
+
+    Returns:
+        Nats ``*B``, and how it was computed.
+    """
     try:
         return kl_divergence(q, p), CLOSED_FORM
     except NotImplementedError:

@@ -1,4 +1,4 @@
-"""What a check says in words."""
+"""The result of a check, in words."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,10 +13,11 @@ SEVERITIES: tuple[Severity, ...] = ("good", "note", "warning", "serious")
 class Finding:
     """One statement of a check.
 
-    severity  "good": as it should be; "note": worth knowing; "warning": the model or the guide is wrong in this respect;
-              "serious": what rests on it is not to be trusted
-    subject   what was checked, in a few words
-    sentence  what was found, with its numbers
+    Attributes:
+        severity: "good": as it should be; "note": worth knowing; "warning": the model or the guide is wrong in this
+            respect; "serious": what rests on it is not to be trusted.
+        subject: What was checked, in a few words.
+        sentence: What was found, with its numbers.
     """
 
     severity: Severity

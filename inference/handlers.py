@@ -8,8 +8,8 @@ from pyro.poutine.runtime import Message
 class LocalParameters(Messenger):
     """Lets every module use its own parameters, without the global parameter store.
 
-    Through the store, two models with the same names in one process share weights, and every model that ever ran stays
-    in memory. Modules are trained by `torch.optim` here, so the store has nothing to do.
+    Through the store, two models with the same names in one process would share weights, and every model that ever ran would
+    stay in memory. Modules are trained by `torch.optim` here, so the store is not needed.
     """
 
     def _pyro_param(self, msg: Message) -> None:

@@ -31,6 +31,11 @@ POINTWISE = ("candidate", "seed", "sequence")
 def pareto_k_hat(log_weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """The shape k-hat (N,) of the upper tail of each sequence's weights, for log weights (N, K) up to a constant.
 
+    Below .5 the weights have a finite variance. Up to .7 a practicable number of draws suffices to estimate their mean. Above
+    it does not, and the estimate is a loose lower bound. Draws are assumed to be independent. The value is 0 where the
+    whole tail lies within 1 % (for example where the proposal is the posterior), and infinite where the tail spans more than
+    a floating-point number can hold.
+
     Below .5 the weights' variance is finite; up to .7 their mean can be had from a practicable number of draws; above, it
     cannot, and whatever was computed is a loose lower bound. Independent draws are assumed. 0 where the whole tail lies
     within 1 % (as where the proposal is the posterior); infinite where it spans more than a floating-point number can.
@@ -78,7 +83,7 @@ def comparison_tree(
     sequences: Tensor | None = None,
     attributes: Mapping[str, str | float | int] | None = None,
 ) -> "xarray.DataTree":
-    """Everything per sequence from which a comparison can be computed again, for `save_tree`.
+    """All values per sequence from which a comparison can be computed again, for `save_tree`.
 
     Groups and variables, all with the dimensions candidate, seed, sequence:
 
@@ -86,14 +91,24 @@ def comparison_tree(
         rate_distortion  kl_f, kl_z, distortion
         forecast         log_probability, crps
 
-    Each argument maps a candidate's name to its values (S, N), in nats per sequence, in the order of ``sequences``; the
-    CRPS is in units of the frames. The
-    group is not called log_likelihood, because this is marginal evidence of held-out sequences: the PSIS-LOO of ArviZ,
-    which is for conditional likelihoods, must not be applied to it.
+    Each of these arguments maps a candidate's name to its values (S, N), in nats per sequence, in the order of ``sequences``;
+    the CRPS is in units of the frames. The group is not called log_likelihood, because this is marginal evidence of held-out
+    sequences: the PSIS-LOO of ArviZ, which is for conditional likelihoods, must not be applied to it.
 
-    seeds       name -> the seeds of its S fits, 0 to S - 1 by default; values are NaN where others have a seed that it has not
-    sequences   (N,) which rows of the data set these are, 0 to N - 1 by default
-    attributes  of the whole tree: what was compared, on which part of which data, with how many draws
+    Args:
+        log_evidence: log p(x).
+        monte_carlo_error: Its standard error.
+        effective_sample_size: Of the importance weights.
+        k_hat: Of the importance weights.
+        kl_f: KL of f.
+        kl_z: KL of z.
+        distortion: E_q[-log p(x | f, z)].
+        forecast: Log probability of the last frames.
+        crps: Of forecasts of the last frames.
+        seeds: From each name to the seeds of its S fits, 0 to S - 1 by default. Values are NaN for seeds that only other
+            candidates have.
+        sequences: (N,) rows of the data set, 0 to N - 1 by default.
+        attributes: Of the whole tree: what was compared, on which part of which data, with how many draws.
     """
     import arviz_base
 
@@ -154,13 +169,17 @@ def pointwise(tree: "xarray.DataTree", variable: str = "log_evidence", group: st
 
 
 def save_tree(tree: "xarray.DataTree", path: Path) -> None:
-    """Write netCDF that `open_tree`, ArviZ and xarray read. A file that is there is replaced at once, or not at all."""
+    """Write netCDF that `open_tree`, ArviZ and xarray read. An existing file is replaced in one step, or not at all."""
     with replacing(path) as part:
         tree.to_netcdf(part, engine="h5netcdf")
 
 
 def open_tree(path: Path) -> "xarray.DataTree":
-    """What `save_tree` wrote, in memory. Raises `UsageError` where there is no such file or it is none."""
+    """What `save_tree` wrote, in memory.
+
+    Raises:
+        UsageError: Where there is no such file or it is none.
+    """
     import xarray
 
     try:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Latents(NamedTuple):
-    """f (\\*B, F) and z (\\*B, T, D)."""
+    """f ``(*B, F)`` and z ``(*B, T, D)``."""
 
     f: Tensor
     z: Tensor

@@ -1,4 +1,4 @@
-"""How often predictions hold: PIT values of many sequences, summed up with errors over sequences."""
+"""How often predictions hold: PIT values of many sequences, summarised with errors over sequences."""
 
 from dataclasses import dataclass
 
@@ -17,17 +17,18 @@ class Coverage:
 
     Values of one sequence depend on each other, so every error here is over sequences.
 
-    levels           of the central intervals
-    coverage         (3,) share of the values inside the interval of each level
-    coverage_error   (3,) its standard error
-    histogram        (20,) share of the values with u in each of 20 bins; 1/20 where calibrated
-    histogram_error  (20,) its standard error
-    mean             mean of u; above 1/2, values lie higher than predicted
-    mean_error       its standard error
-    one              (n,) u of one value at random of each sequence: these are independent
-    band             of the ECDF of ``one``
-    p_value          of uniform ``one``, by the band
-    values           number of values
+    Attributes:
+        levels: Of the central intervals.
+        coverage: (3,) share of the values inside the interval of each level.
+        coverage_error: (3,) its standard error.
+        histogram: (20,) share of the values with u in each of 20 bins; 1/20 where calibrated.
+        histogram_error: (20,) its standard error.
+        mean: Mean of u; above 1/2, values lie higher than predicted.
+        mean_error: Its standard error.
+        one: (n,) u of one value at random of each sequence: these are independent.
+        band: Of the ECDF of ``one``.
+        p_value: Of uniform ``one``, by the band.
+        values: Number of values.
     """
 
     levels: tuple[float, ...]

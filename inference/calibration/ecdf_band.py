@@ -1,4 +1,4 @@
-"""Are numbers uniform: the band in which their empirical distribution function stays as a whole."""
+"""Uniformity: the simultaneous band of an empirical distribution function."""
 
 from dataclasses import dataclass, field
 
@@ -12,12 +12,14 @@ SIMULATIONS = 4_000
 class ECDFBand:
     """A band around the ECDF of ``count`` independent uniform values, simultaneous over its points.
 
-    count     of values
-    points    (K - 1,) j / K: the values are counted in K bins of equal probability
-    lower     (K - 1,) share of the values at or below each point: a sample of uniform values stays at or above ``lower``
-    upper     (K - 1,) and at or below ``upper``, everywhere at once, with probability ``level``
-    level     of the band
-    extremes  (M,) what `p_values` compares with, sorted
+    Attributes:
+        count: Of values.
+        points: (K - 1,) j / K: the values are counted in K bins of equal probability.
+        lower: (K - 1,) share of the values at or below each point: a sample of uniform values stays at or above
+            ``lower``.
+        upper: (K - 1,) and at or below ``upper``, everywhere at once, with probability ``level``.
+        level: Of the band.
+        extremes: (M,) what `p_values` compares with, sorted.
     """
 
     count: int
@@ -45,7 +47,7 @@ class ECDFBand:
         return cls(count, points, lower.double() / count, upper.double() / count, level, extremes)
 
     def p_values(self, histogram: Tensor) -> Tensor:
-        """(\\*C) p-values of uniformity for counts per bin (\\*C, K); none is below 1 / 4,001."""
+        """``(*C)`` p-values of uniformity for counts per bin ``(*C, K)``; none is below 1 / 4,001."""
         found = _extremes(histogram[..., :-1].cumsum(-1), self.count)
         # The least likely count is a number out of a table, so equal ones are equal.
         reached = torch.searchsorted(self.extremes, found.contiguous(), right=True)
@@ -53,7 +55,7 @@ class ECDFBand:
 
 
 def chi_square_p_values(histogram: Tensor) -> Tensor:
-    """(\\*C) p-values of Pearson's test of equal probabilities, for counts per bin (\\*C, K)."""
+    """``(*C)`` p-values of Pearson's test of equal probabilities, for counts per bin ``(*C, K)``."""
     expected = histogram.double().mean(-1, keepdim=True)
     statistic = ((histogram - expected).square() / expected.clamp(min=1e-12)).sum(-1)
     degrees = torch.full_like(statistic, histogram.shape[-1] - 1)
@@ -61,7 +63,7 @@ def chi_square_p_values(histogram: Tensor) -> Tensor:
 
 
 def histograms(u: Tensor, bins: int) -> Tensor:
-    """(\\*C, K) counts over the first dimension of u (N, \\*C) in [0, 1); NaN is not counted."""
+    """``(*C, K)`` counts over the first dimension of u ``(N, *C)`` in [0, 1); NaN is not counted."""
     index = (u * bins).long().clamp(0, bins - 1)
     known = ~u.isnan()
     one_hot = torch.zeros(*u.shape, bins, dtype=torch.int64)
@@ -105,7 +107,7 @@ def _tails(count: int, bins: int) -> tuple[Tensor, Tensor]:
 
 
 def _extremes(below: Tensor, count: int) -> Tensor:
-    """(\\*C) for counts at or below the points (\\*C, K - 1): the smallest two-sided pointwise probability."""
+    """``(*C)`` for counts at or below the points ``(*C, K - 1)``: the smallest two-sided pointwise probability."""
     tails = torch.minimum(*_tails(count, below.shape[-1] + 1))
     picked = tails.T.expand(*below.shape[:-1], -1, -1).gather(-1, below.long().unsqueeze(-1)).squeeze(-1)
     return (2 * picked).amin(-1)

@@ -22,15 +22,18 @@ AT_ONCE = 32
 class RankTest:
     """Ranks of true values among L draws of the guide, per dimension (size,) of f or z; float64 on the CPU.
 
-    ranks       (N, size) int64 from 0 to L, or (N, T, size) with -1 where a step does not exist
-    p_values    (size,) or (T, size): of uniform ranks, by the ECDF band (`ECDFBand.p_values`)
-    chi_square  the same by Pearson's test of 20 bins
-    symmetry    (size,) p-value of a distribution of P(q < true) that is symmetric about 1/2 (VSBC), by flipping simulations
-    bias        (size,) how much too high the guide's mean is, in standard deviations of the true value; exact for normals
-    width       (size,) standard deviation of q over what it should be; exact for normals, biased or not
-    biased      (size,) bool, asymmetric; `discoveries` at 1 %
-    narrow      (size,) bool, width below 1; `discoveries` at 1 %
-    wide        (size,) bool, width above 1
+    Attributes:
+        ranks: (N, size) int64 from 0 to L, or (N, T, size) with -1 where a step does not exist.
+        p_values: (size,) or (T, size): of uniform ranks, by the ECDF band (`ECDFBand.p_values`).
+        chi_square: The same by Pearson's test of 20 bins.
+        symmetry: (size,) p-value of a distribution of P(q < true) that is symmetric about 1/2 (VSBC), by flipping
+            simulations.
+        bias: (size,) how much too high the guide's mean is, in standard deviations of the true value; exact for
+            normals.
+        width: (size,) standard deviation of q over what it should be; exact for normals, biased or not.
+        biased: (size,) bool, asymmetric; `discoveries` at 1 %.
+        narrow: (size,) bool, width below 1; `discoveries` at 1 %.
+        wide: (size,) bool, width above 1.
     """
 
     ranks: Tensor

@@ -7,7 +7,16 @@ BASELINES = ("copy the last frame", "repeat the mean frame", "loop the clip")
 
 
 def baselines(x: Tensor, observed: Tensor, horizon: int) -> dict[str, Tensor]:
-    """name -> (B, H, \\*frame) continuations of frames x (B, t, \\*frame), from the values ``observed`` (B, t, \\*frame)."""
+    """Continue clips without a model.
+
+    Args:
+        x: Frames, ``(B, t, *frame)``.
+        observed: Bool, the same shape.
+        horizon: H.
+
+    Returns:
+        From the name of each baseline to its frames ``(B, H, *frame)``.
+    """
     x = torch.where(observed, x, torch.zeros_like(x))
     count = observed.sum(1)
     per_clip = x.flatten(1).sum(1) / observed.flatten(1).sum(1).clamp(min=1)

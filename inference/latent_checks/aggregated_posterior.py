@@ -1,4 +1,4 @@
-"""Latents of real sequences, all together, against draws from their prior."""
+"""The aggregated posterior: latents of all real sequences together, compared with draws from their prior."""
 
 from dataclasses import dataclass
 
@@ -15,15 +15,16 @@ DOUBT, SURE = 0.05, 0.01
 class Aggregate:
     """Draws of one latent for n real sequences against draws from its prior; float64 on the CPU.
 
-    what           "f", "single steps of z" or "paths of z"
-    mmd_squared    unbiased, so it may be below zero; kernels are at most 1
-    p_value        of the same distribution (`pyro_dsvae.inference.latent_checks.mmd.swap_test`)
-    spread         (size,) standard deviation of the posterior's draws over the prior's; paths: of the differences of
-                   neighbouring steps
-    shift          (size,) difference of the means, in the prior's standard deviations; paths: likewise
-    posterior      (n, 2) the posterior's draws on the first two principal components of both samples together
-    prior          (n, 2) the prior's
-    explained      share of the variance of both that the two components hold
+    Attributes:
+        what: "f", "single steps of z" or "paths of z".
+        mmd_squared: Unbiased, so it may be below zero; kernels are at most 1.
+        p_value: Of the same distribution (`pyro_dsvae.inference.latent_checks.mmd.swap_test`).
+        spread: (size,) standard deviation of the posterior's draws over the prior's; paths: of the differences of
+            neighbouring steps.
+        shift: (size,) difference of the means, in the prior's standard deviations; paths: likewise.
+        posterior: (n, 2) the posterior's draws on the first two principal components of both samples together.
+        prior: (n, 2) the prior's.
+        explained: Share of the variance of both that the two components hold.
     """
 
     what: str

@@ -1,4 +1,4 @@
-"""Do two samples come from one distribution: maximum mean discrepancy with an exact p-value."""
+"""Do two samples come from one distribution? Maximum mean discrepancy, with an exact p-value."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Does one set of numbers predict another: ridge regression, judged on what was left out."""
+"""Does one set of numbers predict another? Ridge regression, evaluated on what was left out."""
 
 import torch
 from torch import Tensor

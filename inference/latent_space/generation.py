@@ -1,4 +1,4 @@
-"""New latents: all of them drawn, or only those of the look or of the motion."""
+"""New latents: drawn from the priors, or with f or z of given clips."""
 
 from typing import Literal
 
@@ -23,14 +23,21 @@ def generate(
     codes: Codes | None = None,
     times: Tensor | None = None,
 ) -> Latents:
-    """f (count, F) and z (count, length, D), drawn from the prior but for what is kept.
+    """Draw f (count, F) and z (count, length, D) from the priors, except for what is kept.
 
-    keep    static: f is the mean in ``codes``, z ~ p(z | f). dynamic: z is the mean path in ``codes``, f ~ p(f); what is
-            longer than the clip goes on as p(z_{t+1:} | z_1:t, f). None: f ~ p(f), z ~ p(z | f)
-    codes   of n clips; row i takes those of clip i modulo n
-    times   (count, length) of the steps, or None for steps one unit apart
+    The noise is that of the global generator.
 
-    Noise is that of the global generator. Raises `UsageError` where there is nothing to keep, or nothing to draw.
+    Args:
+        model: p(f) p(z).
+        count: The number of clips.
+        length: Steps of each.
+        keep: "static": f is the mean in ``codes``, z ~ p(z | f). "dynamic": z is the mean path in ``codes``, f ~ p(f), and
+            steps beyond the path are drawn from p(z_{t+1:} | z_1:t, f). None: f ~ p(f), z ~ p(z | f).
+        codes: Of n clips; row i uses those of clip i modulo n.
+        times: (count, length) of the steps, or None for steps one unit apart.
+
+    Raises:
+        UsageError: Where there is nothing to keep, or nothing to draw.
     """
     if count < 1 or length < 1:
         raise UsageError(f"a sample has at least 1 clip of 1 frame, not {count} of {length}")

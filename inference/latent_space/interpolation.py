@@ -27,10 +27,11 @@ PARALLEL = 1e-4
 class Interpolation:
     """S latents from the first clip (share 0) to the second (share 1), for B pairs of clips.
 
-    f         (S, B, F); ``f[0]`` and ``f[-1]`` are those of the clips, bit for bit, unless f is held
-    z         (S, B, T, D), likewise
-    shares    (S,) from 0 to 1
-    geometry  "f" and "z" -> what was done: `SPHERICAL`, `STRAIGHT` or `HELD`
+    Attributes:
+        f: (S, B, F). ``f[0]`` and ``f[-1]`` are those of the clips, bit for bit, unless f is held.
+        z: (S, B, T, D), likewise.
+        shares: (S,) from 0 to 1.
+        geometry: From "f" and "z" to the path that was taken: `SPHERICAL`, `STRAIGHT` or `HELD`.
     """
 
     f: Tensor
@@ -43,24 +44,31 @@ class Interpolation:
 def interpolate(
     model: DSVAE, first: Latents, second: Latents, count: int = 9, part: Part = "both", times: Tensor | None = None
 ) -> Interpolation:
-    """``count`` latents from those of one clip to those of another.
+    """Interpolate ``count`` latents between those of two clips.
 
     Every prior is a map g of standard normal noise (`to_base`): a normal by location and scale, a flow by its base, a mixture
-    by its quantiles, a path by its one-step conditionals, whose noise are the standardised innovations. A latent goes from
-    one clip to the other in that noise along a great circle, with a norm that changes evenly (`slerp`), and back through g.
-    Straight lines would pass nearer to the origin than any draw comes, and between two parts of a mixture through where
-    nothing is; a path made of innovations moves as the prior says, whatever lies between.
+    by its quantiles, a path by its one-step conditionals, whose noise are the standardised innovations. A latent is moved in
+    this noise along a great circle, with a norm that changes linearly (`slerp`), and mapped back by g. A straight line would
+    pass nearer to the origin than draws do, and between two components of a mixture through a region without probability. A
+    path that consists of interpolated innovations moves as the prior's paths do.
 
-    first, second  f (B, F) and z (B, T, D), both of the same length
-    part           f, z or both; what is not interpolated stays that of the first clip. For z alone, both paths are seen with
-                   the f of the first, by priors that look at f
-    times          (B, T) observation times of both, as in `DSVAE.forward`
-
-    A mixture whose parts are not normal (`VampPrior` under the Flow posterior) has no known base space; there the way is
-    straight, and ``geometry`` says so. Raises `UsageError` for clips of different lengths and for fewer than two points.
+    A mixture whose components are not normal (`VampPrior` under the `Flow` posterior) has no known base space. Its latents
+    are interpolated on a straight line, and ``geometry`` says so.
 
     Sources: Shoemake, "Animating rotation with quaternion curves", SIGGRAPH 1985; White, "Sampling generative networks",
     arXiv 1609.04468, 2016.
+
+    Args:
+        model: p(f) p(z).
+        first: f (B, F) and z (B, T, D) of the first clips.
+        second: Of the second clips, of the same length.
+        count: S.
+        part: f, z or both. What is not interpolated is that of the first clip. For z alone, priors that depend on f see both
+            paths with the f of the first.
+        times: (B, T) observation times of both, as in `DSVAE.forward`.
+
+    Raises:
+        UsageError: For clips of different lengths and for fewer than two points.
     """
     if part not in PARTS:
         raise UsageError(f"an interpolation goes along {', '.join(PARTS)}, not {part!r}")
@@ -83,9 +91,17 @@ def interpolate(
 
 
 def slerp(a: Tensor, b: Tensor, shares: Tensor) -> Tensor:
-    """(S, \\*B, n) from ``a`` to ``b`` (\\*B, n): direction on the great circle at even speed, norm from |a| to |b| evenly.
+    """Interpolate on the sphere: the direction at even speed on the great circle, the norm linearly from |a| to |b|.
 
-    Straight where the two have one direction, or none, or opposite ones, which no single great circle joins.
+    The line is straight where the two have one direction, or none, or opposite ones, which no single great circle joins.
+
+    Args:
+        a: ``(*B, n)``.
+        b: ``(*B, n)``.
+        shares: (S,) from 0 to 1.
+
+    Returns:
+        ``(S, *B, n)``.
     """
     share = shares[(..., *(None,) * a.ndim)]
     straight = a + share * (b - a)

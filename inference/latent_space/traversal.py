@@ -1,4 +1,4 @@
-"""One latent dimension at a time, all others as a clip has them."""
+"""Traversals: one latent dimension takes several values, all others stay those of a clip."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +20,12 @@ PRIOR_DRAWS = 10_000
 class Traversal:
     """V values of each of n dimensions, from low to high.
 
-    dimensions  (n,) int64, which they are, in the order asked for
-    values      (n, V) of f: the value that the dimension takes; of z: what is added to it at every step
-    f           (n, V, F)
-    z           (n, V, T, D)
-    frames      (n, V, T, \\*frame) E[x | f, z]
+    Attributes:
+        dimensions: (n,) int64, which they are, in the order asked for.
+        values: (n, V) of f: the value that the dimension takes; of z: what is added to it at every step.
+        f: (n, V, F).
+        z: (n, V, T, D).
+        frames: ``(n, V, T, *frame)`` E[x | f, z].
     """
 
     dimensions: Tensor
@@ -43,15 +44,22 @@ def traverse_static(
     dimensions: Sequence[int] | Tensor | None = None,
     count: int = 7,
 ) -> Traversal:
-    """The clip with latents ``f`` (F,) and ``z`` (T, D), where one dimension of f takes V = ``count`` values.
+    """Vary one dimension of f at a time, in a clip with latents ``f`` (F,) and ``z`` (T, D).
 
-    These are quantiles at evenly spaced shares from .02 to .98 of the same dimension of ``reference`` (N, F), such as the
-    posterior means or draws of many clips: values that occur. Without it, of 10,000 draws of p(f), with noise from the
-    global generator.
+    The values are quantiles, at V evenly spaced shares from .02 to .98, of the same dimension of ``reference``: values that
+    occur.
 
-    dimensions  which, in the order wanted, such as that of their information; by default all as they come
+    Args:
+        model: p(f) p(x | f, z).
+        f: Of the clip.
+        z: Of the clip.
+        reference: (N, F), such as the posterior means or draws of many clips; None: 10,000 draws from p(f), with noise from
+            the global generator.
+        dimensions: Which, in the wanted order, such as that of their information; by default all, in their own order.
+        count: V.
 
-    Raises `UsageError` for dimensions that do not exist and for fewer than two values.
+    Raises:
+        UsageError: For dimensions that do not exist and for fewer than two values.
     """
     _check(f, z)
     chosen = _chosen(dimensions, f.shape[0], count, "f")
@@ -77,13 +85,22 @@ def traverse_dynamic(
     dimensions: Sequence[int] | Tensor | None = None,
     count: int = 7,
 ) -> Traversal:
-    """The clip with latents ``f`` (F,) and ``z`` (T, D), where one dimension of z is moved at all steps by the same amount.
+    """Vary one dimension of z at a time, in a clip with latents ``f`` (F,) and ``z`` (T, D): the same shift at all steps.
 
-    The amounts run evenly from -2 to 2 standard deviations of that dimension over all clips and steps of ``reference``
-    (N, T', D), such as posterior means; so the motion stays and its level changes. Without it, over 1,000 paths of p(z | f),
-    with noise from the global generator.
+    The shifts are evenly spaced from -2 to 2 standard deviations of that dimension over all clips and steps of
+    ``reference``. So the motion stays, and its level changes.
 
-    Other arguments as for `traverse_static`.
+    Args:
+        model: p(z) p(x | f, z).
+        f: Of the clip.
+        z: Of the clip.
+        reference: (N, T', D), such as posterior means; None: 1,000 paths from p(z | f), with noise from the global
+            generator.
+        dimensions: As for `traverse_static`.
+        count: V.
+
+    Raises:
+        UsageError: For dimensions that do not exist and for fewer than two values.
     """
     _check(f, z)
     chosen = _chosen(dimensions, z.shape[-1], count, "z")

@@ -1,4 +1,4 @@
-"""Which candidate explains held-out sequences best, by how much, and how sure one can be."""
+"""Which candidate explains held-out sequences best, by how much, and with which certainty."""
 
 import math
 from collections.abc import Mapping
@@ -16,18 +16,22 @@ from pyro_dsvae.models.errors import UsageError
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is known of one candidate, in nats per sequence.
+    """Results of one candidate, in nats per sequence.
 
-    mean               of the log evidence over seeds and sequences
-    data_error         its standard error over sequences, for these fits (seed means)
-    seed_spread        standard deviation over seeds of a fit's mean; None with one seed. Not part of ``data_error``
-    seeds              S, the number of fits
-    monte_carlo_error  standard error of ``mean`` by finite draws. Values scatter by it already, so it is part of ``data_error``
-    monte_carlo_bias   by how much finite draws keep ``mean`` below the evidence: half the mean squared Monte Carlo error
-    difference         ``mean`` minus that of the best candidate, at most 0
-    difference_error   its standard error over sequences, paired by sequence
-    weight             stacking weight (`stacking_weights`)
-    unreliable         share of sequences with k-hat above .7, None where not told
+    Attributes:
+        name: Of the candidate.
+        mean: Mean log evidence over seeds and sequences.
+        data_error: Its standard error over sequences, for these fits (seed means).
+        seed_spread: Standard deviation over seeds of a fit's mean; None with one seed. Not part of ``data_error``.
+        seeds: S, the number of fits.
+        monte_carlo_error: Standard error of ``mean`` by finite draws. The values already scatter by it, so it is part of
+            ``data_error``.
+        monte_carlo_bias: By how much finite draws lower ``mean`` below the evidence: half the mean squared Monte Carlo
+            error.
+        difference: ``mean`` minus that of the best candidate, at most 0.
+        difference_error: Its standard error over sequences, paired by sequence.
+        weight: Stacking weight (`stacking_weights`).
+        unreliable: Share of sequences with k-hat above .7; None where not known.
     """
 
     name: str
@@ -45,9 +49,9 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All candidates, the largest mean first, and all pairs, in this order.
+    """All candidates, the largest mean first, and the differences of all pairs, in this order.
 
-    The order is that of the means. Whether one candidate is better than another only the differences can say.
+    The order is that of the means. Only the differences say whether one candidate is better than another.
     """
 
     candidates: tuple[Candidate, ...]
@@ -56,7 +60,11 @@ class Comparison:
     confidence: float
 
     def between(self, first: str, second: str) -> Difference:
-        """``first`` minus ``second``. Raises `UsageError` for names that were not compared."""
+        """``first`` minus ``second``.
+
+        Raises:
+            UsageError: For names that were not compared.
+        """
         for difference in self.differences:
             if (difference.first, difference.second) == (first, second):
                 return difference
@@ -67,7 +75,7 @@ class Comparison:
 
     @property
     def leaders(self) -> tuple[str, ...]:
-        """The candidates that no other was found to be better than: one of them is best, more cannot be said."""
+        """The candidates than which no other was found to be better. One of them is the best; no more can be said."""
         # The first of a pair has the larger mean, so it is never the worse one.
         beaten = {d.second for d in self.differences if d.verdict == "better"}
         return tuple(c.name for c in self.candidates if c.name not in beaten)
@@ -94,17 +102,19 @@ def compare_evidence(
     (Bonferroni over all pairs, since that makes intervals, which Holm's steps do not), so verdicts never give an order that
     the errors do not support. Values like forecast log densities can be compared in the same way.
 
-    log_evidence       name -> (S, N) nats per sequence, the same sequences in the same order; S may differ
-    monte_carlo_error  name -> (S, N) their standard errors; zero for exact values
-    confidence         that all intervals hold
-    unreliable         name -> share of sequences with k-hat above .7
-    unit               of values other than log evidence, for the verdicts in words
-
-    Raises `UsageError` where shapes or names do not fit, values are not finite, or there are fewer than two sequences.
-
     Sources: Vehtari, Gelman & Gabry, "Practical Bayesian model evaluation using leave-one-out cross-validation and WAIC",
     Statistics and Computing 27, 2017 (paired differences); Satterthwaite, "An approximate distribution of estimates of
     variance components", Biometrics Bulletin 2, 1946.
+
+    Args:
+        log_evidence: Name -> (S, N) nats per sequence, the same sequences in the same order; S may differ.
+        monte_carlo_error: Name -> (S, N) their standard errors; zero for exact values.
+        confidence: That all intervals hold.
+        unreliable: Name -> share of sequences with k-hat above .7.
+        unit: Of values other than log evidence, for the verdicts in words.
+
+    Raises:
+        UsageError: Where shapes or names do not fit, values are not finite, or there are fewer than two sequences.
     """
     if not 0 < confidence < 1:
         raise UsageError(f"confidence must lie between 0 and 1, not {confidence}")
@@ -133,8 +143,9 @@ def compare_evidence(
 class _Fits:
     """Moments of one candidate: values (N,) and mixture (N,) are the mean and the log mean density over its S fits.
 
-    seed       variance of the mean over seeds, None with one seed
-    residual   the part of it, and of the variance over sequences, that a sequence has in one fit only
+    Attributes:
+        seed: Variance of the mean over seeds, None with one seed.
+        residual: The part of it, and of the variance over sequences, that a sequence has in one fit only.
     """
 
     name: str

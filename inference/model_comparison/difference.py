@@ -15,22 +15,26 @@ LOOSE = 0.1
 
 @dataclass(frozen=True)
 class Difference:
-    """The mean log evidence of ``first`` minus that of ``second``, in nats per sequence, and what may be said of it.
+    """The mean log evidence of ``first`` minus that of ``second``, in nats per sequence, with its errors and its verdict.
 
-    Or the same of any other value of which more is better, in its ``unit``.
+    It may be the difference of another value of which more is better, in its ``unit``.
 
-    data_error         standard error over sequences, paired, for these fits
-    seed_error         standard error by the seeds of both; None where one of them has one seed
-    monte_carlo_error  standard error by finite draws; part of ``data_error``, which is never taken to be smaller
-    bias               what finite draws take from the mean: by so much it would grow, if each candidate's bias were undone
-    standard_error     of everything that ``interval`` is about
-    degrees            of freedom of ``standard_error``
-    interval           for the candidates, whatever the seeds; for these fits where there is no ``seed_error``
-    fits_interval      for these fits: other sequences, the same seeds
-    confidence         that all intervals of the comparison hold at once
-    pairs              how many of them there are
-    unreliable         shares of sequences with k-hat above .7, of ``first`` and ``second``; None where not told
-    unit               of the values, in words
+    Attributes:
+        first: Name of a candidate.
+        second: Name of the other.
+        mean: The difference.
+        data_error: Standard error over sequences, paired, for these fits.
+        seed_error: Standard error by the seeds of both; None where one of them has one seed.
+        monte_carlo_error: Standard error by finite draws. It is part of ``data_error``, which is never taken to be smaller.
+        bias: By how much the mean would grow if the bias of finite draws were removed from each candidate.
+        standard_error: Of everything that ``interval`` covers.
+        degrees: Degrees of freedom of ``standard_error``.
+        interval: For the candidates, whatever the seeds; for these fits where there is no ``seed_error``.
+        fits_interval: For these fits: other sequences, the same seeds.
+        confidence: With which all intervals of the comparison hold at once.
+        pairs: The number of intervals.
+        unreliable: Shares of sequences with k-hat above .7, of ``first`` and ``second``; None where not known.
+        unit: Of the values, in words.
     """
 
     first: str
@@ -56,7 +60,7 @@ class Difference:
 
     @property
     def of_fits(self) -> bool:
-        """Whether the verdict is about two fits only: with one seed nobody knows what another would give."""
+        """Whether the verdict is about two fits only: with one seed, the result of another seed is unknown."""
         return self.seed_error is None
 
     @property
@@ -66,7 +70,7 @@ class Difference:
 
     @property
     def caution(self) -> str | None:
-        """What is to be known about k-hat, None where nothing is."""
+        """A caution about k-hat; None where none is needed."""
         named = zip((self.first, self.second), self.unreliable, strict=True)
         flagged = [f"{share:.1%} ({name})" for name, share in named if share]
         if not flagged:

@@ -83,10 +83,10 @@ def anchor_clip(likelihood: Likelihood, examples: Tensor) -> Tensor:
 
     Args:
         likelihood: Of the model, for its units.
-        examples: Stored clips, ``(N, T, *frame)``; the first 32 are considered.
+        examples: Stored clips, ``(N, T, *frame)``; their first 32 frames count.
 
     Returns:
-        ``(T, *frame)``, as `Likelihood.prepare` returns it.
+        At most 32 frames ``(T, *frame)``, as `Likelihood.prepare` returns them.
     """
     # What was not observed may hold anything, even a NaN.
     x = likelihood.prepare(examples[:, :FRAMES]).nan_to_num(0, 0, 0)

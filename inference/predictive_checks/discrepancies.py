@@ -1,4 +1,4 @@
-"""Discrepancies: numbers that say in one respect what a clip is like, of real and of replicated clips alike."""
+"""Discrepancies: each is a number that describes one property of a clip, computed for real and replicated clips alike."""
 
 import math
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ def autocorrelation(frames: Frames, lag: int) -> Tensor:
 
 
 def lag_1_autocorrelation(frames: Frames) -> Tensor:
-    """`autocorrelation` with lag 1: how much a frame is like the one before, beyond what stays throughout the clip."""
+    """`autocorrelation` with lag 1: the similarity of a frame to the previous one, beyond what stays throughout the clip."""
     return autocorrelation(frames, 1)
 
 
@@ -97,10 +97,10 @@ def drift(frames: Frames) -> Tensor:
 
 
 def fast_share(frames: Frames) -> Tensor:
-    """Share of the variance over time that lies in the upper half of the frequencies, above 1/4 cycle per frame.
+    """Share of the variance over time in the upper half of the frequencies, above 1/4 cycle per frame.
 
-    The periodogram of each value less its mean over time, summed over all values. What was not observed is set to that
-    mean, in replications as in the data; observation times are not looked at. 0 for a clip in which nothing moves.
+    It is computed from the periodogram of each value less its mean over time, summed over all values. What was not observed
+    is set to that mean, in replications as in the data. Observation times are ignored. 0 for a clip in which nothing moves.
     """
     power = torch.fft.rfft(frames.moving, dim=frames.time_dim).abs().square()
     length = frames.x.shape[frames.time_dim]
@@ -143,7 +143,7 @@ def largest_residual(frames: Frames) -> Tensor:
 
 
 def residual_autocorrelation(frames: Frames) -> Tensor:
-    """Lag-1 correlation of the standardised residuals: what is left of the motion, or of the static part, in the noise."""
+    """Lag-1 correlation of the standardised residuals: motion, or static appearance, that is left in the noise."""
     return _correlation(frames, frames.residuals, 1)
 
 
@@ -172,7 +172,7 @@ BUILT_IN: tuple[Discrepancy, ...] = (
 
 
 def applicable(frame_shape: tuple[int, ...], discrepancies: Sequence[Discrepancy] = BUILT_IN) -> list[Discrepancy]:
-    """Those that have a meaning for frames of this shape, in their order."""
+    """The discrepancies that are defined for frames of this shape, in their order."""
     return [d for d in discrepancies if d.applies(frame_shape)]
 
 

@@ -1,4 +1,4 @@
-"""What a discrepancy is, what it looks at, and how one's own is found."""
+"""Discrepancies: what they are, what they are computed from, and how a user's own is found."""
 
 import inspect
 import math
@@ -17,14 +17,15 @@ from pyro_dsvae.models.errors import UsageError
 
 @dataclass(frozen=True)
 class Frames:
-    """What a discrepancy looks at: clips, real or replicated, and for realised discrepancies the latents they are judged by.
+    """The input of a discrepancy: clips, real or replicated, and for realised discrepancies their latents.
 
-    x           (\\*B, T, \\*frame) values as the density is over them, zero where not observed. Not to be changed in place
-    frame_ndim  1 for vectors (P,), 3 for images (C, H, W)
-    observed    bool, broadcastable to ``x``: which values count; None where all do
-    times       broadcastable to (\\*B, T) observation times; None for steps one unit apart
-    given       latents f (\\*B, F) and z (\\*B, T, D), for realised discrepancies alone
-    expected    p(x | f, z) at these latents, batch (\\*B, T, \\*frame), for realised discrepancies alone
+    Attributes:
+        x: ``(*B, T, *frame)`` in model units, zero where not observed. Not to be changed in place.
+        frame_ndim: 1 for vectors (P,), 3 for images (C, H, W).
+        observed: Bool, broadcastable to ``x``, True where a value counts; None where all do.
+        times: Observation times, broadcastable to ``(*B, T)``; None for steps one unit apart.
+        given: Latents f ``(*B, F)`` and z ``(*B, T, D)``, only for realised discrepancies.
+        expected: p(x | f, z) at these latents, batch ``(*B, T, *frame)``, only for realised discrepancies.
     """
 
     x: Tensor
@@ -41,14 +42,22 @@ class Frames:
 
     @property
     def distribution(self) -> TorchDistribution:
-        """p(x | f, z). Raises `UsageError` for discrepancies that were not declared as realised."""
+        """p(x | f, z).
+
+        Raises:
+            UsageError: For discrepancies that were not declared as realised.
+        """
         if self.expected is None:
             raise UsageError("it looks at p(x | f, z): declare it as Discrepancy(name, function, realised=True)")
         return self.expected
 
     @property
     def latents(self) -> Latents:
-        """f and z. Raises `UsageError` as `distribution`."""
+        """f and z.
+
+        Raises:
+            UsageError: As `distribution`.
+        """
         if self.given is None:
             raise UsageError("it looks at f and z: declare it as Discrepancy(name, function, realised=True)")
         return self.given
@@ -56,7 +65,8 @@ class Frames:
     def average(self, values: Tensor, axes: int | None = None, where: Tensor | None = None) -> Tensor:
         """Mean of ``values`` over the last ``axes`` axes, by default all of a clip: float64, NaN where nothing counts.
 
-        where  bool, broadcastable to ``values``: which of them count; by default `observed`
+        Args:
+            where: Bool, broadcastable to ``values``: which of them count; by default `observed`.
         """
         where = self.observed if where is None else where
         first, *inner = range(-(1 + self.frame_ndim if axes is None else axes), 0)
@@ -67,11 +77,11 @@ class Frames:
         return total / _count(where, values, (first, *inner))
 
     def at(self, values: Tensor, start: int, stop: int) -> Tensor:
-        """``values`` (\\*B, T, ...) at the steps from ``start`` to before ``stop``."""
+        """``values`` ``(*B, T, ...)`` at the steps from ``start`` to before ``stop``."""
         return values.narrow(self.time_dim, start, max(0, stop - start))
 
     def pairs(self, lag: int) -> Tensor | None:
-        """Which values were observed at t and at t + lag, for t to T - lag; None where all were."""
+        """Which values were observed both at t and at t + lag, for t up to T - lag; None where all were."""
         if self.observed is None:
             return None
         length = self.x.shape[self.time_dim]
@@ -79,7 +89,7 @@ class Frames:
 
     @cached_property
     def moving(self) -> Tensor:
-        """``x`` less each value's mean over time, (\\*B, T, \\*frame), zero where not observed."""
+        """``x`` less each value's mean over time, ``(*B, T, *frame)``, zero where not observed."""
         if self.observed is None:
             return self.x - self.x.mean(self.time_dim, keepdim=True)
         count = _count(self.observed, self.x, (self.time_dim,)).unsqueeze(self.time_dim)
@@ -88,9 +98,10 @@ class Frames:
 
     @cached_property
     def residuals(self) -> Tensor:
-        """(x - E[x | f, z]) / sd[x | f, z], (\\*B, T, \\*frame), zero where not observed; for realised discrepancies.
+        """(x - E[x | f, z]) / sd[x | f, z], ``(*B, T, *frame)``, zero where not observed; for realised discrepancies.
 
-        Raises `UsageError` for likelihoods whose distribution states no variance.
+        Raises:
+            UsageError: For likelihoods whose distribution states no variance.
         """
         p = self.distribution
         try:
@@ -106,11 +117,20 @@ class Frames:
 class Discrepancy:
     """T(x), or T(x, f, z): one number for every clip.
 
-    name         what it measures, in plain words: "motion energy"
-    function     `Frames` with batch \\*B -> (\\*B,) finite numbers; NaN where the pattern of what was observed leaves it
-                 undefined, in which case the clip is left out
-    realised     whether it looks at f, z and p(x | f, z); then it is compared at draws from the guide
-    images_only  whether frames must be images (C, H, W)
+    Attributes:
+        name: What it measures, in plain words: "motion energy".
+        function: From `Frames` with batch ``*B`` to ``(*B,)`` finite numbers. NaN where it is undefined for the pattern of
+            observed values; the clip is then left out.
+        realised: Whether it depends on f, z and p(x | f, z); then it is compared at draws from the guide.
+        images_only: Whether frames must be images (C, H, W).
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.inference.predictive_checks.discrepancy import Discrepancy, Frames
+        >>> brightest = Discrepancy("largest mean of a frame", lambda frames: frames.x.mean(-1).amax(-1))
+        >>> x = torch.tensor([[[0.0, 0.0], [1.0, 1.0]], [[0.0, 0.0], [0.0, 1.0]]])  # two sequences of 2 frames of 2 values
+        >>> brightest.function(Frames(x, 1))
+        tensor([1.0000, 0.5000])
     """
 
     name: str
@@ -132,7 +152,8 @@ def _count(where: Tensor, values: Tensor, dims: tuple[int, ...]) -> Tensor:
 def discrepancy(path: str) -> Discrepancy:
     """The discrepancy at a dotted path, ``module.name``: a `Discrepancy`, or a function of `Frames`, named as the function is.
 
-    Raises `UsageError` where nothing is there, it cannot be imported, or is neither.
+    Raises:
+        UsageError: Where nothing is there, it cannot be imported, or is neither.
     """
     module, _, name = path.rpartition(".")
     if not module or not name.isidentifier():

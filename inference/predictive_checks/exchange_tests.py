@@ -1,4 +1,4 @@
-"""Where observed values stand among replicated ones: tests by exchange, ranks, their uniformity, many tests at once."""
+"""Observed values among replicated ones: exchange tests, ranks and their uniformity, correction for multiple tests."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,15 @@ LOOKUPS, TIE = 2**23, 1e-9
 
 @dataclass(frozen=True)
 class ExchangeTest:
-    """Mean and standard deviation over sequences, of P quantities at once; each field is (2, P), float64: means first.
+    """Tests of the mean and the standard deviation over sequences, for P quantities at once.
 
-    observed    of the observed values
-    replicated  of the replicated ones, averaged over the K replicated sets
-    p           two-sided; 1 where all values are alike, NaN for standard deviations of fewer than two sequences
-    error       Monte Carlo standard error of p: how far it would move with other replications and rounds
+    Each field is (2, P), float64, the means first.
+
+    Attributes:
+        observed: Of the observed values.
+        replicated: Of the replicated ones, averaged over the K replicated sets.
+        p: Two-sided p-values; 1 where all values are equal, NaN for standard deviations of fewer than two sequences.
+        error: Monte Carlo standard error of p: how much it would change with other replications and rounds.
     """
 
     observed: Tensor
@@ -29,19 +32,20 @@ class ExchangeTest:
 
 
 def exchange_test(observed: Tensor, replicated: Tensor, rounds: int, seed: int) -> ExchangeTest:
-    """Is the set of observed values like a set of replicated ones?
+    """Test whether the set of observed values is like a set of replicated ones.
 
-    If the model is right, a sequence's observed value and its K replicated ones could be exchanged without anyone noticing.
-    So the null distribution of the mean over sequences, and of the standard deviation, is that of sets which take from
-    every sequence one of its K + 1 values at random. The test is exact for every K where replications do not depend on the
-    sequence, however lengths and masks differ; where they are made from it, pairs are exchangeable but the observed value
-    lies nearer to the middle, and p is too large rather than too small. p counts ties, and the observed set itself, against
-    a finding; its smallest value is 2 / (rounds + 1).
+    If the model is right, a sequence's observed value is exchangeable with its K replicated ones. So the null distribution of
+    the mean over sequences, and of the standard deviation, is that of random sets: each takes one of the K + 1 values of
+    every sequence at random. Where replications do not depend on the sequence, the test is exact for every K, even if
+    lengths and masks differ. Where replications are made from the sequence, pairs are exchangeable but the observed value
+    lies nearer to the middle, so p is too large rather than too small. Ties, and the observed set itself, count against a
+    finding; the smallest p is 2 / (rounds + 1).
 
-    observed    (M, N, P): M = 1, or K where the values depend on draws from the guide, of which the first is tested
-    replicated  (K, N, P); where a sequence is NaN in every draw it is left out
-    rounds      R, random sets
-    seed        of the rounds
+    Args:
+        observed: (M, N, P). M is 1, or K where the values depend on draws from the guide; the first draw is tested.
+        replicated: (K, N, P). A sequence that is NaN in every draw is left out.
+        rounds: R, the number of random sets.
+        seed: Of the random sets.
     """
     draws, count, _ = replicated.shape
     pool = torch.cat([observed[:1], replicated])
@@ -108,8 +112,9 @@ def tails(observed: Tensor, replicated: Tensor) -> Tensor:
     The mid-p estimate of P(T(x') < T(x)) for every sequence, strictly between 0 and 1; NaN where undefined. The two-sided
     posterior predictive p-value is 2 min(u, 1 - u).
 
-    observed    (1, N, P), or (K, N, P) where draw k is compared with replication k
-    replicated  (K, N, P)
+    Args:
+        observed: (1, N, P), or (K, N, P) where draw k is compared with replication k.
+        replicated: (K, N, P).
     """
     below, equal = (replicated < observed).double().sum(0), (replicated == observed).double().sum(0)
     u = (below + equal / 2 + 0.5) / (len(replicated) + 1)
@@ -119,15 +124,21 @@ def tails(observed: Tensor, replicated: Tensor) -> Tensor:
 def uniformity(observed: Tensor, replicated: Tensor, conservative: bool, rounds: int, seed: int) -> Tensor:
     """p-values (P,) of "the rank of an observed value among its K replicated ones is uniform on 0, ..., K".
 
-    The statistic is Kolmogorov's and Smirnov's, the largest difference between the two distribution functions, and its null
-    distribution that of N draws from the discrete uniform, simulated, so that p is right for any K. Ties are broken at
-    random, which keeps ranks uniform.
+    The statistic is that of Kolmogorov and Smirnov, the largest difference between the two distribution functions. Its null
+    distribution is simulated from N draws of the discrete uniform, so p is right for any K. Ties are broken at random, which
+    keeps ranks uniform.
 
-    conservative  replications are made from the sequence itself, so that ranks gather in the middle even if the model is
-                  right: only ranks more extreme than uniform count, by the same statistic of min(rank, K - rank), one-sided
+    Source: Talts et al., "Validating Bayesian Inference Algorithms with Simulation-Based Calibration", 2018, for ranks of
+    draws.
 
-    Arguments else as for `tails` and `exchange_test`. Source: Talts et al., "Validating Bayesian Inference Algorithms with
-    Simulation-Based Calibration", 2018, for ranks of draws.
+    Args:
+        observed: As for `tails`.
+        replicated: (K, N, P).
+        conservative: Replications are made from the sequence itself, so that ranks gather in the middle even if the model is
+            right. Then only ranks that are more extreme than uniform count, by the same statistic of min(rank, K - rank),
+            one-sided.
+        rounds: Simulated sets.
+        seed: Of the simulation and of ties.
     """
     rng = np.random.default_rng(seed)
     draws, _, columns = replicated.shape
@@ -160,12 +171,18 @@ def _distance(counts: NDArray[np.int64], conservative: bool) -> NDArray[np.float
 
 
 def holm(p: Tensor) -> Tensor:
-    """Adjusted p-values (M,): to call findings those at most alpha makes one false finding or more with probability <= alpha.
+    """Holm's adjusted p-values (M,): calling those at most alpha findings gives a false one with probability at most alpha.
 
-    Valid however the tests depend on each other. The i-th smallest of M is multiplied by M - i + 1, and no adjusted value is
-    below one of a smaller p.
+    They are valid however the tests depend on each other. The i-th smallest p of M is multiplied by M - i + 1, and no
+    adjusted value is below that of a smaller p.
 
     Source: Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6, 1979.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.inference.predictive_checks.exchange_tests import holm
+        >>> holm(torch.tensor([0.01, 0.5, 0.02], dtype=torch.float64))
+        tensor([0.0300, 0.5000, 0.0400], dtype=torch.float64)
     """
     order = p.argsort(stable=True)
     factors = torch.arange(len(p), 0, -1, dtype=p.dtype)

@@ -1,4 +1,4 @@
-"""What a predictive check found, in words."""
+"""The result of a predictive check, in words."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What ArviZ does for predictive checks: one tree of all draws, and its plots."""
+"""The ArviZ tree of predictive checks: all draws, and what they are compared with."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -43,9 +43,15 @@ def predictive_tree(
     The group log_likelihood has no draws, because the model's parameters have one value: log p(x_i) is its mean over f and
     z, by importance weights. ArviZ's PSIS-LOO, which wants draws of parameters, must not be applied to it.
 
-    sequences  (N,) which rows of the data set these are
-    labels     name -> values (N,) and the names of their classes
-    attributes of the whole tree: run, split, seed, versions
+    Args:
+        draws: Of the checks.
+        sequences: (N,) rows of the data set.
+        evidence: log p(x), or None.
+        mask: Of the sequences, or None.
+        lengths: Of the sequences, or None.
+        times: Of the sequences, or None.
+        labels: From each name to values (N,) and the names of their classes.
+        attributes: Of the whole tree: run, split, seed, versions.
     """
     frame_ndim = draws.data.ndim - 2
     frame = FRAME_DIMS.get(frame_ndim, tuple(f"frame_{i}" for i in range(frame_ndim)))

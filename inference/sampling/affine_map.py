@@ -13,10 +13,11 @@ from pyro_dsvae.inference.latents import Latents
 class AffineMap:
     """u -> centre + shift + exp(log_scale) (u - centre) for every entry of f and z, one map per sequence.
 
-    centre     what scaling leaves in place; it changes nothing but what the other two mean
-    shift      in units of the latents
-    log_scale  logarithm of the factor of deviations from the centre; 0 where nothing is scaled
-    exists     (B, T) bool, or None where all steps exist
+    Attributes:
+        centre: What scaling leaves in place; it changes nothing but what the other two mean.
+        shift: In units of the latents.
+        log_scale: Logarithm of the factor of deviations from the centre; 0 where nothing is scaled.
+        exists: (B, T) bool, or None where all steps exist.
     """
 
     centre: Latents

@@ -12,11 +12,12 @@ from torch import Tensor
 class LogMean:
     """log of the mean weight of every sequence, each (N,), float64, in nats.
 
-    value                  log (1/K sum_k w_k): of an unbiased estimate, so itself low by about half the squared error
-    standard_error         se(mean w) / mean w, the delta method for the logarithm: right where it is small (below .3, say) and
-                           the weights have a variance (k-hat below .5); too small where they have none, because the draws
-                           that would show it are those that did not come
-    effective_sample_size  (sum w)^2 / sum w^2, between 1 and K
+    Attributes:
+        value: Log (1/K sum_k w_k): of an unbiased estimate, so itself low by about half the squared error.
+        standard_error: se(mean w) / mean w, the delta method for the logarithm: right where it is small (below .3, say)
+            and the weights have a variance (k-hat below .5); too small where they have none, because the draws that
+            would show it are those that did not come.
+        effective_sample_size: (sum w)^2 / sum w^2, between 1 and K.
     """
 
     value: Tensor
@@ -27,7 +28,9 @@ class LogMean:
     def of(cls, log_weights: Tensor, stratum: Tensor | None = None) -> "LogMean":
         """For log weights (K, N) of independent draws.
 
-        stratum  (K,) bool, where a fixed number of draws came from each of two sources: the numbers add no error then
+        Args:
+            stratum: (K,) bool, where a fixed number of draws came from each of two sources: the numbers add no error
+                then.
         """
         count = len(log_weights)
         total = log_weights.logsumexp(0)

@@ -1,9 +1,9 @@
-"""Contrastive terms beside the ELBO: what f and z should tell of the clip, and should not tell of each other.
+"""Contrastive terms beside the ELBO: information of f and of z about the clip, and of f and z about each other.
 
     loss = -ELBO - weight_f I(f; x) - weight_z I(z; x) + weight_mi I(f; z)
 
-The first two are InfoNCE bounds over pairs of views, the last is estimated from densities within the batch. With any of
-them the objective bounds no evidence; the ELBO is still reported as it is.
+The first two terms are InfoNCE bounds over pairs of views. The last is estimated from densities within the batch. With
+any of them the objective does not bound the evidence; the ELBO that is reported does not contain them.
 
 Source: Bai, Wang & Gomes, "Contrastively Disentangled Sequential Variational Autoencoder", NeurIPS 2021.
 """
@@ -26,9 +26,10 @@ from pyro_dsvae.models.errors import UsageError
 class ContrastiveTerms(NamedTuple):
     """Estimates, scalars in nats; 0 where the weight is 0.
 
-    static   I(f; x)
-    dynamic  I(z_1:T; x)
-    shared   I(f; z_t), the mean over steps
+    Attributes:
+        static: I(f; x).
+        dynamic: I(z_1:T; x).
+        shared: I(f; z_t), the mean over steps.
     """
 
     static: Tensor
@@ -38,12 +39,13 @@ class ContrastiveTerms(NamedTuple):
 
 @dataclass(frozen=True)
 class Contrastive:
-    """Weights of the terms, by default those of the paper's code.
+    """Weights of the contrastive terms, by default those of the paper's code.
 
-    weight_f     of I(f; x), by InfoNCE between a clip and its frames in another order
-    weight_z     of I(z; x), by InfoNCE between a clip and a recoloured and blurred copy; images only
-    weight_mi    of the penalty on I(f; z), by minibatch weighted sampling; for posteriors with independent steps
-    temperature  of both InfoNCE terms: cosines are divided by it
+    Attributes:
+        weight_f: Weight of I(f; x), by InfoNCE between a clip and its frames in another order.
+        weight_z: Weight of I(z; x), by InfoNCE between a clip and a recoloured and blurred copy; images only.
+        weight_mi: Weight of the penalty on I(f; z), by minibatch weighted sampling; for posteriors with independent steps.
+        temperature: Divides the cosines of both InfoNCE terms.
     """
 
     weight_f: float = 10.0
@@ -59,7 +61,11 @@ class Contrastive:
             raise UsageError(f"contrastive.temperature is {self.temperature}; it must be positive")
 
     def check(self, frame_shape: tuple[int, ...], static_size: int) -> None:
-        """Raises `UsageError` where frames of this shape or a model without f have no such terms."""
+        """Refuse frames or models that have no such terms.
+
+        Raises:
+            UsageError: For vectors where images are needed, and for a model without f.
+        """
         if static_size == 0 and (self.weight_f or self.weight_mi):
             raise UsageError(
                 "without a static part there is no I(f; x) and no I(f; z): set --contrastive.weight_f 0 and "
@@ -73,7 +79,8 @@ class Contrastive:
     def terms(self, guide: LatentDensity, clip: GuideInput) -> ContrastiveTerms:
         """The estimates for one batch, along draws of f and z of its own, with gradients.
 
-        Raises `UsageError` where steps or dimensions of the posterior depend on each other and ``weight_mi`` is not 0.
+        Raises:
+            UsageError: Where steps or dimensions of the posterior depend on each other and ``weight_mi`` is not 0.
         """
         zero = clip.x.new_zeros(())
         q_f = guide.static(clip)
@@ -97,7 +104,7 @@ class Contrastive:
         return ContrastiveTerms(static, dynamic, shared)
 
     def gain(self, terms: ContrastiveTerms) -> Tensor:
-        """What the loss falls by, a scalar."""
+        """The weighted sum of the terms, by which the loss falls: a scalar."""
         return self.weight_f * terms.static + self.weight_z * terms.dynamic - self.weight_mi * terms.shared
 
 
@@ -128,11 +135,12 @@ def mutual_information(log_f: Tensor, log_z: Tensor, exists: Tensor | None = Non
     expectation between 0 and log B, which it reaches where both tell every clip from the others, and off by O(1 / B) from
     that of the population.
 
-    log_f   (B, B), in row i and column j: log q(f_i | x_j)
-    log_z   (T, B, B): the same of z_t; the mean over steps is returned
-    exists  (T, B) bool, or None: step t of sequence i exists; others are neither counted nor in a mixture
-
     Source: Chen et al., "Isolating Sources of Disentanglement in VAEs", NeurIPS 2018 (the estimator).
+
+    Args:
+        log_f: (B, B), in row i and column j: log q(f_i | x_j).
+        log_z: (T, B, B): the same of z_t; the mean over steps is returned.
+        exists: (T, B) bool, or None: step t of sequence i exists; others are neither counted nor in a mixture.
     """
     count = torch.full(log_z.shape[:1], log_z.shape[-1], dtype=log_z.dtype, device=log_z.device)
     log_f = log_f.expand(log_z.shape)
@@ -154,7 +162,7 @@ def _existing(z: Tensor, clip: GuideInput) -> Tensor:
 
 
 def _pairs(q: Any, value: Tensor, guide: LatentDensity) -> Tensor:
-    """Log densities (B, B, \\*event) of every value under the posterior of every clip, elementwise.
+    """Log densities ``(B, B, *event)`` of every value under the posterior of every clip, elementwise.
 
     Where q(z) depends on f it is that of the column's own f, so that the networks need not run for all pairs. For
     `Factorised` this changes nothing.

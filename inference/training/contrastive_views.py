@@ -1,4 +1,4 @@
-"""Changed copies of clips that keep one half of what a clip says: positive pairs for contrastive terms."""
+"""Changed copies of clips that keep appearance or motion: positive pairs for contrastive terms."""
 
 import torch
 from torch import Tensor
@@ -11,9 +11,9 @@ WEAKEST, STRONGEST = 1 / 320, 1 / 32
 
 
 def content_view(clip: GuideInput) -> GuideInput:
-    """The frames of every sequence in a random order: who is seen is the same, the motion is another.
+    """The frames of every sequence in a random order: the appearance stays, the motion changes.
 
-    Steps that do not exist stay at the end. Observation times stay where they are, frames move.
+    Steps that do not exist stay at the end. Observation times stay in place, frames move.
     """
     keys = torch.rand(clip.observed.shape, device=clip.x.device)
     valid = clip.steps.valid
@@ -25,18 +25,19 @@ def content_view(clip: GuideInput) -> GuideInput:
 
 
 def motion_view(clip: GuideInput) -> GuideInput:
-    """Images under one random change of colours and one random blur for all frames of a sequence: the motion is the same.
+    """Images under one random change of colours and one random blur per sequence: the motion stays, the appearance changes.
 
-    clip  frames (B, T, C, S, S)
+    Args:
+        clip: Frames (B, T, C, S, S).
     """
     share = WEAKEST + (STRONGEST - WEAKEST) * torch.rand(len(clip.x), dtype=clip.x.dtype, device=clip.x.device)
     return GuideInput(blur(recolour(clip.x), share * clip.x.shape[-1]), clip.observed, clip.steps)
 
 
 def blur(x: Tensor, scale: Tensor) -> Tensor:
-    """Images (B, T, C, S, S) under a normal kernel of standard deviation ``scale`` (B,), in pixels.
+    """Images (B, T, C, S, S) blurred by a normal kernel of standard deviation ``scale`` (B,), in pixels.
 
-    Weights are shares of what lies inside the image, so a constant image stays as it is up to its border.
+    The weights are normalised over the pixels inside the image, so a constant image stays constant up to its border.
     """
     places = torch.arange(x.shape[-1], dtype=x.dtype, device=x.device)
     distance = (places.unsqueeze(1) - places) / scale[:, None, None]

@@ -1,4 +1,4 @@
-"""The processes that share a fit, one per device: what each takes, and how they agree."""
+"""The processes that share a fit, one per device: how batches are divided, and how the processes agree."""
 
 import atexit
 import os
@@ -33,11 +33,15 @@ def is_first() -> bool:
 class Processes:
     """All processes of a fit, seen from one of them.
 
-    They talk over a group of their own on the CPU, so that agreeing on when to stop does not wait for a GPU. With one process
-    every method is trivial.
+    They communicate through a group of their own on the CPU, so that agreeing on when to stop does not wait for a GPU. With
+    one process every method is trivial.
 
-    rank   of this process, 0 for the first, which alone writes
-    count  of processes
+    Args:
+        fabric: The launched engine.
+
+    Attributes:
+        rank: Of this process, 0 for the first, which alone writes.
+        count: The number of processes.
     """
 
     def __init__(self, fabric: "Fabric") -> None:
@@ -67,9 +71,12 @@ class Processes:
         return said[0], said[1] > 0
 
     def first(self, work: Callable[[], Value]) -> Value | None:
-        """What ``work`` returns, done by the first process while the others wait; None for them.
+        """Let the first process do ``work`` while the others wait.
 
-        Where it fails with a `UsageError` all end: the others silently, with the status of an error of the user.
+        Where it fails with a `UsageError`, all processes end: the others silently, with the status of a user's error.
+
+        Returns:
+            What ``work`` returns; None in the other processes.
         """
         if self.group is None:
             return work()

@@ -26,11 +26,17 @@ def weigh_kl(
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Model and guide with the KL of each named site multiplied by its weight, e.g. ``{"f": 1.0, "z": 0.2}``.
 
-    A weight belongs to both: the closed-form KL takes its scale from the guide's site, the Monte Carlo estimate from both,
-    so a weight on one side only gives an objective that is no one's. This helper is the only way to set one, and
+    A weight must be set in both: the closed-form KL takes its scale from the guide's site, the Monte Carlo estimate from
+    both. A weight in only one of them would give a meaningless objective. This helper is the only way to set one, and
     `SequenceELBO` refuses traces whose two sides differ.
 
-    Raises `UsageError` unless every weight is positive and finite (Pyro refuses a scale of 0; start a warm-up above it).
+    Args:
+        model: A Pyro program.
+        guide: Its guide.
+        weights: From the name of a site to its weight.
+
+    Raises:
+        UsageError: Unless every weight is positive and finite (Pyro refuses a scale of 0; start a warm-up above it).
     """
     for site, weight in weights.items():
         if not 0 < weight < float("inf"):

@@ -1,4 +1,4 @@
-"""Recombined clips: the appearance of one clip in the motion of another, as the model itself decodes it."""
+"""Recombined clips: the appearance of one clip with the motion of another, decoded by the model itself."""
 
 from dataclasses import dataclass
 
@@ -17,8 +17,9 @@ from pyro_dsvae.models.dsvae import DSVAE
 class RecombinedView:
     """A guide that infers f from recombined clips, and z from the clips themselves.
 
-    guide       q_0
-    recombined  of the batch, as `recombined` gives it
+    Attributes:
+        guide: q_0.
+        recombined: The batch after `recombined`.
     """
 
     guide: LatentDensity
@@ -37,15 +38,16 @@ class RecombinedView:
 def recombined(model: DSVAE, guide: LatentDensity, clip: GuideInput) -> GuideInput:
     """The batch with its first half recombined: clip i as E[x | f_i, z_j], f_i and z_j drawn from the guide, j = i + B / 2.
 
-    A guide view of f. Nothing in a clip need keep f from telling also the pose, where that changes which colours are seen, and
-    a decoder that has learnt to rely on it paints a front's f wrongly on a side's z. From a recombined clip f can be read
-    only as far as it does not depend on the motion, and has to serve the clip's own z. As every view it makes q(f | x) one
-    that depends on noise, here a random other clip, so the ELBO stays a bound, with unit weights.
+    This is a guide view of f. From a clip, f can also encode the pose, where the pose changes which colours are visible. A
+    decoder that relies on it gives wrong colours when f of a figure seen from the front meets z of one seen from the side.
+    From a recombined clip, f can be inferred only as far as it does not depend on the motion, and it has to serve the clip's
+    own z. As with every view, q(f | x) then depends on noise, here on a random other clip. So the ELBO remains a bound, with
+    unit weights.
 
-    A frame counts as observed where both clips have one; a clip that shares none with its partner stays as it is.
+    A frame counts as observed where both clips have one. A clip that shares none with its partner stays as it is.
 
-    Source of learning from one's own recombinations: Mathieu et al., "Disentangling factors of variation in deep
-    representation using adversarial training", NeurIPS 2016 (with labels of what stays, which this does not need).
+    Source of training on recombinations: Mathieu et al., "Disentangling factors of variation in deep representation using
+    adversarial training", NeurIPS 2016 (with labels of what stays, which are not needed here).
     """
     half = len(clip.x) // 2
     if half == 0:

@@ -82,7 +82,7 @@ class Optimisation:
     def weights(self, progress: float) -> KLWeights:
         """The KL weights when ``progress`` (0 to 1) of the fit is done: start^(1 - progress / kl_warmup), then 1.
 
-        Geometric, because what a latent carries is worth anything from one to 10^4 nats of reconstruction per nat.
+        The interpolation is geometric, because a nat of a latent is worth anything from 1 to 10^4 nats of reconstruction.
         """
         left = max(0.0, 1 - progress / self.kl_warmup) if self.kl_warmup else 0.0
         return KLWeights(self.kl_static**left, self.kl_dynamic**left)
@@ -90,14 +90,20 @@ class Optimisation:
     def rates(self, step: int, progress: float) -> Rates:
         """The learning rates of step ``step``.
 
-        A static prior that follows the guide from the start takes away what makes f be used early, the KL to a prior that
-        stays where it is: fits stall (`benchmarks/results/separation.md`). So it starts to learn when the networks have
-        nearly settled. Then both priors are fitted to a posterior that moves less and less, the second stage of Dai & Wipf
-        ("Diagnosing and Enhancing VAE Models", ICLR 2019) within one fit and under one ELBO. Its rate is higher, as nothing
-        depends on how far it is: a mixture and a flow both get closer to a posterior that stays still in as many steps.
+        The static prior starts to learn late, at ``prior_start``. A prior that follows the guide from the start removes
+        the KL from a fixed prior, which is what makes the model use f early: such fits stall
+        (`benchmarks/results/separation.md`). Once it learns, both priors are fitted to a posterior that changes less
+        and less. This is the second stage of Dai & Wipf ("Diagnosing and Enhancing VAE Models", ICLR 2019), but within
+        one fit and one ELBO. The rate of the static prior is higher than that of the networks, because nothing else
+        depends on it: a mixture and a flow both come closer to a stationary posterior in as many steps.
 
-        The dynamic prior learns from the start, but more slowly. One that becomes sharp while the posterior still moves takes
-        it along: at the full rate the KL of a flow jumps to 10^4 nats in the middle of a fit, and the frames go with it.
+        The dynamic prior learns from the start, but more slowly than the networks. A prior that becomes sharp while the
+        posterior still changes draws the posterior along: at the full rate the KL of a flow rises to 10^4 nats in the
+        middle of a fit, and reconstructions fail.
+
+        Args:
+            step: From 0.
+            progress: Share of the fit that is done, 0 to 1.
         """
         networks = self.learning_rate * min(1, (step + 1) / 100) * _half_cosine(progress)
         late = (progress - self.prior_start) / (1 - self.prior_start)

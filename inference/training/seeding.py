@@ -1,4 +1,4 @@
-"""Noise that is a function of a seed, of what it is for, and of a point in the work; never of how a process came there."""
+"""Noise as a function of a seed, of its purpose, and of the position in the work; never of how a process came there."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Where the time of a fit goes: a trace of a few steps, and a short table."""
+"""Profiling of a fit: a trace of a few steps, and a short table."""
 
 from pathlib import Path
 from types import TracebackType
@@ -16,8 +16,11 @@ ROWS = 25
 class StepProfile:
     """Profiles steps 13 to 17 of this process with PyTorch's profiler, once they are over.
 
-    Writes into the run's folder profile/: trace.json, which chrome://tracing and Perfetto open, and table.txt, the operators
-    that took most of the time themselves. Raises `UsageError` where that folder cannot be made.
+    Writes into the run's folder profile/: trace.json, which chrome://tracing and Perfetto open, and table.txt, the
+    operators that took most of the time themselves.
+
+    Raises:
+        UsageError: Where that folder cannot be made.
     """
 
     def __init__(self, run: RunDirectory) -> None:

@@ -1,4 +1,4 @@
-"""What long work shows, and a fit writes, while it runs."""
+"""The progress of long work, and the journal of a fit."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -89,7 +89,8 @@ class Bar:
 
     ``Bar`` itself is what such work takes as ``progress``: ``bar(0.3)``. Elsewhere than on a terminal it prints nothing.
 
-    what  the work, in a few words
+    Args:
+        what: The work, in a few words.
     """
 
     def __init__(self, what: str) -> None:
