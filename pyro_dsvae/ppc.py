@@ -85,7 +85,8 @@ def ppc(
     """
     # They load matplotlib and xarray, which takes a second that the manual need not cost.
     from pyro_dsvae.checks import figures as ppc_figures
-    from pyro_dsvae.checks import report as ppc_report
+    from pyro_dsvae.checks.report import page
+    from pyro_dsvae.checks.terminal import print_summary
     from pyro_dsvae.inference.predictive_checks.tree import predictive_tree
 
     path = run / "ppc" if out is None else out
@@ -128,8 +129,8 @@ def ppc(
         ppc_figures.draw(result, _shown(opened, chosen, seed), folder / "figures")
         result = replace(result, seconds=time.monotonic() - start)
         (folder / "ppc.json").write_text(result.json())
-        (folder / "report.html").write_text(ppc_report.page(result, folder / "figures"))
-    ppc_report.print_summary(result, Console(highlight=False))
+        (folder / "report.html").write_text(page(result, folder / "figures"))
+    print_summary(result, Console(highlight=False))
     return result
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -101,20 +101,6 @@ class PredictiveChecks:
             if (check.name, check.level, check.statistic) == (name, level, statistic):
                 return check
         raise UsageError(f"there is no check of the {statistic} of {name!r} at the level {level!r}")
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain numbers, strings and lists, for JSON, with the tails but no values; None for what is not finite."""
-        plain = {**vars(self), "failures": [asdict(failure) for failure in self.failures], "checks": []}
-        for check in self.checks:
-            row = {name: _plain(value) for name, value in vars(check).items() if name != "values"}
-            plain["checks"].append(row)
-        return plain
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Tensor):
-        return [_plain(number) for number in value.tolist()]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def predictive_checks(

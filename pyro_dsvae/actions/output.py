@@ -13,6 +13,7 @@ from pyro_dsvae.clips.writing import write_npz, write_strip
 from pyro_dsvae.figures import clip_pages as latent_figures
 from pyro_dsvae.figures.clip_pages import Page
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.runs.json_values import json_values
 from pyro_dsvae.runs.output_folder import check_free, new_folder
 from pyro_dsvae.runs.versions import installed
 
@@ -66,7 +67,7 @@ def output(
         "pyro_dsvae": installed("pyro-dsvae"),
         "command": f"python -m pyro_dsvae.latents {action}",
         "run": str(run.resolve()),
-        "options": {name: _plain(value) for name, value in options.items()},
+        "options": json_values(options),
     }
     with new_folder(path, overwrite) as folder:
         (folder / "options.json").write_text(json.dumps(about, indent=2) + "\n")
@@ -100,7 +101,3 @@ def chosen_formats(text: str | None, image: bool, known: Sequence[str] = FORMATS
     if "gif" in names and not image:
         raise UsageError("--format gif is for images, but the frames of this run are vectors: take png or npz")
     return names
-
-
-def _plain(value: object) -> object:
-    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -4,12 +4,10 @@ import json
 import math
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from pyro_dsvae.inference.calibration.intervals import Calibrations
 from pyro_dsvae.inference.calibration.sbc import SimulationBasedCalibration
@@ -18,6 +16,7 @@ from pyro_dsvae.inference.finding import Finding
 from pyro_dsvae.inference.latent_checks.checks import LatentChecks
 from pyro_dsvae.inference.latent_checks.usage import LatentUse
 from pyro_dsvae.inference.predictive_checks.checks import PredictiveChecks
+from pyro_dsvae.runs.json_values import json_values
 from pyro_dsvae.runs.versions import installed
 
 LIBRARIES = ("pyro-dsvae", "torch", "pyro-ppl", "arviz-base", "arviz-stats", "arviz-plots", "xarray")
@@ -81,22 +80,4 @@ class PPCResult:
 
     def json(self) -> str:
         """Every number; null for what is not finite."""
-        return json.dumps({**plain(self), "versions": self.versions}, indent=1) + "\n"
-
-
-def plain(value: Any) -> Any:
-    """Data classes and tensors as dictionaries, lists, numbers and strings; None for what is not finite."""
-    if isinstance(value, Tensor):
-        value = value.tolist()
-    if is_dataclass(value):
-        value = {f.name: getattr(value, f.name) for f in fields(value) if f.name not in LEFT_OUT}
-    match value:
-        case float():
-            return value if math.isfinite(value) else None
-        case Mapping():
-            return {str(name): plain(v) for name, v in value.items()}
-        case list() | tuple():
-            return [plain(v) for v in value]
-        case Path():
-            return str(value)
-    return value
+        return json.dumps({**json_values(self, LEFT_OUT), "versions": self.versions}, indent=1) + "\n"

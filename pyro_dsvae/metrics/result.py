@@ -1,11 +1,9 @@
 """The result of an evaluation, as a page and as JSON."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.metrics import tables
@@ -15,6 +13,7 @@ from pyro_dsvae.metrics.labelled import Judged, Scores
 from pyro_dsvae.metrics.probes import Probe
 from pyro_dsvae.metrics.tables import Table
 from pyro_dsvae.metrics.unlabelled import EvidenceSummary, Terms
+from pyro_dsvae.runs.json_values import json_values
 
 MARKS = (
     "The judge was trained by this project. Published figures were given by other judges, so these do not compare with them.",
@@ -61,8 +60,8 @@ class EvaluationResult:
     notes: tuple[str, ...]
 
     def json(self) -> str:
-        """All of it; tensors as lists."""
-        return json.dumps(asdict(self), indent=2, default=_plain) + "\n"
+        """All of it; null for what is not finite."""
+        return json.dumps(json_values(self), indent=2) + "\n"
 
     def tables(self, data: SequenceData) -> list[Table]:
         """All tables, the judge's own accuracy first where there is one; ``data`` are the evaluated sequences."""
@@ -115,7 +114,3 @@ class EvaluationResult:
         if self.probes:
             found.append(("probes", "Probes of each latent"))
         return found
-
-
-def _plain(value: object) -> object:
-    return value.tolist() if isinstance(value, Tensor) else str(value)

@@ -21,7 +21,7 @@ from pyro_dsvae import ppc as verb
 from pyro_dsvae.checks import figures as ppc_figures
 from pyro_dsvae.checks.findings import NOISE, by_severity, calibration_findings, check_findings, label_findings
 from pyro_dsvae.checks.label_discrepancies import JudgedClips, label_discrepancies
-from pyro_dsvae.checks.result import PPCResult, plain
+from pyro_dsvae.checks.result import PPCResult
 from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.fit import fit
 from pyro_dsvae.inference.calibration.intervals import calibration
@@ -45,6 +45,7 @@ from pyro_dsvae.models.likelihoods.continuous_bernoulli import ContinuousBernoul
 from pyro_dsvae.models.likelihoods.discretized_logistic import DiscretizedLogisticDistribution
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.ppc import ppc
+from pyro_dsvae.runs.json_values import json_values
 from tests.inference.calibration.test_simulation_based_calibration import ExactGuide
 from tests.inference.test_linear_gaussian import EXACT, D, F, P, linear_gaussian_dsvae
 
@@ -392,7 +393,7 @@ def test_forecasts_of_one_severity_are_one_finding() -> None:
 
 def test_numbers_become_plain() -> None:
     value = {"a": (torch.tensor([1.0, float("nan")]), float("inf")), "b": Finding("note", "s", "t"), "c": Path("x")}
-    assert plain(value) == {
+    assert json_values(value) == {
         "a": [[1.0, None], None],
         "b": {"severity": "note", "subject": "s", "sentence": "t"},
         "c": "x",

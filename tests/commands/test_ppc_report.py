@@ -16,8 +16,9 @@ from PIL import Image
 from rich.console import Console
 
 from pyro_dsvae.checks import figures as ppc_figures
-from pyro_dsvae.checks.report import page, print_summary
+from pyro_dsvae.checks.report import page
 from pyro_dsvae.checks.result import PPCResult
+from pyro_dsvae.checks.terminal import print_summary
 from pyro_dsvae.figures.arviz import plot_pit, plot_statistics
 from pyro_dsvae.inference.calibration.ecdf_band import ECDFBand
 from pyro_dsvae.inference.calibration.ranks import BINS, rank_test
