@@ -16,14 +16,14 @@ from pyro_dsvae.inference.training.distributed import Processes
 from pyro_dsvae.inference.training.hardware import Hardware
 from pyro_dsvae.inference.training.held_out_elbo import held_out_terms
 from pyro_dsvae.inference.training.objective import TERMS, KLWeights, Objective
-from pyro_dsvae.inference.training.prior_refit import draw_looks, settle, settles
+from pyro_dsvae.inference.training.prior_refit import can_refit, draw_static, refit
 from pyro_dsvae.inference.training.schedule import Budget, Optimisation, Rates
 from pyro_dsvae.inference.training.seeding import mix, seed_generators
 from pyro_dsvae.models.errors import UsageError
 
 LOG_EVERY = 25
-# What settling takes, as a share of the steps before it, for the progress bar.
-SETTLING_TAKES = 0.1
+# What the refit of the prior takes, as a share of the steps before it, for the progress bar.
+REFIT_TAKES = 0.1
 
 
 class NonFiniteError(RuntimeError):
@@ -93,7 +93,7 @@ class SVI:
         # One process keeps the name that fits had before there were several, and so their noise.
         self._noise = "noise" if self.processes.rank == 0 else f"noise of {self.processes.rank}"
         self.step = 0
-        self.settled = False
+        self.prior_refitted = False
         self.seconds = 0.0
         self.best = -math.inf
         self.order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
@@ -102,7 +102,7 @@ class SVI:
         """Everything to resume from: tensors and plain values only."""
         return {
             "step": self.step,
-            "settled": self.settled,
+            "prior_refitted": self.prior_refitted,
             "seconds": self.seconds,
             "best": self.best,
             "frame_shape": list(self.objective.model.likelihood.frame_shape),
@@ -115,7 +115,7 @@ class SVI:
         """Go on from ``state``."""
         self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.settled = state["step"], state["settled"]
+        self.step, self.prior_refitted = state["step"], state["prior_refitted"]
         self.seconds, self.best = state["seconds"], state["best"]
 
     def run(self, journal: Journal) -> bool:
@@ -125,8 +125,8 @@ class SVI:
         """
         started, saved = time.perf_counter() - self.seconds, self.seconds
         window: list[Tensor] = []
-        settling = settles(self.objective) and self.optimisation.prior_refit_steps > 0
-        whole = 1 + SETTLING_TAKES * settling
+        refits = can_refit(self.objective) and self.optimisation.prior_refit_steps > 0
+        whole = 1 + REFIT_TAKES * refits
         stopped = False
         while not stopped and self.budget.progress(self.step, self.seconds) < 1:
             progress = self.budget.progress(self.step, self.seconds)
@@ -149,13 +149,13 @@ class SVI:
                 self._check_parameters()
                 self.processes.first(partial(journal.save, self.state()))
                 saved = self.seconds
-        self.objective.model.static_prior.waiting = False
-        if settling and not stopped and not self.settled:
-            stopped = not self._settle(journal, started)
+        if refits and not stopped and not self.prior_refitted:
+            stopped = not self._refit_prior(journal, started)
         return not stopped
 
-    def _settle(self, journal: Journal, started: float) -> bool:
+    def _refit_prior(self, journal: Journal, started: float) -> bool:
         """Fit the static prior alone; return whether that was finished. One that was not begins anew when resumed."""
+        # The noise of a fit depends on these words, so they stay.
         seed_generators(mix(self.seed, "settling", self.step), self.fabric.device)
         updates = min(self.optimisation.prior_refit_steps, self.step)
         elbo = self.best
@@ -164,7 +164,7 @@ class SVI:
             if done % LOG_EVERY and done < updates:
                 return True
             self.seconds, stopped = self.processes.agree(time.perf_counter() - started, journal.stop())
-            share = (1 + SETTLING_TAKES * done / updates) / (1 + SETTLING_TAKES)
+            share = (1 + REFIT_TAKES * done / updates) / (1 + REFIT_TAKES)
             self.processes.first(partial(journal.advance, share, self.seconds, elbo))
             return not stopped
 
@@ -174,10 +174,10 @@ class SVI:
         )
         with pyro.validation_enabled(False):
             with self.fabric.autocast():
-                f = draw_looks(self.objective, self.train, self.fabric.device)
-            if not settle(prior, f, updates, rate, go_on):
+                f = draw_static(self.objective, self.train, self.fabric.device)
+            if not refit(prior, f, updates, rate, go_on):
                 return False
-        self.settled = True
+        self.prior_refitted = True
         self._check_parameters()
         self._evaluate(journal)
         self.seconds, _ = self.processes.agree(time.perf_counter() - started, False)
@@ -191,7 +191,7 @@ class SVI:
         rates = self.optimisation.rates(self.step, progress)._asdict()
         for group in self.optimizer.param_groups:
             group["lr"] = rates[group["part"]]
-        self.objective.model.static_prior.waiting = rates["static_prior"] == 0
+        self.objective.model.static_prior.frozen = rates["static_prior"] == 0
         recombine = progress >= self.optimisation.recombination_start
         seed_generators(mix(self.seed, self._noise, self.step), self.fabric.device)
         if not self.module.training:  # it visits every module
@@ -212,7 +212,7 @@ class SVI:
         )
         self.optimizer.step()
         self.step += 1
-        self.settled = False
+        self.prior_refitted = False
         return torch.stack([terms[name].detach() for name in TERMS])
 
     def _alone(self, batch: Batch, weights: KLWeights, recombine: bool) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ import torch
 
 from pyro_dsvae import cli
 from pyro_dsvae.configuration.build import build
+from pyro_dsvae.inference.training.hardware import lay_out
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.run import Run
@@ -53,6 +54,7 @@ def load(path: str | Path, checkpoint: str = "best.pt", device: str = "cpu") -> 
         options.posterior,
         options.likelihood,
     )
+    lay_out(objective)
     try:
         objective.load_state_dict(state["objective"])
     except (KeyError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""Settling: the static prior alone, fitted to a posterior that no longer moves."""
+"""The refit of the prior: after the last step the static prior alone is fitted to the final posterior."""
 
 import math
 from collections.abc import Callable
@@ -17,19 +17,18 @@ WARM_UP = 50
 LARGEST_GRADIENT = 200.0
 
 
-def settles(objective: Objective) -> bool:
-    """Whether there is anything to settle: a static prior with parameters of its own, and a posterior that is no point.
+def can_refit(objective: Objective) -> bool:
+    """Whether there is a static prior to refit: one with parameters of its own, beside a posterior that is no point.
 
-    What a prior would do about points is to become as narrow as it can.
+    A prior that was fitted to points would become as narrow as it can.
     """
     prior = objective.model.static_prior
-    return (
-        prior.settles and objective.guide.comparable and prior.static_size > 0 and any(True for _ in prior.parameters())
-    )
+    learned = any(True for _ in prior.parameters())
+    return prior.refittable and objective.guide.comparable and prior.static_size > 0 and learned
 
 
 @torch.no_grad()
-def draw_looks(objective: Objective, sequences: Sequences, device: torch.device) -> Tensor:
+def draw_static(objective: Objective, sequences: Sequences, device: torch.device) -> Tensor:
     """(4 N, F) draws of f from q(f | x) of all sequences, or of N = 20,000 random ones, as in evaluation; on ``device``."""
     training = objective.training
     objective.eval()
@@ -37,25 +36,28 @@ def draw_looks(objective: Objective, sequences: Sequences, device: torch.device)
     which = torch.arange(count) if count <= SEQUENCES else torch.randperm(count)[:SEQUENCES].sort().values
     for rows in which.split(CHUNK):
         clip = GuideInput.of(*sequences.batch(rows, objective.model.likelihood, device))
-        q = objective.guide.static(clip)
-        found.append(q.sample(torch.Size([DRAWS])).flatten(0, 1))
+        found.append(objective.guide.static(clip).sample(torch.Size([DRAWS])).flatten(0, 1))
     objective.train(training)
     return torch.cat(found).to(next(objective.model.static_prior.parameters()).dtype)
 
 
-def settle(prior: StaticPrior, f: Tensor, updates: int, learning_rate: float, go_on: Callable[[int], bool]) -> bool:
+def refit(prior: StaticPrior, f: Tensor, updates: int, learning_rate: float, go_on: Callable[[int], bool]) -> bool:
     """Maximise the mean of log p(f) over draws f (N, F) of the posterior; return whether that was finished.
 
-    With q(f | x) held still this is the ELBO as a function of the prior: E log p(f) is the only term with p(f) in it. An
-    update costs a tenth of a step of the whole model or less, and has eight times as many sequences, so a prior with many
-    narrow modes gets where steps of the whole model would take it much later: the second stage of Dai & Wipf ("Diagnosing
-    and Enhancing VAE Models", ICLR 2019). It begins where `StaticPrior.start` puts it. The rate rises over 50
-    updates and falls to zero along half a cosine.
+    With q(f | x) held fixed this is the ELBO as a function of the prior, as E log p(f) is the only term with p(f) in it. An
+    update costs at most a tenth of a step of the whole model, and has eight times as many sequences. So a prior with many
+    narrow modes reaches in this way what steps of the whole model would reach much later. It starts where
+    `StaticPrior.initialise_from` puts it. The rate rises over 50 updates and falls to zero along half a cosine.
 
-    go_on  is told the number of updates that are done, after each; where it says no, the prior is left as it was before
+    Sources: Dai & Wipf, "Diagnosing and Enhancing VAE Models", ICLR 2019 (the second stage); Ghosh et al., "From Variational
+    to Deterministic Autoencoders", ICLR 2020 (ex-post density estimation).
+
+    Args:
+        go_on: Told the number of updates that are done, after each. Where it returns False, the prior is left as it was.
     """
     before = {name: value.clone() for name, value in prior.state_dict().items()}
-    prior.start(f)
+    prior.frozen = False
+    prior.initialise_from(f)
     parameters = list(prior.parameters())
     optimiser = torch.optim.Adam(parameters, lr=learning_rate)
     for update in range(updates):

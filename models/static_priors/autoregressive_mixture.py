@@ -65,7 +65,7 @@ class AutoregressiveMixture(FlexiblePrior):
             self._say_nothing()
 
     @torch.no_grad()
-    def start(self, f: Tensor) -> None:
+    def initialise_from(self, f: Tensor) -> None:
         """Start again from the draws ``f`` (N, F).
 
         The axes become the principal components of the draws, the widest first, because the choices lie along the widest few.

@@ -41,7 +41,7 @@ class VampPrior(StaticPrior):
     """
 
     # Every update would encode all pseudo-inputs.
-    settles = False
+    refittable = False
     pseudo_inputs: Tensor | None
 
     def __init__(self, static_size: int, components: int = 64) -> None:

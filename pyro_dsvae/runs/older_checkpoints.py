@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 _log = logging.getLogger(__name__)
 
 
@@ -12,7 +14,8 @@ def upgraded(file: Path, state: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint holds, under the names of this version; one of this version is returned as it is.
 
     Earlier fits kept their anchor clip in the guide, and could end by switching to anchored inference. Such a fit is now opened
-    with the guide itself, which a line on standard error says.
+    with the guide itself, which a line on standard error says. They did not record whether the static prior was frozen, and
+    were opened as if it was not.
     """
     objective = dict(state.get("objective", {}))
     if "guide.reference.frames" in objective:
@@ -23,4 +26,9 @@ def upgraded(file: Path, state: Mapping[str, Any]) -> dict[str, Any]:
                 "anchored=True, or --anchored true",
                 file,
             )
-    return {**state, "objective": objective} if "objective" in state else dict(state)
+    if any(name.startswith("model.") for name in objective):
+        objective.setdefault("model.static_prior._extra_state", torch.tensor(False))
+    found = {**state, "objective": objective} if "objective" in state else dict(state)
+    if "settled" in found:
+        found["prior_refitted"] = found.pop("settled")
+    return found

@@ -28,6 +28,7 @@ from pyro_dsvae.data.dataset import Split
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.svi import SVI
 from pyro_dsvae.inference.training.hardware import Hardware
+from pyro_dsvae.inference.training.held_out_elbo import held_out_terms
 from pyro_dsvae.inference.training.objective import TERMS, Objective
 from pyro_dsvae.inference.training.schedule import Budget, Optimisation
 from pyro_dsvae.runs import directory as runs
@@ -312,6 +313,24 @@ def test_loaded_run_reproduces_the_held_out_figures(done: Outcome) -> None:
     )
     expected = json.loads((done.run / "summary.json").read_text())["test"]
     assert svi.evaluate(part("test")) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(4,), (1, 16, 16)], ids=["vectors", "images"])
+@pytest.mark.parametrize("start", [0.5, 0.99], ids=["a prior that was trained", "a prior that never was"])
+def test_a_loaded_run_has_the_elbo_that_was_reported_to_the_last_bit(
+    tmp_path: Path, start: float, shape: tuple[int, ...]
+) -> None:
+    path = vectors(tmp_path / "clips.npz", frames=np.random.default_rng(1).random((N, T, *shape)).astype(np.float32))
+    prior = ["--static_prior=Flow", f"--optimisation.prior_start={start}", "--optimisation.prior_refit_steps=0"]
+    outcome = command("--data=Arrays", f"--data.path={path}", *TINY, *prior, "--out", tmp_path / "run")
+    assert outcome.code == 0, outcome
+    run = pyro_dsvae.load(outcome.run)
+    assert run.model.static_prior.frozen == (start == 0.99)
+    data, device = run.sequences(), torch.device("cpu")
+    summary = json.loads((outcome.run / "summary.json").read_text())
+    objective = Objective(run.model, run.guide)
+    assert held_out_terms(objective, data.sequences("validation"), device, 0)["elbo"] == run.state["best"]
+    assert held_out_terms(objective, data.sequences("test"), device, 0) == summary["test"]
 
 
 def test_images_with_labels_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

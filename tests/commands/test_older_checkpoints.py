@@ -27,6 +27,9 @@ def older(run: Run, to: Path, ready: bool) -> Path:
         state: dict[str, Any] = torch.load(to / name, weights_only=True)
         state["objective"]["guide.reference.frames"] = state["objective"].pop("anchor")
         state["objective"]["guide.reference._extra_state"] = torch.tensor(ready)
+        del state["objective"]["model.static_prior._extra_state"]
+        if name == "checkpoint.pt":
+            state["settled"] = state.pop("prior_refitted")
         directory.save(name, state)
     return to
 
@@ -41,6 +44,8 @@ def test_a_run_whose_guide_held_the_anchor_opens_with_the_guide_itself(
     assert [("anchored=True" in record.message, "\n" in record.message) for record in caplog.records] == (
         [(True, False)] if ready else []
     )
+    assert not opened.model.static_prior.frozen
+    assert RunDirectory(opened.path).load("checkpoint.pt")["prior_refitted"]
     x = clips(3)
     for anchored in (False, True):
         expected, found = (of.encode(x, anchored=anchored) for of in (run, opened))

@@ -228,14 +228,14 @@ def test_an_autoregressive_mixture_that_starts_from_draws_is_near_their_normal(s
     f = 3 + (scales * torch.randn(20_000, size)) @ torch.linalg.qr(torch.randn(size, size))[0]
     prior = elsewhere(AutoregressiveMixture(size))
     assert -prior().log_prob(f).mean() > size  # far off
-    prior.start(f)
+    prior.initialise_from(f)
     normal = stats.multivariate_normal(f.mean(0).numpy(), np.cov(f.numpy().T))
     difference = normal.logpdf(f.numpy()) - prior().log_prob(f).detach().numpy().astype(float)
     assert -0.001 * size < difference.mean() < 0.05 * size
     axes = np.linalg.eigh(np.cov(f.numpy().T).reshape(size, size))[1].T[::-1]
     np.testing.assert_allclose(abs(axes @ prior().rotation.detach().numpy().T), np.eye(size), atol=1e-3)
     for strange in (torch.cat([f[:, :-1], torch.ones(len(f), 1)], 1), 1e6 * f):
-        prior.start(strange)
+        prior.initialise_from(strange)
         assert torch.isfinite(prior().log_prob(strange)).all()
         assert all(torch.isfinite(parameter).all() for parameter in prior.parameters())
 
@@ -245,7 +245,7 @@ def test_what_was_learned_before_a_start_is_forgotten() -> None:
     first, second = AutoregressiveMixture(3), elsewhere(AutoregressiveMixture(3))
     for prior in (first, second):
         torch.manual_seed(1)
-        prior.start(f)
+        prior.initialise_from(f)
     assert all(torch.equal(v, second.state_dict()[name]) for name, v in first.state_dict().items())
 
 
@@ -257,9 +257,9 @@ def test_a_flow_starts_as_the_standard_normal(name: str, size: int) -> None:
 
 
 @each("Flow spline", "Flow affine", "AutoregressiveMixture")
-def test_a_waiting_prior_is_the_standard_normal_with_its_exact_kl(name: str) -> None:
+def test_a_frozen_prior_is_the_standard_normal_with_its_exact_kl(name: str) -> None:
     prior = PRIORS[name](3)
-    prior.waiting = True
+    prior.frozen = True
     q = Normal(torch.randn(B, 3), torch.rand(B, 3) + 0.5).to_event(1)
     kl = torch.distributions.kl_divergence(q, prior().expand([B]))
     torch.testing.assert_close(kl, torch.distributions.kl_divergence(q, StandardNormal(3)().expand([B])))

@@ -26,6 +26,11 @@ from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 
 
+def copied(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As a file would keep it."""
+    return torch.utils._pytree.tree_map(lambda v: v.clone() if torch.is_tensor(v) else v, dict(state))  # type: ignore[no-any-return]
+
+
 class Diary:
     """A journal that keeps everything, and asks to stop after ``last`` steps."""
 
@@ -39,10 +44,10 @@ class Diary:
         self.rows.append(row)
 
     def save(self, state: Mapping[str, Any]) -> None:
-        self.states.append(torch.utils._pytree.tree_map(lambda v: v.clone() if torch.is_tensor(v) else v, dict(state)))
+        self.states.append(copied(state))
 
     def save_best(self, state: Mapping[str, Any]) -> None:
-        self.best.append(state)
+        self.best.append(copied(state))
 
     def advance(self, progress: float, seconds: float, elbo: float) -> None:
         assert progress >= 0
@@ -120,9 +125,23 @@ def test_a_flow_is_the_standard_normal_with_its_exact_kl_until_it_learns() -> No
         loop._step(loop.budget.progress(loop.step, 0.0))
         told.append(loop.objective.estimators["f"])
     assert told == [CLOSED_FORM] * 5 + [STICKING_THE_LANDING] * 5
-    stopped = svi(steps=100, prior_start=0.5, static_prior=Flow)
-    assert not stopped.run(Diary(last=3))
-    assert not stopped.objective.model.static_prior.waiting
+
+
+@pytest.mark.parametrize("last", [12, 34], ids=["before the prior starts", "after it"])
+def test_a_state_has_the_elbo_that_was_reported_for_it(last: int) -> None:
+    """To the last bit, though a flow that is frozen is N(0, I) with its exact KL, and the same flow at its start is not."""
+    options: dict[str, Any] = {"steps": 40, "prior_start": 0.5, "evaluations": 10, "static_prior": Flow}
+    diary, opened = Diary(last), svi(seed=1, **options)
+    assert not svi(**options).run(diary)
+    reported = [row["elbo"] for row in diary.rows if row["split"] == "validation"]
+    assert diary.best[-1]["best"] == max(reported)
+    opened.seed = 0
+    opened.restore(diary.best[-1])
+    assert opened.evaluate(opened.validation)["elbo"] == max(reported)
+    frozen = opened.objective.model.static_prior.frozen
+    assert frozen == (last < 20)
+    opened.objective.model.static_prior.frozen = not frozen
+    assert opened.evaluate(opened.validation)["elbo"] != max(reported)
 
 
 def test_clips_are_recombined_in_the_last_part_of_the_fit() -> None:
