@@ -151,7 +151,7 @@ def test_a_guide_without_steps_is_refused_with_the_remedy() -> None:
     fitted = objective(Case(posterior="Flow")).double()
     sequences = Sequences(frames_for("Normal").double(), None, None, torch.arange(3))
     with pytest.raises(NoStepsError, match=r"Pushforward .* step by step.* use forecast_log_prob"):
-        paired_forecast(fitted.model, fitted.guide, sequences, 3, draws=25)
+        paired_forecast(Sampler(fitted.model, fitted.guide), sequences, 3, draws=25)
 
 
 @pytest.mark.parametrize(
