@@ -16,7 +16,7 @@ from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.errors import UsageError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evidence:
     """What K draws say of log p(x_i), per sequence (N,), float64 on the CPU, in nats per sequence.
 
@@ -113,16 +113,16 @@ def estimate_evidence(
             counts.append(batch.observed_count().cpu())
     means, bounded, tails = zip(*parts, strict=True)
     return Evidence(
-        torch.cat([m.value for m in means]),
-        torch.cat([m.standard_error for m in means]),
-        torch.cat([m.effective_sample_size for m in means]),
-        torch.cat([torch.from_numpy(k) for k in tails]),
-        {k: torch.cat([b[k] for b in bounded]) for k in bounded[0]},
-        torch.cat(counts),
-        draws,
-        sampler.model.likelihood.discrete,
-        None if refined is None else refined.gap_closed.cpu(),
-        None if refined is None else refined.standard_error.cpu(),
+        log_evidence=torch.cat([m.value for m in means]),
+        standard_error=torch.cat([m.standard_error for m in means]),
+        effective_sample_size=torch.cat([m.effective_sample_size for m in means]),
+        k_hat=torch.cat([torch.from_numpy(k) for k in tails]),
+        bounds={k: torch.cat([b[k] for b in bounded]) for k in bounded[0]},
+        observed_values=torch.cat(counts),
+        draws=draws,
+        discrete=sampler.model.likelihood.discrete,
+        gap_closed=None if refined is None else refined.gap_closed.cpu(),
+        gap_error=None if refined is None else refined.standard_error.cpu(),
     )
 
 

@@ -200,7 +200,17 @@ def compare(
         loaded = data.load()
         check_candidates(candidates, loaded)
         fits = folder.fits(candidates, range(seed, seed + seeds))
-    measure = Measure(split, sequences, draws, _given(given, loaded), scale, defensive, refine, annealed, seed)
+    measure = Measure(
+        split=split,
+        sequences=sequences,
+        draws=draws,
+        given=_given(given, loaded),
+        scale=scale,
+        defensive=defensive,
+        refine=refine,
+        annealed=annealed,
+        seed=seed,
+    )
     chosen = measure.chosen(loaded)
     if len(chosen) < 2:
         raise UsageError(f"the {split} split holds one sequence; a comparison needs at least two")

@@ -207,7 +207,18 @@ def _measured(
         except UsageError as error:
             notes.append(f"{error}.")
     found = EvaluationResult(
-        path, run.path, len(data), options, terms, evidence, accuracy, certainty, judged, probes, scores, tuple(notes)
+        path=path,
+        run=run.path,
+        sequences=len(data),
+        options=options,
+        terms=terms,
+        evidence=evidence,
+        accuracy=accuracy,
+        certainty=certainty,
+        judged=judged,
+        probes=probes,
+        scores=scores,
+        notes=tuple(notes),
     )
     return found, latents
 

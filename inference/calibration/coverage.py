@@ -11,7 +11,7 @@ LEVELS = (0.5, 0.8, 0.95)
 BINS = 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Coverage:
     """PIT values u = P(prediction < x) of many x, uniform where the predictions are calibrated; float64 on the CPU.
 
@@ -61,17 +61,17 @@ def coverage_of(u: Tensor, generator: torch.Generator) -> Coverage:
     band = ECDFBand.of(len(one), BINS)
     p_value = float(band.p_values(histograms(one, BINS)))
     return Coverage(
-        LEVELS,
-        coverage,
-        coverage_error,
-        share,
-        share_error,
-        float(mean),
-        float(mean_error),
-        one,
-        band,
-        p_value,
-        int(counts.sum()),
+        levels=LEVELS,
+        coverage=coverage,
+        coverage_error=coverage_error,
+        histogram=share,
+        histogram_error=share_error,
+        mean=float(mean),
+        mean_error=float(mean_error),
+        one=one,
+        band=band,
+        p_value=p_value,
+        values=int(counts.sum()),
     )
 
 

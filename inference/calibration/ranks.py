@@ -18,7 +18,7 @@ WRONGLY = 0.01
 AT_ONCE = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RankTest:
     """Ranks of true values among L draws of the guide, per dimension (size,) of f or z; float64 on the CPU.
 
@@ -65,15 +65,15 @@ def rank_test(ranks: Tensor, draws: int, band: ECDFBand, generator: torch.Genera
     symmetry = _symmetry(u[some_steps], generator)
     step = 0 if ranks.shape[1] == 1 else slice(None)
     return RankTest(
-        ranks[:, step],
-        p_values[step],
-        chi_square_p_values(counts)[step],
-        symmetry,
-        bias,
-        width,
-        discoveries(symmetry, WRONGLY),
-        wrong & (z_score < 0),
-        wrong & (z_score > 0),
+        ranks=ranks[:, step],
+        p_values=p_values[step],
+        chi_square=chi_square_p_values(counts)[step],
+        symmetry=symmetry,
+        bias=bias,
+        width=width,
+        biased=discoveries(symmetry, WRONGLY),
+        narrow=wrong & (z_score < 0),
+        wide=wrong & (z_score > 0),
     )
 
 

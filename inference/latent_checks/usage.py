@@ -26,7 +26,7 @@ ACTIVE = 0.01
 DECODED = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LatentUse:
     """Rate, distortion and active units over N sequences, float64 on the CPU; nats per sequence.
 
@@ -123,17 +123,17 @@ def latent_use(
     f_pool, z_pool = pools["f"], pools["z"]
     variance = {site: pool.relative_variance() for site, pool in pools.items()}
     return LatentUse(
-        torch.cat(kl["f"]),
-        torch.cat(kl["z"]),
-        torch.cat(reconstruction),
-        estimators,
-        variance["f"],
-        variance["z"],
-        variance["f"] > threshold,
-        variance["z"] > threshold,
-        f_pool.information(),
-        z_pool.information() * z_pool.count / len(sequences),
-        threshold,
+        kl_static=torch.cat(kl["f"]),
+        kl_dynamic=torch.cat(kl["z"]),
+        reconstruction=torch.cat(reconstruction),
+        estimators=estimators,
+        variance_static=variance["f"],
+        variance_dynamic=variance["z"],
+        active_static=variance["f"] > threshold,
+        active_dynamic=variance["z"] > threshold,
+        kl_static_per_dimension=f_pool.information(),
+        kl_dynamic_per_dimension=z_pool.information() * z_pool.count / len(sequences),
+        threshold=threshold,
     )
 
 

@@ -14,7 +14,7 @@ from pyro_dsvae.inference.model_comparison.stacking import stacking_weights
 from pyro_dsvae.models.errors import UsageError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Candidate:
     """Results of one candidate, in nats per sequence.
 
@@ -139,7 +139,7 @@ def compare_evidence(
     return Comparison(candidates, differences, counts.pop(), confidence)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Fits:
     """Moments of one candidate: values (N,) and mixture (N,) are the mean and the log mean density over its S fits.
 
@@ -184,31 +184,31 @@ class _Fits:
             rest = x - values - means[:, None] + means.mean()
             residual = float(rest.square().sum()) / ((S - 1) * (N - 1)) / (S * N)
         return cls(
-            name,
-            S,
-            values,
-            x.logsumexp(0) - math.log(S),
-            float(means.mean()),
-            seed,
-            residual,
-            float(error.square().sum()) / (S * N) ** 2,
-            float(error.square().mean()) / 2,
-            unreliable,
+            name=name,
+            seeds=S,
+            values=values,
+            mixture=x.logsumexp(0) - math.log(S),
+            mean=float(means.mean()),
+            seed=seed,
+            residual=residual,
+            monte_carlo=float(error.square().sum()) / (S * N) ** 2,
+            bias=float(error.square().mean()) / 2,
+            unreliable=unreliable,
         )
 
     def candidate(self, best: "_Fits", weight: float) -> Candidate:
         return Candidate(
-            self.name,
-            self.mean,
-            math.sqrt(_variance_of_mean(self.values)),
-            None if self.seed is None else math.sqrt(self.seed * self.seeds),
-            self.seeds,
-            math.sqrt(self.monte_carlo),
-            self.bias,
-            float((self.values - best.values).mean()) + 0.0,
-            math.sqrt(_variance_of_mean(self.values - best.values)),
-            weight,
-            self.unreliable,
+            name=self.name,
+            mean=self.mean,
+            data_error=math.sqrt(_variance_of_mean(self.values)),
+            seed_spread=None if self.seed is None else math.sqrt(self.seed * self.seeds),
+            seeds=self.seeds,
+            monte_carlo_error=math.sqrt(self.monte_carlo),
+            monte_carlo_bias=self.bias,
+            difference=float((self.values - best.values).mean()) + 0.0,
+            difference_error=math.sqrt(_variance_of_mean(self.values - best.values)),
+            weight=weight,
+            unreliable=self.unreliable,
         )
 
 
@@ -232,21 +232,21 @@ def _difference(a: _Fits, b: _Fits, confidence: float, pairs: int, unit: str) ->
         return mean - half + min(bias, 0.0), mean + half + max(bias, 0.0)
 
     return Difference(
-        a.name,
-        b.name,
-        mean,
-        math.sqrt(paired),
-        None if seed is None else math.sqrt(seed),
-        math.sqrt(monte_carlo),
-        bias,
-        math.sqrt(total),
-        degrees,
-        interval(total, degrees),
-        interval(data, fits_degrees),
-        confidence,
-        pairs,
-        (a.unreliable, b.unreliable),
-        unit,
+        first=a.name,
+        second=b.name,
+        mean=mean,
+        data_error=math.sqrt(paired),
+        seed_error=None if seed is None else math.sqrt(seed),
+        monte_carlo_error=math.sqrt(monte_carlo),
+        bias=bias,
+        standard_error=math.sqrt(total),
+        degrees=degrees,
+        interval=interval(total, degrees),
+        fits_interval=interval(data, fits_degrees),
+        confidence=confidence,
+        pairs=pairs,
+        unreliable=(a.unreliable, b.unreliable),
+        unit=unit,
     )
 
 

@@ -13,7 +13,7 @@ NATS = "nats per sequence"
 LOOSE = 0.1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Difference:
     """The mean log evidence of ``first`` minus that of ``second``, in nats per sequence, with its errors and its verdict.
 

@@ -21,7 +21,7 @@ from pyro_dsvae.models.errors import UsageError
 Statistic = Literal["mean", "spread"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Check:
     """What one discrepancy says at one level.
 
@@ -71,7 +71,7 @@ class Check:
         return 2 * torch.minimum(self.tail, 1 - self.tail)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PredictiveChecks:
     """All checks of a model on N sequences.
 
@@ -148,7 +148,17 @@ def predictive_checks(
         discrepancies = applicable(tuple(sequences.frames.shape[2:]))
     values, failures = discrepancy_values(sampler, sequences, discrepancies, levels, draws, seed, noise)
     checks = checks_of(values, rounds, alpha, held_out, seed)
-    return PredictiveChecks(tuple(checks), failures, len(sequences), draws, rounds, alpha, held_out, seed, noise)
+    return PredictiveChecks(
+        checks=tuple(checks),
+        failures=failures,
+        sequences=len(sequences),
+        draws=draws,
+        rounds=rounds,
+        alpha=alpha,
+        held_out=held_out,
+        seed=seed,
+        noise=noise,
+    )
 
 
 def checks_of(

@@ -26,7 +26,7 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 USES_CLIP: dict[Level, bool] = {"frames": True, "dynamic": True, "static": True, "population": False}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Replications:
     """K replications of each of B sequences, observed where the data are.
 
@@ -133,7 +133,15 @@ def _chunks(
                     distribution = model.likelihood(*latents)
                     x = _seen(distribution.sample(), observed)
                 yield Replications(
-                    level, positions, first, batch.visible, observed, batch.steps, latents, distribution, x
+                    level=level,
+                    positions=positions,
+                    first=first,
+                    data=batch.visible,
+                    observed=observed,
+                    steps=batch.steps,
+                    latents=latents,
+                    distribution=distribution,
+                    x=x,
                 )
                 work.did(count * len(positions))
 
@@ -178,5 +186,15 @@ def _prior_chunks(sampler: Sampler, count: int, length: int, seed: int) -> Itera
             latents = _latents(model, "population", None, (1, len(positions)), Steps(length))
             distribution = model.likelihood(*latents)
             x = distribution.sample()
-        yield Replications("population", positions, 0, None, None, Steps(length), latents, distribution, x)
+        yield Replications(
+            level="population",
+            positions=positions,
+            first=0,
+            data=None,
+            observed=None,
+            steps=Steps(length),
+            latents=latents,
+            distribution=distribution,
+            x=x,
+        )
         work.did(len(positions))

@@ -103,19 +103,19 @@ class Checking:
             *(latents.findings if latents is not None else ()),
         ]
         return PPCResult(
-            path,
-            self.run.path,
-            options,
-            held_out,
-            noisy,
-            means,
-            calibrated,
-            simulated,
-            latents,
-            use,
-            evidence,
-            by_severity(findings),
-            tuple(self.left_out),
+            path=path,
+            run=self.run.path,
+            options=options,
+            held_out=held_out,
+            checks=noisy,
+            means=means,
+            calibration=calibrated,
+            simulated=simulated,
+            latents=latents,
+            use=use,
+            evidence=evidence,
+            findings=by_severity(findings),
+            left_out=tuple(self.left_out),
         )
 
     def draws(self, count: int) -> PredictiveDraws:
@@ -178,7 +178,17 @@ class Checking:
             kept = tuple(c for c in checks if some is not labels or c.statistic == "mean")
             failed = tuple(f for f in failures if f.name in names)
             families.append(
-                PredictiveChecks(kept, failed, len(self.chosen), draws, rounds, ALPHA, held_out, self.seed, noise)
+                PredictiveChecks(
+                    checks=kept,
+                    failures=failed,
+                    sequences=len(self.chosen),
+                    draws=draws,
+                    rounds=rounds,
+                    alpha=ALPHA,
+                    held_out=held_out,
+                    seed=self.seed,
+                    noise=noise,
+                )
             )
         return Judged(families[0], families[1] if labels else None)
 

@@ -37,7 +37,7 @@ class Judged:
     labels: PredictiveChecks | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PPCResult:
     """The result of `pyro_dsvae.ppc.ppc`. A part that was left out is None, and ``left_out`` gives the reason.
 

@@ -37,7 +37,7 @@ FORECASTS = 25
 Progress = Callable[[float], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measure:
     """How every fit is measured; all that decides the figures but the fit and the data.
 
@@ -72,7 +72,7 @@ class Measure:
         return replace(data.sequences(self.split), rows=self.rows(data))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """What was found of one fit. Per sequence (N,), float64, in nats, unless said otherwise.
 

@@ -12,7 +12,7 @@ from pyro_dsvae.inference.model_comparison.comparison import Candidate
 from pyro_dsvae.judges.motion import JudgedMotion
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One candidate. Nats per sequence unless said otherwise; means over seeds.
 
@@ -91,50 +91,51 @@ class Row:
     def of(cls, c: Candidate, foretold: Candidate | None, close: Candidate | None, fits: Sequence[Evaluation]) -> "Row":
         """Of what was found for all fits of one candidate: log evidence, log p of forecasts, their negative CRPS."""
         motion = _mean_motion([fit.motion for fit in fits])
-        annealed = _annealed(fits)
+        annealed_difference, annealed_error = _annealed(fits)
         known = [fit for fit in fits if fit.bits is not None]
         closed = [fit.gap_closed for fit in fits if fit.gap_closed is not None]
         return cls(
-            c.name,
-            c.mean,
-            c.data_error,
-            c.difference,
-            c.difference_error,
-            c.seed_spread,
-            c.seeds,
-            c.weight,
-            c.monte_carlo_error,
-            float(torch.cat([fit.effective_sample_size for fit in fits]).median()),
-            _share(torch.cat([fit.k_hat for fit in fits])),
-            _mean(fit.bits.mean() for fit in known if fit.bits is not None) if known else None,
-            _mean(gap.mean() for gap in closed) if closed else None,
-            _mean(fit.kl_f.mean() for fit in fits),
-            _mean(fit.kl_z.mean() for fit in fits),
-            _mean(fit.distortion.mean() for fit in fits),
-            _mean(fit.active_f[0] for fit in fits),
-            _mean(fit.active_z[0] for fit in fits),
-            fits[0].active_f[1],
-            fits[0].active_z[1],
-            fits[0].estimators.get("f", ""),
-            fits[0].estimators.get("z", ""),
-            fits[0].parameters,
-            _mean(fit.seconds for fit in fits),
-            None if foretold is None else foretold.mean,
-            None if foretold is None else foretold.data_error,
-            None if foretold is None else foretold.difference,
-            None if foretold is None else foretold.difference_error,
-            _share(torch.cat([fit.forecast_k_hat[fit.foretold] for fit in fits])),
-            None if close is None else -close.mean,
-            None if close is None else close.data_error,
-            None if close is None else -close.difference,
-            None if close is None else close.difference_error,
-            motion.generated,
-            motion.reconstructed,
-            motion.wrong,
-            motion.verdict,
-            {name: pair[0] for name, pair in motion.confident.items()},
-            {name: pair[1] for name, pair in motion.confident.items()},
-            *annealed,
+            candidate=c.name,
+            log_evidence=c.mean,
+            log_evidence_error=c.data_error,
+            difference=c.difference,
+            difference_error=c.difference_error,
+            seed_spread=c.seed_spread,
+            seeds=c.seeds,
+            stacking_weight=c.weight,
+            monte_carlo_error=c.monte_carlo_error,
+            effective_draws=float(torch.cat([fit.effective_sample_size for fit in fits]).median()),
+            k_hat_above=_share(torch.cat([fit.k_hat for fit in fits])),
+            bits_per_dimension=_mean(fit.bits.mean() for fit in known if fit.bits is not None) if known else None,
+            gap_closed=_mean(gap.mean() for gap in closed) if closed else None,
+            kl_f=_mean(fit.kl_f.mean() for fit in fits),
+            kl_z=_mean(fit.kl_z.mean() for fit in fits),
+            distortion=_mean(fit.distortion.mean() for fit in fits),
+            active_f=_mean(fit.active_f[0] for fit in fits),
+            active_z=_mean(fit.active_z[0] for fit in fits),
+            size_f=fits[0].active_f[1],
+            size_z=fits[0].active_z[1],
+            estimator_f=fits[0].estimators.get("f", ""),
+            estimator_z=fits[0].estimators.get("z", ""),
+            parameters=fits[0].parameters,
+            seconds=_mean(fit.seconds for fit in fits),
+            forecast=None if foretold is None else foretold.mean,
+            forecast_error=None if foretold is None else foretold.data_error,
+            forecast_difference=None if foretold is None else foretold.difference,
+            forecast_difference_error=None if foretold is None else foretold.difference_error,
+            forecast_k_hat_above=_share(torch.cat([fit.forecast_k_hat[fit.foretold] for fit in fits])),
+            crps=None if close is None else -close.mean,
+            crps_error=None if close is None else close.data_error,
+            crps_difference=None if close is None else -close.difference,
+            crps_difference_error=None if close is None else close.difference_error,
+            motion=motion.generated,
+            motion_true=motion.reconstructed,
+            motion_wrong=motion.wrong,
+            motion_verdict=motion.verdict,
+            sure_generated={name: pair[0] for name, pair in motion.confident.items()},
+            sure_true={name: pair[1] for name, pair in motion.confident.items()},
+            annealed_difference=annealed_difference,
+            annealed_error=annealed_error,
         )
 
     def flat(self) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class Entropies:
     count: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HeadScores:
     """What one head of the judge says of generated clips whose sources have known labels.
 
@@ -174,18 +174,18 @@ def score_head(log_p: Tensor, log_p_source: Tensor, true: Tensor, shares: Tensor
     shares = shares.double()
     uniform = torch.full_like(shares, 1 / classes)
     return HeadScores(
-        kept,
-        float(right.mean()),
-        float(right.std()) if draws > 1 else None,
-        float(shares[true].mean()),
-        float((chosen != source).double().mean()),
-        float(1 - shares[source].mean()),
-        float((log_p.exp() * (log_p - log_p_source)).sum(-1).mean()),
-        entropies(log_p[:, balanced(true)].flatten(0, 1)),
-        tuple(distribution.tolist()),
-        total_variation(distribution, uniform),
-        uniform_variation(draws * n, classes),
-        total_variation(distribution, shares),
+        kept=kept,
+        accuracy=float(right.mean()),
+        accuracy_spread=float(right.std()) if draws > 1 else None,
+        chance=float(shares[true].mean()),
+        changed=float((chosen != source).double().mean()),
+        changed_by_chance=float(1 - shares[source].mean()),
+        divergence=float((log_p.exp() * (log_p - log_p_source)).sum(-1).mean()),
+        entropies=entropies(log_p[:, balanced(true)].flatten(0, 1)),
+        distribution=tuple(distribution.tolist()),
+        from_uniform=total_variation(distribution, uniform),
+        from_uniform_by_chance=uniform_variation(draws * n, classes),
+        from_data=total_variation(distribution, shares),
     )
 
 

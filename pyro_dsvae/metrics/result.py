@@ -26,7 +26,7 @@ ANCHORED = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvaluationResult:
     """What `pyro_dsvae.evaluate.evaluate` measured, and where it is.
 

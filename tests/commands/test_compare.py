@@ -237,9 +237,18 @@ def test_the_evidence_is_that_of_the_runs(done: Outcome, data: list[str]) -> Non
 def test_sequences_are_spread_over_the_split() -> None:
     """Evenly, ends included, the same ones on every call."""
     data = SequenceData(torch.rand(100, 2, 1), torch.tensor([0, 2] * 50, dtype=torch.uint8))
-    measure = Measure("test", 6, 100, 1, 1.0, 0.0, 0, 0, 0)
+    measure = Measure(
+        split="test", sequences=6, draws=100, given=1, scale=1.0, defensive=0.0, refine=0, annealed=0, seed=0
+    )
     assert measure.rows(data).tolist() == [1, 21, 41, 59, 79, 99]
-    assert len(Measure("test", 500, 100, 1, 1.0, 0.0, 0, 0, 0).rows(data)) == 50
+    assert (
+        len(
+            Measure(
+                split="test", sequences=500, draws=100, given=1, scale=1.0, defensive=0.0, refine=0, annealed=0, seed=0
+            ).rows(data)
+        )
+        == 50
+    )
 
 
 # --- going on ---------------------------------------------------------------------------------------------------------
@@ -385,7 +394,10 @@ def test_what_is_wrong_in_one_process_is_told_by_all(data: list[str], tmp_path: 
 def test_a_process_that_dies_is_one_line(tmp_path: Path) -> None:
     """Here it cannot open its log; one that is killed for want of memory ends the same way."""
     task = comparison_work.Task(
-        Fit("IID", 0, tmp_path), None, tmp_path / "b", Measure("test", 6, 100, 1, 1.0, 0.0, 0, 0, 0)
+        Fit("IID", 0, tmp_path),
+        None,
+        tmp_path / "b",
+        Measure(split="test", sequences=6, draws=100, given=1, scale=1.0, defensive=0.0, refine=0, annealed=0, seed=0),
     )
     with pytest.raises(UsageError, match="a process of the comparison died"):
         comparison_work.spread([task], None, 1, "cpu", tmp_path / "missing")
@@ -412,7 +424,10 @@ def test_after_a_stop_a_process_takes_no_further_task(monkeypatch: pytest.Monkey
     monkeypatch.setattr(comparison_work._Worker, "data", None, raising=False)
     monkeypatch.setattr(comparison_work._Worker, "device", "cpu", raising=False)
     task = comparison_work.Task(
-        Fit("IID", 0, Path("a")), None, Path("b"), Measure("test", 6, 100, 1, 1.0, 0.0, 0, 0, 0)
+        Fit("IID", 0, Path("a")),
+        None,
+        Path("b"),
+        Measure(split="test", sequences=6, draws=100, given=1, scale=1.0, defensive=0.0, refine=0, annealed=0, seed=0),
     )
     for title in ("first", "second"):
         with pytest.raises(KeyboardInterrupt):

@@ -316,7 +316,20 @@ def test_the_error_is_never_below_that_of_the_draws() -> None:
 
 def example(mean: float, low: float, high: float) -> Difference:
     return Difference(
-        "LSTM", "IID", mean, 2.0, 1.0, 0.1, 0.0, 2.1, 90.0, (low, high), (low, high), 0.95, 1, (None, None)
+        first="LSTM",
+        second="IID",
+        mean=mean,
+        data_error=2.0,
+        seed_error=1.0,
+        monte_carlo_error=0.1,
+        bias=0.0,
+        standard_error=2.1,
+        degrees=90.0,
+        interval=(low, high),
+        fits_interval=(low, high),
+        confidence=0.95,
+        pairs=1,
+        unreliable=(None, None),
     )
 
 
