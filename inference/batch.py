@@ -11,10 +11,11 @@ from pyro_dsvae.models.steps import Steps
 class Batch(NamedTuple):
     """The arguments of model and guide for B sequences: ``model(*batch)``.
 
-    x        (B, T, \\*frame) values that the density is over, as `Likelihood.prepare` gives them
-    mask     (B, T) or (B, T, \\*frame) bool, True where observed, or None: all are
-    lengths  (B,) int64, or None: sequence i ends after ``lengths[i]`` steps
-    times    (B, T) observation times, or None: steps one unit apart
+    Attributes:
+        x: ``(B, T, *frame)`` values that the density is over, as `Likelihood.prepare` gives them.
+        mask: (B, T) or ``(B, T, *frame)`` bool, True where observed, or None: all are.
+        lengths: (B,) int64, or None: sequence i ends after ``lengths[i]`` steps.
+        times: (B, T) observation times, or None: steps one unit apart.
     """
 
     x: Tensor
@@ -34,7 +35,7 @@ class Batch(NamedTuple):
 
     @property
     def observed(self) -> Tensor:
-        """(B, T, \\*frame) bool, which values exist and were observed; a view that is not to be written to."""
+        """``(B, T, *frame)`` bool, which values exist and were observed; a view that is not to be written to."""
         observed = self.steps.observed(self.mask, self.frame_ndim)
         if observed is None:
             observed = torch.ones((), dtype=torch.bool, device=self.x.device)
@@ -42,7 +43,7 @@ class Batch(NamedTuple):
 
     @property
     def visible(self) -> Tensor:
-        """(B, T, \\*frame) ``x``, zero where not observed: not even a NaN there may be met again."""
+        """``(B, T, *frame)`` ``x``, zero where not observed: not even a NaN there may be met again."""
         observed = self.steps.observed(self.mask, self.frame_ndim)
         return self.x if observed is None else torch.where(observed, self.x, torch.zeros_like(self.x))
 

@@ -42,7 +42,8 @@ class Work:
 def paths_at_once(clip_shape: Sequence[int], max_frames: int | None = None) -> int:
     """How many latent paths, draws times sequences, one chunk of ``max_frames`` decoded frames holds.
 
-    The number depends on the shape of a clip (T, \\*frame) alone, never on the machine: a seed gives the same noise everywhere.
+    The number depends on the shape of a clip ``(T, *frame)`` alone, never on the machine: a seed gives the same noise
+    everywhere.
     """
     length, *frame = clip_shape
     if max_frames is None:
@@ -51,7 +52,11 @@ def paths_at_once(clip_shape: Sequence[int], max_frames: int | None = None) -> i
 
 
 def check_proposal(guide: Guide) -> None:
-    """Raises `UsageError` where the guide has no density."""
+    """Refuse a guide that cannot propose draws for importance sampling.
+
+    Raises:
+        UsageError: Where the guide has no density.
+    """
     if isinstance(guide, Posterior) and not guide.comparable:
         raise UsageError(
             f"the posterior {type(guide).__name__} is a point and proposes nothing else, so importance weights have no "
@@ -63,7 +68,8 @@ def check_proposal(guide: Guide) -> None:
 def evaluation(model: DSVAE, guide: Guide, seed: int, device: torch.device, gradients: bool = False) -> Iterator[None]:
     """Evaluation mode, noise of one's own, no gradients and no checks inside; everything is as it was afterwards.
 
-    gradients  whether `torch.enable_grad` will be used inside
+    Args:
+        gradients: Whether `torch.enable_grad` will be used inside.
     """
     parts = [part for part in (model, guide) if isinstance(part, nn.Module)]
     modes = [(module, module.training) for part in parts for module in part.modules()]
@@ -83,14 +89,16 @@ def evaluation(model: DSVAE, guide: Guide, seed: int, device: torch.device, grad
 class Sampler:
     """A model and its guide as every estimator draws from them: where, how much at once, and who is told.
 
-    model       any prior, likelihood and decoder
-    guide       a posterior, or any Pyro program over "f" and "z"
-    device      where both are
-    max_frames  frames decoded at once, which bounds memory; by default 4 million numbers' worth. Another value cuts the noise
-                differently and gives another estimate, equally good
-    progress    told the share of the work that is done, rising to 1
+    Attributes:
+        model: Any prior, likelihood and decoder.
+        guide: A posterior, or any Pyro program over "f" and "z".
+        device: Where both are.
+        max_frames: Frames decoded at once, which bounds memory; by default 4 million numbers' worth. Another value cuts
+            the noise differently and gives another estimate, equally good.
+        progress: Told the share of the work that is done, rising to 1.
 
-    Raises `UsageError` for ``max_frames`` below 1.
+    Raises:
+        UsageError: For ``max_frames`` below 1.
     """
 
     model: DSVAE
@@ -108,7 +116,7 @@ class Sampler:
         return evaluation(self.model, self.guide, seed, self.device, gradients)
 
     def paths_at_once(self, clip_shape: Sequence[int]) -> int:
-        """How many latent paths of clips (T, \\*frame) one chunk holds (`paths_at_once`)."""
+        """How many latent paths of clips ``(T, *frame)`` one chunk holds (`paths_at_once`)."""
         return paths_at_once(clip_shape, self.max_frames)
 
     def batch(self, sequences: Sequences, positions: Tensor) -> Batch:

@@ -20,16 +20,17 @@ from pyro_dsvae.models.errors import UsageError
 class Evidence:
     """What K draws say of log p(x_i), per sequence (N,), float64 on the CPU, in nats per sequence.
 
-    log_evidence           log (1/K sum_k w_ik): in expectation a lower bound, low by about half its squared error
-    standard_error         of the Monte Carlo estimate alone, by the delta method (`LogMean`); not of the data
-    effective_sample_size  of the K weights
-    k_hat                  shape of the weights' upper tail (`pareto_k_hat`)
-    bounds                 k -> the bound with k draws from the same weights: 1 is the ELBO of the proposal, K ``log_evidence``
-    observed_values        (N,) int64, values of x that were observed; all others are integrated out
-    draws                  K
-    discrete               whether the likelihood is a probability mass, so that bits per dimension have a meaning
-    gap_closed             ELBO gained by refining each sequence's posterior, None without refinement
-    gap_error              its standard error
+    Attributes:
+        log_evidence: log (1/K sum_k w_ik): in expectation a lower bound, low by about half its squared error.
+        standard_error: Of the Monte Carlo estimate alone, by the delta method (`LogMean`); not of the data.
+        effective_sample_size: Of the K weights.
+        k_hat: Shape of the weights' upper tail (`pareto_k_hat`).
+        bounds: k -> the bound with k draws from the same weights: 1 is the ELBO of the proposal, K ``log_evidence``.
+        observed_values: (N,) int64, values of x that were observed; all others are integrated out.
+        draws: K.
+        discrete: Whether the likelihood is a probability mass, so that bits per dimension have a meaning.
+        gap_closed: ELBO gained by refining each sequence's posterior, None without refinement.
+        gap_error: Its standard error.
     """
 
     log_evidence: Tensor
@@ -79,17 +80,18 @@ def estimate_evidence(
     model and guide in evaluation mode. Missing values, lengths and times are honoured: what was not observed has no
     part in p, so the result is the evidence of what was.
 
-    sampler         model and guide, any posterior but `Delta`
-    draws           K, at least 25; the log density of each weighs a whole sequence
-    scale           the proposal's standard deviations over the guide's; above 1 for guides that are too narrow (a variational
-                    guide is), where it trades a little variance for tails that cover the posterior
-    defensive       share a of draws from the prior: q becomes (1 - a) q + a p(f) p(z | f), with the exact density of this
-                    mixture, so that no weight exceeds p(x | f, z) / a. A fixed number comes from each part
-    refinement      fit a map of the guide's draws to every sequence first (`refine`)
-    seed            of all noise; the global generators are left as they were
-
     Sources: Burda, Grosse & Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016; Owen & Zhou, "Safe and effective
     importance sampling", JASA 95, 2000 (defensive mixtures).
+
+    Args:
+        sampler: Model and guide, any posterior but `Delta`.
+        draws: K, at least 25; the log density of each weighs a whole sequence.
+        scale: The proposal's standard deviations over the guide's; above 1 for guides that are too narrow (a
+            variational guide is), where it trades a little variance for tails that cover the posterior.
+        defensive: Share a of draws from the prior: q becomes (1 - a) q + a p(f) p(z | f), with the exact density of
+            this mixture, so that no weight exceeds p(x | f, z) / a. A fixed number comes from each part.
+        refinement: Fit a map of the guide's draws to every sequence first (`refine`).
+        seed: Of all noise; the global generators are left as they were.
     """
     from_prior = _checked(sampler.guide, draws, scale, defensive)
     at_once = sampler.paths_at_once(sequences.frames.shape[1:])

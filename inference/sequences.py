@@ -16,9 +16,10 @@ from pyro_dsvae.models.steps import Steps
 class Sequences:
     """Some rows of a data set, without a copy of them.
 
-    frames                (M, T, \\*frame) of all M sequences of the data set, as they are stored
-    mask, lengths, times  of all of them, as in `Batch`
-    rows                  (N,) int64: the sequences that belong to this part, in this order
+    Attributes:
+        frames: ``(M, T, *frame)`` of all M sequences of the data set, as they are stored.
+        mask, lengths, times: Of all of them, as in `Batch`.
+        rows: (N,) int64: the sequences that belong to this part, in this order.
     """
 
     frames: Tensor

@@ -56,13 +56,15 @@ class SVI:
     that was killed and resumed ends, on the same machine with the same number of threads, with the same bits as one that
     was not, and a checkpoint holds no generator state.
 
-    objective   model and guide
-    train       what to fit
-    validation  what chooses the best checkpoint
-    hardware    where to fit. Of several devices each has noise of its own; gradients are averaged, so the loss is that of the
-                joint batch
+    Args:
+        objective: Model and guide.
+        train: What to fit.
+        validation: What chooses the best checkpoint.
+        hardware: Where to fit. Of several devices each has noise of its own; gradients are averaged, so the loss is
+            that of the joint batch.
 
-    Raises `UsageError` where the batch cannot be shared evenly.
+    Raises:
+        UsageError: Where the batch cannot be shared evenly.
     """
 
     def __init__(
@@ -121,7 +123,8 @@ class SVI:
     def run(self, journal: Journal) -> bool:
         """Fit until the budget is used; return whether it was (False: the user stopped it).
 
-        Raises `NonFiniteError` as soon as a term is seen to be infinite or not a number; what was saved before is good.
+        Raises:
+            NonFiniteError: As soon as a term is seen to be infinite or not a number; what was saved before is good.
         """
         started, saved = time.perf_counter() - self.seconds, self.seconds
         window: list[Tensor] = []

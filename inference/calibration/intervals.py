@@ -27,10 +27,11 @@ APART = 1_000_003
 class Calibration:
     """Of one kind of prediction.
 
-    horizon      0 for frames given their latents, h for forecasts h frames ahead
-    values       of single values of the frames
-    frame_means  of the mean over the observed values of a frame: off, while single values are right, where errors of
-                 neighbouring values depend on each other
+    Attributes:
+        horizon: 0 for frames given their latents, h for forecasts h frames ahead.
+        values: Of single values of the frames.
+        frame_means: Of the mean over the observed values of a frame: off, while single values are right, where errors
+            of neighbouring values depend on each other.
     """
 
     horizon: int
@@ -42,12 +43,14 @@ class Calibration:
 class Calibrations:
     """What `calibration` found.
 
-    given_latents  frames given a draw of their latents
-    forecasts      one per horizon 1, 2, ..., as far as 8 sequences have such frames; the first is the one-step forecast
-    given          frames that forecasts start from
-    draws          of every predictive distribution
-    sequences      that were used
-    findings       one per kind of prediction
+    Attributes:
+        given_latents: Frames given a draw of their latents.
+        forecasts: One per horizon 1, 2, ..., as far as 8 sequences have such frames; the first is the one-step
+            forecast.
+        given: Frames that forecasts start from.
+        draws: Of every predictive distribution.
+        sequences: That were used.
+        findings: One per kind of prediction.
     """
 
     given_latents: Calibration
@@ -81,15 +84,18 @@ def calibration(
 
     A Bernoulli likelihood of intensities between 0 and 1 predicts zeros and ones only, which shows.
 
-    given    from 1 to T - 1; by default half of T. Sequences that are not longer are no part of the forecasts
-    draws    S, at least 19
-    at_most  sequences that are used, a random choice
-
-    Other arguments as for `pyro_dsvae.inference.evidence.estimate_evidence`; any posterior, `Delta` included. Raises
-    `UsageError` for numbers that are none of these and fewer than 8 sequences.
+    Other arguments as for `pyro_dsvae.inference.evidence.estimate_evidence`; any posterior, `Delta` included.
 
     Sources: Gneiting, Balabdaoui & Raftery, "Probabilistic forecasts, calibration and sharpness", JRSS B 69, 2007;
     Johnson, "Bayesian model assessment using pivotal quantities", Bayesian Analysis 2, 2007 (one draw of the posterior).
+
+    Args:
+        given: From 1 to T - 1; by default half of T. Sequences that are not longer are no part of the forecasts.
+        draws: S, at least 19.
+        at_most: Sequences that are used, a random choice.
+
+    Raises:
+        UsageError: For numbers that are none of these and fewer than 8 sequences.
     """
     length = sequences.frames.shape[1]
     given = max(1, length // 2) if given is None else given
@@ -158,7 +164,7 @@ def _forecast(sampler: Sampler, batch: Batch, given: int, draws: int) -> _Pit:
 
 
 class _Ranks:
-    """Counts the draws below and equal to x (B, T, \\*frame), and to the means of its frames."""
+    """Counts the draws below and equal to x ``(B, T, *frame)``, and to the means of its frames."""
 
     def __init__(self, x: Tensor, observed: Tensor) -> None:
         self.observed = observed

@@ -24,13 +24,14 @@ APART = 1_000_003
 class SimulationBasedCalibration:
     """What ``simulations`` known latents say of a guide.
 
-    static        for f; size 0 where the model has none
-    dynamic       for z; statements per dimension take all steps of a simulation together
-    log_joint     for log p(x, f, z), (N, 1), among the first ``joint_draws`` draws; None where it was left out
-    draws         L
-    joint_draws   those whose log p(x, f, z) was computed
-    band          of the ECDF of N ranks, in 20 bins
-    findings      for f, for z and for the log joint
+    Attributes:
+        static: For f; size 0 where the model has none.
+        dynamic: For z; statements per dimension take all steps of a simulation together.
+        log_joint: For log p(x, f, z), (N, 1), among the first ``joint_draws`` draws; None where it was left out.
+        draws: L.
+        joint_draws: Those whose log p(x, f, z) was computed.
+        band: Of the ECDF of N ranks, in 20 bins.
+        findings: For f, for z and for the log joint.
     """
 
     static: RankTest
@@ -56,19 +57,23 @@ def simulation_based_calibration(
     coordinate of every step is ranked, and as a function of both the log joint density, in which errors of correlation
     show.
 
-    sequences    what is simulated has their length, masks, lengths and times (row by row, again from the first where there
-                 are too few); their frames are not looked at
-    simulations  N, at least 50; all of them independent
-    draws        L, with L + 1 a multiple of 20
-    joint_draws  draws, 0 or a multiple of 20 less one, that are decoded for the log joint
-
     Any posterior, `Delta` included, which will be found too narrow. Other arguments as for
-    `pyro_dsvae.inference.evidence.estimate_evidence`. Raises `UsageError` for numbers that are none of these.
+    `pyro_dsvae.inference.evidence.estimate_evidence`.
 
     Sources: Talts, Betancourt, Simpson, Vehtari & Gelman, "Validating Bayesian Inference Algorithms with
     Simulation-Based Calibration", 2018 (arXiv 1804.06788); Yao, Vehtari, Simpson & Gelman, "Yes, but Did It Work?:
     Evaluating Variational Inference", ICML 2018 (VSBC); Modrak et al., "Simulation-Based Calibration Checking for
     Bayesian Computation: The Choice of Test Quantities Shapes Sensitivity", Bayesian Analysis 2023 (log joint).
+
+    Args:
+        sequences: What is simulated has their length, masks, lengths and times (row by row, again from the first where
+            there are too few); their frames are not looked at.
+        simulations: N, at least 50; all of them independent.
+        draws: L, with L + 1 a multiple of 20.
+        joint_draws: Draws, 0 or a multiple of 20 less one, that are decoded for the log joint.
+
+    Raises:
+        UsageError: For numbers that are none of these.
     """
     _check(sequences, simulations, draws, joint_draws)
     rows = torch.arange(simulations) % len(sequences)
@@ -128,7 +133,7 @@ def _ranks(
 
 
 def _rank(draws: Tensor, true: Tensor) -> Tensor:
-    """How many of the draws (L, \\*B) lie below; draws that are equal are put below or above at random."""
+    """How many of the draws ``(L, *B)`` lie below; draws that are equal are put below or above at random."""
     equal = (draws == true).sum(0)
     return (draws < true).sum(0) + (torch.rand(true.shape, device=true.device) * (equal + 1)).long()
 

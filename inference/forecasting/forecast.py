@@ -22,10 +22,11 @@ from pyro_dsvae.models.steps import Steps
 class Forecast:
     """K draws of the H frames after each of B clips.
 
-    samples  (K, B, H, \\*frame) frames, with the noise of the likelihood
-    means    (K, B, H, \\*frame) E[x | f, z] of every draw: the same futures without noise
-    z        (K, B, H, D) the latents they are decoded from
-    past     f (K, B, F) and z of the given steps, with diagnostics: how far the draws can be trusted
+    Attributes:
+        samples: ``(K, B, H, *frame)`` frames, with the noise of the likelihood.
+        means: ``(K, B, H, *frame)`` E[x | f, z] of every draw: the same futures without noise.
+        z: (K, B, H, D) the latents they are decoded from.
+        past: f (K, B, F) and z of the given steps, with diagnostics: how far the draws can be trusted.
     """
 
     samples: Tensor
@@ -40,11 +41,13 @@ class Forecast:
 
     @property
     def mean(self) -> Tensor:
-        """(B, H, \\*frame) E[x | past]: of all forecasts that with the smallest expected squared error."""
+        """``(B, H, *frame)`` E[x | past]: of all forecasts that with the smallest expected squared error."""
         return self.means.mean(0)
 
     def quantiles(self, levels: Sequence[float]) -> Tensor:
-        """(Q, B, H, \\*frame) of every value on its own, over the samples, by linear interpolation between neighbours."""
+        """``(Q, B, H, *frame)`` of every value on its own, over the samples, by linear interpolation between
+        neighbours.
+        """
         if not all(0 <= level <= 1 for level in levels):
             raise UsageError(f"levels of quantiles lie from 0 to 1, not {list(levels)}")
         found = np.quantile(
@@ -53,7 +56,7 @@ class Forecast:
         return torch.from_numpy(found).to(self.samples)
 
     def interval(self, level: float = 0.9) -> tuple[Tensor, Tensor]:
-        """Lower and upper bounds (B, H, \\*frame), between which each value lies with this probability."""
+        """Lower and upper bounds ``(B, H, *frame)``, between which each value lies with this probability."""
         low, high = self.quantiles([(1 - level) / 2, (1 + level) / 2])
         return low, high
 
@@ -76,17 +79,21 @@ def forecast(
     The first by the guide, its draws weighed by p(x, f, z) / q(f, z | x) and resampled, so that a wrong guide is put right as
     far as its draws allow (`PosteriorDraws`). With `Delta`, which has no density, the past is its point.
 
-    batch         B clips of t frames on the sampler's device; the forecast of sequence i begins after its last frame
-    horizon       H
-    future_times  (B, H), only with ``times``: of the steps to come; otherwise they go on at a sequence's last interval
-    draws         K
-    seed          of all noise; the global generators are left as they were
-    refinement    fit the guide to every clip first (`refine`)
-    resample      whether the guide's draws are weighed
-    proposals     how many are weighed for K to be kept, by default four times K
+    Clips without any observed value are continued from draws of the prior, which ``past.from_prior`` says.
 
-    Raises `UsageError` for a horizon below 1 and for shapes or times that do not fit. Clips without any observed value are
-    continued from draws of the prior, which ``past.from_prior`` says.
+    Args:
+        batch: B clips of t frames on the sampler's device; the forecast of sequence i begins after its last frame.
+        horizon: H.
+        future_times: (B, H), only with ``times``: of the steps to come; otherwise they go on at a sequence's last
+            interval.
+        draws: K.
+        seed: Of all noise; the global generators are left as they were.
+        refinement: Fit the guide to every clip first (`refine`).
+        resample: Whether the guide's draws are weighed.
+        proposals: How many are weighed for K to be kept, by default four times K.
+
+    Raises:
+        UsageError: For a horizon below 1 and for shapes or times that do not fit.
     """
     _check(batch, horizon, future_times)
     (count, length), model = batch.x.shape[:2], sampler.model
@@ -114,7 +121,11 @@ def forecast(
 
 
 def check_given(sequences: Sequences, given: int) -> None:
-    """Raises `UsageError` where T leaves nothing to give or nothing to foretell."""
+    """Refuse a number of given frames that leaves no frame to forecast.
+
+    Raises:
+        UsageError: Unless it is from 1 to T - 1.
+    """
     length = sequences.length
     if not 1 <= given < length:
         raise UsageError(
@@ -149,7 +160,7 @@ def _times(past: Tensor | None, future: Tensor | None) -> Tensor | None:
 
 
 def _frames(model: DSVAE, f: Tensor, z: Tensor, at_once: int) -> tuple[Tensor, Tensor]:
-    """Samples and means (K, B, H, \\*frame), ``at_once`` paths at a time."""
+    """Samples and means ``(K, B, H, *frame)``, ``at_once`` paths at a time."""
     samples, means = [], []
     for some_f, some_z in zip(f.flatten(0, 1).split(at_once), z.flatten(0, 1).split(at_once), strict=True):
         frames = model.likelihood(some_f, some_z)

@@ -17,14 +17,15 @@ from pyro_dsvae.inference.sequences import Sequences
 class ForecastScore:
     """log p(x_{given+1:T} | x_{1:given}) of every sequence, (N,), float64 on the CPU, in nats per sequence.
 
-    log_prob         a difference of two estimates, each low by about half its squared error: it may err to either side.
-                     0 where there is nothing to foretell
-    standard_error   of the Monte Carlo estimate alone: the root of the sum of both squared errors; not of the data
-    k_hat            the worse of both (`pareto_k_hat`); above .7 the value and its error are not to be trusted
-    scored           (N,) bool, False where no value after step ``given`` was observed, as in a sequence that is not longer
-    observed_values  (N,) int64, how many values after step ``given`` were observed
-    given            number of frames that were given
-    draws            of each of the two estimates
+    Attributes:
+        log_prob: A difference of two estimates, each low by about half its squared error: it may err to either side. 0
+            where there is nothing to foretell.
+        standard_error: Of the Monte Carlo estimate alone: the root of the sum of both squared errors; not of the data.
+        k_hat: The worse of both (`pareto_k_hat`); above .7 the value and its error are not to be trusted.
+        scored: (N,) bool, False where no value after step ``given`` was observed, as in a sequence that is not longer.
+        observed_values: (N,) int64, how many values after step ``given`` were observed.
+        given: Number of frames that were given.
+        draws: Of each of the two estimates.
     """
 
     log_prob: Tensor
@@ -65,12 +66,15 @@ def forecast_log_prob(
     A guide fitted to whole clips proposes badly from a beginning alone. Where k-hat is high, as with large frames, the second
     term is then too low by more than the first, and the difference looks like foresight: refine, or do not believe it.
 
-    given       from 1 to T - 1
-    draws       K of each estimate, at least 25
-    refinement  fit the guide to every sequence, and to every beginning of one, first (`refine`)
+    Other arguments as for `estimate_evidence`.
 
-    Other arguments as for `estimate_evidence`. Raises `UsageError` where ``given`` leaves nothing, and for a guide without
-    density.
+    Args:
+        given: From 1 to T - 1.
+        draws: K of each estimate, at least 25.
+        refinement: Fit the guide to every sequence, and to every beginning of one, first (`refine`).
+
+    Raises:
+        UsageError: Where ``given`` leaves nothing, and for a guide without density.
     """
     check_given(sequences, given)
     later = sequences.observed_count(slice(given, None))

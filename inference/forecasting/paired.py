@@ -41,13 +41,18 @@ def paired_forecast(
     the same way, where they are, and most of it cancels, as does most of the noise. What is left errs upwards, by at most
     what the later frames tell the guide of f and z_1:t, and vanishes as K grows.
 
-    given  from 1 to T - 1
-    draws  K, at least 25
-    scale  the proposal's standard deviations over the guide's; above 1 for what knows the later frames is too sure of the first
+    The standard error is the delta method's for a difference of two logarithms along the same draws. Other arguments as
+    for `pyro_dsvae.inference.evidence.estimate_evidence`.
 
-    The standard error is the delta method's for a difference of two logarithms along the same draws. Other arguments as for
-    `pyro_dsvae.inference.evidence.estimate_evidence`. Raises `UsageError` where ``given`` leaves nothing, for fewer draws, for
-    a guide without density, and `NoStepsError` where its density of a path is no product over steps (a flow's).
+    Args:
+        given: From 1 to T - 1.
+        draws: K, at least 25.
+        scale: The proposal's standard deviations over the guide's; above 1 for what knows the later frames is too sure
+            of the first.
+
+    Raises:
+        UsageError: Where ``given`` leaves nothing, for fewer draws, for a guide without density, and `NoStepsError`
+            where its density of a path is no product over steps (a flow's).
     """
     check_given(sequences, given)
     check_proposal(sampler.guide)

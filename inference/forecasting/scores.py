@@ -24,11 +24,12 @@ SURE = 2.0
 class Errors:
     """Of one forecaster, float64 on the CPU, in units of the frames (their square for ``mse``); NaN where nothing is scored.
 
-    mse           (N,) mean squared error of the point forecast over all observed values to come
-    crps          (N,) mean over the same values of the continuous ranked probability score, E|x - X| - E|X - X'| / 2; of a
-                  forecast without spread it is the absolute error
-    mse_by_step   (N, H) the same for every step on its own
-    crps_by_step  (N, H)
+    Attributes:
+        mse: (N,) mean squared error of the point forecast over all observed values to come.
+        crps: (N,) mean over the same values of the continuous ranked probability score, E|x - X| - E|X - X'| / 2; of a
+            forecast without spread it is the absolute error.
+        mse_by_step: (N, H) the same for every step on its own.
+        crps_by_step: (N, H).
     """
 
     mse: Tensor
@@ -41,10 +42,11 @@ class Errors:
 class Comparison:
     """The model against one baseline over the same sequences.
 
-    metric          "mse" or "crps": for both, less is better
-    baseline        one of `BASELINES`
-    ours, theirs    means over sequences
-    difference      ours - theirs, and its standard error over sequences, which are paired
+    Attributes:
+        metric: "mse" or "crps": for both, less is better.
+        baseline: One of `BASELINES`.
+        ours, theirs: Means over sequences.
+        difference: Ours - theirs, and its standard error over sequences, which are paired.
     """
 
     metric: str
@@ -72,14 +74,15 @@ class Comparison:
 class ForecastScores:
     """Forecasts of frames given + 1 to T of N sequences.
 
-    given, horizon    frames that were given, and how many were to come
-    scored            (N,) bool, False where no value to come, or none of those given, was observed
-    log_prob          log p(x_{given+1:T} | x_{1:given}) by evidences (`forecast_log_prob`), in nats
-    mixture_log_prob  (N,) the same by log 1/K sum_k p(x_{given+1:T} | f_k, z_k) over the draws of the forecast, in nats: in
-                      expectation a lower bound, far below where frames are large, as no draw hits all values; NaN where
-                      not scored
-    model             errors of the model's forecast: mean for the MSE, samples for the CRPS
-    baselines         those of `BASELINES`
+    Attributes:
+        given, horizon: Frames that were given, and how many were to come.
+        scored: (N,) bool, False where no value to come, or none of those given, was observed.
+        log_prob: log p(x_{given+1:T} | x_{1:given}) by evidences (`forecast_log_prob`), in nats.
+        mixture_log_prob: (N,) the same by log 1/K sum_k p(x_{given+1:T} | f_k, z_k) over the draws of the forecast, in
+            nats: in expectation a lower bound, far below where frames are large, as no draw hits all values; NaN where
+            not scored.
+        model: Errors of the model's forecast: mean for the MSE, samples for the CRPS.
+        baselines: Those of `BASELINES`.
     """
 
     given: int
@@ -137,9 +140,12 @@ def forecast_scores(
     CRPS by `pyro.ops.stats.crps_empirical` over K samples, which adds E|X - X'| / 2K: K times less than what it measures,
     and to the model's disadvantage. The standard errors are over sequences, of paired differences.
 
-    Arguments as for `forecast` and `forecast_log_prob`. Raises `UsageError` where ``given`` leaves nothing.
+    Arguments as for `forecast` and `forecast_log_prob`.
 
     Source: Gneiting & Raftery, "Strictly proper scoring rules, prediction, and estimation", JASA 102, 2007.
+
+    Raises:
+        UsageError: Where ``given`` leaves nothing.
     """
     check_given(sequences, given)
     horizon = sequences.length - given
@@ -175,7 +181,8 @@ def forecast_errors(
 ) -> Errors:
     """The errors alone of `forecast_scores`, which are cheap: no log probabilities, no baselines.
 
-    Raises `UsageError` where ``given`` leaves nothing.
+    Raises:
+        UsageError: Where ``given`` leaves nothing.
     """
     check_given(sequences, given)
     scored = _scored(sequences, given)
@@ -189,7 +196,9 @@ def forecast_errors(
 
 @dataclass(frozen=True)
 class _Part:
-    """Some sequences: their frames and observed values, (B, t, \\*frame) given and (B, H, \\*frame) to come, and forecasts."""
+    """Some sequences: their frames and observed values, ``(B, t, *frame)`` given and ``(B, H, *frame)`` to come, and
+    forecasts.
+    """
 
     positions: Tensor
     past: Tensor

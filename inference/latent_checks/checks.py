@@ -31,9 +31,10 @@ APART = 1_000_003
 class Dependence:
     """How well f predicts the mean of z over a clip, by ridge regression on joint draws of both.
 
-    r_squared   share of the variance over sequences, predicted for sequences that were left out; 0 or below for none
-    p_value     of independence, by permuting sequences
-    under_prior the same ``r_squared`` for draws from the prior: above 0 only where the prior lets z depend on f
+    Attributes:
+        r_squared: Share of the variance over sequences that is predicted for left-out sequences; 0 or below for none.
+        p_value: Of independence, by permuting sequences.
+        under_prior: The same share for draws from the prior: above 0 only where the prior lets z depend on f.
     """
 
     r_squared: float
@@ -45,12 +46,13 @@ class Dependence:
 class LatentChecks:
     """What `latent_checks` found. ``static`` and ``dependence`` are None where the model has no f.
 
-    static, steps, paths         aggregated posterior against prior
-    dependence                   of f and z
-    static_share                 share of the variance of z, in the mean over dimensions, that lies between clips
-    static_share_under_prior     the same for draws from the prior
-    sequences                    n
-    findings                     one per check
+    Attributes:
+        static, steps, paths: Aggregated posterior against prior.
+        dependence: Of f and z.
+        static_share: Share of the variance of z, in the mean over dimensions, that lies between clips.
+        static_share_under_prior: The same for draws from the prior.
+        sequences: n.
+        findings: One per check.
     """
 
     static: Aggregate | None
@@ -70,22 +72,26 @@ def latent_checks(
     permutations: int = 999,
     seed: int = 0,
 ) -> LatentChecks:
-    """Joint draws (f, z) from q(f, z | x_i), one per sequence, against draws from p(f) p(z | f) with the same steps.
+    """Compare joint draws (f, z) from q(f, z | x_i), one per sequence, with draws from p(f) p(z | f) with the same steps.
 
-    If the model is right and q is its posterior, mean over x of q(f, z | x) is p(f) p(z | f). So draws, not posterior means,
-    must look like the prior's, and f and z must be independent where the prior says so.
+    If the model is right and q is its posterior, the mean over x of q(f, z | x) is p(f) p(z | f). So draws, not posterior
+    means, must be distributed as the prior's, and f and z must be independent where the prior says so. Compared are
 
-    f             all of it; MMD with a kernel of median width, entries on one scale
-    single steps  one existing step at random of every sequence, so that all values are independent of each other
-    paths         whole paths; half of the kernel compares the paths, half the differences of neighbouring steps, so that
-                  right marginals with wrong dynamics show. Steps that do not exist are zero in both samples. None where
-                  no sequence has two steps
+        f             the whole of it; MMD with a kernel of median width, entries on one scale
+        single steps  one existing step at random of every sequence, so that all values are independent of each other
+        paths         whole paths; half of the kernel compares the paths, half the differences of neighbouring steps, so that
+                      right marginals with wrong dynamics show. Steps that do not exist are zero in both samples. None where
+                      no sequence has two steps
 
-    at_most       sequences that are used, a random choice; tests need memory for the square of this number
-    permutations  for every p-value; none is below 1 / (permutations + 1)
+    Args:
+        sampler: Model and guide, any posterior, `Delta` included.
+        sequences: The sequences, at least 8.
+        at_most: Sequences that are used, a random choice; tests need memory for the square of this number.
+        permutations: For every p-value; none is below 1 / (permutations + 1).
+        seed: Of all noise.
 
-    Other arguments as for `pyro_dsvae.inference.evidence.estimate_evidence`; any posterior, `Delta` included. Raises
-    `UsageError` for fewer than 8 sequences.
+    Raises:
+        UsageError: For fewer than 8 sequences.
     """
     if min(len(sequences), at_most) < FEWEST:
         raise UsageError(f"latent checks need at least {FEWEST} sequences, not {min(len(sequences), at_most)}")

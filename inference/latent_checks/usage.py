@@ -30,18 +30,19 @@ DECODED = 4
 class LatentUse:
     """Rate, distortion and active units over N sequences, float64 on the CPU; nats per sequence.
 
-    kl_static                 (N,) KL(q(f | x) || p(f)), the rate of f
-    kl_dynamic                (N,) E_q[KL(q(z | f, x) || p(z | f))], the rate of z
-    reconstruction            (N,) E_q[log p(x | f, z)]; its negative is the distortion
-    estimators                site "f", "z" -> how its KL was computed (`pyro_dsvae.inference.elbo.kl_of`)
-    variance_static           (F,) variance over sequences of E_q[f | x], relative to the prior's variance of f
-    variance_dynamic          (D,) variance over sequences and their steps of E_q[z_t | x], relative to the prior's, which is
-                              pooled over the same steps
-    active_static             (F,) bool, ``variance_static`` above ``threshold``
-    active_dynamic            (D,) bool, ``variance_dynamic`` above ``threshold``
-    kl_static_per_dimension   (F,) information that a dimension alone has about which sequence it is (`latent_use`)
-    kl_dynamic_per_dimension  (D,) the same for z, summed over the steps of a sequence
-    threshold                 of the active units
+    Attributes:
+        kl_static: (N,) KL(q(f | x) || p(f)), the rate of f.
+        kl_dynamic: (N,) E_q[KL(q(z | f, x) || p(z | f))], the rate of z.
+        reconstruction: (N,) E_q[log p(x | f, z)]; its negative is the distortion.
+        estimators: Site "f", "z" -> how its KL was computed (`pyro_dsvae.inference.elbo.kl_of`).
+        variance_static: (F,) variance over sequences of E_q[f | x], relative to the prior's variance of f.
+        variance_dynamic: (D,) variance over sequences and their steps of E_q[z_t | x], relative to the prior's, which
+            is pooled over the same steps.
+        active_static: (F,) bool, ``variance_static`` above ``threshold``.
+        active_dynamic: (D,) bool, ``variance_dynamic`` above ``threshold``.
+        kl_static_per_dimension: (F,) information that a dimension alone has about which sequence it is (`latent_use`).
+        kl_dynamic_per_dimension: (D,) the same for z, summed over the steps of a sequence.
+        threshold: Of the active units.
     """
 
     kl_static: Tensor
@@ -88,14 +89,18 @@ def latent_use(
     Moments of q are exact given f where it is normal, and otherwise those of draws; the noise that draws add to variances
     of means is taken off.
 
-    sampler       model and guide, any posterior but `Delta`
-    sequences     at least two; missing values, lengths and times are honoured, steps that do not exist count nowhere
-    draws         of f and z per sequence, at least two; the first 4 are decoded for ``reconstruction``
-
-    Other arguments as for `pyro_dsvae.inference.evidence.estimate_evidence`. Raises `UsageError` for a posterior that is a
-    point, fewer than two sequences or draws, and for a threshold that is not positive.
+    Other arguments as for `pyro_dsvae.inference.evidence.estimate_evidence`.
 
     Source: Burda, Grosse & Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016, section 5 (active units).
+
+    Args:
+        sampler: Model and guide, any posterior but `Delta`.
+        sequences: At least two; missing values, lengths and times are honoured, steps that do not exist count nowhere.
+        draws: Of f and z per sequence, at least two; the first 4 are decoded for ``reconstruction``.
+
+    Raises:
+        UsageError: For a posterior that is a point, fewer than two sequences or draws, and for a threshold that is not
+            positive.
     """
     _check(sampler.guide, sequences, draws, threshold)
     size = max(1, sampler.paths_at_once(sequences.frames.shape[1:]) // draws)

@@ -24,15 +24,16 @@ SCALE_DRAWS = 256
 class Codes:
     """What the guide says of the latents of B sequences.
 
-    f        (B, F) the mean of q(f | x)
-    f_scale  (B, F) its standard deviation
-    z        (B, T, D) the mean of q(z | f, x) at that f
-    z_scale  (B, T, D) its standard deviation at that f, without what the uncertainty of f adds
-    f_draws  (K, B, F) draws of q(f | x), K may be 0
-    z_draws  (K, B, T, D) draws of q(z | f, x), each at the f of the same place in ``f_draws``
-    lengths  (B,) int64, or None: steps from ``lengths[i]`` on do not exist in sequence i, and their z are zero
-
     A flow has neither mean nor scale in closed form: its "mean" is the image of its noise's mean, its scale that of draws.
+
+    Attributes:
+        f: (B, F) the mean of q(f | x).
+        f_scale: (B, F) its standard deviation.
+        z: (B, T, D) the mean of q(z | f, x) at that f.
+        z_scale: (B, T, D) its standard deviation at that f, without what the uncertainty of f adds.
+        f_draws: (K, B, F) draws of q(f | x), K may be 0.
+        z_draws: (K, B, T, D) draws of q(z | f, x), each at the f of the same place in ``f_draws``.
+        lengths: (B,) int64, or None: steps from ``lengths[i]`` on do not exist in sequence i, and their z are zero.
     """
 
     f: Tensor
@@ -58,10 +59,12 @@ class Codes:
 def encode(sampler: Sampler, batch: Batch, draws: int = 0, seed: int = 0) -> Codes:
     """Mean, scale and ``draws`` draws of f and z for every sequence; what was not observed has no influence.
 
-    batch  on the sampler's device
-    seed   of the draws
+    Args:
+        batch: On the sampler's device.
+        seed: Of the draws.
 
-    Raises `UsageError` for a negative number of draws.
+    Raises:
+        UsageError: For a negative number of draws.
     """
     if draws < 0:
         raise UsageError(f"draws is {draws}; it is a number of draws, 0 for none")

@@ -26,16 +26,18 @@ SAMPLES = 8
 
 @dataclass(frozen=True)
 class Imputation:
-    """K posterior draws of B clips. Frames are (B, T, \\*frame) in units of the frames, 0 at steps that do not exist.
+    """K posterior draws of B clips. Frames are ``(B, T, *frame)`` in units of the frames, 0 at steps that do not exist.
 
-    mean        E[x | observed]: observed values as they are, the others from ``model_mean``
-    sd          standard deviation of every value given what was observed, the likelihood's noise included: 0 where observed
-    model_mean  mean over draws of E[x | f, z], at every value: the reconstruction, for noisy input
-    model_sd    standard deviation over draws of E[x | f, z]: how far the frame behind the noise is unknown
-    means       (K, B, T, \\*frame) E[x | f, z] of every draw
-    x           the frames, 0 where not observed
-    observed    bool
-    posterior   f (K, B, F), z (K, B, T, D) and diagnostics: how far the draws can be trusted
+    Attributes:
+        mean: E[x | observed]: observed values as they are, the others from ``model_mean``.
+        sd: Standard deviation of every value given what was observed, the likelihood's noise included: 0 where
+            observed.
+        model_mean: Mean over draws of E[x | f, z], at every value: the reconstruction, for noisy input.
+        model_sd: Standard deviation over draws of E[x | f, z]: how far the frame behind the noise is unknown.
+        means: ``(K, B, T, *frame)`` E[x | f, z] of every draw.
+        x: The frames, 0 where not observed.
+        observed: Bool.
+        posterior: f (K, B, F), z (K, B, T, D) and diagnostics: how far the draws can be trusted.
     """
 
     mean: Tensor
@@ -49,7 +51,9 @@ class Imputation:
 
     @property
     def draws(self) -> Tensor:
-        """(K, B, T, \\*frame) completed clips: observed values as they are, the others as each draw has them on average."""
+        """``(K, B, T, *frame)`` completed clips: observed values as they are, the others as each draw has them on
+        average.
+        """
         return torch.where(self.observed, self.x, self.means)
 
     @property
@@ -86,19 +90,23 @@ def impute(
     What was not observed has no term in the likelihood, so this conditions on exactly what was; whatever stands in its
     place has no influence. With everything observed it is the reconstruction of noisy clips (``model_mean``).
 
-    batch                 on the sampler's device
-    draws                 K
-    method                amortised: the guide as it is; refined: a map of its draws is fitted to every clip first (`refine`);
-                          langevin: every refined draw is then moved by a chain of its own (`move`), for guides whose
-                          shape is wrong. Each costs several times the one before
-    seed                  of all noise; the global generators are left as they were
-    resample              weigh draws by p(x, f, z) / q(f, z | x) and keep K by their weights (`PosteriorDraws`); it comes after
-                          refining and before chains. With `Delta`, which has no density, its point is used as it is
-    refinement, langevin  options of the methods of these names; by default 100 steps with 2 draws, and 100 moves
-    proposals             how many draws are weighed, by default four times K
+    Clips of which nothing is observed get draws of the prior, which ``from_prior`` says.
 
-    Clips of which nothing is observed get draws of the prior, which ``from_prior`` says. Raises `UsageError` for an unknown
-    method, for shapes that do not fit, and for `Delta` with another method than amortised.
+    Args:
+        batch: On the sampler's device.
+        draws: K.
+        method: Amortised: the guide as it is; refined: a map of its draws is fitted to every clip first (`refine`);
+            langevin: every refined draw is then moved by a chain of its own (`move`), for guides whose shape is wrong.
+            Each costs several times the one before.
+        seed: Of all noise; the global generators are left as they were.
+        resample: Weigh draws by p(x, f, z) / q(f, z | x) and keep K by their weights (`PosteriorDraws`); it comes after
+            refining and before chains. With `Delta`, which has no density, its point is used as it is.
+        refinement, langevin: Options of the methods of these names; by default 100 steps with 2 draws, and 100 moves.
+        proposals: How many draws are weighed, by default four times K.
+
+    Raises:
+        UsageError: For an unknown method, for shapes that do not fit, and for `Delta` with another method than
+            amortised.
     """
     if method not in METHODS:
         raise UsageError(f"imputation knows the methods {', '.join(METHODS)}, not {method!r}")
@@ -148,7 +156,7 @@ def _check(batch: Batch) -> None:
 
 
 def _decoded(model: DSVAE, posterior: PosteriorDraws, at_once: int) -> tuple[Tensor, Tensor]:
-    """E[x | f, z] (K, B, T, \\*frame) and the mean over draws of Var[x | f, z] (B, T, \\*frame)."""
+    """E[x | f, z] ``(K, B, T, *frame)`` and the mean over draws of Var[x | f, z] ``(B, T, *frame)``."""
     means, noise = [], []
     for f, z in zip(*(v.flatten(0, 1).split(at_once) for v in posterior.latents), strict=True):
         frames = model.likelihood(f, z)

@@ -19,15 +19,23 @@ from pyro_dsvae.models.steps import Steps
 class Autoregressive(StaticHalf):
     """q(f, z | x) = N(f; x_1:T) prod_t N(z_t; z_<t, f, x_1:T), diagonal normals given the past of the path.
 
-    A bidirectional LSTM reads every frame and f; an LSTM over its outputs and z_{t-1} says the mean and the scale of z_t. The
-    joint density is not normal and its steps depend on each other, as those of the true posterior do. Drawing a path takes
-    T steps one after the other; scoring one takes a single pass, and the KL is closed step by step.
-
-    Options as for the `LSTM` posterior.
+    A bidirectional LSTM reads every frame and f. An LSTM over its outputs and z_{t-1} gives the mean and the scale of
+    z_t. The joint density is not normal, and its steps depend on each other, as those of the true posterior do.
+    Sampling takes T steps, one after the other; a density takes one pass, and the KL has a closed form per step.
 
     Source: Li & Mandt, "Disentangled Sequential Autoencoder", ICML 2018, whose "full" inference model is this one with the
     arrow from z_{t-1} to z_t; the recurrence on draws follows Chung et al., "A Recurrent Latent Variable Model for
     Sequential Data", NeurIPS 2015.
+
+    The arguments are those of `StaticHalf`.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.inference.posteriors import Autoregressive
+        >>> guide = Autoregressive(frame_shape=(3,), static_size=4, latent_size=2, hidden_size=8)
+        >>> f, z = guide(torch.rand(8, 5, 3))
+        >>> f.shape, z.shape
+        (torch.Size([8, 4]), torch.Size([8, 5, 2]))
     """
 
     def build(self, static_size: int, latent_size: int, hidden_size: int, feature_size: int) -> None:
@@ -54,13 +62,13 @@ class Cell(nn.Module):
         self.head = GaussianHead(hidden_size, latent_size, initial_scale=0.1)
 
     def along(self, context: Tensor, first: Tensor, z: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """h (\\*B, T, H) and the last state, given the path z (\\*B, T, D)."""
+        """h ``(*B, T, H)`` and the last state, given the path z ``(*B, T, D)``."""
         batch = torch.broadcast_shapes(z.shape[:-2], first.shape[:-2])
         before = torch.cat([first.expand(*batch, 1, -1), z[..., :-1, :].expand(*batch, -1, -1)], dim=-2)
         return run_lstm(self.lstm, torch.cat([context.expand(*batch, -1, -1), before], dim=-1), state)
 
     def unroll(self, context: Tensor, direct: Tensor, first: Tensor, state: State | None, noise: Tensor) -> Tensor:
-        """The path (\\*B, T, D) that the noise (\\*B, T, D) leads to."""
+        """The path ``(*B, T, D)`` that the noise ``(*B, T, D)`` leads to."""
         size = context.shape[-1]
         w_in, w_state, b_in, b_state = self.lstm.all_weights[0]
         # What does not depend on z is done for all steps at once; the loop is left with one product for the gates.
@@ -82,12 +90,18 @@ class Cell(nn.Module):
 
 
 class PosteriorPath(PathDistribution):
-    """The path distribution of `Autoregressive` after ``first`` (\\*B, 1, D) in recurrent state ``state``.
+    """The path distribution of `Autoregressive` after ``first`` ``(*B, 1, D)`` in recurrent state ``state``.
 
-    context  (\\*B, T, C) and direct (\\*B, T, H): what the clip says of every step, float32 or wider
+    Its recurrence runs in the precision of its weights, whatever autocast says. So a draw and its density agree, up to
+    rounding of float32.
 
-    Its recurrence runs in the precision of its weights, whatever autocast says, so that the density of a draw is the one it
-    was drawn with, up to rounding of float32.
+    Args:
+        cell: The recurrent network.
+        context: What the clip says of every step, ``(*B, T, C)``, float32 or wider.
+        direct: What a frame says of its own step, ``(*B, T, H)``, float32 or wider.
+        first: The step before the first.
+        state: The recurrent state before it, or None.
+        steps: The time axis.
     """
 
     def __init__(
@@ -102,9 +116,9 @@ class PosteriorPath(PathDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The path (\\*B, T, D) on which every step is its conditional mean given the means before.
+        """The path ``(*B, T, D)`` on which every step is its conditional mean given the means before it.
 
-        That is one typical path, not E z_1:T, which has no closed form.
+        It is a typical path, not E z_1:T, which has no closed form.
         """
         return self._unroll(self.first.new_zeros(self.shape()))
 
@@ -118,7 +132,11 @@ class PosteriorPath(PathDistribution):
         return self._unroll(noise)
 
     def continue_from(self, z_past: Tensor, horizon: int) -> "PosteriorPath":
-        """As in `PathDistribution`, for later steps of the same clip. Raises `ValueError` past its end."""
+        """See `PathDistribution.continue_from`; for later steps of the same clip.
+
+        Raises:
+            ValueError: Past the end of the clip.
+        """
         past = z_past.shape[-2]
         if past + horizon > self.steps.length:
             raise ValueError(f"the path has {self.steps.length} steps; it says nothing of step {past + horizon}")

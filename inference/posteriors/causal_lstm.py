@@ -13,15 +13,25 @@ from pyro_dsvae.models.networks.recurrent import run_lstm
 class CausalLSTM(StaticHalf):
     """q(f, z | x) = N(f; x_1:T) prod_t N(z_t; f, x_1:t), diagonal normals: a filter.
 
-    Given f, the latent of a step is settled as soon as its frame is there and later frames do not change it, so a running
-    sequence can be followed frame by frame. f itself is still inferred from the clip: online, take it from the frames so
-    far, or once from an earlier clip of the same kind. A filter cannot reach the posterior of a model with dynamics, whose
-    z_t depends on later frames, so its bound is looser than that of the `LSTM` posterior.
-
-    Options as for the `LSTM` posterior.
+    Given f, z_t depends on the frames up to t only, so a running sequence can be encoded frame by frame. f itself is
+    still inferred from the whole clip: online, infer it from the frames so far, or once from an earlier clip of the
+    same kind. In a model with dynamics, the true posterior of z_t depends on later frames, too. A filter cannot
+    represent that, so its bound is looser than that of the `LSTM` posterior.
 
     Source: Krishnan et al., "Structured Inference Networks for Nonlinear State Space Models", AAAI 2017, where it is the
     left-only recognition network.
+
+    The arguments are those of `StaticHalf`.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.inference.posteriors import CausalLSTM
+        >>> from pyro_dsvae.inference.posteriors.guide_input import GuideInput
+        >>> guide = CausalLSTM(frame_shape=(3,), static_size=4, latent_size=2, hidden_size=8)
+        >>> x, f = torch.rand(1, 5, 3), torch.zeros(1, 4)
+        >>> means = [guide.dynamic(GuideInput.of(frames), f).mean for frames in (x, x[:, :3])]
+        >>> torch.allclose(means[0][:, :3], means[1], atol=1e-6)  # later frames do not change earlier latents
+        True
     """
 
     def build(self, static_size: int, latent_size: int, hidden_size: int, feature_size: int) -> None:

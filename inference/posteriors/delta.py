@@ -13,11 +13,26 @@ from pyro_dsvae.models.ops.precision import full_precision
 class Delta(Posterior):
     """q(f, z | x) = delta(f - f(x_1:T)) delta(z - z(f, x_1:T)): an auto-encoder with the priors as penalties.
 
-    What it maximises is log p(x, f, z) at the point, in place of the ELBO. A density has no entropy to pay for its
-    sharpness, so this bounds no evidence, can grow without limit where a prior learns its scale, and must not be compared
-    with the ELBO of any other posterior. It is here as a control of what the uncertainty is worth.
+    It is the control without uncertainty. It maximises log p(x, f, z) at a point, instead of the ELBO. A density at a point
+    has no entropy, so the objective does not bound the evidence, can grow without limit where a prior learns its scale, and
+    must not be compared with the ELBO of another posterior.
 
-    Options as for the `LSTM` posterior, whose means it takes.
+    Args:
+        frame_shape: (C, S, S) or (P,), supplied by the model.
+        static_size: F, supplied by the model.
+        latent_size: D, supplied by the model.
+        hidden_size: Units of each LSTM.
+        feature_size: Features per frame.
+        width: Channels of the first convolution (images) or units / 16 (vectors).
+        views: Guide views: true, false, or by default true for images and false for vectors.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.inference.posteriors import Delta
+        >>> guide = Delta(frame_shape=(3,), static_size=4, latent_size=2, hidden_size=8)
+        >>> x = torch.rand(8, 5, 3)
+        >>> torch.equal(guide(x)[0], guide(x)[0]), guide.comparable  # no noise; its objective bounds no evidence
+        (True, False)
     """
 
     comparable: bool = False

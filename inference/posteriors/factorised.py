@@ -13,9 +13,17 @@ from pyro_dsvae.models.networks.gaussian_head import GaussianHead
 class Factorised(StaticHalf):
     """q(f, z | x) = N(f; x_1:T) prod_t N(z_t; x_t): every z_t from its own frame, without f.
 
-    Options as for the `LSTM` posterior.
-
     Source: Li & Mandt, "Disentangled Sequential Autoencoder", ICML 2018, the "factorised" inference model.
+
+    The arguments are those of `StaticHalf`.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.inference.posteriors import Factorised
+        >>> guide = Factorised(frame_shape=(3,), static_size=4, latent_size=2, hidden_size=8)
+        >>> f, z = guide(torch.rand(8, 5, 3))
+        >>> f.shape, z.shape
+        (torch.Size([8, 4]), torch.Size([8, 5, 2]))
     """
 
     head_first: ClassVar[bool] = True

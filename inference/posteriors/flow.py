@@ -20,16 +20,31 @@ from pyro_dsvae.models.ops.precision import full_precision
 class Flow(Posterior):
     """q(f, z | x): f = m + s g(noise) and z_1:T = m_1:T + s_1:T h(noise_1:T), with inverse autoregressive flows g and h.
 
-    Means and scales come from the networks of the `LSTM` posterior, to which this one is equal where g and h change nothing,
-    as h does at first. g runs over the entries of f (Zuko's masked networks), h over time (`CausalAffine`), its layers
-    alternating in direction. A draw takes one pass and its density comes with it, so the KL is estimated by Monte Carlo; the
-    density of any other value takes F or T steps per layer. For `posterior_means`, the mean is the image of zero noise.
-
-    Options as for the `LSTM` posterior, and
-
-    layers  autoregressive layers in each of the two flows
+    Means and scales come from the networks of the `LSTM` posterior; where g and h are the identity, the two are equal.
+    h is the identity before training. g runs over the entries of f (Zuko's masked networks). h runs over time
+    (`CausalAffine`), and its layers alternate in direction. A draw takes one pass and brings its density with it, so
+    the KL is estimated by Monte Carlo. The density of any other value takes F or T steps per layer. For
+    `posterior_means`, the mean is the image of zero noise.
 
     Source: Kingma et al., "Improved Variational Inference with Inverse Autoregressive Flow", NeurIPS 2016.
+
+    Args:
+        frame_shape: (C, S, S) or (P,), supplied by the model.
+        static_size: F, supplied by the model.
+        latent_size: D, supplied by the model.
+        hidden_size: Units of each LSTM.
+        feature_size: Features per frame.
+        width: Channels of the first convolution (images) or units / 16 (vectors).
+        views: Guide views: true, false, or by default true for images and false for vectors.
+        layers: Autoregressive layers in each of the two flows.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.inference.posteriors import Flow
+        >>> guide = Flow(frame_shape=(3,), static_size=4, latent_size=2, hidden_size=8, layers=1)
+        >>> f, z = guide(torch.rand(8, 5, 3))
+        >>> f.shape, z.shape
+        (torch.Size([8, 4]), torch.Size([8, 5, 2]))
     """
 
     def __init__(

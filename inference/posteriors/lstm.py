@@ -15,16 +15,21 @@ from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM, run_lstm
 class LSTM(StaticHalf):
     """q(f, z | x) = N(f; x_1:T) prod_t N(z_t; f, x_1:T), diagonal normals.
 
-    f comes from both ends of a bidirectional LSTM over the frames; z_t from a bidirectional LSTM that sees every frame and
-    f, followed by an LSTM. With guide views, f comes from a few frames without order and z from a recoloured clip while
-    training (see `pyro_dsvae.inference.posteriors.views`).
-
-    hidden_size   units of each LSTM
-    feature_size  features per frame
-    width         channels of the first convolution (images) or units / 16 (vectors)
-    views         guide views: true, false, or by default true for images and false for vectors
+    f is computed from both ends of a bidirectional LSTM over the frames. z_t is computed from a bidirectional LSTM over
+    every frame and f, followed by an LSTM. With guide views, in training, f is computed from a few frames without order
+    and z from a recoloured clip (see `pyro_dsvae.inference.posteriors.views`).
 
     Source: Li & Mandt, "Disentangled Sequential Autoencoder", ICML 2018, the "full" inference model.
+
+    The arguments are those of `StaticHalf`.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.inference.posteriors import LSTM
+        >>> guide = LSTM(frame_shape=(3,), static_size=4, latent_size=2, hidden_size=8)
+        >>> f, z = guide(torch.rand(8, 5, 3))  # one draw for each of 8 sequences of 5 frames
+        >>> f.shape, z.shape
+        (torch.Size([8, 4]), torch.Size([8, 5, 2]))
     """
 
     head_first: ClassVar[bool] = True

@@ -21,12 +21,11 @@ class StaticHalf(Posterior):
         hidden_size: Units of each LSTM or hidden layer.
         feature_size: Features per frame.
         width: Channels of the first convolution (images) or units / 16 (vectors).
-        views: Guide views (`pyro_dsvae.inference.posteriors.views`): true, false, or by default true for images and false
-            for vectors.
+        views: Guide views: true, false, or by default true for images and false for vectors.
 
     Attributes:
-        head_first: Whether the head of f is built before the encoder of z. The order decides the initial weights, and in
-            which places of a checkpoint the optimiser's state of a parameter stands.
+        head_first: Whether the head of f is built before the encoder of z. The order determines the initial weights, and the
+            position of each parameter in the optimiser's state of a checkpoint.
     """
 
     head_first: ClassVar[bool] = False

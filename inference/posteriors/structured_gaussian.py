@@ -17,17 +17,33 @@ from pyro_dsvae.models.ops.precision import full_precision
 class StructuredGaussian(StaticHalf):
     """q(f, z | x) = N(f; x_1:T) N(z_1:T; m, P^-1), the precision P tridiagonal over time in every dimension.
 
-    z_t = m_t + a_t (z_{t-1} - m_{t-1}) + s_t noise_t, where the mean path m, the scales s and the coefficients a come from the
-    networks of the `LSTM` posterior. The mean path does not depend on a, so correlations are learnt without disturbing
-    means. a_t starts at zero, where the posterior is diagonal, and its sign is free: a smooth prior needs positive
-    correlation of neighbours. Densities, moments and draws take O(T); the KL from a normal prior is exact.
-
-    Options as for the `LSTM` posterior, and
-
-    max_coefficient  bound of |a_t|; up to 1, deviations from the mean path cannot grow by themselves
+    z_t = m_t + a_t (z_{t-1} - m_{t-1}) + s_t noise_t, where the mean path m, the scales s and the coefficients a come
+    from the networks of the `LSTM` posterior. The mean path does not depend on a, so correlations are learned without
+    changing the means. a_t is zero before training, where the posterior is diagonal. Its sign is free: a smooth prior
+    needs a positive correlation of neighbouring steps. Densities, moments and draws take O(T); the KL from a normal
+    prior is exact.
 
     Source: a tridiagonal precision as in Archer et al., "Black box variational inference for state space models", 2015
     (arXiv 1511.07367), stated as a chain.
+
+    Args:
+        frame_shape: (C, S, S) or (P,), supplied by the model.
+        static_size: F, supplied by the model.
+        latent_size: D, supplied by the model.
+        hidden_size: Units of each LSTM.
+        feature_size: Features per frame.
+        width: Channels of the first convolution (images) or units / 16 (vectors).
+        views: Guide views: true, false, or by default true for images and false for vectors.
+        max_coefficient: Bound of a_t in absolute value; up to 1, deviations from the mean path cannot grow by themselves.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.inference.posteriors import StructuredGaussian
+        >>> from pyro_dsvae.inference.posteriors.guide_input import GuideInput
+        >>> guide = StructuredGaussian(frame_shape=(3,), static_size=4, latent_size=2, hidden_size=8)
+        >>> path = guide.dynamic(GuideInput.of(torch.rand(8, 5, 3)), f=torch.zeros(8, 4))
+        >>> type(path).__name__, path.mean.shape
+        ('DiagonalChain', torch.Size([8, 5, 2]))
     """
 
     def __init__(

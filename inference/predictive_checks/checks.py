@@ -25,26 +25,27 @@ Statistic = Literal["mean", "spread"]
 class Check:
     """What one discrepancy says at one level.
 
-    name             of the discrepancy
-    level            how the replications were made (`replicate`)
-    statistic        what of the discrepancy is compared over the sequences: its mean, or its spread (standard deviation)
-    observed         the statistic of the data
-    replicated       the same of the replications, averaged over the K replicated sets
-    percent          100 (replicated - observed) / observed; None where the discrepancy takes both signs
-    effect           (replicated - observed) / standard deviation of the discrepancy over the observed sequences; infinite
-                     where they are all alike and the replications are not
-    severity         |replicated - observed| / root mean square of the discrepancy's standard deviations over the observed and
-                     over the replicated sequences: the size of the effect, also where one of them hardly varies
-    p                two-sided p-value of the observed statistic (`exchange_test`)
-    p_error          its Monte Carlo standard error
-    adjusted_p       p for as many checks as were made (`holm`)
-    tail             (N,) of every sequence, mid-p estimate of P(T(x') < T(x)) (`tails`)
-    uniformity_p     of the ranks behind ``tail`` (`uniformity`); it is not among the tests that are adjusted for
-    uses_data_twice  each sequence, or the data the model was fitted to, serves both to make the replications and to judge
-                     them: p is too large rather than too small, tails gather around 1/2
-    finding          whether ``adjusted_p`` is at most alpha
-    sentence         all of that in words
-    values           behind it
+    Attributes:
+        name: Of the discrepancy.
+        level: How the replications were made (`replicate`).
+        statistic: What of the discrepancy is compared over the sequences: its mean, or its spread (standard deviation).
+        observed: The statistic of the data.
+        replicated: The same of the replications, averaged over the K replicated sets.
+        percent: 100 (replicated - observed) / observed; None where the discrepancy takes both signs.
+        effect: (replicated - observed) / standard deviation of the discrepancy over the observed sequences; infinite
+            where they are all alike and the replications are not.
+        severity: |replicated - observed| / root mean square of the discrepancy's standard deviations over the observed
+            and over the replicated sequences: the size of the effect, also where one of them hardly varies.
+        p: Two-sided p-value of the observed statistic (`exchange_test`).
+        p_error: Its Monte Carlo standard error.
+        adjusted_p: p for as many checks as were made (`holm`).
+        tail: (N,) of every sequence, mid-p estimate of P(T(x') < T(x)) (`tails`).
+        uniformity_p: Of the ranks behind ``tail`` (`uniformity`); it is not among the tests that are adjusted for.
+        uses_data_twice: Each sequence, or the data the model was fitted to, serves both to make the replications and to
+            judge them: p is too large rather than too small, tails gather around 1/2.
+        finding: Whether ``adjusted_p`` is at most alpha.
+        sentence: All of that in words.
+        values: Behind it.
     """
 
     name: str
@@ -75,9 +76,10 @@ class Check:
 class PredictiveChecks:
     """All checks of a model on N sequences.
 
-    checks    findings first, by severity; then the others, by p
-    failures  discrepancies that raised, returned a wrong shape or what is not finite
-    sequences, draws, rounds, alpha, held_out, seed, noise  as they were given
+    Attributes:
+        checks: Findings first, by severity; then the others, by p.
+        failures: Discrepancies that raised, returned a wrong shape or what is not finite.
+        sequences, draws, rounds, alpha, held_out, seed, noise: As they were given.
     """
 
     checks: tuple[Check, ...]
@@ -96,7 +98,11 @@ class PredictiveChecks:
         return [check.sentence for check in self.checks if check.finding]
 
     def check(self, name: str, level: Level, statistic: Statistic = "mean") -> Check:
-        """One of them. Raises `UsageError` where it is not there."""
+        """One of them.
+
+        Raises:
+            UsageError: Where it is not there.
+        """
         for check in self.checks:
             if (check.name, check.level, check.statistic) == (name, level, statistic):
                 return check
@@ -126,19 +132,22 @@ def predictive_checks(
     p says whether there is a difference, ``effect`` and ``percent`` whether it matters: with many sequences every model is
     wrong. Sequences count as independent; where several show the same thing, p is too small.
 
-    discrepancies  by default all that apply to the frames (`applicable`)
-    draws          K, replications of every sequence at every level
-    rounds         of `exchange_test`; p cannot be below 2 / (rounds + 1), so 120 checks need 10,000
-    alpha          largest adjusted p that is called a finding
-    held_out       False where the model was fitted to these sequences: then all checks use the data twice
-    noise          False: the means E[x | f, z] stand in the place of draws, and realised discrepancies are left out. A right
-                   model fails then, because data have noise and means have none; for models whose noise is not meant
-
-    Others as for `replicate`. A discrepancy that fails is named in the result, and the rest goes on. Raises `UsageError` for
-    options that make no check.
+    Others as for `replicate`. A discrepancy that fails is named in the result, and the rest goes on.
 
     Sources: Gelman, Meng & Stern, "Posterior predictive assessment of model fitness via realized discrepancies", Statistica
     Sinica 6, 1996; Meng, "Posterior predictive p-values", Annals of Statistics 22, 1994, for their being conservative.
+
+    Args:
+        discrepancies: By default all that apply to the frames (`applicable`).
+        draws: K, replications of every sequence at every level.
+        rounds: Of `exchange_test`; p cannot be below 2 / (rounds + 1), so 120 checks need 10,000.
+        alpha: Largest adjusted p that is called a finding.
+        held_out: False where the model was fitted to these sequences: then all checks use the data twice.
+        noise: False: the means E[x | f, z] stand in the place of draws, and realised discrepancies are left out. A
+            right model fails then, because data have noise and means have none; for models whose noise is not meant.
+
+    Raises:
+        UsageError: For options that make no check.
     """
     if rounds < 1:
         raise UsageError(f"a test needs at least 1 round, not {rounds}")

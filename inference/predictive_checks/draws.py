@@ -16,9 +16,10 @@ from pyro_dsvae.models.errors import UsageError
 class Drawn:
     """K draws for N sequences, frames for the first M of them; on the CPU.
 
-    latents  f (K, N, F), z (K, N, T, D), NaN at steps that do not exist
-    x        (K, M, T, \\*frame) frames with observation noise, NaN at steps that do not exist
-    mean     (K, M, T, \\*frame) E[x | f, z], likewise
+    Attributes:
+        latents: f (K, N, F), z (K, N, T, D), NaN at steps that do not exist.
+        x: ``(K, M, T, *frame)`` frames with observation noise, NaN at steps that do not exist.
+        mean: ``(K, M, T, *frame)`` E[x | f, z], likewise.
     """
 
     latents: Latents
@@ -30,9 +31,10 @@ class Drawn:
 class PredictiveDraws:
     """What `predictive_draws` drew.
 
-    posterior  f, z ~ q(f, z | x_i), x' ~ p(x | f, z); what was not observed of x_i is drawn, too
-    prior      f ~ p(f), z ~ p(z | f), x' ~ p(x | f, z), with the steps of sequence i
-    data       (M, T, \\*frame) the observed frames, NaN where not observed
+    Attributes:
+        posterior: f, z ~ q(f, z | x_i), x' ~ p(x | f, z); what was not observed of x_i is drawn, too.
+        prior: f ~ p(f), z ~ p(z | f), x' ~ p(x | f, z), with the steps of sequence i.
+        data: ``(M, T, *frame)`` the observed frames, NaN where not observed.
     """
 
     posterior: Drawn
@@ -49,8 +51,10 @@ def predictive_draws(
 ) -> PredictiveDraws:
     """K draws of the latents of every sequence, and frames for the first ``frames_of``; draw k of both belongs together.
 
-    Other arguments as for `pyro_dsvae.inference.evidence.estimate_evidence`; any posterior. Raises `UsageError` for numbers
-    that make none.
+    Other arguments as for `pyro_dsvae.inference.evidence.estimate_evidence`; any posterior.
+
+    Raises:
+        UsageError: For numbers that make none.
     """
     if draws < 1 or frames_of < 1 or len(sequences) == 0:
         raise UsageError(f"draws need a sequence and numbers of at least 1, not {draws} and {frames_of}")

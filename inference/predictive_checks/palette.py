@@ -20,10 +20,11 @@ CELLS, WITHIN, EXAMPLES, ROWS = 48, 32, 2_000, 4_096
 class Palette:
     """The commonest colours of some images; called with `Frames` it is the distance to them.
 
-    colours  (K, C) in units of the frames, the commonest first
-    low      (C,) where the cells of each channel start: a quarter of its range below its smallest value
-    width    (C,) size of a cell, a 32nd of the range
-    nearest  (48^C,) int64: the colour that is nearest to the middle of each cell
+    Attributes:
+        colours: (K, C) in units of the frames, the commonest first.
+        low: (C,) where the cells of each channel start: a quarter of its range below its smallest value.
+        width: (C,) size of a cell, a 32nd of the range.
+        nearest: (48^C,) int64: the colour that is nearest to the middle of each cell.
     """
 
     colours: Tensor
@@ -35,7 +36,8 @@ class Palette:
     def of(cls, model: DSVAE, training: Sequences, colours: int = 256) -> "Palette":
         """From up to 2,000 frames of training sequences, evenly chosen; each of the ``colours`` is the mean of a cell's pixels.
 
-        Raises `UsageError` for frames that are not images of 1 to 3 channels, and where no pixel was observed.
+        Raises:
+            UsageError: For frames that are not images of 1 to 3 channels, and where no pixel was observed.
         """
         shape = tuple(training.frames.shape[2:])
         if len(shape) != 3 or shape[0] > 3:
@@ -68,7 +70,7 @@ class Palette:
         return cls(found, low, width, nearest)
 
     def __call__(self, frames: Frames) -> Tensor:
-        """Mean Euclidean distance from each pixel to the nearest colour, in units of the frames, (\\*B,).
+        """Mean Euclidean distance from each pixel to the nearest colour, in units of the frames, ``(*B,)``.
 
         Which colour is nearest is looked up for the pixel's cell; near the border of two colours it may be the other one,
         whose distance differs by less than a cell. So it may for values far outside the range of the training data.
@@ -90,7 +92,7 @@ def palette_distance(model: DSVAE, training: Sequences) -> Discrepancy:
 
 
 def _cells(pixels: Tensor, low: Tensor, width: Tensor) -> Tensor:
-    """Number of the cell (\\*B,) of each pixel (\\*B, C); those outside belong to the outermost cell."""
+    """Number of the cell ``(*B,)`` of each pixel ``(*B, C)``; those outside belong to the outermost cell."""
     places = ((pixels - low) / width).floor().clamp(0, CELLS - 1).long()
     cells = places[..., 0]
     for channel in range(1, pixels.shape[-1]):

@@ -30,15 +30,16 @@ USES_CLIP: dict[Level, bool] = {"frames": True, "dynamic": True, "static": True,
 class Replications:
     """K replications of each of B sequences, observed where the data are.
 
-    level         how they were made (`replicate`)
-    positions     (B,) int64, which of the sequences these are
-    first         index of the first of the K draws
-    data          (B, T, \\*frame) the observed frames, zero where not observed; None for draws from the prior alone
-    observed      bool, broadcastable to (B, T, \\*frame): which values count; None where all do
-    steps         the time axis
-    latents       f (K, B, F), z (K, B, T, D)
-    distribution  p(x | f, z), batch (K, B, T, \\*frame)
-    x             (K, B, T, \\*frame) one draw from it, so with observation noise; zero where the data were not observed
+    Attributes:
+        level: How they were made (`replicate`).
+        positions: (B,) int64, which of the sequences these are.
+        first: Index of the first of the K draws.
+        data: ``(B, T, *frame)`` the observed frames, zero where not observed; None for draws from the prior alone.
+        observed: Bool, broadcastable to ``(B, T, *frame)``: which values count; None where all do.
+        steps: The time axis.
+        latents: f (K, B, F), z (K, B, T, D).
+        distribution: p(x | f, z), batch ``(K, B, T, *frame)``.
+        x: ``(K, B, T, *frame)`` one draw from it, so with observation noise; zero where the data were not observed.
     """
 
     level: Level
@@ -53,7 +54,7 @@ class Replications:
 
     @property
     def mean(self) -> Tensor:
-        """E[x | f, z] (K, B, T, \\*frame): the same without observation noise, where the data were not observed, too."""
+        """E[x | f, z] ``(K, B, T, *frame)``: the same without observation noise, where the data were not observed, too."""
         return self.distribution.mean
 
     @property
@@ -88,11 +89,13 @@ def replicate(
     their draws from q. A chunk holds all levels of some draws of some sequences, one `Replications` each, in the order of
     ``levels``. Model and guide are in evaluation mode while they draw; between chunks nothing of theirs is changed.
 
-    draws  K, replications of every sequence at every level
-    seed   of all noise; the global generators are left as they were. A level's draws are the same whichever other levels are
-           made
+    Args:
+        draws: K, replications of every sequence at every level.
+        seed: Of all noise; the global generators are left as they were. A level's draws are the same whichever other
+            levels are made.
 
-    Raises `UsageError` for levels that do not exist and numbers of draws that make none.
+    Raises:
+        UsageError: For levels that do not exist and numbers of draws that make none.
     """
     check_levels(levels)
     if draws < 1:
@@ -101,7 +104,11 @@ def replicate(
 
 
 def check_levels(levels: Sequence[Level]) -> Sequence[Level]:
-    """The levels. Raises `UsageError` for none, and for one that does not exist."""
+    """The levels.
+
+    Raises:
+        UsageError: For none, and for one that does not exist.
+    """
     wrong = next((level for level in levels if level not in LEVELS), None if levels else "none")
     if wrong is not None:
         raise UsageError(f"replications are made at the levels {', '.join(LEVELS)}, not {wrong}")
@@ -169,7 +176,9 @@ def prior_predictive(sampler: Sampler, count: int, length: int, seed: int = 0) -
     """``count`` new sequences of ``length`` frames from the model alone, complete, in chunks with K = 1.
 
     Arguments as for `replicate`, whose level "population" gives as many as there are data, observed as they are.
-    Raises `UsageError` for sizes below 1.
+
+    Raises:
+        UsageError: For sizes below 1.
     """
     for name, value in (("count", count), ("length", length)):
         if value < 1:

@@ -20,9 +20,10 @@ REALISED_AT: tuple[Level, ...] = ("frames", "population")
 class Values:
     """One discrepancy of N sequences at one level, float64; NaN where it is not defined.
 
-    observed    (1, N), or (K, N) at K draws from the guide for a realised discrepancy
-    replicated  (K, N)
-    realised    whether it is T(x, f, z)
+    Attributes:
+        observed: (1, N), or (K, N) at K draws from the guide for a realised discrepancy.
+        replicated: (K, N).
+        realised: Whether it is T(x, f, z).
     """
 
     observed: Tensor

@@ -30,10 +30,11 @@ POWER = {"prior": 4.0, "guide": 1.0}
 class AnnealedEvidence:
     """What C annealed chains say of log p(x_i), per sequence (N,), float64 on the CPU, in nats per sequence.
 
-    log_evidence           log of the chains' mean weight: in expectation a lower bound, as in importance sampling
-    standard_error         by the delta method over chains (`LogMean`): few chains, so take it as rough
-    effective_sample_size  of the C weights; near 1 the annealing was too fast and the value is too low
-    acceptance             share of accepted moves
+    Attributes:
+        log_evidence: Log of the chains' mean weight: in expectation a lower bound, as in importance sampling.
+        standard_error: By the delta method over chains (`LogMean`): few chains, so take it as rough.
+        effective_sample_size: Of the C weights; near 1 the annealing was too fast and the value is too low.
+        acceptance: Share of accepted moves.
     """
 
     log_evidence: Tensor
@@ -51,28 +52,33 @@ def annealed_evidence(
     start: Start = "prior",
     seed: int = 0,
 ) -> AnnealedEvidence:
-    """log p(x_i) by chains that move from draws of a start density to the posterior, for each of ``sequences``.
+    """log p(x_i) of every sequence, by chains that move from draws of a start density to the posterior.
 
         pi_b(f, z) = start(f, z)^(1 - b) p(x, f, z)^b,    b = (j / J)^c for j = 0, ..., J
         log w = sum_j (b_j - b_{j-1}) (log p(x, f, z) - log start(f, z)) at the chain's state before its move at b_j
 
-    E[w] = p(x) whatever the moves are, as long as each leaves its pi_b as it is. Each is one Hamiltonian Monte Carlo
-    transition on f and z jointly, accepted or not. Its step sizes, one per sequence and temperature, are adapted in a burn-in
-    of 4 pilot chains that are then thrown away; in the chains that count they are fixed, so no weight is biased by them.
-    Coordinates are scaled by standard deviations between those of the start's draws and those of the guide's, which
-    makes moves efficient or not, and nothing else. The cost is (chains + 4) temperatures (leapfrogs + 1) gradients of the
-    log density per sequence.
-
-    start        prior: p(f) p(z), for a check that is independent of the guide, with c = 4; guide: q(f, z | x), which takes far
-                 fewer temperatures but misses modes that the guide misses, with c = 1
-    chains       C, at least 2
-    temperatures J
-    leapfrogs    steps of each transition
-
-    Other arguments as for `pyro_dsvae.inference.evidence.estimate_evidence`.
+    E[w] = p(x) whatever the moves are, as long as each leaves its pi_b invariant. Each move is one transition of
+    Hamiltonian Monte Carlo on f and z jointly. Its step sizes, one per sequence and temperature, are adapted with 4
+    pilot chains that are then discarded. In the chains that count they are fixed, so they bias no weight. Coordinates
+    are scaled by standard deviations between those of the start's draws and those of the guide's; this affects the
+    efficiency of the moves only. The cost is (chains + 4) temperatures (leapfrogs + 1) gradients of the log density per
+    sequence.
 
     Sources: Neal, "Annealed importance sampling", Statistics and Computing 11, 2001; Wu, Burda, Salakhutdinov & Grosse, "On
     the quantitative analysis of decoder-based generative models", ICLR 2017.
+
+    Args:
+        sampler: Model and guide, any posterior but `Delta`.
+        sequences: The sequences.
+        chains: C, at least 2.
+        temperatures: J.
+        leapfrogs: Steps of each transition.
+        start: "prior": p(f) p(z), for a check that does not depend on the guide, with c = 4. "guide": q(f, z | x), which
+            needs far fewer temperatures but misses modes that the guide misses, with c = 1.
+        seed: Of all noise; the global generators are left as they were.
+
+    Raises:
+        UsageError: For numbers that are too small, an unknown start, and a guide without density.
     """
     check_proposal(sampler.guide)
     for name, value, least in (("chains", chains, 2), ("temperatures", temperatures, 2), ("leapfrogs", leapfrogs, 1)):

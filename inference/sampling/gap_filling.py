@@ -18,7 +18,8 @@ MARGIN = 100.0
 def nearest_frame(x: Tensor, observed: Tensor) -> Tensor:
     """Every missing value from the nearest frame that has it, the earlier of two; where none has, the clip's mean value.
 
-    x, observed  (B, T, \\*frame)
+    Args:
+        x, observed: ``(B, T, *frame)``.
     """
     length = x.shape[1]
     steps = torch.arange(length, device=x.device)
@@ -40,8 +41,9 @@ class GapFilled:
 
     A guide may be any density computed from what was observed, so draws from it are weighed as any other's.
 
-    x     (B, T, \\*frame) the clips filled in
-    some  (B,) bool, which clips it is shown so
+    Args:
+        x: ``(B, T, *frame)`` the clips filled in.
+        some: (B,) bool, which clips it is shown so.
     """
 
     def __init__(self, guide: Guide, x: Tensor, some: Tensor) -> None:

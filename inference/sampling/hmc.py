@@ -21,9 +21,11 @@ TARGET_OF_ONE, TARGET_OF_MANY = 0.6, 0.8
 class Langevin:
     """How to move.
 
-    transitions  moves of every chain; step sizes, one per clip, are adapted during the first half and fixed in the second
-    leapfrogs    gradient steps within a move: 1 is the Metropolis-adjusted Langevin algorithm, more Hamiltonian Monte
-                 Carlo, whose moves go further and cost as much more
+    Attributes:
+        transitions: Moves of every chain; step sizes, one per clip, are adapted during the first half and fixed in the
+            second.
+        leapfrogs: Gradient steps within a move: 1 is the Metropolis-adjusted Langevin algorithm, more Hamiltonian Monte
+            Carlo, whose moves go further and cost as much more.
     """
 
     transitions: int = 100
@@ -51,8 +53,9 @@ class Point(NamedTuple):
 def transition(at: Callable[[Tensor], Point], point: Point, step_size: Tensor, leapfrogs: int) -> tuple[Point, Tensor]:
     """One Hamiltonian move that leaves the density as it is, and the probability (C, B) with which it was accepted.
 
-    at         what the density is at a state
-    step_size  (C, B, n), of every coordinate, in proportion to its scale; independent of the state
+    Args:
+        at: What the density is at a state.
+        step_size: (C, B, n), of every coordinate, in proportion to its scale; independent of the state.
     """
     momentum = torch.randn_like(point.state)
     energy = momentum.square().sum(-1) / 2 - point.log_density
@@ -72,9 +75,10 @@ def transition(at: Callable[[Tensor], Point], point: Point, step_size: Tensor, l
 class Chains(NamedTuple):
     """Where the chains end (C, B, ...), and per clip (B,):
 
-    acceptance       share of accepted moves in the second half, with the step sizes that were found
-    autocorrelation  of a chain's end with its start, mean over coordinates: near 0 the start is forgotten, near 1 the draws
-                     are still those of the start. With a single chain there is none: NaN
+    Attributes:
+        acceptance: Share of accepted moves in the second half, with the step sizes that were found.
+        autocorrelation: Of a chain's end with its start, mean over coordinates: near 0 the start is forgotten, near 1
+            the draws are still those of the start. With a single chain there is none: NaN.
     """
 
     latents: Latents
@@ -88,11 +92,12 @@ def move(joint: Joint, start: Latents, scale: Latents, options: Langevin, did: C
     The step sizes of the second half do not depend on where its chains go, so each of its moves is exact; how near the ends
     are to the posterior is a matter of their number. To be called within `evaluation` with gradients.
 
-    scale  (B, ...) standard deviation of every latent, roughly; it makes moves efficient or not, and nothing else
-    did    called after every move
-
     Sources: Roberts & Tweedie, "Exponential convergence of Langevin distributions and their discrete approximations",
     Bernoulli 2, 1996; Neal, "MCMC using Hamiltonian dynamics", Handbook of Markov Chain Monte Carlo, 2011.
+
+    Args:
+        scale: (B, ...) standard deviation of every latent, roughly; it makes moves efficient or not, and nothing else.
+        did: Called after every move.
     """
     static_size, latent_size = start.f.shape[-1], start.z.shape[-1]
 
@@ -129,7 +134,7 @@ def move(joint: Joint, start: Latents, scale: Latents, options: Langevin, did: C
 
 
 def joined(latents: Latents) -> Tensor:
-    """(\\*B, F + T D)"""
+    """f and z as one vector, ``(*B, F + T D)``."""
     return torch.cat([latents.f, latents.z.flatten(-2)], dim=-1)
 
 

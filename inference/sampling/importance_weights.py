@@ -13,7 +13,7 @@ class LogMean:
     """log of the mean weight of every sequence, each (N,), float64, in nats.
 
     Attributes:
-        value: Log (1/K sum_k w_k): of an unbiased estimate, so itself low by about half the squared error.
+        value: log (1/K sum_k w_k): of an unbiased estimate, so itself low by about half the squared error.
         standard_error: se(mean w) / mean w, the delta method for the logarithm: right where it is small (below .3, say)
             and the weights have a variance (k-hat below .5); too small where they have none, because the draws that
             would show it are those that did not come.

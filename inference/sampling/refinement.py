@@ -20,10 +20,11 @@ from pyro_dsvae.models.errors import UsageError
 class Refinement:
     """How to refine.
 
-    steps  of Adam, for every sequence on its own; no network is changed
-    draws  from the guide per step and sequence
-    rate   of learning at the start, in standard deviations of the guide's draws, falling to 0 along half a cosine
-    check  fresh draws that tell afterwards what was gained; a sequence that gained nothing keeps its guide
+    Attributes:
+        steps: Of Adam, for every sequence on its own; no network is changed.
+        draws: From the guide per step and sequence.
+        rate: Of learning at the start, in standard deviations of the guide's draws, falling to 0 along half a cosine.
+        check: Fresh draws that tell afterwards what was gained; a sequence that gained nothing keeps its guide.
     """
 
     steps: int = 100
@@ -48,8 +49,9 @@ class Refinement:
 class Refined:
     """The maps found, and per sequence (B,), in nats:
 
-    gap_closed      ELBO with the map - ELBO of the guide, both along the same draws; 0 where the guide was kept
-    standard_error  of the difference
+    Attributes:
+        gap_closed: ELBO with the map - ELBO of the guide, both along the same draws; 0 where the guide was kept.
+        standard_error: Of the difference.
     """
 
     affine_map: AffineMap

@@ -29,11 +29,12 @@ SCALE_DRAWS = 50
 class Conditioning:
     """How the latents are drawn, in this order.
 
-    draws       K, that are kept
-    refinement  fit a map of the guide's draws to every clip (`refine`); None: the guide as it is
-    resample    weigh draws by p(x, f, z) / q(f, z | x) and keep K by their weights
-    proposals   how many are weighed for it
-    langevin    move the K draws by chains; None: leave them
+    Attributes:
+        draws: K, that are kept.
+        refinement: Fit a map of the guide's draws to every clip (`refine`); None: the guide as it is.
+        resample: Weigh draws by p(x, f, z) / q(f, z | x) and keep K by their weights.
+        proposals: How many are weighed for it.
+        langevin: Move the K draws by chains; None: leave them.
     """
 
     draws: int
@@ -71,17 +72,17 @@ class Conditioning:
 class PosteriorDraws:
     """K draws for each of B clips.
 
-    f  (K, B, F)
-    z  (K, B, T, D), zero at steps that do not exist
-
     And per clip, (B,):
 
-    effective_sample_size  of the weighed draws; NaN where none were weighed
-    power                  exponent of the weights: 1 where they were used as they are. Below 1 the guide is so far off that a
-                           few draws would have had all the weight: the draws then lie between guide and posterior
-    acceptance             of the chains (`Chains`), NaN where none ran
-    autocorrelation        likewise
-    from_prior             bool, True where nothing was observed: these are draws of the prior
+    Attributes:
+        f: (K, B, F).
+        z: (K, B, T, D), zero at steps that do not exist.
+        effective_sample_size: Of the weighed draws; NaN where none were weighed.
+        power: Exponent of the weights: 1 where they were used as they are. Below 1 the guide is so far off that a few
+            draws would have had all the weight: the draws then lie between guide and posterior.
+        acceptance: Of the chains (`Chains`), NaN where none ran.
+        autocorrelation: Likewise.
+        from_prior: Bool, True where nothing was observed: these are draws of the prior.
     """
 
     f: Tensor

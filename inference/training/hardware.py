@@ -26,7 +26,8 @@ Keep = Literal["auto", "device", "host"]
 def device_for(name: Device) -> torch.device:
     """The device of this machine that an option ``--device`` names; "auto" is a GPU of CUDA, or the CPU where there is none.
 
-    Raises `UsageError` where there is no such device.
+    Raises:
+        UsageError: Where there is no such device.
     """
     kind, colon, number = name.partition(":")
     if name == "auto":
@@ -43,7 +44,11 @@ def device_for(name: Device) -> torch.device:
 
 
 def check_devices(devices: int, device: torch.device) -> None:
-    """Raises `UsageError` for more devices than there are. On the CPU any number of processes may share the cores."""
+    """On the CPU any number of processes may share the cores.
+
+    Raises:
+        UsageError: For more devices than there are.
+    """
     here = torch.cuda.device_count() if device.type == "cuda" else 1
     if devices < 1 or (device.type != "cpu" and devices > here):
         raise UsageError(f"devices is {devices}; this machine has {max(1, here)}")
@@ -55,12 +60,13 @@ def check_devices(devices: int, device: torch.device) -> None:
 class Hardware:
     """Where a fit runs, and how.
 
-    device     "cpu", "cuda", "cuda:1", "mps", or "auto": a GPU where there is one (`device_for`)
-    precision  "32", or "bf16" inside the networks (densities stay in float32)
-    devices    how many devices share every batch, one process each; those that are missing are started
-    compile    of the frame networks: "none", or the mode of `torch.compile`; "reduce-overhead" records CUDA graphs
-    data       where the stored frames are during a fit: on the "device", on the "host", or "auto": on the device where
-               they take at most half of its free memory
+    Attributes:
+        device: "cpu", "cuda", "cuda:1", "mps", or "auto": a GPU where there is one (`device_for`).
+        precision: "32", or "bf16" inside the networks (densities stay in float32).
+        devices: How many devices share every batch, one process each; those that are missing are started.
+        compile: Of the frame networks: "none", or the mode of `torch.compile`; "reduce-overhead" records CUDA graphs.
+        data: Where the stored frames are during a fit: on the "device", on the "host", or "auto": on the device where
+            they take at most half of its free memory.
     """
 
     device: Device = "auto"

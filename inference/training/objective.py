@@ -31,8 +31,10 @@ class Objective(nn.Module):
     One module, so that engines which wrap a module (mixed precision, gradient averaging over devices) see every parameter
     and the whole forward pass.
 
-    contrastive  terms beside the ELBO while training, by default none; in evaluation mode there are none
-    anchor       (T, \\*frame) a training clip that is kept with the weights for `Anchored`, or None; nothing here uses it
+    Args:
+        contrastive: Terms beside the ELBO while training, by default none; in evaluation mode there are none.
+        anchor: ``(T, *frame)`` a training clip that is kept with the weights for `Anchored`, or None; nothing here uses
+            it.
     """
 
     anchor: Tensor | None
@@ -51,9 +53,11 @@ class Objective(nn.Module):
     def forward(self, batch: Batch, weights: KLWeights, recombine: bool = False) -> dict[str, Tensor]:
         """Means over the batch, scalars in nats per sequence: "loss" (weighted) and the unweighted `TERMS`.
 
-        recombine  whether, while training, a guide with views infers f of half the batch from recombined clips (`recombined`)
-
         Contrastive terms are part of the loss alone. ``estimators`` tells afterwards how the KL of each site was computed.
+
+        Args:
+            recombine: Whether, while training, a guide with views infers f of half the batch from recombined clips
+                (`recombined`).
         """
         q: LatentDensity = self.guide
         if recombine and self.training and self.guide.views:

@@ -83,7 +83,7 @@ class Evaluation:
         kl_f, kl_z, distortion: Rates and E_q[-log p(x | f, z)] (`LatentUse`).
         active_f, active_z: How many dimensions of each are in use, of how many: two pairs of numbers.
         estimators: How the KL of f and of z is computed.
-        forecast, forecast_error, forecast_k_hat: Log p(last frames | first frames); 0 where a sequence has no last
+        forecast, forecast_error, forecast_k_hat: log p(last frames | first frames); 0 where a sequence has no last
             frames.
         foretold: (N,) bool, which have.
         crps: Of forecasts of the last frames, in units of the frames (`Errors`); NaN where there are none.

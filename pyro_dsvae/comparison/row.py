@@ -31,7 +31,7 @@ class Row:
         size_f, size_z: Of how many.
         estimator_f, estimator_z: How the KL is computed.
         parameters, seconds: Of one fit, mean over seeds.
-        forecast, forecast_error: Log p(last frames | first frames) and its standard error over sequences; None where
+        forecast, forecast_error: log p(last frames | first frames) and its standard error over sequences; None where
             fewer than two sequences have last frames.
         forecast_difference, forecast_difference_error: To the best candidate at that.
         forecast_k_hat_above: Share of sequences.

@@ -26,11 +26,14 @@ COLUMNS = ("step", "seconds", "split", "elbo", "reconstruction", "kl_static", "k
 class RunDirectory:
     """The files of one run.
 
-    config.yaml    complete; ``fit --config`` on it repeats the run
-    checkpoint.pt  the last state, to resume from; best.pt: the state with the highest held-out ELBO
-    metrics.csv    one row per logging interval and evaluation, nats per sequence
-    summary.json   the held-out figures
-    figures/       pictures
+        config.yaml    complete; ``fit --config`` on it repeats the run
+        checkpoint.pt  the last state, to resume from; best.pt: the state with the highest held-out ELBO
+        metrics.csv    one row per logging interval and evaluation, nats per sequence
+        summary.json   the held-out figures
+        figures/       pictures
+
+    Args:
+        path: The folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,8 +48,10 @@ class RunDirectory:
     ) -> "RunDirectory":
         """A new run at ``path``, with its first checkpoint where one is given.
 
-        It appears whole or not at all, so that a run killed at any moment can be resumed. Raises `UsageError` where
-        something is there already or nothing can be written.
+        It appears whole or not at all, so that a run killed at any moment can be resumed.
+
+        Raises:
+            UsageError: Where something is there already or nothing can be written.
         """
         cls.check_free(path)
         part = cls(path.with_name(f".{path.name}.{os.getpid()}"))
@@ -65,20 +70,32 @@ class RunDirectory:
 
     @staticmethod
     def check_free(path: Path) -> None:
-        """Raises `UsageError` where something is at ``path`` already."""
+        """Check, before the work begins, that ``path`` may be written.
+
+        Raises:
+            UsageError: Where something is there already.
+        """
         if path.exists() or path.is_symlink():
             hint = f"; continue it with --out {path} --resume" if (path / "config.yaml").exists() else ""
             raise UsageError(f"{path} exists{hint}, or name another folder with --out")
 
     @classmethod
     def open(cls, path: Path) -> "RunDirectory":
-        """An existing run. Raises `UsageError` where there is none."""
+        """An existing run.
+
+        Raises:
+            UsageError: Where there is none.
+        """
         if not (path / "config.yaml").is_file():
             raise UsageError(f"{path} holds no run (no config.yaml); name the folder that fit printed as run: …")
         return cls(path)
 
     def config(self) -> dict[str, Any]:
-        """What config.yaml says, in today's spelling. Raises `UsageError` where it cannot be read."""
+        """What config.yaml says, in today's spelling.
+
+        Raises:
+            UsageError: Where it cannot be read.
+        """
         try:
             config = yaml.safe_load(self.config_file.read_text())
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -90,14 +107,19 @@ class RunDirectory:
     def save(self, name: str, state: Mapping[str, Any]) -> None:
         """Write ``state`` (tensors and plain values) as ``name``, replacing it in one step.
 
-        Raises `UsageError` where it cannot be written; what was there before stays whole.
+        Raises:
+            UsageError: Where it cannot be written; what was there before stays whole.
         """
         buffer = io.BytesIO()
         torch.save({"schema": SCHEMA, **state}, buffer)
         self._replace(self.path / name, buffer.getbuffer())
 
     def load(self, name: str, device: str | torch.device = "cpu") -> dict[str, Any]:
-        """The state in ``name``. Raises `UsageError` where it is missing, damaged, of another schema, or not plain data."""
+        """The state in ``name``.
+
+        Raises:
+            UsageError: Where it is missing, damaged, of another schema, or not plain data.
+        """
         file = self.path / name
         try:
             with file.open("rb") as stream:
@@ -117,12 +139,20 @@ class RunDirectory:
         return upgraded(file, state)
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
-        """Add one row. Raises `UsageError` where it cannot be written."""
+        """Add one row.
+
+        Raises:
+            UsageError: Where it cannot be written.
+        """
         with _writing(self.metrics_file), self.metrics_file.open("a", newline="") as file:
             csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All complete rows, numbers as numbers. Raises `UsageError` where the file is missing or damaged."""
+        """All complete rows, numbers as numbers.
+
+        Raises:
+            UsageError: Where the file is missing or damaged.
+        """
         try:
             with self.metrics_file.open(newline="") as file:
                 rows = [row for row in csv.DictReader(file) if all(row.get(column) for column in COLUMNS)]
@@ -147,7 +177,11 @@ class RunDirectory:
         self.write_text(self.path / "summary.json", json.dumps(summary, indent=2) + "\n")
 
     def summary(self) -> dict[str, Any]:
-        """What summary.json says. Raises `UsageError` where the fit has not ended."""
+        """What summary.json says.
+
+        Raises:
+            UsageError: Where the fit has not ended.
+        """
         try:
             return json.loads((self.path / "summary.json").read_text())
         except (OSError, json.JSONDecodeError) as error:

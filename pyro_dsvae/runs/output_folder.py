@@ -10,7 +10,11 @@ from pyro_dsvae.models.errors import UsageError
 
 
 def check_free(path: Path, overwrite: bool = False) -> None:
-    """Raises `UsageError` where ``path`` exists and may not be replaced; to be asked before the work begins."""
+    """Check, before the work begins, that ``path`` may be written.
+
+    Raises:
+        UsageError: Where it exists and may not be replaced.
+    """
     if (path.exists() or path.is_symlink()) and not overwrite:
         raise UsageError(f"{path} exists; name another place with --out, or replace it with --overwrite true")
 
@@ -19,8 +23,10 @@ def check_free(path: Path, overwrite: bool = False) -> None:
 def new_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
     """A folder to write into, which becomes ``path`` when all went well and is removed when something did not.
 
-    What was at ``path`` before stays until then. Raises `UsageError` where it exists and ``overwrite`` is False, or where
-    nothing can be written.
+    What was at ``path`` before stays until then.
+
+    Raises:
+        UsageError: Where it exists and ``overwrite`` is False, or where nothing can be written.
     """
     check_free(path, overwrite)
     part = path.with_name(f".{path.name}.{os.getpid()}")

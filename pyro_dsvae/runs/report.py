@@ -1,4 +1,4 @@
-"""What a fit says at its end: held-out figures, swaps under a judge, pictures."""
+"""The report of a fit at its end: held-out figures, swaps under a judge, pictures."""
 
 import math
 import platform

@@ -1,4 +1,4 @@
-"""What can be done with a finished run: tensors in, tensors out."""
+"""What a fitted model can do: tensors in, tensors out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,25 +31,28 @@ PARTS: Mapping[Latent, Part] = {"static": "f", "dynamic": "z", "both": "both"}
 
 @dataclass(frozen=True)
 class Run:
-    """A fitted model with what it was fitted to; model and guide are in evaluation mode.
+    """A fitted model and what it was fitted to; model and guide are in evaluation mode. `pyro_dsvae.load` opens one.
 
-    path     the run directory
-    config   what config.yaml says
-    data     the source of the sequences
-    model    p(f) p(z) p(x | f, z)
-    guide    q(f, z | x)
-    state    what the checkpoint holds beside the weights: step, length, frame_shape, data (their fingerprint)
-    anchor   (T, \\*frame) the training clip that `anchored` takes as its anchor; None where the fit kept none
+    The methods take stored frames x ``(B, T, *frame)`` as the data hold them, uint8 or floating, images channel-first. They
+    also take
 
-    The methods take stored frames as the data hold them, x (B, T, \\*frame) uint8 or floating, images channel-first, and
+    * mask: (B, T) or ``(B, T, *frame)`` bool, True where observed; None where all is,
+    * lengths: (B,) int64, clip i ends after ``lengths[i]`` frames; None where all have T,
+    * times: (B, T) observation times; None for frames one unit apart.
 
-    mask     (B, T) or (B, T, \\*frame) bool, True where observed, or None: all are
-    lengths  (B,) int64, or None: clip i ends after ``lengths[i]`` frames
-    times    (B, T) observation times, or None: frames one unit apart
+    What was not observed never influences a result. Frames in results are floating means E[x | f, z]. They are in [0,
+    1] for runs of uint8 frames (with a normal likelihood slightly outside, too), and in the units of the data for
+    others. Results are on the run's device. All methods raise `UsageError` for frames of another shape or outside the
+    likelihood's support.
 
-    What was not observed never influences a result. The frames they return are floating means E[x | f, z], in [0, 1] for
-    runs of uint8 frames (a normal likelihood may leave it by a little) and in the units of the data for others. Results are
-    on the run's device. All raise `UsageError` for frames of another shape or beyond what the likelihood allows.
+    Attributes:
+        path: The run directory.
+        config: The content of config.yaml.
+        data: The source of the sequences.
+        model: p(f) p(z) p(x | f, z).
+        guide: q(f, z | x).
+        state: The content of the checkpoint without the weights: step, length, frame_shape, data (their fingerprint).
+        anchor: ``(T, *frame)``, the training clip that `anchored_guide` uses as its anchor; None where the fit kept none.
     """
 
     path: Path
@@ -61,7 +64,17 @@ class Run:
     anchor: Tensor | None = None
 
     def sequences(self) -> SequenceData:
-        """The data of the run, read now. Raises `UsageError` where they cannot be read or are not those it was fitted to."""
+        """Load the data of the run.
+
+        Raises:
+            UsageError: Where they cannot be read, or are not the data that the run was fitted to.
+
+        Example:
+            >>> import pyro_dsvae
+            >>> data = pyro_dsvae.load("runs/clips").sequences()
+            >>> data.part("test").frames.shape
+            torch.Size([4, 6, 3, 16, 16])
+        """
         data = self.data.load()
         if self.state.get("data", data.fingerprint()) != data.fingerprint():
             raise UsageError(f"{self.path} was fitted to other data than {type(self.data).__name__} gives now")
@@ -79,13 +92,23 @@ class Run:
 
     @property
     def device(self) -> torch.device:
-        """Where model and guide are."""
+        """The device of model and guide."""
         return next(self.model.parameters()).device
 
     def sampler(self, progress: Progress | None = None, anchored: bool = False) -> Sampler:
-        """Model and guide as the estimators of `pyro_dsvae.inference` take them: ``estimate_evidence(run.sampler(), …)``.
+        """Model and guide in the form that the estimators of `pyro_dsvae.inference` take.
 
-        anchored  whether to use anchored inference (`anchored_guide`)
+        Args:
+            progress: Called with the share of the work that is done.
+            anchored: Use anchored inference (`anchored_guide`).
+
+        Example:
+            >>> import pyro_dsvae
+            >>> from pyro_dsvae.inference.evidence import estimate_evidence
+            >>> run = pyro_dsvae.load("runs/clips")
+            >>> found = estimate_evidence(run.sampler(), run.sequences().sequences("test"), draws=25)
+            >>> found.log_evidence.shape  # log p(x) of the 4 clips of the test split, nats
+            torch.Size([4])
         """
         guide = self.anchored_guide() if anchored else self.guide
         return Sampler(self.model, guide, self.device, progress=progress)
@@ -93,7 +116,21 @@ class Run:
     def batch(
         self, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None, times: Tensor | None = None
     ) -> Batch:
-        """The arguments of model and guide, checked, on the run's device; frames as values, zero where not observed."""
+        """Check clips and convert them to the arguments of model and guide.
+
+        Returns:
+            The arguments on the run's device: frames in model units, zero where not observed.
+
+        Raises:
+            UsageError: Where shapes, values or times are not those of this run.
+
+        Example:
+            >>> import pyro_dsvae, torch
+            >>> run = pyro_dsvae.load("runs/clips")
+            >>> batch = run.batch(torch.full((1, 6, 3, 16, 16), 255, dtype=torch.uint8))
+            >>> batch.x.max()
+            tensor(1.)
+        """
         if x.shape[2:] != self.frame_shape or x.ndim < 3 or 0 in x.shape[:2]:
             raise UsageError(
                 f"clips have shape {tuple(x.shape)}; those of this run are (B, T, {_listed(self.frame_shape)})"
@@ -119,16 +156,44 @@ class Run:
         progress: Progress | None = None,
         anchored: bool = False,
     ) -> Codes:
-        """Mean, scale and ``draws`` draws of f (B, F), what stays, and z (B, T, D), what moves; see `Codes`.
+        """Infer the latents of clips.
 
-        anchored  whether to use anchored inference (`anchored_guide`), so that neither latent tells of the other
+        Args:
+            x: Stored frames, ``(B, T, *frame)``.
+            mask: See the class.
+            lengths: See the class.
+            times: See the class.
+            draws: K, draws from q(f, z | x) beside mean and scale.
+            seed: Of the draws.
+            progress: Called with the share of the work that is done.
+            anchored: Use anchored inference (`anchored_guide`), so that neither latent tells of the other.
+
+        Returns:
+            Mean, scale and draws of f (B, F), what stays, and of z (B, T, D), what moves.
+
+        Example:
+            >>> import pyro_dsvae
+            >>> run = pyro_dsvae.load("runs/clips")
+            >>> x = run.sequences().part("test").frames
+            >>> codes = run.encode(x, draws=10)
+            >>> codes.f.shape, codes.z.shape, codes.f_draws.shape
+            (torch.Size([4, 4]), torch.Size([4, 6, 2]), torch.Size([10, 4, 4]))
         """
         return encode(self.sampler(progress, anchored), self.batch(x, mask, lengths, times), draws, seed)
 
     def anchored_guide(self) -> Anchored:
-        """The guide with anchored inference, at the anchor clip that the fit has kept (`Anchored`).
+        """The guide with anchored inference, at the anchor clip that the fit kept (see `Anchored`).
 
-        Raises `UsageError` where the fit kept no clip, as its guide has no views or there is no f.
+        Raises:
+            UsageError: Where the fit kept no clip, because its guide has no views or the model has no f.
+
+        Example:
+            >>> import pyro_dsvae
+            >>> run = pyro_dsvae.load("runs/clips")
+            >>> x = run.batch(run.sequences().part("test").frames).x
+            >>> f, z = run.anchored_guide()(x)  # one draw for each clip
+            >>> f.shape, z.shape
+            (torch.Size([4, 4]), torch.Size([4, 6, 2]))
         """
         if self.anchor is None:
             raise UsageError(
@@ -138,7 +203,22 @@ class Run:
         return Anchored(self.guide, self.model.likelihood, self.anchor).eval()
 
     def decode(self, f: Tensor, z: Tensor) -> Tensor:
-        """Frames (\\*B, T, \\*frame) for f (\\*B, F) and z (\\*B, T, D); batch dimensions of size 1 are widened."""
+        """Decode latents: E[x | f, z].
+
+        Args:
+            f: Static latents, ``(*B, F)``.
+            z: Paths, ``(*B, T, D)``. Batch dimensions broadcast.
+
+        Returns:
+            Frames, ``(*B, T, *frame)``.
+
+        Example:
+            >>> import pyro_dsvae
+            >>> run = pyro_dsvae.load("runs/clips")
+            >>> codes = run.encode(run.sequences().part("test").frames)
+            >>> run.decode(codes.f[:, None], codes.z[None]).shape  # every appearance with every motion
+            torch.Size([4, 4, 6, 3, 16, 16])
+        """
         batch = torch.broadcast_shapes(f.shape[:-1], z.shape[:-2])
         length = z.shape[-2]
         f, z = (v.to(self.device) for v in (f, z))
@@ -150,17 +230,39 @@ class Run:
     def reconstruct(
         self, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None, times: Tensor | None = None
     ) -> Tensor:
-        """Frames (B, T, \\*frame) decoded from each clip's own codes."""
+        """Decode clips from their own latents.
+
+        Returns:
+            Frames, ``(B, T, *frame)``.
+
+        Example:
+            >>> import pyro_dsvae
+            >>> run = pyro_dsvae.load("runs/clips")
+            >>> x = run.sequences().part("test").frames
+            >>> run.reconstruct(x).shape == x.shape
+            True
+        """
         codes = self.encode(x, mask, lengths, times)
         return self.decode(codes.f, codes.z)
 
     def swap(self, a: Tensor, b: Tensor) -> Tensor:
-        """Frames (B, T, \\*frame) with the look of clips ``a`` and the motion of clips ``b``.
-
-        a  (B, T_a, \\*frame), or one clip (1, T_a, \\*frame) for all of b
-        b  (B, T, \\*frame), or one clip for all of a
+        """Decode clips with the appearance of ``a`` and the motion of ``b``.
 
         Clips with gaps are encoded with their masks first: ``run.decode(run.encode(a, mask).f, run.encode(b).z)``.
+
+        Args:
+            a: Clips ``(B, T_a, *frame)``, or one clip for all of ``b``.
+            b: Clips ``(B, T, *frame)``, or one clip for all of ``a``.
+
+        Returns:
+            Frames, ``(B, T, *frame)``.
+
+        Example:
+            >>> import pyro_dsvae
+            >>> run = pyro_dsvae.load("runs/clips")
+            >>> x = run.sequences().part("test").frames
+            >>> run.swap(x[:1], x[1:]).shape  # one appearance in three motions
+            torch.Size([3, 6, 3, 16, 16])
         """
         if len(a) != len(b) and 1 not in (len(a), len(b)):
             raise UsageError(f"swap takes pairs of clips, or one clip against many, not {len(a)} and {len(b)}")
@@ -175,13 +277,26 @@ class Run:
         codes: Codes | None = None,
         times: Tensor | None = None,
     ) -> Latents:
-        """f (n, F) and z (n, length, D) of new clips.
+        """Draw the latents of new clips.
 
-        length  frames of each; by default as many as the run was fitted to, or as the clips have whose motion is kept
-        keep    static: the looks in ``codes`` under new motions; dynamic: the motions in ``codes`` under new looks, going on
-                in new ways where ``length`` is beyond them; None: all new
-        codes   of n clips, or of fewer, which take turns
-        times   (n, length) of the frames, for priors in continuous time
+        Args:
+            n: The number of clips.
+            length: Frames of each; by default as many as the run was fitted to, or as the clips have whose motion is kept.
+            seed: Of the draws.
+            keep: "static" keeps f of ``codes`` and draws z; "dynamic" keeps z of ``codes``, continued by the prior where
+                ``length`` is beyond it, and draws f; None draws both.
+            codes: Of n clips, or of fewer, which take turns.
+            times: (n, length) of the frames, for priors in continuous time.
+
+        Returns:
+            f (n, F) and z (n, length, D).
+
+        Example:
+            >>> import pyro_dsvae
+            >>> run = pyro_dsvae.load("runs/clips")
+            >>> f, z = run.sample_latents(3, length=20)
+            >>> f.shape, z.shape
+            (torch.Size([3, 4]), torch.Size([3, 20, 2]))
         """
         if length is None:
             length = self.length if keep != "dynamic" or codes is None else codes.z.shape[1]
@@ -192,17 +307,50 @@ class Run:
     def sample(
         self, n: int, length: int | None = None, seed: int = 0, keep: Keep | None = None, x: Tensor | None = None
     ) -> Tensor:
-        """New clips (n, length, \\*frame); with ``keep`` they share the look or the motion of ``x`` (see `sample_latents`)."""
+        """Generate new clips; with ``keep`` they share appearance or motion with ``x``.
+
+        Args:
+            n: The number of clips.
+            length: See `sample_latents`.
+            seed: Of the draws.
+            keep: See `sample_latents`.
+            x: The clips whose appearance or motion is kept.
+
+        Returns:
+            Frames, ``(n, length, *frame)``.
+
+        Example:
+            >>> import pyro_dsvae
+            >>> run = pyro_dsvae.load("runs/clips")
+            >>> x = run.sequences().part("test").frames
+            >>> run.sample(3, length=20).shape
+            torch.Size([3, 20, 3, 16, 16])
+            >>> run.sample(3, keep="static", x=x[:1]).shape  # one appearance in three new motions
+            torch.Size([3, 6, 3, 16, 16])
+        """
         codes = None if x is None or keep is None else self.encode(x)
         return self.decode(*self.sample_latents(n, length, seed, keep, codes))
 
     def interpolate_latents(
         self, codes: Codes, count: int = 9, latent: Latent = "both", times: Tensor | None = None
     ) -> Interpolation:
-        """f (count, 1, F) and z (count, 1, T, D) from the first of two codes to the second, cut to the shorter clip.
+        """Interpolate between the first two of ``codes``, cut to the shorter clip.
 
-        latent  static: only f goes over, dynamic: only z, both: both; what does not go over stays that of the first
-        times   (1, T) of the frames on the way, for priors in continuous time
+        Args:
+            codes: Of the two clips.
+            count: The number of points, with both ends.
+            latent: "static" changes only f, "dynamic" only z, "both" both. What does not change is that of the first clip.
+            times: (1, T) of the frames on the way, for priors in continuous time.
+
+        Returns:
+            f (count, 1, F) and z (count, 1, T, D).
+
+        Example:
+            >>> import pyro_dsvae
+            >>> run = pyro_dsvae.load("runs/clips")
+            >>> codes = run.encode(run.sequences().part("test").frames[:2])
+            >>> run.interpolate_latents(codes, count=5).f.shape
+            torch.Size([5, 1, 4])
         """
         length = codes.z.shape[1] if codes.lengths is None else int(codes.lengths[:2].min())
         first, second = (Latents(codes.f[i : i + 1], codes.z[i : i + 1, :length]) for i in (0, 1))
@@ -210,10 +358,24 @@ class Run:
         return interpolate(self.model, first, second, count, PARTS[latent], times)
 
     def interpolate(self, a: Tensor, b: Tensor, count: int = 9, latent: Latent = "both") -> Tensor:
-        """Clips (count, T, \\*frame) that lead from clip ``a`` (1, T, \\*frame) to clip ``b``, with both ends.
+        """Interpolate between two clips, along the geometry of the priors
+        (`pyro_dsvae.inference.latent_space.interpolation`).
 
-        Along the geometry of the priors (`pyro_dsvae.inference.latent_space.interpolation`); arguments as for
-        `interpolate_latents`.
+        Args:
+            a: The first clip, ``(1, T, *frame)``.
+            b: The last clip, ``(1, T, *frame)``.
+            count: See `interpolate_latents`.
+            latent: See `interpolate_latents`.
+
+        Returns:
+            Frames ``(count, T, *frame)``, with both ends.
+
+        Example:
+            >>> import pyro_dsvae
+            >>> run = pyro_dsvae.load("runs/clips")
+            >>> x = run.sequences().part("test").frames
+            >>> run.interpolate(x[:1], x[1:2], count=5).shape
+            torch.Size([5, 6, 3, 16, 16])
         """
         if len(a) != 1 or len(b) != 1 or a.shape[1] != b.shape[1]:
             raise UsageError(
@@ -231,11 +393,25 @@ class Run:
         count: int = 7,
         seed: int = 0,
     ) -> Traversal:
-        """One dimension of f, or of z, at a time: ``frames`` (n, count, T, \\*frame) for n dimensions; see `Traversal`.
+        """Change one dimension of f, or of z, at a time.
 
-        start       of the clip whose other dimensions stay: ``run.encode(x)``
-        reference   of many clips, which tell the values to go through; None: draws from the prior
-        dimensions  which, by default all
+        Args:
+            start: Codes of the clip whose other dimensions stay: ``run.encode(x)``.
+            reference: Codes of many clips, whose values are gone through; None: draws from the prior.
+            latent: "static" for f, "dynamic" for z.
+            dimensions: Which dimensions; by default all.
+            count: Values of each.
+            seed: Of the draws.
+
+        Returns:
+            Frames ``(n, count, T, *frame)`` for n dimensions, and the values.
+
+        Example:
+            >>> import pyro_dsvae
+            >>> run = pyro_dsvae.load("runs/clips")
+            >>> codes = run.encode(run.sequences().part("test").frames)
+            >>> run.traverse(codes, reference=codes, dimensions=[0, 3], count=5).frames.shape
+            torch.Size([2, 5, 6, 3, 16, 16])
         """
         go, codes = (traverse_static, "f") if latent == "static" else (traverse_dynamic, "z")
         end = start.z.shape[1] if start.lengths is None else int(start.lengths[0])
@@ -258,12 +434,33 @@ class Run:
         seed: int = 0,
         progress: Progress | None = None,
     ) -> Imputation:
-        """What was not observed of each clip: ``mean``, ``sd`` (B, T, \\*frame) and ``draws`` (K, B, T, \\*frame).
+        """Draw what was not observed of clips, given what was.
 
-        method  amortised: the guide as it is; refined: fitted to every clip; langevin: refined, then moved by chains
+        With nothing observed the draws are from the prior, which ``from_prior`` (B,) says. With everything observed,
+        ``model_mean`` is the clip without noise.
 
-        Of a clip of which nothing was observed these are draws of the prior, which ``from_prior`` (B,) says. With everything
-        observed, ``model_mean`` is the clip without noise.
+        Args:
+            x: Stored frames, ``(B, T, *frame)``.
+            mask: See the class.
+            lengths: See the class.
+            times: See the class.
+            draws: K.
+            method: "amortised": the guide as it is; "refined": the guide fitted to each clip; "langevin": refined, then moved
+                by Markov chains.
+            seed: Of the draws.
+            progress: Called with the share of the work that is done.
+
+        Returns:
+            ``mean`` and ``sd`` ``(B, T, *frame)``, ``draws`` ``(K, B, T, *frame)``, and diagnostics.
+
+        Example:
+            >>> import pyro_dsvae, torch
+            >>> run = pyro_dsvae.load("runs/clips")
+            >>> x = run.sequences().part("test").frames
+            >>> mask = torch.ones(4, 6, dtype=torch.bool)
+            >>> mask[:, 3] = False  # the fourth frame is missing
+            >>> run.impute(x, mask, draws=10, method="amortised").draws.shape
+            torch.Size([10, 4, 6, 3, 16, 16])
         """
         return impute(self.sampler(progress), self.batch(x, mask, lengths, times), draws, method, seed)
 
@@ -279,9 +476,29 @@ class Run:
         seed: int = 0,
         progress: Progress | None = None,
     ) -> Forecast:
-        """The ``horizon`` frames after each clip: ``mean`` (B, H, \\*frame), ``samples`` (K, B, H, \\*frame), intervals.
+        """Draw the frames that follow each clip.
 
-        future_times  (B, horizon) of the frames to come, where ``times`` are given
+        Args:
+            x: Stored frames, ``(B, T, *frame)``.
+            horizon: H, the number of frames to come.
+            mask: See the class.
+            lengths: See the class.
+            times: See the class.
+            future_times: (B, H) of the frames to come, where ``times`` are given.
+            draws: K.
+            seed: Of the draws.
+            progress: Called with the share of the work that is done.
+
+        Returns:
+            ``mean`` ``(B, H, *frame)``, ``samples`` ``(K, B, H, *frame)``, intervals, and diagnostics.
+
+        Example:
+            >>> import pyro_dsvae
+            >>> run = pyro_dsvae.load("runs/clips")
+            >>> found = run.forecast(run.sequences().part("test").frames, horizon=3, draws=10)
+            >>> low, high = found.interval(0.9)
+            >>> found.mean.shape, bool((low <= high).all())
+            (torch.Size([4, 3, 3, 16, 16]), True)
         """
         batch = self.batch(x, mask, lengths, times)
         if future_times is not None and times is not None:
@@ -294,7 +511,7 @@ def _listed(sizes: tuple[int, ...]) -> str:
 
 
 def _check_shapes(x: Tensor, mask: Tensor | None, lengths: Tensor | None, times: Tensor | None) -> None:
-    """Raises `UsageError` where what is known of clips x (B, T, \\*frame) has another shape than they."""
+    """Raises `UsageError` where what is known of clips x ``(B, T, *frame)`` has another shape than they."""
     clips = tuple(x.shape[:2])
     if mask is not None and (mask.dtype != torch.bool or tuple(mask.shape) not in (clips, tuple(x.shape))):
         raise UsageError(f"mask is {mask.dtype} {tuple(mask.shape)}; it must be bool {clips} or {tuple(x.shape)}")
