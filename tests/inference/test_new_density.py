@@ -12,7 +12,7 @@ from scipy import stats
 from torch import Tensor
 from torch.distributions import constraints, kl_divergence, register_kl
 
-from pyro_dsvae.inference.batch import Clips
+from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.elbo import (
     CLOSED_FORM,
     CLOSED_FORM_PER_STEP,
@@ -286,8 +286,8 @@ class Guide:
             return f, pyro.sample("z", self.made)
 
 
-def clips() -> Clips:
-    return Clips(torch.randn(B, T, P), None, None, None)
+def clips() -> Batch:
+    return Batch(torch.randn(B, T, P), None, None, None)
 
 
 def test_an_elbo_says_how_it_took_its_kl() -> None:
