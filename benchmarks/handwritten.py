@@ -105,7 +105,7 @@ class HandwrittenStep:
     def loss(self, frames: Tensor) -> Tensor:
         """The mean negative ELBO in nats per sequence of stored frames (B, T, \\*frame)."""
         networks = self.networks
-        x = networks.likelihood.prepare(frames)
+        x = networks.likelihood.to_model_units(frames)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             q_f = networks.infer_f(x)
             f = drawn(*q_f)
@@ -132,7 +132,7 @@ class NetworksOnlyStep(HandwrittenStep):
 
     def loss(self, frames: Tensor) -> Tensor:
         networks = self.networks
-        x = networks.likelihood.prepare(frames)
+        x = networks.likelihood.to_model_units(frames)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             f, f_scale = networks.infer_f(x)
             z, z_scale = networks.infer_z(x, f)
@@ -178,7 +178,7 @@ class TextbookStep:
                 pyro.sample(f"z_{t}", dist.Normal(loc[:, t], scale[:, t]).to_event(1))
 
     def __call__(self, frames: Tensor) -> Tensor:
-        return torch.tensor(self.svi.step(self.networks.likelihood.prepare(frames)) / len(frames))
+        return torch.tensor(self.svi.step(self.networks.likelihood.to_model_units(frames)) / len(frames))
 
 
 Step = Callable[[Tensor], Tensor]

@@ -37,11 +37,11 @@ def clips(folder: Path) -> tuple[Tensor, Tensor, float]:
     held_out = data.part("validation")
     likelihood = opened.model.likelihood
     some = held_out.take(torch.arange(0, len(held_out), len(held_out) // SHOWN)[:SHOWN])
-    x = likelihood.prepare(some.frames)
+    x = likelihood.to_model_units(some.frames)
     pairs = torch.stack([x, decode(opened.model, *posterior_means(opened.guide, x))], dim=1).flatten(0, 1)
     torch.manual_seed(0)
     drawn = decode(opened.model, *sample_latents(opened.model, 256, Steps(data.length)))
-    judge = load_or_train_judge(data, likelihood.prepare)
+    judge = load_or_train_judge(data, likelihood.to_model_units)
     static = [name for name, label in data.labels.items() if label.role == "static"]
     # Every frame as a clip that stands still, so that the judge says of each what it shows.
     still = drawn.flatten(0, 1).unsqueeze(1).expand(-1, data.length, *data.frame_shape)

@@ -68,11 +68,11 @@ def main() -> None:
     started = time.perf_counter()
     run = pyro_dsvae.load(options.run)
     data = run.sequences()
-    judge = load_or_train_judge(data, run.model.likelihood.prepare)
+    judge = load_or_train_judge(data, run.model.likelihood.to_model_units)
     generator = torch.Generator().manual_seed(options.seed)
     rows = data.rows("test")
     chosen = data.take(rows[torch.randperm(len(rows), generator=generator)[: options.clips]])
-    truth = run.model.likelihood.prepare(chosen.frames)
+    truth = run.model.likelihood.to_model_units(chosen.frames)
     labels = {name: label.values for name, label in chosen.labels.items()}
 
     def restore(count: int, kept: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ class Batch(NamedTuple):
     """The arguments of model and guide for B sequences: ``model(*batch)``.
 
     Attributes:
-        x: ``(B, T, *frame)`` values that the density is over, as `Likelihood.prepare` gives them.
+        x: ``(B, T, *frame)`` values that the density is over, as `Likelihood.to_model_units` gives them.
         mask: (B, T) or ``(B, T, *frame)`` bool, True where observed, or None: all are.
         lengths: (B,) int64, or None: sequence i ends after ``lengths[i]`` steps.
         times: (B, T) observation times, or None: steps one unit apart.

@@ -58,7 +58,7 @@ class Sequences:
         rows = self.rows[positions]
         frames, *others = (None if v is None else _taken(v, rows, device) for v in self.stored())
         assert frames is not None
-        return Batch(likelihood.prepare(frames), *others)
+        return Batch(likelihood.to_model_units(frames), *others)
 
     def observed_count(self, steps: slice = slice(None)) -> Tensor:
         """(N,) int64 on the CPU, how many values were observed at some of the steps."""

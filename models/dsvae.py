@@ -56,7 +56,7 @@ class DSVAE(PyroModule):
         """Run the generative process.
 
         Args:
-            x: Observed frames as `Likelihood.prepare` returns them, ``(B, T, *frame)``; None to generate.
+            x: Observed frames as `Likelihood.to_model_units` returns them, ``(B, T, *frame)``; None to generate.
             mask: (B, T) or ``(B, T, *frame)`` bool, True where observed. Other values have no term in the likelihood.
             lengths: (B,) int64, or None. Sequence i ends after ``lengths[i]`` steps; later latents and frames do not count.
             times: (B, T) observation times, or None for steps one unit apart. Only priors in continuous time use them.

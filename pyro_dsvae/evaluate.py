@@ -119,9 +119,9 @@ def evaluate(
     with new_folder(path, overwrite) as folder:
         knows: tuple[Judge, dict[str, Tensor]] | None = None
         if data.labels:
-            prepare, terminal = opened.model.likelihood.prepare, sys.stderr.isatty()
+            to_model_units, terminal = opened.model.likelihood.to_model_units, sys.stderr.isatty()
             trained = load_or_train_judge(
-                everything, prepare, seed=seed, device=place, progress=terminal, kind=judge, epochs=judge_epochs
+                everything, to_model_units, seed=seed, device=place, progress=terminal, kind=judge, epochs=judge_epochs
             )
             said = judge_clips(trained, data, opened.model)
             knows = trained, said
@@ -254,8 +254,10 @@ def _draw(
     motions = partners(len(data), seed)[looks]
     with evaluation(run.model, run.guide, seed, device):
         decoded = decode(run.model, latents.f[looks].to(device), latents.z[motions].to(device)).cpu()
-    prepare: Callable[[Tensor], Tensor] = run.model.likelihood.prepare
-    evaluation_figures.swaps(prepare(data.frames[looks]), prepare(data.frames[motions]), decoded, folder / "swaps.png")
+    to_model_units: Callable[[Tensor], Tensor] = run.model.likelihood.to_model_units
+    evaluation_figures.swaps(
+        to_model_units(data.frames[looks]), to_model_units(data.frames[motions]), decoded, folder / "swaps.png"
+    )
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -82,7 +82,7 @@ def moved(state: Any, where: Any) -> Any:
 def test_scores_are_those_of_the_host(case: Case, device: torch.device) -> None:
     """The same latents under guide and model, here and there, ragged lengths and a mask among them."""
     made = objective(case).eval()
-    x, lengths = made.model.likelihood.prepare(frames_for(case.likelihood)), torch.tensor([T, 2, 3])
+    x, lengths = made.model.likelihood.to_model_units(frames_for(case.likelihood)), torch.tensor([T, 2, 3])
     mask = torch.rand(len(x), T) < 0.8
     latents = {"f": torch.randn(len(x), F), "z": torch.randn(len(x), T, D)}
     sites = "fzx" if case.posterior != "Delta" else "x"

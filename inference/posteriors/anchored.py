@@ -36,7 +36,7 @@ class Anchored(Posterior):
     Args:
         guide: q_0, fitted with guide views and to recombined clips (`pyro_dsvae.inference.training.recombination`).
         likelihood: p(x | f, z) of the model that the guide was fitted with.
-        clip: The anchor clip ``(T, *frame)``, as `Likelihood.prepare` returns it (`anchor_clip`).
+        clip: The anchor clip ``(T, *frame)``, as `Likelihood.to_model_units` returns it (`anchor_clip`).
     """
 
     clip: Tensor
@@ -86,8 +86,8 @@ def anchor_clip(likelihood: Likelihood, examples: Tensor) -> Tensor:
         examples: Stored clips, ``(N, T, *frame)``; their first 32 frames count.
 
     Returns:
-        At most 32 frames ``(T, *frame)``, as `Likelihood.prepare` returns them.
+        At most 32 frames ``(T, *frame)``, as `Likelihood.to_model_units` returns them.
     """
     # What was not observed may hold anything, even a NaN.
-    x = likelihood.prepare(examples[:, :FRAMES]).nan_to_num(0, 0, 0)
+    x = likelihood.to_model_units(examples[:, :FRAMES]).nan_to_num(0, 0, 0)
     return x[x.flatten(2).any(dim=2).sum(dim=1).argmax()].clone()

@@ -22,11 +22,11 @@ class Likelihood(nn.Module, ABC):
 
     Attributes:
         discrete: Whether log p is a log probability of 8-bit values, so that bits per dimension can be reported.
-        full_byte: The stored byte that stands for 1: 255 for intensities, 1 for counts.
+        bytes_per_unit: The stored byte that is one model unit: 255 for intensities, 1 for counts.
     """
 
     discrete: ClassVar[bool] = False
-    full_byte: ClassVar[int] = 255
+    bytes_per_unit: ClassVar[int] = 255
 
     def __init__(self, decoder: FrameDecoder, frame_shape: tuple[int, ...] | None = None) -> None:
         super().__init__()
@@ -56,8 +56,8 @@ class Likelihood(nn.Module, ABC):
             UsageError: In one line, where a value has no density.
         """
 
-    def prepare(self, frames: Tensor) -> Tensor:
-        """Convert stored frames to the values that the density is over: uint8 to x / ``full_byte``, others unchanged."""
+    def to_model_units(self, frames: Tensor) -> Tensor:
+        """Stored frames in model units, those of the density: uint8 as x / ``bytes_per_unit``, others unchanged."""
         if frames.dtype == torch.uint8:
-            return frames.to(torch.get_default_dtype()) / self.full_byte
+            return frames.to(torch.get_default_dtype()) / self.bytes_per_unit
         return frames.to(torch.get_default_dtype())

@@ -33,13 +33,13 @@ class Poisson(Likelihood):
         >>> import torch
         >>> from pyro_dsvae.models.likelihoods import Poisson
         >>> likelihood = Poisson(4, 2, frame_shape=(3,), scale=10.0)
-        >>> likelihood.prepare(torch.tensor([0, 7], dtype=torch.uint8))
+        >>> likelihood.to_model_units(torch.tensor([0, 7], dtype=torch.uint8))
         tensor([0., 7.])
         >>> likelihood(torch.zeros(8, 4), torch.zeros(8, 5, 2)).sample().shape
         torch.Size([8, 5, 3])
     """
 
-    full_byte: ClassVar[int] = 1
+    bytes_per_unit: ClassVar[int] = 1
 
     def __init__(
         self, static_size: int, latent_size: int, frame_shape: tuple[int, ...], width: int = 16, scale: float = 1.0

@@ -165,7 +165,7 @@ def _augment(to: Output, source: Source, count: int, kept: Selection | None, how
     for start in range(0, count, AT_ONCE):
         some = slice(start, start + AT_ONCE)
         frames = _decoded(run, f[some], z[some], how.noise, how.seed + start)
-        parts.append(stored(frames, source.data.frames.dtype, run.model.likelihood.full_byte))
+        parts.append(stored(frames, source.data.frames.dtype, run.model.likelihood.bytes_per_unit))
         bar(min(1.0, (start + AT_ONCE) / count))
     arrays: dict[str, Any] = {"frames": torch.cat(parts)} | ({} if times is None else {"times": times})
     rows = torch.arange(count) % (1 if kept is None else len(kept))
@@ -183,8 +183,8 @@ def _looks_of_training(source: Source, count: int, seed: int) -> Selection:
     return train.at(torch.randperm(len(train.rows), generator=torch.Generator().manual_seed(seed))[:count])
 
 
-def stored(frames: Tensor, dtype: torch.dtype, full_byte: int) -> Tensor:
+def stored(frames: Tensor, dtype: torch.dtype, bytes_per_unit: int) -> Tensor:
     """Floating frames as data of this type store them."""
     if dtype != torch.uint8:
         return frames.to(dtype)
-    return (frames * full_byte).round().clamp(0, 255).byte()
+    return (frames * bytes_per_unit).round().clamp(0, 255).byte()

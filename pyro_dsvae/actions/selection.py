@@ -24,7 +24,7 @@ class Selection:
     """Some clips, in one layout whatever they were read from.
 
     Attributes:
-        x: ``(n, T, *frame)`` values as `Likelihood.prepare` gives them.
+        x: ``(n, T, *frame)`` values as `Likelihood.to_model_units` gives them.
         names: (n,) what to call each in a picture: "clip 3", or the name of its file.
         indices: (n,) int64 position in the split, -1 for a clip from a file.
         labels: Name -> `Label`, where the data have labels and all clips are of the data.
@@ -108,7 +108,7 @@ class Source:
         """Clips of the split by position (n,)."""
         part = self.data.take(self.rows[positions])
         return Selection(
-            self.run.model.likelihood.prepare(part.frames),
+            self.run.model.likelihood.to_model_units(part.frames),
             tuple(f"clip {i}" for i in positions.tolist()),
             positions,
             part.mask,
@@ -125,7 +125,7 @@ class Source:
         read = read_clips(path, self.run.frame_shape, self.resize)
         n = len(read.frames)
         names = tuple(path.stem if n == 1 else f"{path.stem} {i}" for i in range(n))
-        x = self.run.model.likelihood.prepare(read.frames)
+        x = self.run.model.likelihood.to_model_units(read.frames)
         return Selection(x, names, torch.full((n,), -1), read.mask, read.lengths, read.times)
 
     def _check(self, positions: Sequence[int], part: str) -> None:

@@ -138,11 +138,11 @@ class Checking:
     def _labels(self) -> list[Discrepancy]:
         if not self.data.labels:
             return []
-        prepare = self.run.model.likelihood.prepare
+        to_model_units = self.run.model.likelihood.to_model_units
         judge = self._tried(
             "labels",
             lambda: load_or_train_judge(
-                self.data, prepare, seed=self.seed, device=self.device, progress=sys.stderr.isatty()
+                self.data, to_model_units, seed=self.seed, device=self.device, progress=sys.stderr.isatty()
             ),
         )
         classes = {name: label.classes for name, label in self.data.labels.items()}

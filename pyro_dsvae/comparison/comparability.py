@@ -144,7 +144,7 @@ def _check_measures(models: Sequence[tuple[str, DSVAE]], data: SequenceData) -> 
 
 def _measure(model: DSVAE, data: SequenceData) -> tuple[bool, bool, list[float]]:
     """What log p(x) is the logarithm of: whether a probability, whether of 8-bit values, and how frames become x."""
-    values = model.likelihood.prepare(data.frames[:1]).flatten()
+    values = model.likelihood.to_model_units(data.frames[:1]).flatten()
     return _is_mass(model), model.likelihood.discrete, [float(v) for v in values.aminmax()]
 
 
@@ -157,5 +157,5 @@ def _is_mass(model: DSVAE) -> bool:
 def _words(model: DSVAE, data: SequenceData) -> str:
     if model.likelihood.discrete:
         return "the probability of 8-bit values"
-    scaled = f" of x / {model.likelihood.full_byte}" if data.frames.dtype == torch.uint8 else " of x"
+    scaled = f" of x / {model.likelihood.bytes_per_unit}" if data.frames.dtype == torch.uint8 else " of x"
     return ("a probability" if _is_mass(model) else "a density") + scaled

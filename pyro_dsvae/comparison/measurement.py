@@ -174,7 +174,7 @@ def evaluate(fit: Fit, run: Run, data: SequenceData, measure: Measure, file: Pat
 
     def motion(progress: Progress) -> dict[str, Any]:
         moving = any(label.role == "dynamic" for label in data.labels.values())
-        judge = load_or_train_judge(data, model.likelihood.prepare, device=device) if moving else None
+        judge = load_or_train_judge(data, model.likelihood.to_model_units, device=device) if moving else None
         return {
             "motion": asdict(judge_motion(model, guide, data, measure.split, judge, measure.seed, device, progress))
         }

@@ -78,7 +78,7 @@ def build(
                     "--static_prior VampPrior mixes densities of the posterior and --posterior Delta has none: "
                     "take any other posterior, or GaussianMixture as the prior"
                 )
-            model.static_prior.connect(functools.partial(_encode, guide), model.likelihood.prepare(examples))
+            model.static_prior.connect(functools.partial(_encode, guide), model.likelihood.to_model_units(examples))
         anchor = anchor_clip(model.likelihood, examples) if guide.views and static_size > 0 else None
         return Objective(model, guide, contrastive, anchor)
 

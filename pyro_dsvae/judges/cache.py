@@ -13,7 +13,7 @@ from torch import Tensor
 from pyro_dsvae.data.cache import cache_folder
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.files import DAMAGE, replacing
-from pyro_dsvae.judges.judge import Device, Judge, Prepare
+from pyro_dsvae.judges.judge import Device, Judge, ToModelUnits
 from pyro_dsvae.judges.literature import LiteratureJudge, train_literature_judge
 from pyro_dsvae.judges.own import OwnJudge, train_judge
 
@@ -27,7 +27,7 @@ SCHEMA = 2  # raise it when the network or its training changes: cached judges o
 
 def load_or_train_judge(
     data: SequenceData,
-    prepare: Prepare,
+    to_model_units: ToModelUnits,
     cache_dir: Path | None = None,
     *,
     seed: int = 0,
@@ -42,7 +42,7 @@ def load_or_train_judge(
 
     Args:
         data: Labelled sequences.
-        prepare: Stored frames ``(B, T, *frame)`` to floating values, as `Likelihood.prepare`.
+        to_model_units: Stored frames ``(B, T, *frame)`` to floating values, as `Likelihood.to_model_units`.
         cache_dir: Folder of the cache; None: pyro_dsvae/judges below the user's cache directory.
         seed: Of weights and batches.
         device: Where to train, and where the judge is returned.
@@ -57,14 +57,14 @@ def load_or_train_judge(
     literature = kind == "literature"
     which = f"literature {epochs} " if literature else ""
     key = hashlib.sha256(f"{which}{SCHEMA} {seed} {data.fingerprint()}".encode())
-    key.update(prepare(data.frames[:1]).contiguous().view(torch.uint8).numpy().data)
+    key.update(to_model_units(data.frames[:1]).contiguous().view(torch.uint8).numpy().data)
     path = folder / f"judge-{SCHEMA}-{key.hexdigest()[:24]}.pt"
     judge = _read(path, data, LiteratureJudge if literature else OwnJudge) if os.path.isfile(path) else None
     if judge is None:
         if literature:
-            judge = train_literature_judge(data, prepare, seed, device, epochs=epochs, progress=progress)
+            judge = train_literature_judge(data, to_model_units, seed, device, epochs=epochs, progress=progress)
         else:
-            judge = train_judge(data, prepare, seed, device, progress=progress)
+            judge = train_judge(data, to_model_units, seed, device, progress=progress)
         _write(path, judge)
     return judge.to(device)
 

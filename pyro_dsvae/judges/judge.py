@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.models.steps import Steps
 
-Prepare = Callable[[Tensor], Tensor]
+ToModelUnits = Callable[[Tensor], Tensor]
 Device = torch.device | str
 
 
@@ -81,18 +81,23 @@ def mask_and_lengths(data: SequenceData, rows: Tensor, device: Device) -> tuple[
 
 
 def shown(
-    judge: Judge, data: SequenceData, rows: Tensor, prepare: Prepare, x: Tensor | None = None, fill: float | None = None
+    judge: Judge,
+    data: SequenceData,
+    rows: Tensor,
+    to_model_units: ToModelUnits,
+    x: Tensor | None = None,
+    fill: float | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """The judge's input for some sequences, or for x ``(B, T, *frame)`` in their place; gaps hold ``fill`` or the mean."""
     mask, lengths = mask_and_lengths(data, rows, judge.device)
-    x = prepare(data.frames[rows].to(judge.device)) if x is None else x
+    x = to_model_units(data.frames[rows].to(judge.device)) if x is None else x
     observed = Steps(x.shape[1], lengths).observed(mask, len(data.frame_shape))
     return x if observed is None else torch.where(observed, x, judge.shift if fill is None else fill), lengths
 
 
 @torch.no_grad()
 def log_probabilities(
-    judge: Judge, data: SequenceData, rows: Tensor, prepare: Prepare, frames: Tensor | None = None
+    judge: Judge, data: SequenceData, rows: Tensor, to_model_units: ToModelUnits, frames: Tensor | None = None
 ) -> dict[str, Tensor]:
     """The judge's log probabilities of each class, for sequences or for frames in their place.
 
@@ -100,14 +105,14 @@ def log_probabilities(
         judge: On some device.
         data: The sequences.
         rows: (B,) which of them; mask and lengths are theirs too.
-        prepare: Stored frames to floating values.
+        to_model_units: Stored frames to floating values.
         frames: ``(B, T, *frame)`` on the judge's device, or None for the sequences' own.
 
     Returns:
         From the name of each label to (B, classes), float64 on the CPU.
     """
     with evaluating(judge):
-        said = judge(*shown(judge, data, rows, prepare, frames))
+        said = judge(*shown(judge, data, rows, to_model_units, frames))
     return {name: logits.double().log_softmax(-1).cpu() for name, logits in said.items()}
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pyro_dsvae.data.dataset import SequenceData
-from pyro_dsvae.judges.judge import Device, Judge, Prepare, log_probabilities, shown
+from pyro_dsvae.judges.judge import Device, Judge, ToModelUnits, log_probabilities, shown
 from pyro_dsvae.judges.own import new_judge
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.networks.conv import check_image
@@ -64,7 +64,7 @@ class LiteratureJudge(Judge):
 
 def train_literature_judge(
     data: SequenceData,
-    prepare: Prepare,
+    to_model_units: ToModelUnits,
     seed: int = 0,
     device: Device = "cpu",
     *,
@@ -83,7 +83,7 @@ def train_literature_judge(
     if epochs < 1:
         raise UsageError(f"judge_epochs is {epochs}; a judge needs at least 1")
     part, held_out = data.part("train"), data.part("validation")
-    judge = new_judge(part, LiteratureJudge, seed, prepare, device)
+    judge = new_judge(part, LiteratureJudge, seed, to_model_units, device)
     optimiser = torch.optim.Adam(judge.parameters(), lr=LEARNING_RATE)
     generator = torch.Generator().manual_seed(seed)
     size = min(BATCH, len(part))
@@ -92,12 +92,12 @@ def train_literature_judge(
     for _ in track(range(epochs), "The judge", console=bar, transient=True, disable=not progress):
         judge.train()
         for rows in torch.randperm(len(part), generator=generator)[: len(part) - len(part) % size].split(size):
-            logits = judge(*shown(judge, part, rows, prepare))
+            logits = judge(*shown(judge, part, rows, to_model_units))
             losses = [cross_entropy(logits[name], label.values[rows].to(device)) for name, label in part.labels.items()]
             optimiser.zero_grad()
             torch.stack(losses).sum().backward()
             optimiser.step()
-        loss = _loss(judge, held_out, prepare)
+        loss = _loss(judge, held_out, to_model_units)
         since += 1
         if loss < lowest:
             lowest, since, best = loss, 0, copy.deepcopy(judge.state_dict())
@@ -107,10 +107,10 @@ def train_literature_judge(
     return judge.eval().requires_grad_(False)
 
 
-def _loss(judge: Judge, data: SequenceData, prepare: Prepare) -> float:
+def _loss(judge: Judge, data: SequenceData, to_model_units: ToModelUnits) -> float:
     """Sum of the cross entropies, mean over the sequences."""
     total = 0.0
     for rows in torch.arange(len(data)).split(BATCH):
-        for name, log_p in log_probabilities(judge, data, rows, prepare).items():
+        for name, log_p in log_probabilities(judge, data, rows, to_model_units).items():
             total -= float(log_p.gather(1, data.labels[name].values[rows].unsqueeze(1)).sum())
     return total / len(data)

@@ -248,10 +248,10 @@ def _confident(
 ) -> dict[str, tuple[float, float]]:
     names = [name for name, label in data.labels.items() if label.role == "dynamic"]
     sure: dict[str, list[Tensor]] = {name: [] for name in names}
-    prepare = model.likelihood.prepare
+    to_model_units = model.likelihood.to_model_units
     for places in torch.arange(len(part.rows)).split(64):
         frames = decode(model, f[places], z[places])
-        said = [log_probabilities(judge, data, part.rows[places], prepare, x) for x in (frames, None)]
+        said = [log_probabilities(judge, data, part.rows[places], to_model_units, x) for x in (frames, None)]
         for name in names:
             sure[name].append(torch.stack([s[name].amax(1) >= math.log(SURE) for s in said]))
     shares = {name: torch.cat(values, dim=1).double().mean(1).tolist() for name, values in sure.items()}

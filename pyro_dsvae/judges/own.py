@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy
 
 from pyro_dsvae.data.dataset import SequenceData
-from pyro_dsvae.judges.judge import Device, Judge, Prepare, shown
+from pyro_dsvae.judges.judge import Device, Judge, ToModelUnits, shown
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.networks.factory import frame_encoder
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM
@@ -42,7 +42,9 @@ class OwnJudge(Judge):
         return {name: head(joined) for name, head in zip(self.classes, self.heads, strict=True)}
 
 
-def new_judge(data: SequenceData, kind: type[Judge], seed: int, prepare: Prepare, device: Device = "cpu") -> Judge:
+def new_judge(
+    data: SequenceData, kind: type[Judge], seed: int, to_model_units: ToModelUnits, device: Device = "cpu"
+) -> Judge:
     """An untrained judge of these data, with their scale set; global random state is kept.
 
     Raises:
@@ -56,30 +58,30 @@ def new_judge(data: SequenceData, kind: type[Judge], seed: int, prepare: Prepare
         judge = kind(data.frame_shape, {name: len(label.classes) for name, label in data.labels.items()})
     judge.to(device)
     some = torch.arange(len(data))[:: -(-len(data) // 512)]
-    judge.fit_scale(shown(judge, data, some, prepare, fill=math.nan)[0])
+    judge.fit_scale(shown(judge, data, some, to_model_units, fill=math.nan)[0])
     return judge
 
 
 def train_judge(
-    data: SequenceData, prepare: Prepare, seed: int = 0, device: Device = "cpu", *, progress: bool = False
+    data: SequenceData, to_model_units: ToModelUnits, seed: int = 0, device: Device = "cpu", *, progress: bool = False
 ) -> Judge:
     """Train this project's judge on the train split; it is returned in evaluation mode, and global random state is kept.
 
     Args:
-        prepare: Stored frames ``(B, T, *frame)`` -> floating values, as `Likelihood.prepare`.
+        to_model_units: Stored frames ``(B, T, *frame)`` -> floating values, as `Likelihood.to_model_units`.
         progress: Show a bar on standard error.
 
     Raises:
         UsageError: Where the data have no labels or no network takes their frames.
     """
     part = data.part("train")
-    judge = new_judge(part, OwnJudge, seed, prepare, device)
+    judge = new_judge(part, OwnJudge, seed, to_model_units, device)
     optimiser = torch.optim.Adam(judge.parameters(), lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS, pct_start=0.15)
     batches = _batches(len(part), seed)
     for _ in track(range(STEPS), "The judge", console=Console(stderr=True), transient=True, disable=not progress):
         rows, strength = next(batches)
-        x, lengths = shown(judge, part, rows, prepare)
+        x, lengths = shown(judge, part, rows, to_model_units)
         logits = judge(_blurred(x, strength.to(x)) if x.ndim == 5 else x, lengths)
         losses = [cross_entropy(logits[name], label.values[rows].to(device)) for name, label in part.labels.items()]
         optimiser.zero_grad()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.prediction import decode, posterior_means
-from pyro_dsvae.judges.judge import Judge, Prepare, evaluating, mask_and_lengths, shown
+from pyro_dsvae.judges.judge import Judge, ToModelUnits, evaluating, mask_and_lengths, shown
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 
@@ -40,11 +40,13 @@ class SwapScores:
         return sum(self.taken_over.values()) / len(self.taken_over) if self.taken_over else math.nan
 
 
-def accuracies(judge: Judge, data: SequenceData, prepare: Prepare, batch_size: int = 256) -> dict[str, float]:
+def accuracies(
+    judge: Judge, data: SequenceData, to_model_units: ToModelUnits, batch_size: int = 256
+) -> dict[str, float]:
     """From each label to the share of these true sequences that the judge classifies correctly."""
     with torch.no_grad(), evaluating(judge):
         chunks = torch.arange(len(data)).split(batch_size)
-        found = [_classes(judge, *shown(judge, data, rows, prepare)) for rows in chunks]
+        found = [_classes(judge, *shown(judge, data, rows, to_model_units)) for rows in chunks]
     return {name: _share(found, name, label.values) for name, label in data.labels.items()}
 
 
@@ -53,7 +55,7 @@ def swap_scores(
     model: DSVAE,
     guide: nn.Module,
     data: SequenceData,
-    prepare: Prepare,
+    to_model_units: ToModelUnits,
     *,
     seed: int = 0,
     batch_size: int = 256,
@@ -65,7 +67,7 @@ def swap_scores(
         model: p(f) p(z) p(x | f, z).
         guide: q(f, z | x).
         data: The sequences.
-        prepare: Stored frames to floating values.
+        to_model_units: Stored frames to floating values.
         seed: Chooses the `partners`.
         batch_size: Sequences at a time.
 
@@ -79,13 +81,13 @@ def swap_scores(
     plain: list[dict[str, Tensor]] = []
     with torch.no_grad(), evaluating(judge, model, guide):
         for rows in chunks:
-            x = prepare(data.frames[rows].to(judge.device))
+            x = to_model_units(data.frames[rows].to(judge.device))
             latents.append(posterior_means(guide, x, *mask_and_lengths(data, rows, judge.device)))
         f, z = (torch.cat(values) for values in zip(*latents, strict=True))
         for rows in chunks:
             for look, found in ((partner[rows], swapped), (rows, plain)):
                 frames = decode(model, f[look], z[rows])
-                found.append(_classes(judge, *shown(judge, data, rows, prepare, frames)))
+                found.append(_classes(judge, *shown(judge, data, rows, to_model_units, frames)))
     labels = data.labels.items()
     return SwapScores(
         {name: _share(swapped, name, label.values) for name, label in labels if label.role == "dynamic"},

@@ -122,7 +122,7 @@ def generate(
                     f = model.static_prior().expand([len(rows)]).sample()
                 else:
                     z = model.dynamic_prior(f, steps_of(data, rows, device)).sample()
-                said.append(log_probabilities(judge, data, rows, model.likelihood.prepare, decode(model, f, z)))
+                said.append(log_probabilities(judge, data, rows, model.likelihood.to_model_units, decode(model, f, z)))
                 work.did(len(rows))
     return {name: torch.cat([s[name] for s in said]).unflatten(0, (draws, n)) for name in said[0]}
 
@@ -130,7 +130,7 @@ def generate(
 def judge_clips(judge: Judge, data: SequenceData, model: DSVAE) -> dict[str, Tensor]:
     """The judge's log probabilities (N, classes) by label on the clips themselves."""
     chunks = torch.arange(len(data)).split(paths_at_once(data.frames.shape[1:]))
-    said = [log_probabilities(judge, data, rows, model.likelihood.prepare) for rows in chunks]
+    said = [log_probabilities(judge, data, rows, model.likelihood.to_model_units) for rows in chunks]
     return {name: torch.cat([s[name] for s in said]) for name in said[0]}
 
 

@@ -75,7 +75,9 @@ def judge_swaps(
         said = []
         for rows in own.split(paths_at_once(data.frames.shape[1:])):
             f, z = latents.f[looks[rows]].to(device), latents.z[motions[rows]].to(device)
-            said.append(log_probabilities(judge, data, motions[rows], model.likelihood.prepare, decode(model, f, z)))
+            said.append(
+                log_probabilities(judge, data, motions[rows], model.likelihood.to_model_units, decode(model, f, z))
+            )
             work.did(len(rows))
         return {name: torch.cat([s[name] for s in said]) for name in said[0]}
 

@@ -66,10 +66,10 @@ def _report(
         console.print("The guide is a point: this ELBO bounds no evidence and compares with no other.")
     held_out = data.part("test")
     if data.labels and len(held_out) > 1:
-        judge = load_or_train_judge(data, svi.objective.model.likelihood.prepare, device=svi.fabric.device)
-        truth = accuracies(judge, held_out, svi.objective.model.likelihood.prepare)
+        judge = load_or_train_judge(data, svi.objective.model.likelihood.to_model_units, device=svi.fabric.device)
+        truth = accuracies(judge, held_out, svi.objective.model.likelihood.to_model_units)
         scores = swap_scores(
-            judge, svi.objective.model, svi.objective.guide, held_out, svi.objective.model.likelihood.prepare
+            judge, svi.objective.model, svi.objective.guide, held_out, svi.objective.model.likelihood.to_model_units
         )
         summary["judge"] = {
             "accuracy": truth,
@@ -98,7 +98,7 @@ def draw(run: RunDirectory, svi: SVI, data: SequenceData, test: Sequences) -> No
     source, looks, motions = _cast(data)
     clips = data.take(torch.cat([source, looks, motions]))
     device = svi.fabric.device
-    x = model.likelihood.prepare(clips.frames.to(device))
+    x = model.likelihood.to_model_units(clips.frames.to(device))
     mask, lengths = (None if v is None else v.to(device) for v in (clips.mask, clips.lengths))
     f, z = posterior_means(guide, x, mask, lengths)
     figures.reconstruction(x[:6].cpu(), decode(model, f[:6], z[:6]).cpu(), run.figures / "reconstruction.png")

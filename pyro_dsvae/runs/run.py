@@ -143,7 +143,7 @@ class Run:
         self.model.likelihood.check(x)
         # Priors know intervals only; large times would lose theirs in single precision.
         times = None if times is None else (times - times[:, :1]).float()
-        return Batch(self.model.likelihood.prepare(x), mask, lengths, times)
+        return Batch(self.model.likelihood.to_model_units(x), mask, lengths, times)
 
     def encode(
         self,

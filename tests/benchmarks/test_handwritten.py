@@ -22,7 +22,7 @@ def test_a_step_by_hand_has_the_loss_of_the_project(case: Case, by_cells: bool) 
     made.train()
     made.guide.progress = 0.5
     torch.manual_seed(3)
-    ours = made(Batch(made.model.likelihood.prepare(frames)), KLWeights())["loss"]
+    ours = made(Batch(made.model.likelihood.to_model_units(frames)), KLWeights())["loss"]
     torch.manual_seed(3)
     theirs = hand.loss(frames)
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=0)
@@ -37,6 +37,6 @@ def test_textbook_pyro_has_the_loss_of_the_project() -> None:
     made.train()
     made.guide.progress = 0.5
     torch.manual_seed(3)
-    ours = made(Batch(made.model.likelihood.prepare(frames)), KLWeights())["loss"]
+    ours = made(Batch(made.model.likelihood.to_model_units(frames)), KLWeights())["loss"]
     torch.manual_seed(3)
     torch.testing.assert_close(textbook(frames), ours.detach(), rtol=1e-5, atol=0)

@@ -162,9 +162,9 @@ def test_every_metric_is_in_it(done: EvaluationResult) -> None:
 def test_certainty_is_that_of_the_judges_answers_on_the_true_clips(done: EvaluationResult) -> None:
     """Asked one by one, on as many clips of every class, by SciPy's entropies."""
     opened = load(done.run)
-    everything, prepare = opened.sequences(), opened.model.likelihood.prepare
+    everything, to_model_units = opened.sequences(), opened.model.likelihood.to_model_units
     data = everything.part("test")
-    said = judge_clips(load_or_train_judge(everything, prepare), data, opened.model)
+    said = judge_clips(load_or_train_judge(everything, to_model_units), data, opened.model)
     for name, label in data.labels.items():
         rows: list[int] = []
         fewest = int(label.values.bincount().min())

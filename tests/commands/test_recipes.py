@@ -40,7 +40,7 @@ def x() -> Tensor:
 
 @pytest.fixture(autouse=True)
 def double_by_default() -> None:
-    """`Likelihood.prepare` gives frames the default dtype."""
+    """`Likelihood.to_model_units` gives frames the default dtype."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     yield

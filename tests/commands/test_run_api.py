@@ -330,7 +330,7 @@ def test_the_judge_still_sees_what_is_kept(tmp_path: Path) -> None:
     result = fit(data=Sprites(), out=tmp_path / "run", steps=1_000, device="cpu")
     run = pyro_dsvae.load(result.run)
     data = run.sequences()
-    judge = load_or_train_judge(data, run.model.likelihood.prepare)
+    judge = load_or_train_judge(data, run.model.likelihood.to_model_units)
     rows = data.rows("test")
     x = data.frames[rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:200]]]
 

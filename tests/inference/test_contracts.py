@@ -120,7 +120,7 @@ def seed() -> None:
 def test_a_step_of_learning(case: Case) -> None:
     """Finite terms in nats per sequence, shapes, and a finite gradient in every parameter that the objective uses."""
     made = objective(case)
-    batch = Batch(made.model.likelihood.prepare(frames_for(case.likelihood)), lengths=torch.tensor([T, 2, 3]))
+    batch = Batch(made.model.likelihood.to_model_units(frames_for(case.likelihood)), lengths=torch.tensor([T, 2, 3]))
     out = made(batch, KLWeights(0.5, 2.0))
     assert all(value.ndim == 0 and torch.isfinite(value) for value in out.values())
     torch.testing.assert_close(out["elbo"], out["reconstruction"] - out["kl_static"] - out["kl_dynamic"])
@@ -195,7 +195,7 @@ def log_ratio(made: Objective, x: Tensor, lengths: Tensor, draws: int) -> dict[s
 def test_generation_reconstruction_and_continuation(case: Case) -> None:
     made = objective(case).eval()
     likelihood = made.model.likelihood
-    x = likelihood.prepare(frames_for(case.likelihood))
+    x = likelihood.to_model_units(frames_for(case.likelihood))
     f, z = posterior_means(made.guide, x)
     assert f.shape == (B, F)
     assert z.shape == (B, T, D)
@@ -214,7 +214,7 @@ def test_generation_reconstruction_and_continuation(case: Case) -> None:
 def test_pickling_copies_and_states(case: Case) -> None:
     """A pickled copy, a deep copy and another model with the same state say what the model says."""
     made = objective(case).eval()
-    batch = Batch(made.model.likelihood.prepare(frames_for(case.likelihood)))
+    batch = Batch(made.model.likelihood.to_model_units(frames_for(case.likelihood)))
     other = objective(case, spread=0.1).eval()
     other.load_state_dict(made.state_dict())
 
@@ -231,7 +231,7 @@ def test_pickling_copies_and_states(case: Case) -> None:
 @every_case
 def test_extreme_frames_leave_gradients_finite(case: Case) -> None:
     made = objective(case)
-    frames = made.model.likelihood.prepare(frames_for(case.likelihood))
+    frames = made.model.likelihood.to_model_units(frames_for(case.likelihood))
     if case.likelihood in ("Normal", "Laplace", "StudentT"):
         frames = frames * 1e4
     elif case.likelihood == "Poisson":
@@ -245,7 +245,7 @@ def test_single_and_double_precision_agree(case: Case) -> None:
     """The same latents scored in both; and no part makes single-precision numbers of double ones."""
     single = objective(case).eval()
     double = copy.deepcopy(single).double()
-    x = single.model.likelihood.prepare(frames_for(case.likelihood))
+    x = single.model.likelihood.to_model_units(frames_for(case.likelihood))
     with torch.no_grad():
         f, z = torch.randn(B, F), torch.randn(B, T, D)
         scores = []

@@ -29,7 +29,7 @@ T, SIDE = 4, 16
 COLOURS, WAYS = ("red", "green", "blue"), ("right", "left")
 
 
-def prepare(frames: Tensor) -> Tensor:
+def to_model_units(frames: Tensor) -> Tensor:
     return frames.float() / 255 if frames.dtype == torch.uint8 else frames.float()
 
 
@@ -67,7 +67,7 @@ def vectors() -> SequenceData:
 def trained() -> Judge:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(own, "STEPS", 50)
-        return train_judge(toy(), prepare)
+        return train_judge(toy(), to_model_units)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_judge_learns_images(trained: Judge) -> None:
     assert not trained.training
-    assert accuracies(trained, toy().part("test"), prepare, batch_size=7) == {"keys": 1.0, "way.of": 1.0}
+    assert accuracies(trained, toy().part("test"), to_model_units, batch_size=7) == {"keys": 1.0, "way.of": 1.0}
     logits = trained(torch.rand(5, T, 3, SIDE, SIDE))
     assert {name: tuple(v.shape) for name, v in logits.items()} == {"keys": (5, 3), "way.of": (5, 2)}
 
@@ -85,8 +85,8 @@ def test_judge_learns_images(trained: Judge) -> None:
 def test_judge_learns_ragged_vectors_with_gaps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own, "STEPS", 120)
     data = vectors()
-    judge = train_judge(data, prepare)
-    scores = accuracies(judge, data.part("test"), prepare)
+    judge = train_judge(data, to_model_units)
+    scores = accuracies(judge, data.part("test"), to_model_units)
     assert min(scores.values()) > 0.95, scores
 
 
@@ -106,7 +106,7 @@ def test_pixels_beyond_those_of_true_clips_are_clipped(trained: Judge) -> None:
 @pytest.mark.usefixtures("quick")
 def test_training_leaves_the_random_state_and_is_repeatable() -> None:
     before = torch.get_rng_state()
-    one, same, other = (train_judge(toy(), prepare, seed) for seed in (1, 1, 2))
+    one, same, other = (train_judge(toy(), to_model_units, seed) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
     assert not torch.equal(next(one.parameters()), next(other.parameters()))
@@ -114,14 +114,14 @@ def test_training_leaves_the_random_state_and_is_repeatable() -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_progress_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    train_judge(toy(), prepare, progress=True)
-    train_judge(toy(), prepare)
+    train_judge(toy(), to_model_units, progress=True)
+    train_judge(toy(), to_model_units)
     assert capsys.readouterr().out == ""
 
 
 def test_data_without_labels_are_refused() -> None:
     with pytest.raises(UsageError, match="no labels"):
-        train_judge(replace(toy(), labels={}), prepare)
+        train_judge(replace(toy(), labels={}), to_model_units)
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, trained: Judge) -> list[int]:
     """Seeds of the judges that were trained; what training returns is made beforehand."""
     seeds: list[int] = []
 
-    def train(data: SequenceData, prepare: Any, seed: int, device: Any, *, progress: bool) -> Judge:
+    def train(data: SequenceData, to_model_units: Any, seed: int, device: Any, *, progress: bool) -> Judge:
         seeds.append(seed)
         return trained
 
@@ -139,9 +139,9 @@ def calls(monkeypatch: pytest.MonkeyPatch, trained: Judge) -> list[int]:
 
 def test_cache_hit_returns_the_same_judge(tmp_path: Path, calls: list[int], trained: Judge) -> None:
     data = toy()
-    load_or_train_judge(data, prepare, tmp_path / "new")
+    load_or_train_judge(data, to_model_units, tmp_path / "new")
     before = torch.get_rng_state()
-    found = load_or_train_judge(data, prepare, tmp_path / "new")
+    found = load_or_train_judge(data, to_model_units, tmp_path / "new")
     assert torch.equal(torch.get_rng_state(), before)
     assert calls == [0]
     assert found is not trained
@@ -156,12 +156,12 @@ def test_other_data_seeds_scales_and_schemas_have_other_judges(
     tmp_path: Path, calls: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = toy()
-    load_or_train_judge(data, prepare, tmp_path)
-    load_or_train_judge(data, prepare, tmp_path, seed=1)
+    load_or_train_judge(data, to_model_units, tmp_path)
+    load_or_train_judge(data, to_model_units, tmp_path, seed=1)
     load_or_train_judge(data, lambda frames: frames.float(), tmp_path)
-    load_or_train_judge(data.take(torch.arange(200)), prepare, tmp_path)
+    load_or_train_judge(data.take(torch.arange(200)), to_model_units, tmp_path)
     monkeypatch.setattr(cache, "SCHEMA", 0)
-    load_or_train_judge(data, prepare, tmp_path)
+    load_or_train_judge(data, to_model_units, tmp_path)
     assert calls == [0, 1, 0, 0, 0]
     assert len(list(tmp_path.iterdir())) == 5
 
@@ -175,12 +175,12 @@ def test_damaged_cache_is_replaced(
     tmp_path: Path, calls: list[int], spoil: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
     data = toy()
-    load_or_train_judge(data, prepare, tmp_path)
+    load_or_train_judge(data, to_model_units, tmp_path)
     (path,) = tmp_path.iterdir()
     path.write_bytes(spoil(path.read_bytes()))
-    load_or_train_judge(data, prepare, tmp_path)
+    load_or_train_judge(data, to_model_units, tmp_path)
     assert "cannot be used" in caplog.text
-    load_or_train_judge(data, prepare, tmp_path)
+    load_or_train_judge(data, to_model_units, tmp_path)
     assert calls == [0, 0]
     assert list(tmp_path.iterdir()) == [path]
 
@@ -189,13 +189,13 @@ def test_without_a_writable_folder_it_goes_on(
     tmp_path: Path, calls: list[int], trained: Judge, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    assert load_or_train_judge(toy(), prepare, tmp_path / "file" / "judges") is trained
+    assert load_or_train_judge(toy(), to_model_units, tmp_path / "file" / "judges") is trained
     assert "not cached" in caplog.text
 
 
 def test_default_folder_is_the_users_cache(tmp_path: Path, calls: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    load_or_train_judge(toy(), prepare)
+    load_or_train_judge(toy(), to_model_units)
     assert len(list((tmp_path / "pyro_dsvae" / "judges").iterdir())) == 1
 
 
@@ -240,7 +240,7 @@ def test_a_model_that_swaps_perfectly(trained: Judge, gain: float) -> None:
     guide.dropout.eval()
     painter = model(gain=gain)
     before = torch.get_rng_state()
-    scores = swap_scores(trained, painter, guide, toy().part("test"), prepare, batch_size=50)
+    scores = swap_scores(trained, painter, guide, toy().part("test"), to_model_units, batch_size=50)
     assert torch.equal(torch.get_rng_state(), before)
     assert scores.kept == {"way.of": 1.0}
     assert scores.taken_over == {"keys": 1.0}
@@ -253,10 +253,10 @@ def test_a_model_that_swaps_perfectly(trained: Judge, gain: float) -> None:
 def test_a_model_that_ignores_a_latent_scores_the_share_of_its_one_answer(trained: Judge) -> None:
     data = toy().part("test")
     colour, way = (label.values for label in data.labels.values())
-    blind = swap_scores(trained, model(use_f=False), Oracle(), data, prepare)
+    blind = swap_scores(trained, model(use_f=False), Oracle(), data, to_model_units)
     assert blind.taken_over["keys"] == pytest.approx(float((colour == 0).double().mean()))
     assert blind.kept["way.of"] == 1.0
-    still = swap_scores(trained, model(use_z=False), Oracle(), data, prepare)
+    still = swap_scores(trained, model(use_z=False), Oracle(), data, to_model_units)
     assert still.kept["way.of"] == pytest.approx(float((way == 0).double().mean()))
     assert still.taken_over["keys"] == 1.0
 
@@ -279,7 +279,7 @@ class Copier(Painter):
 def test_all_in_z_scores_chance_on_f(trained: Judge) -> None:
     data = toy().part("test")
     copier = DSVAE(StandardNormal(3), IID(3 * SIDE * SIDE), Copier())
-    scores = swap_scores(trained, copier, Leaky(), data, prepare)
+    scores = swap_scores(trained, copier, Leaky(), data, to_model_units)
     other = partners(len(data), 0)
     agree = {name: float((v.values == v.values[other]).double().mean()) for name, v in data.labels.items()}
     assert scores.chance == pytest.approx(agree)
@@ -293,7 +293,7 @@ def test_mask_and_lengths_reach_the_guide(trained: Judge) -> None:
     n = len(data)
     data = replace(data, lengths=torch.full((n,), T), mask=(torch.arange(T) != 1).expand(n, T))
     guide = Oracle()
-    swap_scores(trained, model(), guide, data, prepare, batch_size=n - 1)
+    swap_scores(trained, model(), guide, data, to_model_units, batch_size=n - 1)
     shapes = [(tuple(m.shape), tuple(k.shape)) for m, k in guide.seen if m is not None and k is not None]
     assert shapes == [((n - 1, T), (n - 1,)), ((1, T), (1,))]
     assert all(m is not None and m.any(0).tolist() == [True, False, True, True] for m, _ in guide.seen)
@@ -302,7 +302,7 @@ def test_mask_and_lengths_reach_the_guide(trained: Judge) -> None:
 def test_means_without_labels_of_a_kind_are_nan(trained: Judge) -> None:
     data = toy().part("test")
     only = replace(data, labels={"keys": data.labels["keys"]})
-    scores = swap_scores(trained, model(), Oracle(), only, prepare)
+    scores = swap_scores(trained, model(), Oracle(), only, to_model_units)
     assert math.isnan(scores.mean_kept)
     assert scores.mean_taken_over == 1.0
 

@@ -51,7 +51,19 @@ from pyro_dsvae.models.likelihoods.normal import Normal as NormalLikelihood
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 from pyro_dsvae.models.steps import Steps
-from tests.judges.test_judge import SIDE, Copier, Leaky, Oracle, Painter, T, model, prepare, toy, trained, vectors
+from tests.judges.test_judge import (
+    SIDE,
+    Copier,
+    Leaky,
+    Oracle,
+    Painter,
+    T,
+    model,
+    to_model_units,
+    toy,
+    trained,
+    vectors,
+)
 
 __all__ = ["trained"]  # a fixture, made once for this module, too
 
@@ -308,7 +320,7 @@ def test_draws_are_made_at_the_clips_own_lengths_and_times(trained: Judge) -> No
 def test_swaps_one_way_are_those_that_a_fit_reports(trained: Judge) -> None:
     data = toy().part("test")
     for of, guide in ((model(use_f=False), Oracle()), (model(use_z=False), Oracle()), (model(), Oracle())):
-        expected = swap_scores(trained, of, guide, data, prepare, seed=3)
+        expected = swap_scores(trained, of, guide, data, to_model_units, seed=3)
         found = score_swaps(judge_swaps(of, latents_of(data, guide, of), data, trained, seed=3), data)
         assert {n: found.f_replaced[n] for n in expected.kept} == expected.kept
         assert {n: found.f_replaced[n] for n in expected.taken_over} == expected.taken_over
@@ -538,11 +550,11 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("narrow")
 def test_the_literatures_judge_learns_and_is_repeatable() -> None:
     before = torch.get_rng_state()
-    judge = train_literature_judge(toy(), prepare, epochs=12)
-    one, same = (train_literature_judge(toy(), prepare, epochs=1) for _ in range(2))
+    judge = train_literature_judge(toy(), to_model_units, epochs=12)
+    one, same = (train_literature_judge(toy(), to_model_units, epochs=1) for _ in range(2))
     assert torch.equal(torch.get_rng_state(), before)
     assert not judge.training
-    assert accuracies(judge, toy().part("test"), prepare) == {"keys": 1.0, "way.of": 1.0}
+    assert accuracies(judge, toy().part("test"), to_model_units) == {"keys": 1.0, "way.of": 1.0}
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
     assert float(judge.shift.abs().sum()) == 0
     assert judge.bounds.tolist() == [0, 1]
@@ -552,16 +564,16 @@ def test_the_literatures_judge_learns_and_is_repeatable() -> None:
         (vectors(), 1, "vectors"),
     ):
         with pytest.raises(UsageError, match=says):
-            train_literature_judge(data, prepare, epochs=epochs)
+            train_literature_judge(data, to_model_units, epochs=epochs)
 
 
 @pytest.mark.usefixtures("narrow")
 def test_judges_of_both_kinds_are_cached_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own_judge, "STEPS", 2)
-    own = load_or_train_judge(toy(), prepare, tmp_path)
-    made = load_or_train_judge(toy(), prepare, tmp_path, kind="literature", epochs=1)
-    read = load_or_train_judge(toy(), prepare, tmp_path, kind="literature", epochs=1)
-    load_or_train_judge(toy(), prepare, tmp_path, kind="literature", epochs=2)
+    own = load_or_train_judge(toy(), to_model_units, tmp_path)
+    made = load_or_train_judge(toy(), to_model_units, tmp_path, kind="literature", epochs=1)
+    read = load_or_train_judge(toy(), to_model_units, tmp_path, kind="literature", epochs=1)
+    load_or_train_judge(toy(), to_model_units, tmp_path, kind="literature", epochs=2)
     assert len(list(tmp_path.iterdir())) == 3
     assert not isinstance(own, LiteratureJudge)
     assert isinstance(read, LiteratureJudge)
@@ -570,12 +582,12 @@ def test_judges_of_both_kinds_are_cached_apart(tmp_path: Path, monkeypatch: pyte
 
 def test_log_probabilities_are_the_judges_answers(trained: Judge) -> None:
     data = toy().part("test")
-    said = log_probabilities(trained, data, torch.arange(len(data)), prepare)
+    said = log_probabilities(trained, data, torch.arange(len(data)), to_model_units)
     for name, log_p in said.items():
         torch.testing.assert_close(log_p.exp().sum(1), torch.ones(len(data), dtype=torch.float64))
         assert float((log_p.argmax(1) == data.labels[name].values).double().mean()) == 1.0
-    flipped = prepare(data.frames).flip(1)  # back in time
-    ways = log_probabilities(trained, data, torch.arange(len(data)), prepare, flipped)["way.of"].argmax(1)
+    flipped = to_model_units(data.frames).flip(1)  # back in time
+    ways = log_probabilities(trained, data, torch.arange(len(data)), to_model_units, flipped)["way.of"].argmax(1)
     assert torch.equal(ways, 1 - data.labels["way.of"].values)
     torch.testing.assert_close(judge_clips(trained, data, model())["keys"], said["keys"])
 

@@ -261,14 +261,14 @@ def test_copies_pickles_and_checkpoints_have_the_same_density(kind: str) -> None
 
 
 @each_kind()
-def test_prepare(kind: str) -> None:
+def test_stored_frames_in_model_units(kind: str) -> None:
     likelihood = LIKELIHOODS[kind](F, D, VECTOR, width=1)
     stored = torch.tensor([0, 51, 255], dtype=torch.uint8)
     expected = [0.0, 51.0, 255.0] if kind == "Poisson" else [0.0, 0.2, 1.0]
-    torch.testing.assert_close(likelihood.prepare(stored), torch.tensor(expected))
-    assert torch.equal(likelihood.prepare(torch.tensor([-1.5, 2.0])), torch.tensor([-1.5, 2.0]))
-    assert likelihood.prepare(torch.tensor([0.5], dtype=torch.float64)).dtype == torch.float32
-    assert likelihood.prepare(torch.tensor([0, 1])).dtype == torch.float32
+    torch.testing.assert_close(likelihood.to_model_units(stored), torch.tensor(expected))
+    assert torch.equal(likelihood.to_model_units(torch.tensor([-1.5, 2.0])), torch.tensor([-1.5, 2.0]))
+    assert likelihood.to_model_units(torch.tensor([0.5], dtype=torch.float64)).dtype == torch.float32
+    assert likelihood.to_model_units(torch.tensor([0, 1])).dtype == torch.float32
 
 
 def test_only_probabilities_of_8_bit_values_give_bits_per_dimension() -> None:

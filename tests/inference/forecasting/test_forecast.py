@@ -236,7 +236,7 @@ def test_without_any_observation_the_forecast_is_the_priors() -> None:
 def test_every_prior_and_every_posterior_forecasts(prior: str, guide: str) -> None:
     """Ragged clips, missing frames: right shapes, finite, different from draw to draw, the same for the same seed."""
     made = objective(Case(dynamic_prior=prior, posterior=guide)).double().eval()
-    x, lengths = made.model.likelihood.prepare(frames_for("Normal")), torch.tensor([5, 2, 1])
+    x, lengths = made.model.likelihood.to_model_units(frames_for("Normal")), torch.tensor([5, 2, 1])
     mask = torch.ones(x.shape[:2], dtype=torch.bool)
     mask[0, 2] = False
     told: list[float] = []
@@ -259,7 +259,7 @@ def test_every_prior_and_every_posterior_forecasts(prior: str, guide: str) -> No
 def test_a_prior_that_looks_at_f_goes_on_with_the_f_of_the_clip(prior: str) -> None:
     """The one-step prediction of a draw is that of the prior at the draw's own f and past, computed one draw at a time."""
     made = objective(Case(dynamic_prior=prior)).double().eval()
-    x = made.model.likelihood.prepare(frames_for("Normal"))
+    x = made.model.likelihood.to_model_units(frames_for("Normal"))
     found = forecast(Sampler(made.model, made.guide), Batch(x), 2, draws=4, seed=3, resample=False)
     with torch.no_grad():
         for k, b in itertools.product(range(4), range(3)):
@@ -281,7 +281,7 @@ def test_a_prior_that_looks_at_f_goes_on_with_the_f_of_the_clip(prior: str) -> N
 def test_observation_times_are_honoured() -> None:
     """Under a random walk the variance of the next step grows with the time to it; by default the last interval repeats."""
     made = objective(Case(dynamic_prior="RandomWalk")).double().eval()
-    x = made.model.likelihood.prepare(frames_for("Normal"))
+    x = made.model.likelihood.to_model_units(frames_for("Normal"))
     times = torch.tensor([[0.0, 1, 2, 3, 4], [0.0, 2, 4, 6, 8], [0.0, 1, 2, 3, 4]])
     future = torch.tensor([[4.5, 8.5], [9.0, 25.0], [5.0, 6.0]])
     scale = cast(Any, made.model.dynamic_prior).scale.detach()
@@ -301,7 +301,7 @@ def test_observation_times_are_honoured() -> None:
 @pytest.mark.parametrize("prior", ["GaussianProcess", "LinearGaussian", "IID", "RandomWalk"])
 def test_priors_in_continuous_time_forecast_at_given_times(prior: str) -> None:
     made = objective(Case(dynamic_prior=prior)).double().eval()
-    x = made.model.likelihood.prepare(frames_for("Normal"))
+    x = made.model.likelihood.to_model_units(frames_for("Normal"))
     times = torch.tensor([0.3, 1.0, 4.0]).unsqueeze(-1) * torch.arange(5.0)
     lengths = torch.tensor([5, 3, 1])
     future = times.gather(1, lengths.unsqueeze(-1) - 1) + torch.tensor([0.7, 2.0])
@@ -327,7 +327,7 @@ def test_priors_in_continuous_time_forecast_at_given_times(prior: str) -> None:
 )
 def test_errors_of_a_forecast(options: dict[str, Any], message: str) -> None:
     made = objective(Case(posterior=options.pop("guide", "LSTM"))).double().eval()
-    x = made.model.likelihood.prepare(frames_for("Normal"))
+    x = made.model.likelihood.to_model_units(frames_for("Normal"))
     with pytest.raises(UsageError, match=message):
         forecast(Sampler(made.model, made.guide), Batch(x), **{"horizon": 2, **options})
 

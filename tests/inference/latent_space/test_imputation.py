@@ -193,7 +193,7 @@ def test_what_is_not_observed_has_no_influence(method: Method) -> None:
 def test_the_networks_of_a_guide_see_nothing_of_it_either(method: Method) -> None:
     """With amortised parts, bit for bit; and NaN nowhere."""
     made = objective(Case()).double().eval()
-    x = made.model.likelihood.prepare(frames_for("Normal"))
+    x = made.model.likelihood.to_model_units(frames_for("Normal"))
     mask = torch.rand(x.shape) < 0.5
     mask[1] = False
     found = [
@@ -286,7 +286,7 @@ def test_everything_observed_is_the_denoised_reconstruction() -> None:
 def test_every_prior_and_every_posterior_imputes(prior: str, guide: str, method: Method) -> None:
     """Ragged, with missing values: finite, the same for the same seed, and the work is told."""
     made = objective(Case(dynamic_prior=prior, posterior=guide)).double().eval()
-    x, lengths = made.model.likelihood.prepare(frames_for("Normal")), torch.tensor([5, 2, 1])
+    x, lengths = made.model.likelihood.to_model_units(frames_for("Normal")), torch.tensor([5, 2, 1])
     mask = torch.rand(x.shape) < 0.6
     told: list[float] = []
     state = torch.get_rng_state()
@@ -310,7 +310,7 @@ def test_every_static_prior_and_likelihood_imputes(option: str) -> None:
     for name in PARTS[option]:
         case = Case(**{option: name})
         made = objective(case).double().eval()
-        x = made.model.likelihood.prepare(frames_for(case.likelihood))
+        x = made.model.likelihood.to_model_units(frames_for(case.likelihood))
         mask = torch.rand(x.shape) < 0.6
         few = impute(Sampler(made.model, made.guide), Batch(x, mask), draws=5, method="langevin", **FEW)
         assert torch.isfinite(few.sd).all()
@@ -350,7 +350,7 @@ def test_clips_are_independent_of_those_beside_them_and_keep_their_order() -> No
 )
 def test_errors(options: dict[str, Any], message: str) -> None:
     made = objective(Case(posterior=options.pop("guide", "LSTM"))).double().eval()
-    x = made.model.likelihood.prepare(frames_for("Normal"))
+    x = made.model.likelihood.to_model_units(frames_for("Normal"))
     with pytest.raises(UsageError, match=message):
         impute(Sampler(made.model, made.guide), Batch(x), **options)
     for name, value in (("transitions", 1), ("leapfrogs", 0)):

@@ -630,7 +630,7 @@ def brute_force(
     made: Objective, frames: Tensor, mask: Tensor, lengths: Tensor, times: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """log of the mean of p(observed values | f, z) over draws from the prior, part by part, one sequence at a time."""
-    x = made.model.likelihood.prepare(frames)
+    x = made.model.likelihood.to_model_units(frames)
     draws, values = 60_000, []
     f = made.model.static_prior().expand([draws]).sample()
     for b in range(len(x)):

@@ -282,7 +282,7 @@ def test_the_loss_is_that_of_the_elbo_less_what_the_terms_gain() -> None:
     for name in TERMS:
         assert torch.equal(found[name], without[name])
     torch.set_rng_state(state)
-    terms = contrastive.terms(made.guide, GuideInput.of(made.model.likelihood.prepare(frames)))
+    terms = contrastive.terms(made.guide, GuideInput.of(made.model.likelihood.to_model_units(frames)))
     assert min(terms) != 0
     expected = without["loss"] - 2 * terms.static - 3 * terms.dynamic + 5 * terms.shared
     assert torch.allclose(found["loss"], expected, rtol=1e-6)
