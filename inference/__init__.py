@@ -1,0 +1,1 @@
+"""The ELBO, its optimisation, evidence, prediction, and the ArviZ trees."""

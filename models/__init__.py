@@ -1,0 +1,1 @@
+"""The generative process: the model `DSVAE`, its time axis, and errors."""

@@ -37,16 +37,22 @@ def modules(package: str) -> list[str]:
 
 def page(package: str) -> str:
     """MyST source: a heading and an automodule directive for every module."""
-    parts = [f"# {package}", summary(package)]
+    parts = [f"# {short(package)}", f"*Import from* `{package}`.", summary(package)]
     for module in modules(package):
         directive = f".. automodule:: {module}\n   :members:\n   :show-inheritance:"
         parts.append(f"## {module.rpartition('.')[2]}\n\n```{{eval-rst}}\n{directive}\n```")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def summary(package: str) -> str:
-    """The first line of the package's docstring, or nothing."""
-    return (inspect.getdoc(importlib.import_module(package)) or "").split("\n")[0]
+def short(name: str) -> str:
+    """The name as headings have it, without what all names begin with."""
+    return name.removeprefix(f"{ROOT}.")
+
+
+def summary(package: str, cell: bool = False) -> str:
+    """The first line of the package's docstring, or nothing; as the ``cell`` of a table without bars."""
+    line = (inspect.getdoc(importlib.import_module(package)) or "").split("\n")[0]
+    return line.replace("|", "\\|") if cell else line
 
 
 def index(found: Sequence[str]) -> str:
@@ -56,7 +62,9 @@ def index(found: Sequence[str]) -> str:
     for layer, words in LAYERS.items():
         inside = [name for name in rest if name == layer or name.startswith(f"{layer}.")]
         rest = [name for name in rest if name not in inside]
-        sections += [f"## {words}", "```{toctree}\n:maxdepth: 1\n\n" + "\n".join(inside) + "\n```"]
+        entries = "\n".join(f"{short(name)} <{name}>" for name in inside)
+        said = "\n".join(f"| [{short(name)}]({name}.md) | {summary(name, cell=True)} |" for name in inside)
+        sections += [f"## {words}", f"| package | |\n|---|---|\n{said}", f"```{{toctree}}\n:hidden:\n\n{entries}\n```"]
     return "\n\n".join(sections) + "\n"
 
 

@@ -16,7 +16,7 @@ def escaped(text: str) -> str:
     """A line of text in which no bar, star or trailing underscore is markup.
 
     >>> print(escaped("q(f | x_t) with `p(x|f)`, (T, *frame)"))
-    q(f \\\\| x_t) with `p(x|f)`, (T, \\\\*frame)
+    q(f \\| x_t) with `p(x|f)`, (T, \\*frame)
     """
 
     def outside(part: str) -> str:

@@ -1,0 +1,1 @@
+"""What is done with latents: encode, generate, interpolate, traverse, impute."""

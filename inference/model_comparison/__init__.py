@@ -1,0 +1,1 @@
+"""Differences of evidence with intervals over sequences and seeds, and stacking."""

@@ -1,0 +1,1 @@
+"""Discrepancies between data and replications, and their p-values."""

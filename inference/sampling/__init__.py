@@ -1,0 +1,1 @@
+"""Proposals and samplers for log p(x) and the posterior."""

@@ -1,0 +1,1 @@
+"""Tensor operations that several parts share: scans and recursions over time, and precision."""

@@ -1,0 +1,1 @@
+"""What the command ppc does, from draws to the report."""

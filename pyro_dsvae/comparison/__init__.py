@@ -1,0 +1,1 @@
+"""What the command compare does, from candidates to the report."""

@@ -1,0 +1,1 @@
+"""Parts by name, and models from configurations."""

@@ -1,0 +1,1 @@
+"""Classifiers that say what a clip shows."""

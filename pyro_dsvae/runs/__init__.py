@@ -1,0 +1,1 @@
+"""Run folders, and what can be done with a fitted model."""

@@ -28,7 +28,7 @@ from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
 
 B, T, F, D, P = 3, 5, 3, 2, 4
-README = Path(__file__).parents[2] / "README.md"
+PARTS_PAGE = Path(__file__).parents[2] / "docs" / "parts.md"
 
 # Small networks; whatever has no such option is as it comes.
 SMALL: Mapping[str, Mapping[str, Any]] = {
@@ -264,8 +264,8 @@ def test_the_one_pair_that_cannot_work_is_refused() -> None:
         objective(Case(static_prior=REFUSED[0], posterior=REFUSED[1]))
 
 
-def test_readme_says_which_estimator_every_pair_gets() -> None:
-    """The table "prior | posterior ..." in README, cell by cell, against what a fit reports."""
+def test_the_page_of_parts_says_which_estimator_every_pair_gets() -> None:
+    """The table "prior | posterior ..." in docs/parts.md, cell by cell, against what a fit reports."""
     words = {
         "closed form": "exact",
         "closed form per step": "per step",
@@ -273,7 +273,7 @@ def test_readme_says_which_estimator_every_pair_gets() -> None:
         MONTE_CARLO: "MC",
     }
     for option, site in (("static_prior", "f"), ("dynamic_prior", "z")):
-        said = readme_table(option)
+        said = table_of(option)
         found = {}
         for prior, posterior in itertools.product(PARTS[option], PARTS["posterior"]):
             if (prior, posterior) == REFUSED:
@@ -285,9 +285,9 @@ def test_readme_says_which_estimator_every_pair_gets() -> None:
         assert said == found
 
 
-def readme_table(option: str) -> dict[tuple[str, str], str]:
+def table_of(option: str) -> dict[tuple[str, str], str]:
     """(prior, posterior) -> estimator, from the table whose first head is the option."""
-    lines = README.read_text().splitlines()
+    lines = PARTS_PAGE.read_text().splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith(f"| KL, `--{option}`"))
     rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines[start:]]
     rows = rows[: next(i for i, row in enumerate(rows) if len(row) < 2)]

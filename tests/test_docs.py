@@ -1,0 +1,134 @@
+"""The documentation says what works: its commands and snippets run as they are written, page by page."""
+
+import doctest
+import importlib
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib.pyplot as plt
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+EXAMPLES = Path(__file__).parent / "examples"
+# Pages that others print, and what Sphinx writes.
+ELSEWHERE = ("_build", "_extensions", "api", "results")
+PAGES = sorted(p for p in DOCS.rglob("*.md") if p.relative_to(DOCS).parts[0] not in ELSEWHERE)
+QUICKSTART = DOCS / "quickstart.md"
+
+BLOCK = re.compile(
+    r"^(?:<!-- not run: (?P<reason>.+) -->\n)?```(?P<language>sh|python)\n(?P<text>.*?)^```$", re.M | re.S
+)
+FILE = re.compile(r"# (\w+\.py)\n")
+
+
+class Block(NamedTuple):
+    """A fenced block of a page that is to be run."""
+
+    language: str
+    text: str
+
+
+def blocks(page: Path) -> list[Block]:
+    """What a page tells its reader to run, in order; without the blocks that say why they are not run here."""
+    found = BLOCK.finditer(page.read_text())
+    return [Block(match["language"], match["text"]) for match in found if match["reason"] is None]
+
+
+def run_page(page: Path, folder: Path) -> None:
+    """Run the blocks of a page in a folder; a snippet that begins with the name of a file is saved there."""
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    for language, text in blocks(page):
+        if language == "sh":
+            for line in text.replace("\\\n", " ").splitlines():
+                command(line)
+        elif match := FILE.match(text):
+            (folder / match[1]).write_text(text)
+        else:
+            exec(compile(text, str(page), "exec"), namespace)
+    plt.close("all")
+
+
+def command(line: str) -> None:
+    """One ``python -m pyro_dsvae.VERB …``, in this process."""
+    words = shlex.split(line, comments=True)
+    if not words:
+        return
+    assert words[:2] == ["python", "-m"], line
+    print(f"$ {line}")
+    assert importlib.import_module(words[2]).main(words[3:]) == 0, line
+
+
+@pytest.fixture
+def inside(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
+    """Go into a folder, whose modules can then be imported, as after ``python -m``; forget them afterwards."""
+    before = set(sys.modules)
+
+    def enter(folder: Path) -> None:
+        monkeypatch.chdir(folder)
+        monkeypatch.syspath_prepend(str(folder))
+
+    yield enter
+    for name in set(sys.modules) - before:
+        if name.startswith("my_"):
+            del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the reader has followed the quickstart."""
+    folder = tmp_path_factory.mktemp("started")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run_page(QUICKSTART, folder)
+    return folder
+
+
+def test_the_quickstart_leaves_a_run(started: Path) -> None:
+    assert (started / "runs" / "series" / "summary.json").exists()
+    assert (started / "runs" / "series" / "latents" / "forecast-001").is_dir()
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p != QUICKSTART and blocks(p)], ids=lambda p: p.stem)
+def test_a_page_runs_as_it_is_written(
+    page: Path, started: Path, tmp_path: Path, inside: Callable[[Path], None]
+) -> None:
+    folder = tmp_path / "work"
+    shutil.copytree(started, folder)
+    shutil.copy(EXAMPLES / "my_priors.py", folder)
+    inside(folder)
+    run_page(page, folder)
+    assert any(folder.rglob("summary.json"))
+
+
+def test_blocks_are_found_and_reasons_heeded(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("a\n```sh\none\n```\n<!-- not run: why -->\n```python\ntwo\n```\n```text\nthree\n```\n")
+    assert blocks(page) == [Block("sh", "one\n")]
+
+
+def test_formulas_in_docstrings_are_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bars, stars and underscores stay; indented formulas and aligned tables keep their form."""
+    pytest.importorskip("sphinx")
+    monkeypatch.syspath_prepend(str(DOCS / "_extensions"))
+    module = importlib.import_module("plain_docstrings")
+    assert doctest.testmod(module).attempted > 0
+    assert doctest.testmod(module).failed == 0
+    assert module.mended(["With |x|:", "", "    p(x | z)", "", "one  the first", "     of them", "end"]) == [
+        "",
+        r"With \|x\|:",
+        "",
+        "::",
+        "",
+        "    p(x | z)",
+        "",
+        "",
+        "* ``one``: the first",
+        "  of them",
+        "",
+        "end",
+    ]
