@@ -107,7 +107,7 @@ def _parameters_as_messages() -> AbstractContextManager[Any]:
 
 
 def _seeding_all() -> AbstractContextManager[Any]:
-    return patch.object(svi_module, "_seed", lambda seed, device: torch.manual_seed(seed))
+    return patch.object(svi_module, "seed_generators", lambda seed, device: torch.manual_seed(seed))
 
 
 def _always_validated() -> AbstractContextManager[Any]:

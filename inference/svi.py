@@ -3,8 +3,7 @@
 import math
 import time
 from collections.abc import Mapping
-from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import pyro
 import torch
@@ -15,10 +14,11 @@ from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.distributed import Processes
 from pyro_dsvae.inference.training.hardware import Hardware
 from pyro_dsvae.inference.training.held_out_elbo import held_out_terms
+from pyro_dsvae.inference.training.journal import Journal, RankZeroJournal
 from pyro_dsvae.inference.training.objective import TERMS, KLWeights, Objective
 from pyro_dsvae.inference.training.prior_refit import can_refit, draw_static, refit
 from pyro_dsvae.inference.training.schedule import Budget, Optimisation, Rates
-from pyro_dsvae.inference.training.seeding import mix, seed_generators
+from pyro_dsvae.inference.training.seeding import derive_seed, seed_generators
 from pyro_dsvae.models.errors import UsageError
 
 LOG_EVERY = 25
@@ -28,25 +28,6 @@ REFIT_TAKES = 0.1
 
 class NonFiniteError(RuntimeError):
     """The loss became infinite or not a number; says at which step and in which term."""
-
-
-class Journal(Protocol):
-    """What the loop tells the outside."""
-
-    def log(self, row: Mapping[str, Any]) -> None:
-        """One row of metrics: step, seconds, split, learning_rate and the `TERMS`."""
-
-    def save(self, state: Mapping[str, Any]) -> None:
-        """The state to resume from."""
-
-    def save_best(self, state: Mapping[str, Any]) -> None:
-        """The state with the highest held-out ELBO so far."""
-
-    def advance(self, progress: float, seconds: float, elbo: float) -> None:
-        """Share of the budget used so far, for a progress bar."""
-
-    def stop(self) -> bool:
-        """Whether the user has asked to stop after this step; asked once after every step."""
 
 
 class SVI:
@@ -60,11 +41,8 @@ class SVI:
         objective: Model and guide.
         train: What to fit.
         validation: What chooses the best checkpoint.
-        hardware: Where to fit. Of several devices each has noise of its own; gradients are averaged, so the loss is
-            that of the joint batch.
-
-    Raises:
-        UsageError: Where the batch cannot be shared evenly.
+        hardware: Where to fit. Several processes, one per device, must have been launched before (`Hardware.launch`). Each
+            has noise of its own; gradients are averaged, so the loss is that of the joint batch.
     """
 
     def __init__(
@@ -77,11 +55,7 @@ class SVI:
         seed: int = 0,
         hardware: Hardware = Hardware(),
     ) -> None:
-        self.fabric = hardware.fabric()
-        size, processes = min(optimisation.batch_size, len(train)), math.prod(hardware.processes)
-        if size % processes:
-            raise UsageError(f"a batch of {size} sequences cannot be shared evenly by {processes} devices")
-        self.fabric.launch()
+        self.fabric = hardware.fabric
         self.processes = Processes(self.fabric)
         self.optimisation, self.budget, self.seed = optimisation, budget, seed
         placed = hardware.place({"train": train, "validation": validation}, self.fabric.device)
@@ -97,6 +71,7 @@ class SVI:
         self.step = 0
         self.prior_refitted = False
         self.seconds = 0.0
+        self.started = 0.0
         self.best = -math.inf
         self.order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
 
@@ -126,77 +101,91 @@ class SVI:
         Raises:
             NonFiniteError: As soon as a term is seen to be infinite or not a number; what was saved before is good.
         """
-        started, saved = time.perf_counter() - self.seconds, self.seconds
-        window: list[Tensor] = []
+        journal = RankZeroJournal(journal, self.processes)
+        self.started = time.perf_counter() - self.seconds
         refits = can_refit(self.objective) and self.optimisation.prior_refit_steps > 0
-        whole = 1 + REFIT_TAKES * refits
-        stopped = False
-        while not stopped and self.budget.progress(self.step, self.seconds) < 1:
-            progress = self.budget.progress(self.step, self.seconds)
+        stopped = self._take_steps(journal, 1 + REFIT_TAKES * refits)
+        if refits and not stopped and not self.prior_refitted:
+            stopped = not self._refit_prior(journal)
+        return not stopped
+
+    def _take_steps(self, journal: Journal, whole: float) -> bool:
+        """Step until the budget is used; return whether the user stopped it.
+
+        Args:
+            whole: What everything takes, of which the steps take 1, for the progress bar.
+        """
+        saved, stopped = self.seconds, False
+        window: list[Tensor] = []
+        while not stopped and (progress := self._progress()) < 1:
             window.append(self._step(progress))
-            self.seconds, stopped = self.processes.agree(time.perf_counter() - started, journal.stop())
-            done = self.budget.progress(self.step, self.seconds)
-            if stopped or done >= 1 or self.step % LOG_EVERY == 0:
+            stopped = self._read_clock(journal.stop())
+            done = self._progress()
+            ends = stopped or done >= 1
+            if ends or self.step % LOG_EVERY == 0:
                 row = self._row(window)
                 window = []
-                self.processes.first(partial(journal.log, row))
-                self.processes.first(partial(journal.advance, done / whole, self.seconds, row["elbo"]))
+                journal.log(row)
+                journal.advance(done / whole, self.seconds, row["elbo"])
             evaluations = self.optimisation.evaluations
             due = int(done * evaluations) > int(progress * evaluations)
             if due and not stopped:
                 if window:
                     self._check(window)
                 self._evaluate(journal)
-                self.seconds, _ = self.processes.agree(time.perf_counter() - started, False)
-            if stopped or done >= 1 or (not window and self.seconds - saved > self.optimisation.checkpoint_seconds):
+                self._read_clock()
+            if ends or (not window and self.seconds - saved > self.optimisation.checkpoint_seconds):
                 self._check_parameters()
-                self.processes.first(partial(journal.save, self.state()))
+                journal.save(self.state())
                 saved = self.seconds
-        if refits and not stopped and not self.prior_refitted:
-            stopped = not self._refit_prior(journal, started)
-        return not stopped
+        return stopped
 
-    def _refit_prior(self, journal: Journal, started: float) -> bool:
+    def _progress(self) -> float:
+        return self.budget.progress(self.step, self.seconds)
+
+    def _read_clock(self, stop: bool = False) -> bool:
+        """Take over the seconds of the first process; return whether any process was asked to ``stop``."""
+        self.seconds, stop = self.processes.broadcast(time.perf_counter() - self.started, stop)
+        return stop
+
+    def _refit_prior(self, journal: Journal) -> bool:
         """Fit the static prior alone; return whether that was finished. One that was not begins anew when resumed."""
         # The noise of a fit depends on these words, so they stay.
-        seed_generators(mix(self.seed, "settling", self.step), self.fabric.device)
+        seed_generators(derive_seed(self.seed, "settling", self.step), self.fabric.device)
         updates = min(self.optimisation.prior_refit_steps, self.step)
         elbo = self.best
 
         def go_on(done: int) -> bool:
             if done % LOG_EVERY and done < updates:
                 return True
-            self.seconds, stopped = self.processes.agree(time.perf_counter() - started, journal.stop())
-            share = (1 + REFIT_TAKES * done / updates) / (1 + REFIT_TAKES)
-            self.processes.first(partial(journal.advance, share, self.seconds, elbo))
+            stopped = self._read_clock(journal.stop())
+            journal.advance((1 + REFIT_TAKES * done / updates) / (1 + REFIT_TAKES), self.seconds, elbo)
             return not stopped
 
-        prior, rate = (
-            self.objective.model.static_prior,
-            self.optimisation.learning_rate * self.optimisation.static_prior_rate,
-        )
+        rate = self.optimisation.learning_rate * self.optimisation.static_prior_rate
         with pyro.validation_enabled(False):
             with self.fabric.autocast():
                 f = draw_static(self.objective, self.train, self.fabric.device)
-            if not refit(prior, f, updates, rate, go_on):
+            if not refit(self.objective.model.static_prior, f, updates, rate, go_on):
                 return False
         self.prior_refitted = True
         self._check_parameters()
         self._evaluate(journal)
-        self.seconds, _ = self.processes.agree(time.perf_counter() - started, False)
-        self.processes.first(partial(journal.save, self.state()))
+        self._read_clock()
+        journal.save(self.state())
         return True
 
     def _step(self, progress: float) -> Tensor:
         """One optimiser step; its terms (5,) stay on the device, so nothing waits for them."""
-        rows = self.processes.share(self._rows(self.step))
+        rows = self.processes.shard(self._rows(self.step))
         batch = self.train.batch(rows, self.objective.model.likelihood, self.fabric.device)
         rates = self.optimisation.rates(self.step, progress)._asdict()
         for group in self.optimizer.param_groups:
             group["lr"] = rates[group["part"]]
+        # A part of the prior's state, so that every checkpoint means what was evaluated.
         self.objective.model.static_prior.frozen = rates["static_prior"] == 0
         recombine = progress >= self.optimisation.recombination_start
-        seed_generators(mix(self.seed, self._noise, self.step), self.fabric.device)
+        seed_generators(derive_seed(self.seed, self._noise, self.step), self.fabric.device)
         if not self.module.training:  # it visits every module
             self.module.train()
         # Shapes, supports and plates are checked once; the checks read values back and would stall every step.
@@ -229,13 +218,13 @@ class SVI:
         size = min(self.optimisation.batch_size, count)
         epoch, batch = divmod(step, count // size)
         if self.order[0] != epoch:
-            generator = torch.Generator().manual_seed(mix(self.seed, "order", epoch))
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", epoch))
             self.order = epoch, torch.randperm(count, generator=generator)
         return self.order[1][batch * size : (batch + 1) * size]
 
     def _check(self, window: list[Tensor]) -> Tensor:
         """The window's terms (n, 5) on the host. Raises `NonFiniteError`."""
-        values = self.processes.total(torch.stack(window).cpu()) / self.processes.count
+        values = self.processes.all_reduce(torch.stack(window).cpu()) / self.processes.count
         bad = (~torch.isfinite(values)).nonzero()
         if len(bad):
             row, column = bad[bad[:, 1] > 0][0].tolist() if (bad[:, 1] > 0).any() else bad[0].tolist()
@@ -261,10 +250,10 @@ class SVI:
     def _evaluate(self, journal: Journal) -> None:
         terms = self.evaluate(self.validation)
         row = self._labelled("validation", terms, self.optimizer.param_groups[0]["lr"])
-        self.processes.first(partial(journal.log, row))
+        journal.log(row)
         if terms["elbo"] > self.best:
             self.best = terms["elbo"]
-            self.processes.first(partial(journal.save_best, self.state()))
+            journal.save_best(self.state())
 
     def _labelled(self, split: str, terms: Mapping[str, float], rate: float) -> dict[str, Any]:
         return {"step": self.step, "seconds": round(self.seconds, 3), "split": split, "learning_rate": rate, **terms}

@@ -36,7 +36,7 @@ from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.svi import SVI, NonFiniteError
 from pyro_dsvae.inference.training.contrastive import Contrastive
-from pyro_dsvae.inference.training.distributed import is_first
+from pyro_dsvae.inference.training.distributed import is_rank_zero
 from pyro_dsvae.inference.training.hardware import (
     Compilation,
     Device,
@@ -187,20 +187,14 @@ def fit(
     )
     objective.model.likelihood.check(sequences.frames)
     check_times(sequences, objective.model.dynamic_prior)
-    svi = SVI(
-        objective,
-        train,
-        sequences.sequences("validation"),
-        optimisation,
-        budget,
-        seed,
-        Hardware(device, precision, devices, compile, data_on),
-    )
+    hardware = Hardware(device, precision, devices, compile, data_on)
+    hardware.launch(min(optimisation.batch_size, len(train)))
+    svi = SVI(objective, train, sequences.sequences("validation"), optimisation, budget, seed, hardware)
     test = sequences.sequences("test")
     fingerprint = sequences.fingerprint()
     if run is None:
         start = {**svi.state(), "data": fingerprint}
-        run = svi.processes.first(lambda: RunDirectory.create(path, config, start)) or RunDirectory(path)
+        run = svi.processes.on_rank_zero(lambda: RunDirectory.create(path, config, start)) or RunDirectory(path)
     else:
         _restore(run, svi, fingerprint)
     first = svi.processes.rank == 0
@@ -267,7 +261,7 @@ def _restore(run: RunDirectory, svi: SVI, fingerprint: str) -> None:
         raise UsageError(
             f"{run.path / 'checkpoint.pt'} does not fit its config.yaml; restore either, or fit again"
         ) from error
-    svi.processes.first(lambda: run.forget_after(svi.step))
+    svi.processes.on_rank_zero(lambda: run.forget_after(svi.step))
 
 
 class _Interrupts:
@@ -304,7 +298,7 @@ def main(arguments: Sequence[str]) -> int:
         arguments = ["--config", str(before.config_file), *arguments]
     values = cli.instantiate(parser, cli.parse(parser, arguments))
     result = fit(**{name: value for name, value in vars(values).items() if name != "config"})
-    if not is_first():  # of several processes the first one speaks
+    if not is_rank_zero():  # of several processes the first one speaks
         return 0 if result.finished else 130
     if not result.finished:
         print(f"stopped and saved; go on with: python -m pyro_dsvae.fit --out {result.run} --resume", file=sys.stderr)

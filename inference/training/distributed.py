@@ -25,7 +25,7 @@ def launched() -> tuple[int, int] | None:
     return local, int(os.environ["WORLD_SIZE"]) // local
 
 
-def is_first() -> bool:
+def is_rank_zero() -> bool:
     """Whether this process is the only one, or the one that writes."""
     return not dist.is_initialized() or dist.get_rank() == 0
 
@@ -51,11 +51,11 @@ class Processes:
             self.group = dist.new_group(backend="gloo")
             atexit.register(_leave)
 
-    def share(self, rows: Tensor) -> Tensor:
+    def shard(self, rows: Tensor) -> Tensor:
         """This process's part of a joint batch: every ``count``-th of its rows."""
         return rows[self.rank :: self.count]
 
-    def total(self, values: Tensor) -> Tensor:
+    def all_reduce(self, values: Tensor) -> Tensor:
         """The sum over processes of a tensor on the CPU."""
         if self.group is None:
             return values
@@ -63,14 +63,16 @@ class Processes:
         dist.all_reduce(values, group=self.group)
         return values
 
-    def agree(self, seconds: float, stop: bool) -> tuple[float, bool]:
+    def broadcast(self, seconds: float, stop: bool) -> tuple[float, bool]:
         """The first process's clock, and whether any process was asked to stop."""
         if self.group is None:
             return seconds, stop
-        said = self.total(torch.tensor([seconds if self.rank == 0 else 0.0, float(stop)], dtype=torch.float64)).tolist()
+        said = self.all_reduce(
+            torch.tensor([seconds if self.rank == 0 else 0.0, float(stop)], dtype=torch.float64)
+        ).tolist()
         return said[0], said[1] > 0
 
-    def first(self, work: Callable[[], Value]) -> Value | None:
+    def on_rank_zero(self, work: Callable[[], Value]) -> Value | None:
         """Let the first process do ``work`` while the others wait.
 
         Where it fails with a `UsageError`, all processes end: the others silently, with the status of a user's error.
@@ -86,7 +88,7 @@ class Processes:
                 result = work()
             except UsageError as caught:
                 error = caught
-        failed = bool(self.total(torch.tensor([float(error is not None)])))
+        failed = bool(self.all_reduce(torch.tensor([float(error is not None)])))
         if error is not None:
             raise error
         if failed:

@@ -1,7 +1,9 @@
 """Where a fit runs, and how: devices, precision, compilation, and where the data are kept."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -80,8 +82,20 @@ class Hardware:
         """Processes per node, and nodes."""
         return launched() or (self.devices, 1)
 
+    def launch(self, batch_size: int) -> None:
+        """Start the processes that are missing, one per device, and let each take its device; needed before the fit of several.
+
+        Raises:
+            UsageError: Where they cannot share ``batch_size`` sequences evenly.
+        """
+        count = math.prod(self.processes)
+        if batch_size % count:
+            raise UsageError(f"a batch of {batch_size} sequences cannot be shared evenly by {count} devices")
+        self.fabric.launch()
+
+    @cached_property
     def fabric(self) -> "Fabric":
-        """The engine for this hardware, not yet launched."""
+        """The engine for this hardware; of several processes only after `launch`."""
         from lightning_fabric import Fabric  # it takes as long to import as torch
 
         device = device_for(self.device)

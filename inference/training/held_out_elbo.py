@@ -6,7 +6,7 @@ import torch
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.distributed import Processes
 from pyro_dsvae.inference.training.objective import TERMS, KLWeights, Objective
-from pyro_dsvae.inference.training.seeding import generators_kept, mix, seed_generators
+from pyro_dsvae.inference.training.seeding import derive_seed, generators_kept, seed_generators
 
 
 @torch.no_grad()
@@ -29,10 +29,10 @@ def held_out_terms(
         for number, rows in enumerate(torch.arange(len(sequences)).split(batch_size)):
             if processes is not None and number % processes.count != processes.rank:
                 continue
-            seed_generators(mix(seed, "evaluation", number), device)
+            seed_generators(derive_seed(seed, "evaluation", number), device)
             terms = objective(sequences.batch(rows, objective.model.likelihood, device), KLWeights())
             totals += torch.stack([terms[name] for name in TERMS]).double().cpu() * len(rows)
     objective.train(training)
     if processes is not None:
-        totals = processes.total(totals)
+        totals = processes.all_reduce(totals)
     return dict(zip(TERMS, (totals / len(sequences)).tolist(), strict=True))

@@ -1,14 +1,16 @@
 """The module that is optimised: a model and a guide under one ELBO."""
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.elbo import SequenceELBO
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
-from pyro_dsvae.inference.posteriors.latent_density import LatentDensity, sample_posterior
+from pyro_dsvae.inference.posteriors.latent_density import sample_posterior
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.training.contrastive import Contrastive
 from pyro_dsvae.inference.training.kl_weights import weigh_kl
@@ -59,15 +61,12 @@ class Objective(nn.Module):
             recombine: Whether, while training, a guide with views infers f of half the batch from recombined clips
                 (`recombined`).
         """
-        q: LatentDensity = self.guide
+        guide = _unregistered(self.guide)
         if recombine and self.training and self.guide.views:
-            clip = GuideInput.of(*batch)
-            q = RecombinedView(self.guide, recombined(self.model, self.guide, clip))
-        # Neither program tells Pyro of its parameters, about 60 messages a step: those are for optimisers that take parameters
-        # from the global store, and `torch.optim` optimises this objective.
-        programs = functools.partial(nn.Module.__call__, self.model), functools.partial(sample_posterior, q)
-        model, guide = weigh_kl(*programs, {"f": weights.static, "z": weights.dynamic})
-        terms = self.elbo.terms(model, guide, *batch)
+            clip = recombined(self.model, self.guide, GuideInput.of(*batch))
+            guide = functools.partial(sample_posterior, RecombinedView(self.guide, clip))
+        weighed = weigh_kl(_unregistered(self.model), guide, {"f": weights.static, "z": weights.dynamic})
+        terms = self.elbo.terms(*weighed, *batch)
         self.estimators = dict(terms.estimators)
         loss = terms.loss
         if self.contrastive is not None and self.training:
@@ -80,3 +79,11 @@ class Objective(nn.Module):
             "kl_static": terms.kl["f"].mean(),
             "kl_dynamic": terms.kl["z"].mean(),
         }
+
+
+def _unregistered(module: PyroModule) -> Callable[..., Any]:
+    """The module as a Pyro program that does not tell Pyro of its parameters, about 60 messages a step.
+
+    They are for optimisers that take parameters from the global store; this objective is optimised by `torch.optim`.
+    """
+    return functools.partial(nn.Module.__call__, module)

@@ -7,7 +7,7 @@ from hashlib import blake2b
 import torch
 
 
-def mix(seed: int, purpose: str, number: int) -> int:
+def derive_seed(seed: int, purpose: str, number: int) -> int:
     """A 63-bit seed for one purpose at one point, unrelated to those of neighbouring seeds and points."""
     return int.from_bytes(blake2b(f"{seed}/{purpose}/{number}".encode(), digest_size=8).digest()) >> 1
 

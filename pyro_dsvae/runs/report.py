@@ -32,7 +32,7 @@ def report(run: RunDirectory, svi: SVI, data: SequenceData, test: Sequences) -> 
     best = run.load("best.pt", svi.fabric.device)
     svi.objective.load_state_dict(best["objective"])
     terms = svi.evaluate(test)
-    return svi.processes.first(lambda: _report(run, svi, data, test, best, terms)) or {}
+    return svi.processes.on_rank_zero(lambda: _report(run, svi, data, test, best, terms)) or {}
 
 
 def _report(

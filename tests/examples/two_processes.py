@@ -25,7 +25,9 @@ def main(path: Path) -> None:
     frames = torch.randn(20, 5, 4, generator=torch.Generator().manual_seed(1))
     objective = build(frames, 0, 3, 2, StandardNormal, LSTM, LSTMPosterior, Normal)
     rows = Sequences(frames, None, None, torch.arange(20))
-    loop = SVI(objective, rows, rows, Optimisation(batch_size=4), Budget(3), hardware=Hardware("cpu"))
+    hardware = Hardware("cpu")
+    hardware.launch(4)
+    loop = SVI(objective, rows, rows, Optimisation(batch_size=4), Budget(3), hardware=hardware)
     losses = torch.stack([loop._step(0.5) for _ in range(3)])
     mine = torch.cat([p.detach().flatten() for p in objective.parameters()])
     everyone = [torch.empty_like(mine) for _ in range(loop.processes.count)]

@@ -15,7 +15,7 @@ from pyro_dsvae.inference.training.hardware import Hardware
 from pyro_dsvae.inference.training.held_out_elbo import held_out_terms
 from pyro_dsvae.inference.training.objective import TERMS, KLWeights, Objective
 from pyro_dsvae.inference.training.schedule import Budget, Optimisation
-from pyro_dsvae.inference.training.seeding import mix
+from pyro_dsvae.inference.training.seeding import derive_seed
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.errors import UsageError
@@ -244,7 +244,7 @@ def test_evaluation_in_chunks_is_the_mean_over_sequences() -> None:
     elbos = []
     with torch.no_grad():
         for number, rows in enumerate([torch.arange(4), torch.arange(4, 6)]):
-            torch.manual_seed(mix(3, "evaluation", number))
+            torch.manual_seed(derive_seed(3, "evaluation", number))
             elbos.append(
                 loop.objective(loop.validation.batch(rows, loop.objective.model.likelihood, device), KLWeights())[
                     "elbo"
