@@ -40,7 +40,7 @@ from pyro_dsvae.comparison.workers import spread, tasks
 from pyro_dsvae.configuration.parts import describe, plain
 from pyro_dsvae.data.dataset import DataSource, SequenceData, Split
 from pyro_dsvae.data.sprites import Sprites
-from pyro_dsvae.inference.forecasting.forecast import check_given
+from pyro_dsvae.inference.forecasting.forecast import check_context
 from pyro_dsvae.inference.inference_data import (
     MIN_DRAWS,
 )
@@ -214,7 +214,7 @@ def compare(
     chosen = measure.chosen(loaded)
     if len(chosen) < 2:
         raise UsageError(f"the {split} split holds one sequence; a comparison needs at least two")
-    check_given(chosen, measure.given)
+    check_context(chosen, measure.given)
     folder.claim()
     todo = tasks(folder, fits, {candidate.name: candidate for candidate in candidates}, measure)
     if devices > 1:

@@ -47,7 +47,7 @@ class Calibrations:
         given_latents: Frames given a draw of their latents.
         forecasts: One per horizon 1, 2, ..., as far as 8 sequences have such frames; the first is the one-step
             forecast.
-        given: Frames that forecasts start from.
+        context: Number of frames that forecasts start from.
         draws: Of every predictive distribution.
         sequences: That were used.
         findings: One per kind of prediction.
@@ -55,7 +55,7 @@ class Calibrations:
 
     given_latents: Calibration
     forecasts: tuple[Calibration, ...]
-    given: int
+    context: int
     draws: int
     sequences: int
     findings: tuple[Finding, ...]
@@ -64,7 +64,7 @@ class Calibrations:
 def calibration(
     sampler: Sampler,
     sequences: Sequences,
-    given: int | None = None,
+    context: int | None = None,
     draws: int = 39,
     at_most: int = 200,
     seed: int = 0,
@@ -75,7 +75,7 @@ def calibration(
     posterior, x and (f, z) are a joint draw, so u is exactly uniform although x served to find (f, z). (That of the mixture
     over many draws is not: it gathers around 1/2.) What is wrong here is the likelihood, or a guide too wide.
 
-    Forecasts: (f, z) from q given the first ``given`` frames alone, z continued by its prior, frames with observation
+    Forecasts: (f, z) from q given the first ``context`` frames alone, z continued by its prior, frames with observation
     noise; the prediction is the mixture over all draws.
 
     u is the rank of x among S draws with its place between two of them at random, (rank + U) / (S + 1), equal ones being
@@ -90,7 +90,7 @@ def calibration(
     Johnson, "Bayesian model assessment using pivotal quantities", Bayesian Analysis 2, 2007 (one draw of the posterior).
 
     Args:
-        given: From 1 to T - 1; by default half of T. Sequences that are not longer are no part of the forecasts.
+        context: From 1 to T - 1; by default half of T. Sequences that are not longer are no part of the forecasts.
         draws: S, at least 19.
         at_most: Sequences that are used, a random choice.
 
@@ -98,14 +98,14 @@ def calibration(
         UsageError: For numbers that are none of these and fewer than 8 sequences.
     """
     length = sequences.frames.shape[1]
-    given = max(1, length // 2) if given is None else given
-    _check(sequences, given, draws, at_most)
+    context = max(1, length // 2) if context is None else context
+    _check(sequences, context, draws, at_most)
     generator = torch.Generator().manual_seed(seed + APART)
     chosen = torch.randperm(len(sequences), generator=generator)[:at_most].sort().values
     lengths = torch.full((len(sequences),), length)
     if sequences.lengths is not None:
         lengths = sequences.lengths[sequences.rows].cpu()
-    longer = chosen[lengths[chosen] > given]
+    longer = chosen[lengths[chosen] > context]
     paths = sampler.paths_at_once(sequences.frames.shape[1:])
     work = sampler.work(len(chosen) + draws * len(longer))
     own, ahead = [], []
@@ -114,23 +114,23 @@ def calibration(
             own.append(_given_latents(sampler, sampler.batch(sequences, positions), draws))
             work.did(len(positions))
         for positions in longer.split(max(1, paths // draws)) if len(longer) else ():
-            ahead.append(_forecast(sampler, sampler.batch(sequences, positions), given, draws))
+            ahead.append(_forecast(sampler, sampler.batch(sequences, positions), context, draws))
             work.did(draws * len(positions))
     forecasts = []
-    for horizon in range(1, length - given + 1):
+    for horizon in range(1, length - context + 1):
         at = [tuple(u[:, horizon - 1 : horizon] for u in pair) for pair in ahead]
         seen = [~values.flatten(1).isnan().all(1) for values, _ in at]
         if sum(int(s.sum()) for s in seen) < FEWEST:
             break
         forecasts.append(_calibration(horizon, at, generator))
     found = (_calibration(0, own, generator), *forecasts)
-    return Calibrations(found[0], tuple(forecasts), given, draws, len(chosen), tuple(_finding(c) for c in found))
+    return Calibrations(found[0], tuple(forecasts), context, draws, len(chosen), tuple(_finding(c) for c in found))
 
 
-def _check(sequences: Sequences, given: int, draws: int, at_most: int) -> None:
+def _check(sequences: Sequences, context: int, draws: int, at_most: int) -> None:
     length = sequences.frames.shape[1]
-    if length > 1 and not 1 <= given < length:
-        raise UsageError(f"forecasts start from 1 to {length - 1} of {length} given frames, not {given}")
+    if length > 1 and not 1 <= context < length:
+        raise UsageError(f"forecasts start from 1 to {length - 1} of {length} frames, not {context}")
     if draws < BINS - 1:
         raise UsageError(f"calibration needs at least {BINS - 1} draws, not {draws}")
     if min(len(sequences), at_most) < FEWEST:
@@ -150,14 +150,14 @@ def _given_latents(sampler: Sampler, batch: Batch, draws: int) -> _Pit:
     return counter.pit()
 
 
-def _forecast(sampler: Sampler, batch: Batch, given: int, draws: int) -> _Pit:
-    """Of the frames after the first ``given``, for sequences that are longer."""
-    latents, _ = Proposal(sampler.guide, batch.until(given)._replace(lengths=None)).draw(draws)
-    horizon = batch.x.shape[1] - given
+def _forecast(sampler: Sampler, batch: Batch, context: int, draws: int) -> _Pit:
+    """Of the frames after the first ``context``, for sequences that are longer."""
+    latents, _ = Proposal(sampler.guide, batch.until(context)._replace(lengths=None)).draw(draws)
+    horizon = batch.x.shape[1] - context
     path = sampler.model.dynamic_prior(latents.f, Steps(batch.x.shape[1], None, batch.times))
     z = path.continue_from(latents.z, horizon).sample()
-    observed = batch.observed[:, given:]
-    counter = _Ranks(batch.x[:, given:], observed)
+    observed = batch.observed[:, context:]
+    counter = _Ranks(batch.x[:, context:], observed)
     for frames in sampler.model.likelihood(latents.f, z).sample():
         counter.add(frames)
     return counter.pit()

@@ -120,16 +120,16 @@ def forecast(
     return Forecast(samples, means, z, PosteriorDraws.joined([part.past for part in parts]).rows(order))
 
 
-def check_given(sequences: Sequences, given: int) -> None:
-    """Refuse a number of given frames that leaves no frame to forecast.
+def check_context(sequences: Sequences, context: int) -> None:
+    """Refuse a forecast context that leaves no frame to forecast.
 
     Raises:
         UsageError: Unless it is from 1 to T - 1.
     """
     length = sequences.length
-    if not 1 <= given < length:
+    if not 1 <= context < length:
         raise UsageError(
-            f"a forecast needs at least one frame given and one to foretell, not {given} given of {length}; "
+            f"a forecast context of {context} of {length} frames leaves nothing to start from or nothing to forecast; "
             f"give from 1 to {length - 1}"
         )
 

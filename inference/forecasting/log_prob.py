@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.evidence import estimate_evidence
-from pyro_dsvae.inference.forecasting.forecast import check_given
+from pyro_dsvae.inference.forecasting.forecast import check_context
 from pyro_dsvae.inference.inference_data import UNRELIABLE
 from pyro_dsvae.inference.sampling.refinement import Refinement
 from pyro_dsvae.inference.sequences import Sequences
@@ -15,16 +15,16 @@ from pyro_dsvae.inference.sequences import Sequences
 
 @dataclass(frozen=True)
 class ForecastScore:
-    """log p(x_{given+1:T} | x_{1:given}) of every sequence, (N,), float64 on the CPU, in nats per sequence.
+    """log p(x_{context+1:T} | x_{1:context}) of every sequence, (N,), float64 on the CPU, in nats per sequence.
 
     Attributes:
         log_prob: A difference of two estimates, each low by about half its squared error: it may err to either side. 0
             where there is nothing to foretell.
         standard_error: Of the Monte Carlo estimate alone: the root of the sum of both squared errors; not of the data.
         k_hat: The worse of both (`pareto_k_hat`); above .7 the value and its error are not to be trusted.
-        scored: (N,) bool, False where no value after step ``given`` was observed, as in a sequence that is not longer.
-        observed_values: (N,) int64, how many values after step ``given`` were observed.
-        given: Number of frames that were given.
+        scored: (N,) bool, False where no value after step ``context`` was observed, as in a sequence that is not longer.
+        observed_values: (N,) int64, how many values after step ``context`` were observed.
+        context: Number of frames that the forecast starts from.
         draws: Of each of the two estimates.
     """
 
@@ -33,7 +33,7 @@ class ForecastScore:
     k_hat: Tensor
     scored: Tensor
     observed_values: Tensor
-    given: int
+    context: int
     draws: int
 
     @property
@@ -50,14 +50,14 @@ class ForecastScore:
 def forecast_log_prob(
     sampler: Sampler,
     sequences: Sequences,
-    given: int,
+    context: int,
     draws: int = 100,
     seed: int = 0,
     refinement: Refinement | None = None,
 ) -> ForecastScore:
-    """How well the first ``given`` frames foretell the others, for each of ``sequences``:
+    """How well the first ``context`` frames foretell the others, for each of ``sequences``:
 
-        log p(x_{given+1:T} | x_{1:given}) = log p(x_{1:T}) - log p(x_{1:given})
+        log p(x_{context+1:T} | x_{1:context}) = log p(x_{1:T}) - log p(x_{1:context})
 
     Both by `estimate_evidence`, each with draws of its own. A prior is a product of one-step conditionals, so the evidence
     of the first frames is that of the clip cut after them; no latent of a later step is drawn in vain. Missing values,
@@ -69,25 +69,25 @@ def forecast_log_prob(
     Other arguments as for `estimate_evidence`.
 
     Args:
-        given: From 1 to T - 1.
+        context: From 1 to T - 1.
         draws: K of each estimate, at least 25.
         refinement: Fit the guide to every sequence, and to every beginning of one, first (`refine`).
 
     Raises:
-        UsageError: Where ``given`` leaves nothing, and for a guide without density.
+        UsageError: Where ``context`` leaves nothing, and for a guide without density.
     """
-    check_given(sequences, given)
-    later = sequences.observed_count(slice(given, None))
+    check_context(sequences, context)
+    later = sequences.observed_count(slice(context, None))
     scored = later > 0
     log_prob, error, k_hat = (torch.zeros(len(sequences), dtype=torch.float64) for _ in range(3))
     if bool(scored.any()):
         whole = sequences.take(scored)
         # The work of both grows with the number of their frames.
-        share = whole.length / (whole.length + given)
+        share = whole.length / (whole.length + context)
         all_ = estimate_evidence(sampler.part(0.0, share), whole, draws, refinement=refinement, seed=seed)
-        beginning = whole.until(given)
+        beginning = whole.until(context)
         first = estimate_evidence(sampler.part(share, 1.0), beginning, draws, refinement=refinement, seed=seed + 1)
         log_prob[scored] = all_.log_evidence - first.log_evidence
         error[scored] = (all_.standard_error.square() + first.standard_error.square()).sqrt()
         k_hat[scored] = torch.maximum(all_.k_hat, first.k_hat)
-    return ForecastScore(log_prob, error, k_hat, scored, later, given, draws)
+    return ForecastScore(log_prob, error, k_hat, scored, later, context, draws)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.estimation import Sampler, check_proposal
-from pyro_dsvae.inference.forecasting.forecast import check_given
+from pyro_dsvae.inference.forecasting.forecast import check_context
 from pyro_dsvae.inference.forecasting.log_prob import ForecastScore
 from pyro_dsvae.inference.inference_data import MIN_DRAWS, pareto_k_hat
 from pyro_dsvae.inference.latents import Latents
@@ -25,12 +25,12 @@ class NoStepsError(UsageError):
 def paired_forecast(
     sampler: Sampler,
     sequences: Sequences,
-    given: int,
+    context: int,
     draws: int = 100,
     scale: float = 1.0,
     seed: int = 0,
 ) -> ForecastScore:
-    """How well the first t = ``given`` frames foretell the others, from K draws f, z_1:T of q(f, z_1:T | x_1:T):
+    """How well the first t = ``context`` frames foretell the others, from K draws f, z_1:T of q(f, z_1:T | x_1:T):
 
         log p(x_{t+1:T} | x_{1:t}) = log mean_k p(x_1:T, f, z_1:T) / q(f, z_1:T | x_1:T)
                                    - log mean_k p(x_1:t, f, z_1:t) / q(f, z_1:t | x_1:T)
@@ -45,20 +45,20 @@ def paired_forecast(
     for `pyro_dsvae.inference.evidence.estimate_evidence`.
 
     Args:
-        given: From 1 to T - 1.
+        context: From 1 to T - 1.
         draws: K, at least 25.
         scale: The proposal's standard deviations over the guide's; above 1 for what knows the later frames is too sure
             of the first.
 
     Raises:
-        UsageError: Where ``given`` leaves nothing, for fewer draws, for a guide without density, and `NoStepsError`
+        UsageError: Where ``context`` leaves nothing, for fewer draws, for a guide without density, and `NoStepsError`
             where its density of a path is no product over steps (a flow's).
     """
-    check_given(sequences, given)
+    check_context(sequences, context)
     check_proposal(sampler.guide)
     if draws < MIN_DRAWS:
         raise UsageError(f"a forecast needs at least {MIN_DRAWS} draws for its diagnostics, not {draws}")
-    later = sequences.observed_count(slice(given, None))
+    later = sequences.observed_count(slice(context, None))
     at_once = sampler.paths_at_once(sequences.frames.shape[1:])
     size = max(1, min(len(sequences), at_once // draws))
     work = sampler.work(len(sequences) * draws)
@@ -66,7 +66,7 @@ def paired_forecast(
     with sampler.evaluation(seed):
         for positions in torch.arange(len(sequences)).split(size):
             batch = sampler.batch(sequences, positions)
-            start = batch.until(given)
+            start = batch.until(context)
             proposal = Proposal(sampler.guide, batch, scale)
             weights = []
             for count in torch.arange(draws).split(max(1, at_once // len(positions))):
@@ -82,7 +82,7 @@ def paired_forecast(
             tails.append(torch.from_numpy(pareto_k_hat(torch.cat([whole, part], dim=1).T.numpy())).view(2, -1).amax(0))
     scored = later > 0
     log_prob, error, k_hat = (torch.cat(v).masked_fill(~scored, 0.0) for v in (values, errors, tails))
-    return ForecastScore(log_prob, error, k_hat, scored, later, given, draws)
+    return ForecastScore(log_prob, error, k_hat, scored, later, context, draws)
 
 
 def _weights(model: DSVAE, proposal: Proposal, batch: Batch, start: Batch, count: int) -> Tensor:
@@ -90,7 +90,7 @@ def _weights(model: DSVAE, proposal: Proposal, batch: Batch, start: Batch, count
     with poutine.trace() as trace:
         latents, log_q = proposal.draw(count)
     q = trace.trace.nodes
-    given = start.x.shape[1]
+    context = start.x.shape[1]
     try:
         by_step = log_prob_by_step(q["z"]["fn"], latents.z)
     except NotImplementedError as error:
@@ -99,7 +99,7 @@ def _weights(model: DSVAE, proposal: Proposal, batch: Batch, start: Batch, count
     if valid is not None:
         by_step = torch.where(valid, by_step, torch.zeros_like(by_step))
     # What is left of log q(f, z) without the later steps of z.
-    log_q_start = log_q - by_step[..., given:].double().sum(-1)
+    log_q_start = log_q - by_step[..., context:].double().sum(-1)
     whole = Joint(model, batch).at(latents).log_joint - log_q
-    part = Joint(model, start).at(Latents(latents.f, latents.z[..., :given, :])).log_joint - log_q_start
+    part = Joint(model, start).at(Latents(latents.f, latents.z[..., :context, :])).log_joint - log_q_start
     return torch.stack([whole.cpu(), part.cpu()])

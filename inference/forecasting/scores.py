@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyro_dsvae.inference.estimation import Sampler, Work
 from pyro_dsvae.inference.forecasting.baselines import BASELINES, baselines
-from pyro_dsvae.inference.forecasting.forecast import Forecast, check_given, forecast
+from pyro_dsvae.inference.forecasting.forecast import Forecast, check_context, forecast
 from pyro_dsvae.inference.forecasting.log_prob import ForecastScore, forecast_log_prob
 from pyro_dsvae.inference.sampling.refinement import Refinement
 from pyro_dsvae.inference.sequences import Sequences
@@ -72,20 +72,20 @@ class Comparison:
 
 @dataclass(frozen=True)
 class ForecastScores:
-    """Forecasts of frames given + 1 to T of N sequences.
+    """Forecasts of frames context + 1 to T of N sequences.
 
     Attributes:
-        given, horizon: Frames that were given, and how many were to come.
+        context, horizon: Number of frames that forecasts start from, and of those to come.
         scored: (N,) bool, False where no value to come, or none of those given, was observed.
-        log_prob: log p(x_{given+1:T} | x_{1:given}) by evidences (`forecast_log_prob`), in nats.
-        mixture_log_prob: (N,) the same by log 1/K sum_k p(x_{given+1:T} | f_k, z_k) over the draws of the forecast, in
+        log_prob: log p(x_{context+1:T} | x_{1:context}) by evidences (`forecast_log_prob`), in nats.
+        mixture_log_prob: (N,) the same by log 1/K sum_k p(x_{context+1:T} | f_k, z_k) over the draws of the forecast, in
             nats: in expectation a lower bound, far below where frames are large, as no draw hits all values; NaN where
             not scored.
         model: Errors of the model's forecast: mean for the MSE, samples for the CRPS.
         baselines: Those of `BASELINES`.
     """
 
-    given: int
+    context: int
     horizon: int
     scored: Tensor
     log_prob: ForecastScore
@@ -106,7 +106,7 @@ class ForecastScores:
     def sentences(self) -> tuple[str, ...]:
         """What to tell: how much was scored, whether the log probability is reliable, and how the forecast compares."""
         count = int(self.scored.sum())
-        frames = f"{self.horizon} frames from {self.given}"
+        frames = f"{self.horizon} frames from {self.context}"
         said = [f"{frames}, {count} of {len(self.scored)} sequences scored; the others have nothing given or to come"]
         if count == len(self.scored):
             said = [f"{frames}, {count} sequences"]
@@ -127,13 +127,13 @@ class ForecastScores:
 def forecast_scores(
     sampler: Sampler,
     sequences: Sequences,
-    given: int,
+    context: int,
     draws: int = 100,
     seed: int = 0,
     refinement: Refinement | None = None,
     resample: bool = True,
 ) -> ForecastScores:
-    """Forecast the frames after the first ``given`` of each of ``sequences`` and compare them with those that came.
+    """Forecast the frames after the first ``context`` of each of ``sequences`` and compare them with those that came.
 
     Of a sequence that ends sooner, and of frames of which a part is missing, the observed values are scored. Baselines fill
     a missing value from the frame before (or else after) it, and where a place was never seen by the clip's mean value.
@@ -145,17 +145,17 @@ def forecast_scores(
     Source: Gneiting & Raftery, "Strictly proper scoring rules, prediction, and estimation", JASA 102, 2007.
 
     Raises:
-        UsageError: Where ``given`` leaves nothing.
+        UsageError: Where ``context`` leaves nothing.
     """
-    check_given(sequences, given)
-    horizon = sequences.length - given
-    scored = _scored(sequences, given)
+    check_context(sequences, context)
+    horizon = sequences.length - context
+    scored = _scored(sequences, context)
     work = sampler.work(float(len(sequences) + max(1, int(scored.sum()))))
     informing = replace(sampler, progress=_share(work, len(sequences)))
-    log_prob = forecast_log_prob(informing, sequences, given, draws, seed, refinement)
+    log_prob = forecast_log_prob(informing, sequences, context, draws, seed, refinement)
     mixture = torch.full((len(sequences),), math.nan, dtype=torch.float64)
     sums = {name: torch.zeros(len(sequences), horizon, 3, dtype=torch.float64) for name in ("model", *BASELINES)}
-    drawing = _Drawing(given, draws, seed + 2, refinement, resample)
+    drawing = _Drawing(context, draws, seed + 2, refinement, resample)
     for part in drawing.parts(sampler, sequences, scored):
         with sampler.evaluation(seed):
             at_once = max(draws, sampler.paths_at_once(sequences.frames.shape[1:]))
@@ -163,32 +163,32 @@ def forecast_scores(
                 sampler.model, part.drawn.f, part.drawn.z, part.truth, part.seen, at_once
             ).cpu()
         sums["model"][part.positions] = _errors(part.drawn.mean, part.drawn.samples, part.truth, part.seen)
-        for name, frames in baselines(part.past, part.given, horizon).items():
+        for name, frames in baselines(part.past, part.seen_past, horizon).items():
             sums[name][part.positions] = _errors(frames, frames.unsqueeze(0), part.truth, part.seen)
         work.did(len(part.positions))
     errors = {name: _averaged(parts) for name, parts in sums.items()}
     return ForecastScores(
-        given, horizon, scored, log_prob, mixture, errors["model"], {name: errors[name] for name in BASELINES}
+        context, horizon, scored, log_prob, mixture, errors["model"], {name: errors[name] for name in BASELINES}
     )
 
 
 def forecast_errors(
     sampler: Sampler,
     sequences: Sequences,
-    given: int,
+    context: int,
     draws: int = 25,
     seed: int = 0,
 ) -> Errors:
     """The errors alone of `forecast_scores`, which are cheap: no log probabilities, no baselines.
 
     Raises:
-        UsageError: Where ``given`` leaves nothing.
+        UsageError: Where ``context`` leaves nothing.
     """
-    check_given(sequences, given)
-    scored = _scored(sequences, given)
+    check_context(sequences, context)
+    scored = _scored(sequences, context)
     work = sampler.work(float(max(1, int(scored.sum()))))
-    sums = torch.zeros(len(sequences), sequences.length - given, 3, dtype=torch.float64)
-    for part in _Drawing(given, draws, seed).parts(sampler, sequences, scored):
+    sums = torch.zeros(len(sequences), sequences.length - context, 3, dtype=torch.float64)
+    for part in _Drawing(context, draws, seed).parts(sampler, sequences, scored):
         sums[part.positions] = _errors(part.drawn.mean, part.drawn.samples, part.truth, part.seen)
         work.did(len(part.positions))
     return _averaged(sums)
@@ -202,7 +202,7 @@ class _Part:
 
     positions: Tensor
     past: Tensor
-    given: Tensor
+    seen_past: Tensor
     truth: Tensor
     seen: Tensor
     drawn: Forecast
@@ -212,7 +212,7 @@ class _Part:
 class _Drawing:
     """How forecasts are drawn, as `forecast_scores` is told."""
 
-    given: int
+    context: int
     draws: int
     seed: int
     refinement: Refinement | None = None
@@ -224,25 +224,25 @@ class _Drawing:
         size = max(1, sampler.paths_at_once(sequences.frames.shape[1:]) // self.draws)
         for number, some in enumerate(positions.split(size) if len(positions) else ()):
             batch = sampler.batch(sequences, some)
-            past = batch.until(self.given)
-            times = None if batch.times is None else batch.times[:, self.given :]
+            past = batch.until(self.context)
+            times = None if batch.times is None else batch.times[:, self.context :]
             drawn = forecast(
                 replace(sampler, progress=None),
                 past._replace(lengths=None),  # all of these are longer than what is given
-                sequences.length - self.given,
+                sequences.length - self.context,
                 times,
                 self.draws,
                 self.seed + number,
                 self.refinement,
                 self.resample,
             )
-            later = slice(self.given, None)
+            later = slice(self.context, None)
             yield _Part(some, past.x, past.observed, batch.visible[:, later], batch.observed[:, later], drawn)
 
 
-def _scored(sequences: Sequences, given: int) -> Tensor:
+def _scored(sequences: Sequences, context: int) -> Tensor:
     """(N,) bool, which have observed values both among the frames given and among those to come."""
-    return (sequences.observed_count(slice(given, None)) > 0) & (sequences.observed_count(slice(given)) > 0)
+    return (sequences.observed_count(slice(context, None)) > 0) & (sequences.observed_count(slice(context)) > 0)
 
 
 def _mixture(model: DSVAE, f: Tensor, z: Tensor, truth: Tensor, seen: Tensor, at_once: int) -> Tensor:

@@ -14,7 +14,7 @@ from pyro_dsvae.inference.latent_checks.aggregated_posterior import (
     spread_finding,
 )
 from pyro_dsvae.inference.latent_checks.ridge import ridge_test
-from pyro_dsvae.inference.latent_checks.usage import LatentUse
+from pyro_dsvae.inference.latent_checks.usage import LatentUsage
 from pyro_dsvae.inference.sampling.proposal import Proposal
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.errors import UsageError
@@ -122,7 +122,7 @@ def latent_checks(
     return LatentChecks(static, steps, paths, dependence, share, under_prior, n, tuple(findings))
 
 
-def collapse_findings(use: LatentUse) -> tuple[Finding, ...]:
+def collapse_findings(use: LatentUsage) -> tuple[Finding, ...]:
     """Posterior collapse in words, for f where there is one, and for z.
 
     A dimension is unused where it is not active and tells less than 0.05 nats about its sequence. (Not active alone does
@@ -139,16 +139,16 @@ def collapse_findings(use: LatentUse) -> tuple[Finding, ...]:
         used = int((active | (information > NOTHING)).sum())
         kl = f"KL {float(rate.mean()):.3g} nats per sequence"
         severity: Severity = "good"
-        sentence = f"{name} is used: {used} of {size} dimensions carry something of the sequence ({kl})"
+        sentence = f"{name} is used: {used} of {size} dimensions tell sequences apart ({kl})"
         if used == 0:
             severity = "serious"
             sentence = (
-                f"{name} has collapsed: none of its {size} dimensions carries anything of the sequence ({kl}); what it "
+                f"{name} has collapsed: none of its {size} dimensions tells sequences apart ({kl}); what it "
                 "should say is left to the other latent or to the noise"
             )
         elif used < size / 2:
             severity = "note"
-            sentence = f"most of {name} is unused: {used} of {size} dimensions carry something of the sequence ({kl})"
+            sentence = f"most of {name} is unused: {used} of {size} dimensions tell sequences apart ({kl})"
         found.append(Finding(severity, f"use of {name}", sentence))
     return tuple(found)
 

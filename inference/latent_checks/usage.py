@@ -1,4 +1,4 @@
-"""How much of a clip its latents carry, and which of their dimensions are used."""
+"""Latent usage: rate, distortion, active units, and the information in every dimension."""
 
 import math
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ DECODED = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class LatentUse:
+class LatentUsage:
     """Rate, distortion and active units over N sequences, float64 on the CPU; nats per sequence.
 
     Attributes:
@@ -40,7 +40,7 @@ class LatentUse:
             is pooled over the same steps.
         active_static: (F,) bool, ``variance_static`` above ``threshold``.
         active_dynamic: (D,) bool, ``variance_dynamic`` above ``threshold``.
-        kl_static_per_dimension: (F,) information that a dimension alone has about which sequence it is (`latent_use`).
+        kl_static_per_dimension: (F,) information that a dimension alone has about which sequence it is (`latent_usage`).
         kl_dynamic_per_dimension: (D,) the same for z, summed over the steps of a sequence.
         threshold: Of the active units.
     """
@@ -63,13 +63,13 @@ class LatentUse:
         return self.reconstruction - self.kl_static - self.kl_dynamic
 
 
-def latent_use(
+def latent_usage(
     sampler: Sampler,
     sequences: Sequences,
     seed: int = 0,
     draws: int = 32,
     threshold: float = ACTIVE,
-) -> LatentUse:
+) -> LatentUsage:
     """KL terms, reconstruction, active units and information per dimension, for ``sequences``.
 
     Active units (Burda et al. 2016): dimension u is active where
@@ -127,7 +127,7 @@ def latent_use(
             work.did(len(positions))
     f_pool, z_pool = pools["f"], pools["z"]
     variance = {site: pool.relative_variance() for site, pool in pools.items()}
-    return LatentUse(
+    return LatentUsage(
         kl_static=torch.cat(kl["f"]),
         kl_dynamic=torch.cat(kl["z"]),
         reconstruction=torch.cat(reconstruction),
@@ -145,13 +145,13 @@ def latent_use(
 def _check(guide: Guide, sequences: Sequences, draws: int, threshold: float) -> None:
     if isinstance(guide, Posterior) and not guide.comparable:
         raise UsageError(
-            f"the posterior {type(guide).__name__} is a point: it has no KL and carries as much as it likes; fit any other "
-            "posterior to know how its latents are used"
+            f"the posterior {type(guide).__name__} is a point and has no KL, so nothing tells how its latents are used; "
+            "fit any other posterior"
         )
     if len(sequences) < 2:
-        raise UsageError(f"the use of latents is told from at least 2 sequences, not {len(sequences)}")
+        raise UsageError(f"latent usage needs at least 2 sequences, not {len(sequences)}")
     if draws < 2:
-        raise UsageError(f"the use of latents needs at least 2 draws per sequence, not {draws}")
+        raise UsageError(f"latent usage needs at least 2 draws per sequence, not {draws}")
     if not 0 < threshold < math.inf:
         raise UsageError(f"the threshold of active units must be positive, not {threshold}")
 

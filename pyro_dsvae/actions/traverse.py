@@ -13,7 +13,7 @@ from pyro_dsvae.actions.selection import Source
 from pyro_dsvae.data.dataset import Label, Split
 from pyro_dsvae.figures.clip_pages import Cell, Page, Row
 from pyro_dsvae.figures.run import GREY, LOOK, MOTION
-from pyro_dsvae.inference.latent_checks.usage import latent_use
+from pyro_dsvae.inference.latent_checks.usage import latent_usage
 from pyro_dsvae.inference.latent_space.encoding import Codes
 from pyro_dsvae.inference.latent_space.traversal import DEVIATIONS, OUTER, Traversal
 from pyro_dsvae.inference.sequences import Sequences
@@ -88,7 +88,7 @@ def traverse(
         sequences = Sequences.of(others.x, others.mask, others.lengths, others.times)
         nats = information(codes, latent)
         if opened.guide.comparable:
-            use = latent_use(opened.sampler(bar), sequences, seed, draws=8)
+            use = latent_usage(opened.sampler(bar), sequences, seed, draws=8)
             nats = (use.kl_static_per_dimension if latent == "static" else use.kl_dynamic_per_dimension).float()
     order = nats.argsort(descending=True)[:number] if dimensions is None else _listed(dimensions)
     found = opened.traverse(start.encode(opened), codes, latent, order, steps)

@@ -21,7 +21,7 @@ from pyro_dsvae.inference.calibration.intervals import calibration
 from pyro_dsvae.inference.calibration.sbc import simulation_based_calibration
 from pyro_dsvae.inference.evidence import estimate_evidence
 from pyro_dsvae.inference.latent_checks.checks import collapse_findings, latent_checks
-from pyro_dsvae.inference.latent_checks.usage import latent_use
+from pyro_dsvae.inference.latent_checks.usage import latent_usage
 from pyro_dsvae.inference.predictive_checks.checks import PredictiveChecks, checks_of
 from pyro_dsvae.inference.predictive_checks.discrepancies import applicable
 from pyro_dsvae.inference.predictive_checks.discrepancy import Discrepancy
@@ -85,7 +85,7 @@ class Checking:
             )
         latents = self._tried("latents", lambda: latent_checks(run.sampler(), chosen, seed=seed))
         bar(0.78)
-        use = self._tried("use of latents", lambda: latent_use(run.sampler(), chosen, seed))
+        use = self._tried("latent usage", lambda: latent_usage(run.sampler(), chosen, seed))
         bar(0.82)
         evidence = None
         if weights:

@@ -185,7 +185,7 @@ def _calibration(result: PPCResult, figures: Path) -> str:
     levels = [f"{100 * level:.0f} % intervals hold" for level in found.given_latents.values.levels]
     listed = table(
         f"Share of held values, in %, ± standard error over {found.sequences} sequences; forecasts start from "
-        f"{found.given} frames",
+        f"{found.context} frames",
         ("prediction", *levels, "of frame means", "mean PIT", "p uniform"),
         rows,
     )

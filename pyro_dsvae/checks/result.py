@@ -14,7 +14,7 @@ from pyro_dsvae.inference.calibration.sbc import SimulationBasedCalibration
 from pyro_dsvae.inference.evidence import Evidence
 from pyro_dsvae.inference.finding import Finding
 from pyro_dsvae.inference.latent_checks.checks import LatentChecks
-from pyro_dsvae.inference.latent_checks.usage import LatentUse
+from pyro_dsvae.inference.latent_checks.usage import LatentUsage
 from pyro_dsvae.inference.predictive_checks.checks import PredictiveChecks
 from pyro_dsvae.runs.json_values import json_values
 from pyro_dsvae.runs.versions import installed
@@ -67,7 +67,7 @@ class PPCResult:
     calibration: Calibrations | None
     simulated: SimulationBasedCalibration | None
     latents: LatentChecks | None
-    use: LatentUse | None
+    use: LatentUsage | None
     evidence: Evidence | None
     findings: tuple[Finding, ...]
     left_out: tuple[str, ...]

@@ -19,7 +19,7 @@ from pyro_dsvae.inference.files import DAMAGE, replacing
 from pyro_dsvae.inference.forecasting.log_prob import forecast_log_prob
 from pyro_dsvae.inference.forecasting.paired import NoStepsError, paired_forecast
 from pyro_dsvae.inference.forecasting.scores import forecast_errors
-from pyro_dsvae.inference.latent_checks.usage import latent_use
+from pyro_dsvae.inference.latent_checks.usage import latent_usage
 from pyro_dsvae.inference.sampling.annealed_importance_sampling import annealed_evidence
 from pyro_dsvae.inference.sampling.refinement import Refinement
 from pyro_dsvae.inference.sequences import Sequences
@@ -80,7 +80,7 @@ class Evaluation:
         log_evidence, error, effective_sample_size, k_hat: Of the importance-weighted evidence (`Evidence`).
         bits: Per dimension, None where the likelihood is no probability of 8-bit values.
         gap_closed: ELBO gained by refinement, None without.
-        kl_f, kl_z, distortion: Rates and E_q[-log p(x | f, z)] (`LatentUse`).
+        kl_f, kl_z, distortion: Rates and E_q[-log p(x | f, z)] (`LatentUsage`).
         active_f, active_z: How many dimensions of each are in use, of how many: two pairs of numbers.
         estimators: How the KL of f and of z is computed.
         forecast, forecast_error, forecast_k_hat: log p(last frames | first frames); 0 where a sequence has no last
@@ -162,7 +162,7 @@ def evaluate(fit: Fit, run: Run, data: SequenceData, measure: Measure, file: Pat
         return {"crps": drawn.crps}
 
     def use(progress: Progress) -> dict[str, Any]:
-        found = latent_use(run.sampler(progress), sequences, measure.seed)
+        found = latent_usage(run.sampler(progress), sequences, measure.seed)
         return {
             "kl_f": found.kl_static,
             "kl_z": found.kl_dynamic,

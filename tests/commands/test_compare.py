@@ -300,7 +300,7 @@ def test_a_finished_comparison_says_it_again_without_work(copy: Path, monkeypatc
 
     before = table(copy)
     monkeypatch.setattr(comparison_work, "fit", never)
-    for name in ("estimate_evidence", "paired_forecast", "forecast_errors", "latent_use", "judge_motion"):
+    for name in ("estimate_evidence", "paired_forecast", "forecast_errors", "latent_usage", "judge_motion"):
         monkeypatch.setattr(f"pyro_dsvae.comparison.measurement.{name}", never)
     # Runs are found below the folder, wherever it was moved.
     assert command("--out", copy).code == 0

@@ -53,7 +53,7 @@ def model(factor: float = 1.0) -> DSVAE:
 
 
 def found(sequences: Sequences, factor: float = 1.0, guide: ExactGuide | None = None, **options: int) -> Calibrations:
-    options = {"at_most": 2_000, "given": 2, **options}
+    options = {"at_most": 2_000, "context": 2, **options}
     return calibration(Sampler(model(factor), guide or ExactGuide()), sequences, **options)
 
 
@@ -129,7 +129,7 @@ def test_frame_means_show_what_single_values_hide() -> None:
     frames = torch.from_numpy(noiseless(600) + shared)
     guide_of_truth = TrueLatents(600)
     result = calibration(
-        Sampler(model(), guide_of_truth), Sequences(frames, None, None, sequences.rows), given=2, at_most=600
+        Sampler(model(), guide_of_truth), Sequences(frames, None, None, sequences.rows), context=2, at_most=600
     )
     assert_near(result.given_latents.values, list(LEVELS))
     half = stats.norm.ppf(0.5 + np.array(LEVELS) / 2)
@@ -237,7 +237,7 @@ def test_horizons_end_where_too_few_sequences_have_such_frames() -> None:
     lengths = torch.tensor([3] * 35 + [4] * 5)
     result = found(Sequences(sequences.frames, None, lengths, sequences.rows))
     assert [c.horizon for c in result.forecasts] == [1]
-    assert found(simulated(20, 1), given=1).forecasts == ()
+    assert found(simulated(20, 1), context=1).forecasts == ()
 
 
 def test_seeds_repeat_and_the_progress_rises_to_one() -> None:
@@ -248,14 +248,14 @@ def test_seeds_repeat_and_the_progress_rises_to_one() -> None:
     assert torch.equal(one.forecasts[1].values.one, two.forecasts[1].values.one)
     assert shares == sorted(shares)
     assert shares[-1] == 1
-    assert one.given == 2
+    assert one.context == 2
     assert found(simulated(30), at_most=10).sequences == 10
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"given": 4}, "from 1 to 3 of 4 given frames, not 4"),
+        ({"context": 4}, "from 1 to 3 of 4 frames, not 4"),
         ({"draws": 5}, "at least 19 draws"),
         ({"at_most": 3}, "at least 8 sequences, not 3"),
     ],

@@ -328,8 +328,9 @@ def test_priors_in_continuous_time_forecast_at_given_times(prior: str) -> None:
 def test_errors_of_a_forecast(options: dict[str, Any], message: str) -> None:
     made = objective(Case(posterior=options.pop("guide", "LSTM"))).double().eval()
     x = made.model.likelihood.to_model_units(frames_for("Normal"))
+    batch = Batch(x, lengths=options.pop("lengths", None), times=options.pop("times", None))
     with pytest.raises(UsageError, match=message):
-        forecast(Sampler(made.model, made.guide), Batch(x), **{"horizon": 2, **options})
+        forecast(Sampler(made.model, made.guide), batch, **{"horizon": 2, **options})
 
 
 def test_systematic_resampling_keeps_shares_to_less_than_one_draw() -> None:

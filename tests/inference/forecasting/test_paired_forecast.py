@@ -155,7 +155,7 @@ def test_a_guide_without_steps_is_refused_with_the_remedy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "draws", "says"), [(0, 100, "one frame given"), (T, 100, "given"), (3, 5, "25 draws")]
+    ("given", "draws", "says"), [(0, 100, "give from 1 to"), (T, 100, "give from 1 to"), (3, 5, "25 draws")]
 )
 def test_what_cannot_be_foretold_is_said(given: int, draws: int, says: str) -> None:
     with pytest.raises(UsageError, match=says):

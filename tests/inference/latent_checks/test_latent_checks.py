@@ -15,7 +15,7 @@ from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.latent_checks.checks import LatentChecks, collapse_findings, latent_checks
 from pyro_dsvae.inference.latent_checks.mmd import pair_matrix, swap_test
 from pyro_dsvae.inference.latent_checks.ridge import PENALTIES, ridge_test
-from pyro_dsvae.inference.latent_checks.usage import latent_use
+from pyro_dsvae.inference.latent_checks.usage import latent_usage
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.iid import IID
@@ -23,7 +23,7 @@ from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.steps import Steps
 from tests.inference.calibration.test_simulation_based_calibration import ExactGuide, simulated
-from tests.inference.latent_checks.test_latent_use import Planted, Zero, planted_frames, planted_model, without_static
+from tests.inference.latent_checks.test_usage import Planted, Zero, planted_frames, planted_model, without_static
 from tests.inference.test_linear_gaussian import LinearDecoder, P, linear_gaussian_dsvae
 from tests.oracles import Array
 
@@ -286,19 +286,19 @@ def test_seeds_repeat_and_no_more_than_asked_are_used() -> None:
 
 def test_a_collapsed_latent_is_said_to_be_one() -> None:
     """f is the prior whatever the clip is; z is not."""
-    use = latent_use(Sampler(planted_model(), Planted((1.0, 1.0))), planted_frames((0.0, 0.0), 0.9))
+    use = latent_usage(Sampler(planted_model(), Planted((1.0, 1.0))), planted_frames((0.0, 0.0), 0.9))
     f, z = collapse_findings(use)
     assert f.severity == "serious"
     assert "f has collapsed: none of its 2 dimensions" in f.sentence
     assert z.severity == "good"
-    use = latent_use(Sampler(planted_model(), Planted((0.3, 0.3), z_scale=1.0)), planted_frames((0.9, 0.9), 0.0))
+    use = latent_usage(Sampler(planted_model(), Planted((0.3, 0.3), z_scale=1.0)), planted_frames((0.9, 0.9), 0.0))
     f, z = collapse_findings(use)
     assert f.severity == "good"
     assert "z has collapsed" in z.sentence
 
 
 def test_unused_dimensions_are_counted() -> None:
-    use = latent_use(Sampler(planted_model(), Planted((0.3, 1.0))), planted_frames((0.9, 0.0), 0.9))
+    use = latent_usage(Sampler(planted_model(), Planted((0.3, 1.0))), planted_frames((0.9, 0.0), 0.9))
     assert "f is used: 1 of 2" in collapse_findings(use)[0].sentence
     model = DSVAE(StandardNormal(5), IID(1), Zero(LinearDecoder((P,)))).double()
 
@@ -309,13 +309,13 @@ def test_unused_dimensions_are_counted() -> None:
             pyro.sample("f", Normal(loc, scale).to_event(1))
             pyro.sample("z", Normal(x[..., 2:], 0.3).to_event(2))
 
-    found = collapse_findings(latent_use(Sampler(model, guide), planted_frames((0.9, 0.0), 0.9)))
+    found = collapse_findings(latent_usage(Sampler(model, guide), planted_frames((0.9, 0.0), 0.9)))
     assert found[0].severity == "note"
     assert "most of f is unused: 1 of 5" in found[0].sentence
 
 
 def test_a_latent_that_says_much_with_little_movement_has_not_collapsed() -> None:
     """Means vary by a tenth of the prior's scale, under 1 % of its variance, but are known to a thousandth."""
-    use = latent_use(Sampler(planted_model(), Planted((0.001, 0.001))), planted_frames((0.09, 0.09), 0.9))
+    use = latent_usage(Sampler(planted_model(), Planted((0.001, 0.001))), planted_frames((0.09, 0.09), 0.9))
     assert not use.active_static.any()
     assert collapse_findings(use)[0].severity == "good"

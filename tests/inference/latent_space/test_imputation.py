@@ -351,8 +351,9 @@ def test_clips_are_independent_of_those_beside_them_and_keep_their_order() -> No
 def test_errors(options: dict[str, Any], message: str) -> None:
     made = objective(Case(posterior=options.pop("guide", "LSTM"))).double().eval()
     x = made.model.likelihood.to_model_units(frames_for("Normal"))
+    batch = Batch(x, mask=options.pop("mask", None), lengths=options.pop("lengths", None))
     with pytest.raises(UsageError, match=message):
-        impute(Sampler(made.model, made.guide), Batch(x), **options)
+        impute(Sampler(made.model, made.guide), batch, **options)
     for name, value in (("transitions", 1), ("leapfrogs", 0)):
         with pytest.raises(UsageError, match=name):
             Langevin(**{name: value})

@@ -15,7 +15,7 @@ from torch import Tensor
 from pyro_dsvae.configuration.build import build
 from pyro_dsvae.configuration.catalogue import PARTS
 from pyro_dsvae.inference.estimation import Sampler
-from pyro_dsvae.inference.latent_checks.usage import LatentUse, latent_use
+from pyro_dsvae.inference.latent_checks.usage import LatentUsage, latent_usage
 from pyro_dsvae.inference.posteriors.pushforward import Pushforward
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE
@@ -88,7 +88,7 @@ def planted_frames(f_scale: tuple[float, float], z_scale: float, lengths: Tensor
 def test_the_terms_of_the_exact_posterior_add_up_to_the_evidence() -> None:
     """And the rates are those of two normals."""
     sequences = simulated(30)
-    use = latent_use(Sampler(linear_gaussian_dsvae(), ExactGuide()), sequences, draws=400)
+    use = latent_usage(Sampler(linear_gaussian_dsvae(), ExactGuide()), sequences, draws=400)
     evidence = [EXACT.kalman_evidence(x.numpy(), np.ones((T, P))) for x in sequences.frames]
     # Only 4 draws are decoded, so single sums are noisy; their mean over sequences is not.
     off = use.elbo - torch.tensor(evidence)
@@ -106,7 +106,7 @@ def test_the_terms_of_the_exact_posterior_add_up_to_the_evidence() -> None:
 
 def test_closed_forms_are_used_where_there_are_any() -> None:
     sequences = planted_frames((1.0, 0.0), 1.0, torch.tensor([4, 2]).repeat(N // 2))
-    use = latent_use(Sampler(planted_model(), Planted()), sequences)
+    use = latent_usage(Sampler(planted_model(), Planted()), sequences)
     assert use.estimators == {"f": "closed form", "z": "closed form"}
     scale = torch.tensor([0.5, 1.0])
     f = sequences.frames[:, 0, :2]
@@ -116,7 +116,9 @@ def test_closed_forms_are_used_where_there_are_any() -> None:
     torch.testing.assert_close(use.kl_dynamic, (steps * exists).sum(1))
     log_prob = torch.from_numpy(stats.norm.logpdf(sequences.frames.numpy())).sum(-1)
     torch.testing.assert_close(use.reconstruction, (log_prob * exists).sum(1))
-    assert latent_use(Sampler(planted_model(), Planted(flow=True)), sequences).estimators["f"].startswith("Monte Carlo")
+    assert (
+        latent_usage(Sampler(planted_model(), Planted(flow=True)), sequences).estimators["f"].startswith("Monte Carlo")
+    )
 
 
 # --- active units and information -------------------------------------------------------------------------------------
@@ -125,14 +127,14 @@ def test_closed_forms_are_used_where_there_are_any() -> None:
 @pytest.mark.parametrize("flow", [False, True], ids=["moments known", "moments of draws"])
 def test_active_units_are_those_whose_mean_varies(flow: bool) -> None:
     """f_1 moves, f_2 has a posterior as wide as the prior and means within 5 % of it: not active, whatever draws add."""
-    use = latent_use(Sampler(planted_model(), Planted(flow=flow)), planted_frames((0.8, 0.05), 0.5))
+    use = latent_usage(Sampler(planted_model(), Planted(flow=flow)), planted_frames((0.8, 0.05), 0.5))
     expected = planted_frames((0.8, 0.05), 0.5).frames[:, 0, :2].var(0)
     # The variance of the prior is that of 32 draws per sequence; that of the flow's means has the noise of draws taken off.
     torch.testing.assert_close(use.variance_static, expected, rtol=0.04, atol=0.006 if flow else 0)
     assert use.active_static.tolist() == [True, False]
     assert use.active_dynamic.tolist() == [True]
     assert float(use.variance_dynamic[0]) == pytest.approx(0.25, rel=0.12)
-    strict = latent_use(Sampler(planted_model(), Planted(flow=flow)), planted_frames((0.8, 0.05), 0.5), threshold=0.5)
+    strict = latent_usage(Sampler(planted_model(), Planted(flow=flow)), planted_frames((0.8, 0.05), 0.5), threshold=0.5)
     assert strict.active_static.tolist() == [True, False]
     assert strict.active_dynamic.tolist() == [False]
     assert strict.threshold == 0.5
@@ -149,7 +151,7 @@ def quadrature_kl(m: Array, s: float, M: float, S: float) -> Array:
 def test_information_is_the_mean_kl_from_the_aggregated_posterior(flow: bool) -> None:
     """By quadrature for every sequence, with the moments of the aggregated posterior from a pool of its components."""
     sequences = planted_frames((0.8, 0.05), 0.5)
-    use = latent_use(Sampler(planted_model(), Planted(flow=flow)), sequences, draws=64 if flow else 2)
+    use = latent_usage(Sampler(planted_model(), Planted(flow=flow)), sequences, draws=64 if flow else 2)
     for k, scale in enumerate((0.5, 1.0)):
         means = sequences.frames[:, 0, k].numpy()
         S = math.sqrt(means.var(ddof=1) + scale**2)
@@ -163,7 +165,7 @@ def test_information_is_the_mean_kl_from_the_aggregated_posterior(flow: bool) ->
 
 def test_information_of_a_normal_channel_is_its_mutual_information() -> None:
     """u = m + noise, both normal: log(1 + signal / noise) / 2, and none where the posterior is the prior."""
-    use = latent_use(Sampler(planted_model(), Planted((0.5, 1.0))), planted_frames((1.0, 0.0), 0.0))
+    use = latent_usage(Sampler(planted_model(), Planted((0.5, 1.0))), planted_frames((1.0, 0.0), 0.0))
     assert float(use.kl_static_per_dimension[0]) == pytest.approx(0.5 * math.log(1 + 4), abs=0.1)
     assert float(use.kl_static_per_dimension[1]) == pytest.approx(0, abs=1e-9)
     assert float(use.kl_dynamic_per_dimension[0]) == pytest.approx(0, abs=1e-9)
@@ -176,7 +178,7 @@ def test_steps_that_do_not_exist_count_nowhere() -> None:
     uses = []
     for junk in (0.0, 1e3):
         frames = torch.where(exists.unsqueeze(-1), sequences.frames, torch.tensor(junk))
-        uses.append(latent_use(Sampler(planted_model(), Planted()), Sequences(frames, None, lengths, sequences.rows)))
+        uses.append(latent_usage(Sampler(planted_model(), Planted()), Sequences(frames, None, lengths, sequences.rows)))
     for name in ("kl_dynamic", "reconstruction", "variance_dynamic", "kl_dynamic_per_dimension"):
         assert torch.equal(getattr(uses[0], name), getattr(uses[1], name)), name
     means = sequences.frames[..., 2][exists]
@@ -189,7 +191,7 @@ def test_steps_that_do_not_exist_count_nowhere() -> None:
 def test_the_variance_of_z_is_measured_by_its_own_prior() -> None:
     """Marginal variances of the linear-Gaussian prior, pooled over steps, and posterior means by the gain."""
     sequences = simulated(500, seed=2)
-    use = latent_use(Sampler(linear_gaussian_dsvae(), ExactGuide()), sequences, draws=64)
+    use = latent_usage(Sampler(linear_gaussian_dsvae(), ExactGuide()), sequences, draws=64)
     prior = np.diag(EXACT.prior_covariance(T))[F:].reshape(T, D).mean(0)
     means = np.stack([EXACT.posterior(x.numpy(), np.ones((T, P)))[0] for x in sequences.frames])
     expected = means[:, F:].reshape(-1, D).var(0, ddof=1) / prior
@@ -212,7 +214,7 @@ def test_every_posterior_is_told(name: str) -> None:
     assert use.variance_dynamic.shape == (2,)
 
 
-def used(posterior: str, static_size: int = 3, **options: Any) -> LatentUse:
+def used(posterior: str, static_size: int = 3, **options: Any) -> LatentUsage:
     frames = frames_for("Normal").double()
     made = build(
         frames,
@@ -228,7 +230,7 @@ def used(posterior: str, static_size: int = 3, **options: Any) -> LatentUse:
     sampler = Sampler(
         made.model, made.guide, max_frames=options.pop("max_frames", None), progress=options.pop("progress", None)
     )
-    return latent_use(sampler, sequences, **options)
+    return latent_usage(sampler, sequences, **options)
 
 
 def test_a_seed_repeats_and_the_size_of_chunks_changes_only_noise() -> None:
@@ -243,7 +245,7 @@ def test_a_seed_repeats_and_the_size_of_chunks_changes_only_noise() -> None:
 
 
 def test_a_model_without_f_has_none_to_tell() -> None:
-    use = latent_use(
+    use = latent_usage(
         Sampler(DSVAE(StandardNormal(0), IID(1), Zero(LinearDecoder((P,)))).double(), without_static),
         planted_frames((1.0, 1.0), 1.0),
     )
@@ -267,4 +269,4 @@ def test_what_cannot_be_told_is_refused() -> None:
     with pytest.raises(UsageError, match="threshold of active units must be positive"):
         used("LSTM", threshold=0.0)
     with pytest.raises(UsageError, match="at least 2 sequences, not 1"):
-        latent_use(Sampler(planted_model(), Planted()), Sequences(torch.zeros(1, T, P), None, None, torch.arange(1)))
+        latent_usage(Sampler(planted_model(), Planted()), Sequences(torch.zeros(1, T, P), None, None, torch.arange(1)))
