@@ -133,8 +133,9 @@ def _(q: DiagonalChain, scale: float) -> DiagonalChain:
 
 @moments.register
 def _(q: DiagonalChain) -> Moments:
-    a, _, s = (q._whole(v) for v in q.transitions)
-    variance = q.variance
+    a, b, s = (q._whole(v) for v in q.transitions)
+    # Of the same tensors as the rest, not by the properties: gradients are then summed once, in one order.
+    variance = linear_recurrence(a**2, s**2)
     entropy = (s.log() + 0.5 * (1 + LOG_2PI)).sum(-1)
 
     def factor() -> Tensor:
@@ -142,7 +143,7 @@ def _(q: DiagonalChain) -> Moments:
         noise = torch.diag_embed(s.movedim(-2, -1)).movedim(-1, 0).movedim(-1, -2)
         return linear_recurrence(a, noise).movedim(0, -1).movedim(-3, -2)
 
-    return Moments(q.mean, variance, a * _before(variance), entropy, factor)
+    return Moments(linear_recurrence(a, b), variance, a * _before(variance), entropy, factor)
 
 
 register_kl(DiagonalChain, GaussianPath)(kl_to_path)
