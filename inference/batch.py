@@ -1,4 +1,4 @@
-"""Some sequences on a device, as model and guide take them."""
+"""Some sequences on a device, in the form that model and guide take."""
 
 from typing import NamedTuple
 
@@ -12,10 +12,10 @@ class Batch(NamedTuple):
     """The arguments of model and guide for B sequences: ``model(*batch)``.
 
     Attributes:
-        x: ``(B, T, *frame)`` values that the density is over, as `Likelihood.to_model_units` gives them.
-        mask: (B, T) or ``(B, T, *frame)`` bool, True where observed, or None: all are.
-        lengths: (B,) int64, or None: sequence i ends after ``lengths[i]`` steps.
-        times: (B, T) observation times, or None: steps one unit apart.
+        x: ``(B, T, *frame)`` in model units, as `Likelihood.to_model_units` returns them.
+        mask: (B, T) or ``(B, T, *frame)`` bool, True where observed; None where all is.
+        lengths: (B,) int64, sequence i ends after ``lengths[i]`` steps; None where all have T.
+        times: (B, T) observation times; None for steps one unit apart.
     """
 
     x: Tensor
@@ -35,7 +35,7 @@ class Batch(NamedTuple):
 
     @property
     def observed(self) -> Tensor:
-        """``(B, T, *frame)`` bool, which values exist and were observed; a view that is not to be written to."""
+        """``(B, T, *frame)`` bool, True where a value exists and was observed; a view, not to be written to."""
         observed = self.steps.observed(self.mask, self.frame_ndim)
         if observed is None:
             observed = torch.ones((), dtype=torch.bool, device=self.x.device)
@@ -43,7 +43,7 @@ class Batch(NamedTuple):
 
     @property
     def visible(self) -> Tensor:
-        """``(B, T, *frame)`` ``x``, zero where not observed: not even a NaN there may be met again."""
+        """``x`` ``(B, T, *frame)``, zero where not observed, whatever stands there, even a NaN."""
         observed = self.steps.observed(self.mask, self.frame_ndim)
         return self.x if observed is None else torch.where(observed, self.x, torch.zeros_like(self.x))
 

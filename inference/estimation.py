@@ -1,4 +1,4 @@
-"""What every estimate over held-out sequences shares: model and guide, modes, noise, the size of a chunk, progress."""
+"""What all estimators share: model and guide, modes, noise, the size of a chunk, progress."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +28,7 @@ Progress = Callable[[float], None]
 
 
 class Work:
-    """Tells ``progress`` the share of the work that is done, rising to 1."""
+    """Reports to ``progress`` the share of the work that is done, rising to 1."""
 
     def __init__(self, progress: Progress | None, total: float) -> None:
         self.progress, self.total, self.done = progress, total, 0.0
@@ -40,9 +40,9 @@ class Work:
 
 
 def paths_at_once(clip_shape: Sequence[int], max_frames: int | None = None) -> int:
-    """How many latent paths, draws times sequences, one chunk of ``max_frames`` decoded frames holds.
+    """How many latent paths, draws times sequences, fit into one chunk of ``max_frames`` decoded frames.
 
-    The number depends on the shape of a clip ``(T, *frame)`` alone, never on the machine: a seed gives the same noise
+    The number depends on the shape of a clip ``(T, *frame)`` alone, never on the machine. So a seed gives the same noise
     everywhere.
     """
     length, *frame = clip_shape
@@ -66,9 +66,13 @@ def check_proposal(guide: Guide) -> None:
 
 @contextmanager
 def evaluation(model: DSVAE, guide: Guide, seed: int, device: torch.device, gradients: bool = False) -> Iterator[None]:
-    """Evaluation mode, noise of one's own, no gradients and no checks inside; everything is as it was afterwards.
+    """A context with evaluation mode, its own noise, no gradients and no checks; everything is restored afterwards.
 
     Args:
+        model: To put into evaluation mode.
+        guide: Likewise.
+        seed: Of the noise.
+        device: Of the noise.
         gradients: Whether `torch.enable_grad` will be used inside.
     """
     parts = [part for part in (model, guide) if isinstance(part, nn.Module)]
@@ -87,15 +91,15 @@ def evaluation(model: DSVAE, guide: Guide, seed: int, device: torch.device, grad
 
 @dataclass(frozen=True)
 class Sampler:
-    """A model and its guide as every estimator draws from them: where, how much at once, and who is told.
+    """A model and its guide in the form that every estimator takes.
 
     Attributes:
         model: Any prior, likelihood and decoder.
         guide: A posterior, or any Pyro program over "f" and "z".
         device: Where both are.
-        max_frames: Frames decoded at once, which bounds memory; by default 4 million numbers' worth. Another value cuts
+        max_frames: Frames decoded at once, which bounds memory; by default 4 million numbers' worth. Another value divides
             the noise differently and gives another estimate, equally good.
-        progress: Told the share of the work that is done, rising to 1.
+        progress: Called with the share of the work that is done, rising to 1.
 
     Raises:
         UsageError: For ``max_frames`` below 1.
@@ -124,11 +128,11 @@ class Sampler:
         return sequences.batch(positions, self.model.likelihood, self.device)
 
     def work(self, total: float) -> Work:
-        """The progress of so much work."""
+        """The progress of work of this total."""
         return Work(self.progress, total)
 
     def part(self, start: float, stop: float) -> "Sampler":
-        """The same for a part of the work, from one share of it to another."""
+        """The same, for a part of the work, from one share of it to another."""
         progress = self.progress
         if progress is None:
             return self

@@ -18,18 +18,18 @@ from pyro_dsvae.models.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What K draws say of log p(x_i), per sequence (N,), float64 on the CPU, in nats per sequence.
+    """Estimates of log p(x_i) from K draws, per sequence (N,), float64 on the CPU, in nats per sequence.
 
     Attributes:
-        log_evidence: log (1/K sum_k w_ik): in expectation a lower bound, low by about half its squared error.
-        standard_error: Of the Monte Carlo estimate alone, by the delta method (`LogMean`); not of the data.
+        log_evidence: log (1/K sum_k w_ik). In expectation it is a lower bound, too low by about half its squared error.
+        standard_error: Of the Monte Carlo estimate alone, not of the data, by the delta method (`LogMean`).
         effective_sample_size: Of the K weights.
         k_hat: Shape of the weights' upper tail (`pareto_k_hat`).
-        bounds: k -> the bound with k draws from the same weights: 1 is the ELBO of the proposal, K ``log_evidence``.
+        bounds: From k to the bound with k draws of the same weights: 1 gives the ELBO of the proposal, K ``log_evidence``.
         observed_values: (N,) int64, values of x that were observed; all others are integrated out.
         draws: K.
-        discrete: Whether the likelihood is a probability mass, so that bits per dimension have a meaning.
-        gap_closed: ELBO gained by refining each sequence's posterior, None without refinement.
+        discrete: Whether the likelihood is a probability mass, so that bits per dimension are defined.
+        gap_closed: ELBO gained by refining each sequence's posterior; None without refinement.
         gap_error: Its standard error.
     """
 
@@ -51,7 +51,7 @@ class Evidence:
 
     @property
     def unreliable(self) -> Tensor:
-        """(N,) bool, True where k-hat is above .7: the value is a loose bound and its standard error too small."""
+        """(N,) bool, True where k-hat is above .7: the value is then a loose bound, and its standard error too small."""
         return self.k_hat > UNRELIABLE
 
     @property
@@ -76,22 +76,42 @@ def estimate_evidence(
 ) -> Evidence:
     """log p(x_i) = log E_q[w], w = p(x_i, f, z) / q(f, z | x_i), by the mean of K weights, for each of ``sequences``.
 
-    Any proposal q gives an unbiased mean weight; how good it is decides the error. Whole latents are weighed jointly, with
-    model and guide in evaluation mode. Missing values, lengths and times are honoured: what was not observed has no
-    part in p, so the result is the evidence of what was.
+    Any proposal q gives an unbiased mean weight; its quality determines the error. Whole latents are weighted jointly, with
+    model and guide in evaluation mode. Missing values, lengths and times are taken into account: values that were not
+    observed are integrated out, so the result is the evidence of the observed ones.
 
     Sources: Burda, Grosse & Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016; Owen & Zhou, "Safe and effective
     importance sampling", JASA 95, 2000 (defensive mixtures).
 
     Args:
         sampler: Model and guide, any posterior but `Delta`.
-        draws: K, at least 25; the log density of each weighs a whole sequence.
-        scale: The proposal's standard deviations over the guide's; above 1 for guides that are too narrow (a
-            variational guide is), where it trades a little variance for tails that cover the posterior.
-        defensive: Share a of draws from the prior: q becomes (1 - a) q + a p(f) p(z | f), with the exact density of
-            this mixture, so that no weight exceeds p(x | f, z) / a. A fixed number comes from each part.
+        sequences: The sequences.
+        draws: K, at least 25.
+        scale: The proposal's standard deviations over the guide's. Above 1 for guides that are too narrow (variational guides
+            are): for a little more variance, the tails cover the posterior.
+        defensive: Share a of draws from the prior. q becomes (1 - a) q + a p(f) p(z | f), with the exact density of this
+            mixture, so no weight exceeds p(x | f, z) / a. A fixed number comes from each part.
         refinement: Fit a map of the guide's draws to every sequence first (`refine`).
         seed: Of all noise; the global generators are left as they were.
+
+    Raises:
+        UsageError: For numbers outside these ranges, a guide without density, and a log density that is not a number.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.inference.estimation import Sampler
+        >>> from pyro_dsvae.inference.evidence import estimate_evidence
+        >>> from pyro_dsvae.inference.posteriors import LSTM as Guide
+        >>> from pyro_dsvae.inference.sequences import Sequences
+        >>> from pyro_dsvae.models.dsvae import DSVAE
+        >>> from pyro_dsvae.models.dynamic_priors import IID
+        >>> from pyro_dsvae.models.likelihoods import Normal
+        >>> from pyro_dsvae.models.static_priors import StandardNormal
+        >>> model, guide = DSVAE(StandardNormal(4), IID(2), Normal(4, 2, (3,))), Guide((3,), 4, 2)
+        >>> sampler = Sampler(model, guide, torch.device("cpu"))
+        >>> found = estimate_evidence(sampler, Sequences.of(torch.rand(8, 5, 3)), draws=100)
+        >>> found.log_evidence.shape, bool((found.log_evidence >= found.elbo).all())
+        (torch.Size([8]), True)
     """
     from_prior = _checked(sampler.guide, draws, scale, defensive)
     at_once = sampler.paths_at_once(sequences.frames.shape[1:])

@@ -1,4 +1,4 @@
-"""What a fitted model says: posterior means, decoded frames, draws."""
+"""Posterior means and decoding, for any guide."""
 
 from collections.abc import Callable
 from typing import Any

@@ -18,8 +18,18 @@ class Sequences:
 
     Attributes:
         frames: ``(M, T, *frame)`` of all M sequences of the data set, as they are stored.
-        mask, lengths, times: Of all of them, as in `Batch`.
-        rows: (N,) int64: the sequences that belong to this part, in this order.
+        mask: Of all M sequences, as in `Batch`.
+        lengths: Of all M sequences, as in `Batch`.
+        times: Of all M sequences, as in `Batch`.
+        rows: (N,) int64, the sequences that belong to this part, in this order.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.inference.sequences import Sequences
+        >>> sequences = Sequences.of(torch.rand(6, 10, 3))  # 6 sequences of 10 steps
+        >>> part = sequences.take(torch.tensor([0, 2, 4])).until(5)
+        >>> len(part), part.length
+        (3, 5)
     """
 
     frames: Tensor

@@ -33,16 +33,19 @@ class NonFiniteError(RuntimeError):
 class SVI:
     """Fits an `Objective` to sequences by stochastic gradient ascent on the ELBO.
 
-    Order of the data and all noise are functions of (seed, step), never of how the process came to that step. So a fit
-    that was killed and resumed ends, on the same machine with the same number of threads, with the same bits as one that
-    was not, and a checkpoint holds no generator state.
+    The order of the data and all noise are functions of (seed, step), never of how the process came to that step. So a
+    fit that was killed and resumed ends, on the same machine with the same number of threads, with the same bits as one
+    that was not, and a checkpoint holds no generator state.
 
     Args:
         objective: Model and guide.
-        train: What to fit.
-        validation: What chooses the best checkpoint.
+        train: The sequences to fit.
+        validation: The sequences that choose the best checkpoint.
+        optimisation: Batches, learning rates, KL weights.
+        budget: When the fit ends.
+        seed: Of the order of the data and all noise.
         hardware: Where to fit. Several processes, one per device, must have been launched before (`Hardware.launch`). Each
-            has noise of its own; gradients are averaged, so the loss is that of the joint batch.
+            has its own noise; gradients are averaged, so the loss is that of the joint batch.
     """
 
     def __init__(
@@ -89,17 +92,20 @@ class SVI:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from ``state``."""
+        """Continue from ``state``."""
         self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.prior_refitted = state["step"], state["prior_refitted"]
         self.seconds, self.best = state["seconds"], state["best"]
 
     def run(self, journal: Journal) -> bool:
-        """Fit until the budget is used; return whether it was (False: the user stopped it).
+        """Fit until the budget is used.
+
+        Returns:
+            True; or False where the user stopped it.
 
         Raises:
-            NonFiniteError: As soon as a term is seen to be infinite or not a number; what was saved before is good.
+            NonFiniteError: As soon as a term is found to be infinite or not a number; what was saved before is good.
         """
         journal = RankZeroJournal(journal, self.processes)
         self.started = time.perf_counter() - self.seconds

@@ -1,4 +1,4 @@
-"""Do predictive intervals hold what they promise: frames given their latents, and forecasts."""
+"""Calibration of predictive intervals: of frames given their latents, and of forecasts."""
 
 import math
 from collections.abc import Sequence
@@ -25,12 +25,12 @@ APART = 1_000_003
 
 @dataclass(frozen=True)
 class Calibration:
-    """Of one kind of prediction.
+    """Calibration of one kind of prediction.
 
     Attributes:
         horizon: 0 for frames given their latents, h for forecasts h frames ahead.
         values: Of single values of the frames.
-        frame_means: Of the mean over the observed values of a frame: off, while single values are right, where errors
+        frame_means: Of the mean over the observed values of a frame. It is off, while single values are right, where errors
             of neighbouring values depend on each other.
     """
 
@@ -41,15 +41,14 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Calibrations:
-    """What `calibration` found.
+    """The result of `calibration`.
 
     Attributes:
-        given_latents: Frames given a draw of their latents.
-        forecasts: One per horizon 1, 2, ..., as far as 8 sequences have such frames; the first is the one-step
-            forecast.
-        context: Number of frames that forecasts start from.
+        given_latents: Of frames given a draw of their latents.
+        forecasts: One per horizon 1, 2, ..., as far as 8 sequences have such frames.
+        context: The number of frames that forecasts start from.
         draws: Of every predictive distribution.
-        sequences: That were used.
+        sequences: The number of sequences.
         findings: One per kind of prediction.
     """
 
@@ -69,33 +68,35 @@ def calibration(
     at_most: int = 200,
     seed: int = 0,
 ) -> Calibrations:
-    """PIT and coverage of central intervals for ``sequences``, best held out.
+    """PIT values and coverage of central intervals, for ``sequences`` that are best held out.
 
-    Frames given latents: (f, z) is one draw from q(f, z | x), the prediction p(x | f, z). For a right model and the exact
-    posterior, x and (f, z) are a joint draw, so u is exactly uniform although x served to find (f, z). (That of the mixture
-    over many draws is not: it gathers around 1/2.) What is wrong here is the likelihood, or a guide too wide.
+    Frames given latents: (f, z) is one draw from q(f, z | x), and the prediction is p(x | f, z). For a right model and
+    the exact posterior, x and (f, z) are a joint draw. So u is exactly uniform, although x was used to find (f, z).
+    (With the mixture over many draws it would not be: u would gather around 1/2.) A deviation means a wrong likelihood,
+    or a guide that is too wide.
 
-    Forecasts: (f, z) from q given the first ``context`` frames alone, z continued by its prior, frames with observation
-    noise; the prediction is the mixture over all draws.
+    Forecasts: (f, z) is drawn from q given the first ``context`` frames alone, z is continued by its prior, and frames
+    are drawn with observation noise. The prediction is the mixture over all draws.
 
-    u is the rank of x among S draws with its place between two of them at random, (rank + U) / (S + 1), equal ones being
-    put below or above at random: uniform for any S and for discrete likelihoods, too. An interval of level a holds x where
-    |u - 1/2| < a / 2. What was not observed, and steps that do not exist, count nowhere.
+    u = (rank + U) / (S + 1) is the rank of x among S draws, with U uniform on [0, 1]; draws equal to x are put below or
+    above at random. It is uniform for any S and for discrete likelihoods, too. An interval of level a holds x where |u
+    - 1/2| < a / 2. Values that were not observed, and steps that do not exist, are not counted.
 
-    A Bernoulli likelihood of intensities between 0 and 1 predicts zeros and ones only, which shows.
-
-    Other arguments as for `pyro_dsvae.inference.evidence.estimate_evidence`; any posterior, `Delta` included.
+    A Bernoulli likelihood of intensities between 0 and 1 predicts zeros and ones only, and fails.
 
     Sources: Gneiting, Balabdaoui & Raftery, "Probabilistic forecasts, calibration and sharpness", JRSS B 69, 2007;
     Johnson, "Bayesian model assessment using pivotal quantities", Bayesian Analysis 2, 2007 (one draw of the posterior).
 
     Args:
-        context: From 1 to T - 1; by default half of T. Sequences that are not longer are no part of the forecasts.
+        sampler: Model and guide, any posterior, `Delta` included.
+        sequences: At least 8.
+        context: From 1 to T - 1; by default half of T. Sequences that are not longer are not forecast.
         draws: S, at least 19.
         at_most: Sequences that are used, a random choice.
+        seed: Of all noise.
 
     Raises:
-        UsageError: For numbers that are none of these and fewer than 8 sequences.
+        UsageError: For numbers outside these ranges, and for fewer than 8 sequences.
     """
     length = sequences.frames.shape[1]
     context = max(1, length // 2) if context is None else context

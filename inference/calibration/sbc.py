@@ -1,4 +1,4 @@
-"""Is the guide the posterior: ranks of latents that are known, because the model itself drew them."""
+"""Simulation-based calibration: ranks of latents that are known because the model drew them."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ APART = 1_000_003
 
 @dataclass(frozen=True)
 class SimulationBasedCalibration:
-    """What ``simulations`` known latents say of a guide.
+    """The result of `simulation_based_calibration`.
 
     Attributes:
         static: For f; size 0 where the model has none.
@@ -51,14 +51,11 @@ def simulation_based_calibration(
     joint_draws: int = 19,
     seed: int = 0,
 ) -> SimulationBasedCalibration:
-    """Draw (f, z, x) from the model, L draws of (f, z) from q(f, z | x), and count how many lie below the true values.
+    """Draw (f, z, x) from the model and L draws of (f, z) from q(f, z | x), and rank the true values among the draws.
 
-    Where q is the posterior, true values and draws are exchangeable: every rank is uniform on 0, ..., L. Of z every
-    coordinate of every step is ranked, and as a function of both the log joint density, in which errors of correlation
+    If q is the posterior, true values and draws are exchangeable, so every rank is uniform on 0, ..., L. Ranked are every
+    coordinate of f and of z at every step, and the log joint density as a function of both, in which errors of correlation
     show.
-
-    Any posterior, `Delta` included, which will be found too narrow. Other arguments as for
-    `pyro_dsvae.inference.evidence.estimate_evidence`.
 
     Sources: Talts, Betancourt, Simpson, Vehtari & Gelman, "Validating Bayesian Inference Algorithms with
     Simulation-Based Calibration", 2018 (arXiv 1804.06788); Yao, Vehtari, Simpson & Gelman, "Yes, but Did It Work?:
@@ -66,14 +63,16 @@ def simulation_based_calibration(
     Bayesian Computation: The Choice of Test Quantities Shapes Sensitivity", Bayesian Analysis 2023 (log joint).
 
     Args:
-        sequences: What is simulated has their length, masks, lengths and times (row by row, again from the first where
-            there are too few); their frames are not looked at.
-        simulations: N, at least 50; all of them independent.
+        sampler: Model and guide, any posterior; `Delta` will be found too narrow.
+        sequences: The simulated sequences have their masks, lengths and times, row by row, and from the first again where
+            there are too few. Their frames are not used.
+        simulations: N, at least 50, all independent.
         draws: L, with L + 1 a multiple of 20.
-        joint_draws: Draws, 0 or a multiple of 20 less one, that are decoded for the log joint.
+        joint_draws: Draws that are decoded for the log joint: 0, or a multiple of 20 less one.
+        seed: Of all noise.
 
     Raises:
-        UsageError: For numbers that are none of these.
+        UsageError: For other numbers.
     """
     _check(sequences, simulations, draws, joint_draws)
     rows = torch.arange(simulations) % len(sequences)

@@ -1,4 +1,4 @@
-"""What comes after a clip: draws of further frames, and the log probability of those that came."""
+"""Forecasts: draws of the frames that follow a clip."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,10 +23,10 @@ class Forecast:
     """K draws of the H frames after each of B clips.
 
     Attributes:
-        samples: ``(K, B, H, *frame)`` frames, with the noise of the likelihood.
-        means: ``(K, B, H, *frame)`` E[x | f, z] of every draw: the same futures without noise.
-        z: (K, B, H, D) the latents they are decoded from.
-        past: f (K, B, F) and z of the given steps, with diagnostics: how far the draws can be trusted.
+        samples: Frames ``(K, B, H, *frame)``, with the noise of the likelihood.
+        means: E[x | f, z] of every draw ``(K, B, H, *frame)``: the same futures without noise.
+        z: (K, B, H, D), the latents that they are decoded from.
+        past: f (K, B, F) and z of the given steps, with diagnostics of the draws.
     """
 
     samples: Tensor
@@ -36,18 +36,16 @@ class Forecast:
 
     @property
     def f(self) -> Tensor:
-        """(K, B, F)"""
+        """f of the draws, (K, B, F)."""
         return self.past.f
 
     @property
     def mean(self) -> Tensor:
-        """``(B, H, *frame)`` E[x | past]: of all forecasts that with the smallest expected squared error."""
+        """E[x | past] ``(B, H, *frame)``, the forecast with the smallest expected squared error."""
         return self.means.mean(0)
 
     def quantiles(self, levels: Sequence[float]) -> Tensor:
-        """``(Q, B, H, *frame)`` of every value on its own, over the samples, by linear interpolation between
-        neighbours.
-        """
+        """Quantiles ``(Q, B, H, *frame)`` of every value over the samples, by linear interpolation."""
         if not all(0 <= level <= 1 for level in levels):
             raise UsageError(f"levels of quantiles lie from 0 to 1, not {list(levels)}")
         found = np.quantile(
@@ -72,25 +70,25 @@ def forecast(
     resample: bool = True,
     proposals: int | None = None,
 ) -> Forecast:
-    """Draws of the ``horizon`` frames that follow each clip:
+    """Draw the ``horizon`` frames that follow each clip:
 
         f, z_{1:t} ~ p(f, z_{1:t} | x_{1:t}),    z_{t+1:t+H} ~ p(z_{t+1:t+H} | z_{1:t}, f),    x_s ~ p(x_s | f, z_s)
 
-    The first by the guide, its draws weighed by p(x, f, z) / q(f, z | x) and resampled, so that a wrong guide is put right as
-    far as its draws allow (`PosteriorDraws`). With `Delta`, which has no density, the past is its point.
-
-    Clips without any observed value are continued from draws of the prior, which ``past.from_prior`` says.
+    The first are draws of the guide, weighted by p(x, f, z) / q(f, z | x) and resampled. This corrects a wrong guide as
+    far as its draws allow (`PosteriorDraws`). `Delta` has no density; there the past is its point. Clips without any
+    observed value are continued from draws of the prior, which ``past.from_prior`` says.
 
     Args:
+        sampler: Model and guide.
         batch: B clips of t frames on the sampler's device; the forecast of sequence i begins after its last frame.
         horizon: H.
-        future_times: (B, H), only with ``times``: of the steps to come; otherwise they go on at a sequence's last
+        future_times: (B, H) times of the steps to come, only with ``times``; by default each sequence goes on at its last
             interval.
         draws: K.
         seed: Of all noise; the global generators are left as they were.
         refinement: Fit the guide to every clip first (`refine`).
-        resample: Whether the guide's draws are weighed.
-        proposals: How many are weighed for K to be kept, by default four times K.
+        resample: Whether the guide's draws are weighted.
+        proposals: How many draws are weighted, of which K are kept; by default four times K.
 
     Raises:
         UsageError: For a horizon below 1 and for shapes or times that do not fit.

@@ -18,13 +18,13 @@ class ForecastScore:
     """log p(x_{context+1:T} | x_{1:context}) of every sequence, (N,), float64 on the CPU, in nats per sequence.
 
     Attributes:
-        log_prob: A difference of two estimates, each low by about half its squared error: it may err to either side. 0
-            where there is nothing to foretell.
-        standard_error: Of the Monte Carlo estimate alone: the root of the sum of both squared errors; not of the data.
-        k_hat: The worse of both (`pareto_k_hat`); above .7 the value and its error are not to be trusted.
-        scored: (N,) bool, False where no value after step ``context`` was observed, as in a sequence that is not longer.
+        log_prob: A difference of two estimates, each too low by about half its squared error, so it may err in both
+            directions. 0 where there is nothing to forecast.
+        standard_error: Of the Monte Carlo estimate alone, not of the data: the root of the sum of both squared errors.
+        k_hat: The larger of both (`pareto_k_hat`). Above .7 neither the value nor its error is reliable.
+        scored: (N,) bool, False where no value after step ``context`` was observed, as in a sequence that ends before.
         observed_values: (N,) int64, how many values after step ``context`` were observed.
-        context: Number of frames that the forecast starts from.
+        context: The number of frames that the forecast starts from.
         draws: Of each of the two estimates.
     """
 
@@ -55,22 +55,24 @@ def forecast_log_prob(
     seed: int = 0,
     refinement: Refinement | None = None,
 ) -> ForecastScore:
-    """How well the first ``context`` frames foretell the others, for each of ``sequences``:
+    """How well the first ``context`` frames predict the others, for each of ``sequences``:
 
         log p(x_{context+1:T} | x_{1:context}) = log p(x_{1:T}) - log p(x_{1:context})
 
-    Both by `estimate_evidence`, each with draws of its own. A prior is a product of one-step conditionals, so the evidence
-    of the first frames is that of the clip cut after them; no latent of a later step is drawn in vain. Missing values,
-    lengths and times are honoured: the later values that were not observed are integrated out.
+    Both terms are estimated by `estimate_evidence`, with draws of their own. A prior is a product of one-step conditionals.
+    So the evidence of the first frames is that of the clip cut after them, and no latent of a later step is drawn. Missing
+    values, lengths and times are taken into account: later values that were not observed are integrated out.
 
-    A guide fitted to whole clips proposes badly from a beginning alone. Where k-hat is high, as with large frames, the second
-    term is then too low by more than the first, and the difference looks like foresight: refine, or do not believe it.
-
-    Other arguments as for `estimate_evidence`.
+    A guide that was fitted to whole clips proposes badly from a beginning alone. Where k-hat is high, as with large
+    frames, the second term is then too low by more than the first, and the difference is too high: use ``refinement``,
+    or do not rely on it.
 
     Args:
+        sampler: Model and guide, any posterior but `Delta`.
+        sequences: The sequences.
         context: From 1 to T - 1.
         draws: K of each estimate, at least 25.
+        seed: Of all noise.
         refinement: Fit the guide to every sequence, and to every beginning of one, first (`refine`).
 
     Raises:

@@ -1,4 +1,4 @@
-"""The log probability of the last frames given the first, along draws that the evidence of both shares."""
+"""The log probability of the last frames given the first, by draws that the evidence of both shares."""
 
 import torch
 from pyro import poutine
@@ -30,29 +30,31 @@ def paired_forecast(
     scale: float = 1.0,
     seed: int = 0,
 ) -> ForecastScore:
-    """How well the first t = ``context`` frames foretell the others, from K draws f, z_1:T of q(f, z_1:T | x_1:T):
+    """How well the first t = ``context`` frames predict the others, from K draws f, z_1:T of q(f, z_1:T | x_1:T):
 
         log p(x_{t+1:T} | x_{1:t}) = log mean_k p(x_1:T, f, z_1:T) / q(f, z_1:T | x_1:T)
                                    - log mean_k p(x_1:t, f, z_1:t) / q(f, z_1:t | x_1:T)
 
-    Any proposal is allowed, so the beginning of a clip is weighed along the same draws as the whole clip. A guide is
-    fitted to whole clips, and what it proposes from a beginning alone can be far off: by thousands of nats on images, which
-    `pyro_dsvae.inference.forecasting.log_prob.forecast_log_prob` then takes for foresight. Here both terms are loose in
-    the same way, where they are, and most of it cancels, as does most of the noise. What is left errs upwards, by at most
-    what the later frames tell the guide of f and z_1:t, and vanishes as K grows.
+    Any proposal is allowed, so the beginning of a clip is weighted along the same draws as the whole clip. A guide is
+    fitted to whole clips, and its proposals from a beginning alone can be off by thousands of nats on images;
+    `pyro_dsvae.inference.forecasting.log_prob.forecast_log_prob` then mistakes this for predictive power. Here both
+    terms are too low for the same reason, and most of the bias and of the noise cancels. The bias that remains is
+    upwards. It is at most what the later frames tell the guide about f and z_1:t, and vanishes as K grows.
 
-    The standard error is the delta method's for a difference of two logarithms along the same draws. Other arguments as
-    for `pyro_dsvae.inference.evidence.estimate_evidence`.
+    The standard error is that of the delta method for a difference of two logarithms along the same draws.
 
     Args:
+        sampler: Model and guide.
+        sequences: The sequences.
         context: From 1 to T - 1.
         draws: K, at least 25.
-        scale: The proposal's standard deviations over the guide's; above 1 for what knows the later frames is too sure
-            of the first.
+        scale: The proposal's standard deviations over the guide's; above 1, because a guide that knows the later frames is
+            too certain of the first latents.
+        seed: Of all noise.
 
     Raises:
-        UsageError: Where ``context`` leaves nothing, for fewer draws, for a guide without density, and `NoStepsError`
-            where its density of a path is no product over steps (a flow's).
+        UsageError: Where ``context`` leaves nothing, for fewer draws, and for a guide without density.
+        NoStepsError: Where the guide's density of a path is no product over steps (a flow's).
     """
     check_context(sequences, context)
     check_proposal(sampler.guide)

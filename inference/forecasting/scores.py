@@ -1,4 +1,4 @@
-"""Forecasts against the frames that came, beside forecasts that need no model."""
+"""Forecasts compared with the frames that came, and with forecasts that need no model."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -22,14 +22,15 @@ SURE = 2.0
 
 @dataclass(frozen=True)
 class Errors:
-    """Of one forecaster, float64 on the CPU, in units of the frames (their square for ``mse``); NaN where nothing is scored.
+    """Errors of one forecaster, float64 on the CPU, in units of the frames (squared for ``mse``); NaN where nothing is
+    scored.
 
     Attributes:
         mse: (N,) mean squared error of the point forecast over all observed values to come.
-        crps: (N,) mean over the same values of the continuous ranked probability score, E|x - X| - E|X - X'| / 2; of a
+        crps: (N,) mean over the same values of the continuous ranked probability score, E|x - X| - E|X - X'| / 2. For a
             forecast without spread it is the absolute error.
-        mse_by_step: (N, H) the same for every step on its own.
-        crps_by_step: (N, H).
+        mse_by_step: (N, H), the same for every step.
+        crps_by_step: (N, H), the same for every step.
     """
 
     mse: Tensor
@@ -104,7 +105,9 @@ class ForecastScores:
         )
 
     def sentences(self) -> tuple[str, ...]:
-        """What to tell: how much was scored, whether the log probability is reliable, and how the forecast compares."""
+        """The result in words: how much was scored, whether the log probability is reliable, and how the forecast
+        compares.
+        """
         count = int(self.scored.sum())
         frames = f"{self.horizon} frames from {self.context}"
         said = [f"{frames}, {count} of {len(self.scored)} sequences scored; the others have nothing given or to come"]
@@ -133,16 +136,23 @@ def forecast_scores(
     refinement: Refinement | None = None,
     resample: bool = True,
 ) -> ForecastScores:
-    """Forecast the frames after the first ``context`` of each of ``sequences`` and compare them with those that came.
+    """Forecast the frames after the first ``context`` of each sequence, and compare them with those that came.
 
-    Of a sequence that ends sooner, and of frames of which a part is missing, the observed values are scored. Baselines fill
-    a missing value from the frame before (or else after) it, and where a place was never seen by the clip's mean value.
-    CRPS by `pyro.ops.stats.crps_empirical` over K samples, which adds E|X - X'| / 2K: K times less than what it measures,
-    and to the model's disadvantage. The standard errors are over sequences, of paired differences.
-
-    Arguments as for `forecast` and `forecast_log_prob`.
+    All observed values are scored, also in sequences that end sooner and in frames that are partly missing. Baselines
+    fill a missing value from the frame before (or else after) it, and a place that was never observed with the clip's
+    mean. The CRPS is `pyro.ops.stats.crps_empirical` over K samples. It is too high by E|X - X'| / 2K, to the model's
+    disadvantage. The standard errors are over sequences, of paired differences.
 
     Source: Gneiting & Raftery, "Strictly proper scoring rules, prediction, and estimation", JASA 102, 2007.
+
+    Args:
+        sampler: Model and guide.
+        sequences: The sequences.
+        context: From 1 to T - 1.
+        draws: K.
+        seed: Of all noise.
+        refinement: As for `forecast`.
+        resample: As for `forecast`.
 
     Raises:
         UsageError: Where ``context`` leaves nothing.

@@ -1,4 +1,4 @@
-"""Are the latents of real sequences spread as the priors say, used at all, and independent of each other?"""
+"""Checks of latents: are those of real sequences distributed as the priors say, used at all, and independent?"""
 
 from dataclasses import dataclass
 
@@ -125,8 +125,8 @@ def latent_checks(
 def collapse_findings(use: LatentUsage) -> tuple[Finding, ...]:
     """Posterior collapse in words, for f where there is one, and for z.
 
-    A dimension is unused where it is not active and tells less than 0.05 nats about its sequence. (Not active alone does
-    not do: beside a prior that is far too wide, a small movement may say much.)
+    A dimension is unused where it is not active and has less than 0.05 nats of information about its sequence. (Not being
+    active alone does not suffice: beside a prior that is far too wide, a small variation may be informative.)
     """
     found = []
     for name, rate, active, information in (

@@ -72,31 +72,32 @@ def latent_usage(
 ) -> LatentUsage:
     """KL terms, reconstruction, active units and information per dimension, for ``sequences``.
 
-    Active units (Burda et al. 2016): dimension u is active where
+    Dimension u is an active unit (Burda et al. 2016) where
 
         Var_x(E_q[u | x]) > threshold Var_p(u)
 
-    Information per dimension, one definition for every posterior and prior: q(u | x) by its mean m and variance v, against
-    the normal with the moments (M, V) of the aggregated posterior, mean over x of q(u | x):
+    The information per dimension is defined in the same way for every posterior and prior. With m and v the mean and
+    variance of q(u | x), and M and V those of the aggregated posterior, the mean over x of q(u | x), it is
 
         mean over x of KL(N(m, v) || N(M, V)) = (log V - mean over x of log v) / 2
 
-    which is the mutual information of u and the index of the sequence where all of these are normal. For z the "x" are all
-    steps of all sequences together, and the mean over steps is multiplied by their mean number per sequence. It says
-    nothing of the prior, and whatever dimensions, or steps, know in common each of them counts as its own: the sum is not
+    This is the mutual information of u and the index of the sequence where all of these are normal. For z, "x" runs
+    over all steps of all sequences, and the mean over steps is multiplied by their mean number per sequence. The prior
+    does not enter. Information that several dimensions or steps share is counted for each of them, so the sum is not
     the KL.
 
-    Moments of q are exact given f where it is normal, and otherwise those of draws; the noise that draws add to variances
-    of means is taken off.
-
-    Other arguments as for `pyro_dsvae.inference.evidence.estimate_evidence`.
+    The moments of q are exact given f where it is normal, and otherwise those of draws; the noise that draws add to the
+    variance of means is subtracted.
 
     Source: Burda, Grosse & Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016, section 5 (active units).
 
     Args:
         sampler: Model and guide, any posterior but `Delta`.
-        sequences: At least two; missing values, lengths and times are honoured, steps that do not exist count nowhere.
+        sequences: At least two. Missing values, lengths and times are taken into account; steps that do not exist are not
+            counted.
+        seed: Of the draws.
         draws: Of f and z per sequence, at least two; the first 4 are decoded for ``reconstruction``.
+        threshold: Of the active units.
 
     Raises:
         UsageError: For a posterior that is a point, fewer than two sequences or draws, and for a threshold that is not

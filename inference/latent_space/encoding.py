@@ -22,18 +22,18 @@ SCALE_DRAWS = 256
 
 @dataclass(frozen=True)
 class Codes:
-    """What the guide says of the latents of B sequences.
+    """Mean, scale and draws of the latents of B sequences under the guide.
 
     A flow has neither mean nor scale in closed form: its "mean" is the image of its noise's mean, its scale that of draws.
 
     Attributes:
-        f: (B, F) the mean of q(f | x).
-        f_scale: (B, F) its standard deviation.
-        z: (B, T, D) the mean of q(z | f, x) at that f.
-        z_scale: (B, T, D) its standard deviation at that f, without what the uncertainty of f adds.
-        f_draws: (K, B, F) draws of q(f | x), K may be 0.
-        z_draws: (K, B, T, D) draws of q(z | f, x), each at the f of the same place in ``f_draws``.
-        lengths: (B,) int64, or None: steps from ``lengths[i]`` on do not exist in sequence i, and their z are zero.
+        f: Mean of q(f | x), (B, F).
+        f_scale: Its standard deviation.
+        z: Mean of q(z | f, x) at that f, (B, T, D).
+        z_scale: Its standard deviation at that f; the uncertainty of f is not included.
+        f_draws: K draws from q(f | x), (K, B, F); K may be 0.
+        z_draws: Draws from q(z | f, x), (K, B, T, D), each at the f in the same place of ``f_draws``.
+        lengths: (B,) int64, or None. Steps from ``lengths[i]`` on do not exist in sequence i, and their z are zero.
     """
 
     f: Tensor
@@ -57,10 +57,12 @@ class Codes:
 
 
 def encode(sampler: Sampler, batch: Batch, draws: int = 0, seed: int = 0) -> Codes:
-    """Mean, scale and ``draws`` draws of f and z for every sequence; what was not observed has no influence.
+    """Mean, scale and draws of f and z for every sequence. What was not observed has no influence.
 
     Args:
-        batch: On the sampler's device.
+        sampler: Model and guide.
+        batch: The sequences, on the sampler's device.
+        draws: K.
         seed: Of the draws.
 
     Raises:

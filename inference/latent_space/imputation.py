@@ -1,4 +1,4 @@
-"""What was not observed of clips, given what was."""
+"""Imputation: what was not observed of clips, given what was."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -26,18 +26,19 @@ SAMPLES = 8
 
 @dataclass(frozen=True)
 class Imputation:
-    """K posterior draws of B clips. Frames are ``(B, T, *frame)`` in units of the frames, 0 at steps that do not exist.
+    """K posterior draws for each of B clips. Frames are ``(B, T, *frame)`` in units of the frames, 0 at steps that do
+    not exist.
 
     Attributes:
         mean: E[x | observed]: observed values as they are, the others from ``model_mean``.
-        sd: Standard deviation of every value given what was observed, the likelihood's noise included: 0 where
+        sd: Standard deviation of every value given what was observed, including the noise of the likelihood; 0 where
             observed.
         model_mean: Mean over draws of E[x | f, z], at every value: the reconstruction, for noisy input.
-        model_sd: Standard deviation over draws of E[x | f, z]: how far the frame behind the noise is unknown.
-        means: ``(K, B, T, *frame)`` E[x | f, z] of every draw.
+        model_sd: Standard deviation over draws of E[x | f, z]: the uncertainty of the frame without noise.
+        means: ``(K, B, T, *frame)``, E[x | f, z] of every draw.
         x: The frames, 0 where not observed.
         observed: Bool.
-        posterior: f (K, B, F), z (K, B, T, D) and diagnostics: how far the draws can be trusted.
+        posterior: f (K, B, F), z (K, B, T, D) and diagnostics of the draws.
     """
 
     mean: Tensor
@@ -51,9 +52,7 @@ class Imputation:
 
     @property
     def draws(self) -> Tensor:
-        """``(K, B, T, *frame)`` completed clips: observed values as they are, the others as each draw has them on
-        average.
-        """
+        """Completed clips ``(K, B, T, *frame)``: observed values as they are, the others from the mean of each draw."""
         return torch.where(self.observed, self.x, self.means)
 
     @property
@@ -68,7 +67,7 @@ class Imputation:
 
     @property
     def from_prior(self) -> Tensor:
-        """(B,) bool, True where nothing was observed, so that what is here is the prior's."""
+        """(B,) bool, True where nothing was observed, so that the draws are from the prior."""
         return self.posterior.from_prior
 
 
@@ -83,30 +82,30 @@ def impute(
     langevin: Langevin | None = None,
     proposals: int | None = None,
 ) -> Imputation:
-    """Draws of f, z and the frames given the observed values of ``batch``, and their mean and spread.
+    """Draw f, z and the frames given the observed values of ``batch``.
 
         f, z ~ p(f, z | observed x),    x_missing ~ p(x | f, z)
 
-    What was not observed has no term in the likelihood, so this conditions on exactly what was; whatever stands in its
-    place has no influence. With everything observed it is the reconstruction of noisy clips (``model_mean``).
-
-    Clips of which nothing is observed get draws of the prior, which ``from_prior`` says.
+    What was not observed has no term in the likelihood, so the draws are conditioned on exactly what was observed. With
+    everything observed, ``model_mean`` is the reconstruction of noisy clips. Clips of which nothing was observed get draws
+    from the prior, which ``from_prior`` says.
 
     Args:
-        batch: On the sampler's device.
+        sampler: Model and guide.
+        batch: The clips, on the sampler's device.
         draws: K.
-        method: Amortised: the guide as it is; refined: a map of its draws is fitted to every clip first (`refine`);
-            langevin: every refined draw is then moved by a chain of its own (`move`), for guides whose shape is wrong.
-            Each costs several times the one before.
+        method: "amortised": the guide as it is. "refined": a map of its draws is fitted to every clip first (`refine`).
+            "langevin": every refined draw is then moved by a Markov chain of its own (`move`), for guides whose shape is
+            wrong. Each costs several times the one before.
         seed: Of all noise; the global generators are left as they were.
-        resample: Weigh draws by p(x, f, z) / q(f, z | x) and keep K by their weights (`PosteriorDraws`); it comes after
-            refining and before chains. With `Delta`, which has no density, its point is used as it is.
-        refinement, langevin: Options of the methods of these names; by default 100 steps with 2 draws, and 100 moves.
-        proposals: How many draws are weighed, by default four times K.
+        resample: Weight draws by p(x, f, z) / q(f, z | x) and keep K by their weights (`PosteriorDraws`); after refining
+            and before chains. `Delta` has no density; its point is used as it is.
+        refinement: Options of "refined"; by default 100 steps with 2 draws.
+        langevin: Options of "langevin"; by default 100 moves.
+        proposals: How many draws are weighted, by default four times K.
 
     Raises:
-        UsageError: For an unknown method, for shapes that do not fit, and for `Delta` with another method than
-            amortised.
+        UsageError: For an unknown method, for shapes that do not fit, and for `Delta` with a method other than amortised.
     """
     if method not in METHODS:
         raise UsageError(f"imputation knows the methods {', '.join(METHODS)}, not {method!r}")

@@ -121,30 +121,33 @@ def predictive_checks(
     seed: int = 0,
     noise: bool = True,
 ) -> PredictiveChecks:
-    """Compare every discrepancy of ``sequences`` with that of replications of them, at every level.
+    """Compare every discrepancy of ``sequences`` with that of their replications, at every level.
 
-    At each level the mean of T over the sequences, and its standard deviation, are compared with those of replicated sets
-    (`exchange_test`), and every sequence with its own replications (`tails`, `uniformity`). At the level "population" p is
-    uniform if the model is right (for realised discrepancies: and the guide exact). At the others, where replications are
-    made from the sequence they are compared with, it is conservative. One p-value in twenty is below .05 by chance, so
-    `holm` says which to believe.
+    At each level, the mean of T over the sequences and its standard deviation are compared with those of replicated sets
+    (`exchange_test`), and every sequence with its own replications (`tails`, `uniformity`). At the level "population", p is
+    uniform if the model is right (for realised discrepancies: and the guide exact). At the other levels, replications are
+    made from the sequence they are compared with, and p is conservative. One p-value in twenty is below .05 by chance;
+    `holm` corrects for the number of checks.
 
-    p says whether there is a difference, ``effect`` and ``percent`` whether it matters: with many sequences every model is
-    wrong. Sequences count as independent; where several show the same thing, p is too small.
-
-    Others as for `replicate`. A discrepancy that fails is named in the result, and the rest goes on.
+    p says whether there is a difference; ``effect`` and ``percent`` say whether it matters: with many sequences every
+    model is wrong. Sequences are treated as independent; where several are alike, p is too small. A discrepancy that
+    fails is named in the result, and the others are computed.
 
     Sources: Gelman, Meng & Stern, "Posterior predictive assessment of model fitness via realized discrepancies", Statistica
     Sinica 6, 1996; Meng, "Posterior predictive p-values", Annals of Statistics 22, 1994, for their being conservative.
 
     Args:
-        discrepancies: By default all that apply to the frames (`applicable`).
+        sampler: Model and guide.
+        sequences: The sequences.
+        discrepancies: By default all that are defined for the frames (`applicable`).
+        levels: As for `replicate`.
         draws: K, replications of every sequence at every level.
         rounds: Of `exchange_test`; p cannot be below 2 / (rounds + 1), so 120 checks need 10,000.
         alpha: Largest adjusted p that is called a finding.
         held_out: False where the model was fitted to these sequences: then all checks use the data twice.
-        noise: False: the means E[x | f, z] stand in the place of draws, and realised discrepancies are left out. A
-            right model fails then, because data have noise and means have none; for models whose noise is not meant.
+        seed: Of all noise.
+        noise: False: the means E[x | f, z] replace the draws, and realised discrepancies are left out. Then a right model
+            fails too, because data have noise and means have none; it is for models whose noise is not meant.
 
     Raises:
         UsageError: For options that make no check.
@@ -177,7 +180,7 @@ def checks_of(
     held_out: bool = True,
     seed: int = 0,
 ) -> list[Check]:
-    """The checks behind `predictive_checks`, from values that are there, in order of severity."""
+    """The checks behind `predictive_checks`, from values that were computed before, in order of severity."""
     rows: list[dict[str, Any]] = []
     for level, named in values.items():
         twice = USES_CLIP[level] or not held_out

@@ -1,4 +1,4 @@
-"""Draws of latents and frames for a set of sequences, given them and from the prior alone, to be kept in a file."""
+"""Draws of latents and frames for a set of sequences, given them and from the prior alone, for a file."""
 
 from dataclasses import dataclass
 
@@ -29,12 +29,12 @@ class Drawn:
 
 @dataclass(frozen=True)
 class PredictiveDraws:
-    """What `predictive_draws` drew.
+    """The result of `predictive_draws`.
 
     Attributes:
-        posterior: f, z ~ q(f, z | x_i), x' ~ p(x | f, z); what was not observed of x_i is drawn, too.
+        posterior: f, z ~ q(f, z | x_i), x' ~ p(x | f, z); values of x_i that were not observed are drawn, too.
         prior: f ~ p(f), z ~ p(z | f), x' ~ p(x | f, z), with the steps of sequence i.
-        data: ``(M, T, *frame)`` the observed frames, NaN where not observed.
+        data: ``(M, T, *frame)``, the observed frames, NaN where not observed.
     """
 
     posterior: Drawn
@@ -49,12 +49,17 @@ def predictive_draws(
     frames_of: int = 8,
     seed: int = 0,
 ) -> PredictiveDraws:
-    """K draws of the latents of every sequence, and frames for the first ``frames_of``; draw k of both belongs together.
+    """Draw the latents of every sequence, and frames for the first ``frames_of``; draw k of both belongs together.
 
-    Other arguments as for `pyro_dsvae.inference.evidence.estimate_evidence`; any posterior.
+    Args:
+        sampler: Model and guide, any posterior.
+        sequences: The sequences.
+        draws: K.
+        frames_of: M, sequences whose frames are drawn.
+        seed: Of all noise.
 
     Raises:
-        UsageError: For numbers that make none.
+        UsageError: For numbers below 1.
     """
     if draws < 1 or frames_of < 1 or len(sequences) == 0:
         raise UsageError(f"draws need a sequence and numbers of at least 1, not {draws} and {frames_of}")

@@ -1,4 +1,4 @@
-"""How far the colours of a clip are from those of the training data."""
+"""The distance of a clip's colours from those of the training data."""
 
 from dataclasses import dataclass
 
@@ -18,13 +18,13 @@ CELLS, WITHIN, EXAMPLES, ROWS = 48, 32, 2_000, 4_096
 
 @dataclass(frozen=True)
 class Palette:
-    """The commonest colours of some images; called with `Frames` it is the distance to them.
+    """The most frequent colours of some images; called with `Frames` it returns the distance from them.
 
     Attributes:
-        colours: (K, C) in units of the frames, the commonest first.
+        colours: (K, C) in units of the frames, the most frequent first.
         low: (C,) where the cells of each channel start: a quarter of its range below its smallest value.
         width: (C,) size of a cell, a 32nd of the range.
-        nearest: (48^C,) int64: the colour that is nearest to the middle of each cell.
+        nearest: (48^C,) int64, the colour that is nearest to the middle of each cell.
     """
 
     colours: Tensor
@@ -87,7 +87,7 @@ class Palette:
 
 
 def palette_distance(model: DSVAE, training: Sequences) -> Discrepancy:
-    """Mean distance of the pixels from the nearest of the training data's colours: blends and invented colours show here."""
+    """Mean distance of the pixels from the nearest of the training data's colours: large for blended and invented colours."""
     return Discrepancy("distance from the palette", Palette.of(model, training), images_only=True)
 
 

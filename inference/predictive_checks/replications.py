@@ -1,4 +1,4 @@
-"""Replications: what a fitted model puts in the place of every observed clip, at four levels."""
+"""Replications: clips that a fitted model generates in place of every observed clip, at four levels."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -78,7 +78,7 @@ def replicate(
     draws: int = 20,
     seed: int = 0,
 ) -> Iterator[Replications]:
-    """Replications of ``sequences``, chunk by chunk, so that they never stand in memory together.
+    """Generate replications of ``sequences``, chunk by chunk, so that they are never in memory together.
 
         frames      f, z ~ q(f, z | x)    x' ~ p(x | f, z)     new frames of the same clip: the likelihood
         dynamic     f ~ q(f | x)          z' ~ p(z | f)        a new path, the same static part: the dynamic prior

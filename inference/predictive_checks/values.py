@@ -1,4 +1,4 @@
-"""Every discrepancy of every clip and of its replications, chunk by chunk."""
+"""The values of every discrepancy, for every clip and its replications, chunk by chunk."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

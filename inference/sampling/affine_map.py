@@ -14,7 +14,7 @@ class AffineMap:
     """u -> centre + shift + exp(log_scale) (u - centre) for every entry of f and z, one map per sequence.
 
     Attributes:
-        centre: What scaling leaves in place; it changes nothing but what the other two mean.
+        centre: The point that scaling leaves in place; a parametrisation only.
         shift: In units of the latents.
         log_scale: Logarithm of the factor of deviations from the centre; 0 where nothing is scaled.
         exists: (B, T) bool, or None where all steps exist.

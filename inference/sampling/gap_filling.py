@@ -1,4 +1,4 @@
-"""Incomplete clips for guides that were fitted to whole ones: the gaps filled in with what the clip itself shows."""
+"""Incomplete clips for guides that were fitted to complete ones: gaps are filled from the clip itself."""
 
 import torch
 from torch import Tensor
@@ -16,10 +16,13 @@ MARGIN = 100.0
 
 
 def nearest_frame(x: Tensor, observed: Tensor) -> Tensor:
-    """Every missing value from the nearest frame that has it, the earlier of two; where none has, the clip's mean value.
+    """Fill every missing value from the nearest frame that has it, or else with the clip's mean value.
+
+    Of two frames at equal distance it is the earlier.
 
     Args:
-        x, observed: ``(B, T, *frame)``.
+        x: Frames, ``(B, T, *frame)``.
+        observed: Bool, the same shape.
     """
     length = x.shape[1]
     steps = torch.arange(length, device=x.device)
@@ -37,13 +40,14 @@ def nearest_frame(x: Tensor, observed: Tensor) -> Tensor:
 
 
 class GapFilled:
-    """A guide that is shown some clips with their gaps filled in, and no mask.
+    """A guide that is given some clips with their gaps filled, and without a mask.
 
-    A guide may be any density computed from what was observed, so draws from it are weighed as any other's.
+    A guide may be any density that is computed from the observed values, so its draws can be weighted like any other's.
 
     Args:
-        x: ``(B, T, *frame)`` the clips filled in.
-        some: (B,) bool, which clips it is shown so.
+        guide: The guide.
+        x: The filled clips, ``(B, T, *frame)``.
+        some: (B,) bool, which clips are given in this form.
     """
 
     def __init__(self, guide: Guide, x: Tensor, some: Tensor) -> None:
@@ -61,9 +65,9 @@ class GapFilled:
 
 
 def fill_where_better(model: DSVAE, guide: Guide, batch: Batch) -> Guide:
-    """The guide, shown those clips filled in (`nearest_frame`) for which its ELBO is then higher by `MARGIN`, by a few draws.
+    """The guide, given filled clips (`nearest_frame`) where its ELBO, by a few draws, is then higher by at least `MARGIN`.
 
-    Networks that never saw a gap take zeros for black pixels, and can be far off. To be called within
+    Networks that were trained without gaps take zeros for black pixels, and can be far off. To be called within
     `pyro_dsvae.inference.estimation.evaluation`.
     """
     if batch.mask is None:

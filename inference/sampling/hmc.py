@@ -1,4 +1,4 @@
-"""Chains that move draws of the latents towards the posterior, all clips and all chains at once."""
+"""Markov chains that move draws of the latents towards the posterior, for all clips and all chains at once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,13 +19,12 @@ TARGET_OF_ONE, TARGET_OF_MANY = 0.6, 0.8
 
 @dataclass(frozen=True)
 class Langevin:
-    """How to move.
+    """Options of the chains.
 
     Attributes:
-        transitions: Moves of every chain; step sizes, one per clip, are adapted during the first half and fixed in the
-            second.
-        leapfrogs: Gradient steps within a move: 1 is the Metropolis-adjusted Langevin algorithm, more Hamiltonian Monte
-            Carlo, whose moves go further and cost as much more.
+        transitions: Moves of every chain. Step sizes, one per clip, are adapted in the first half and fixed in the second.
+        leapfrogs: Gradient steps within a move. 1 is the Metropolis-adjusted Langevin algorithm; more is Hamiltonian Monte
+            Carlo, whose moves are longer and cost as much more.
     """
 
     transitions: int = 100
@@ -51,11 +50,16 @@ class Point(NamedTuple):
 
 
 def transition(at: Callable[[Tensor], Point], point: Point, step_size: Tensor, leapfrogs: int) -> tuple[Point, Tensor]:
-    """One Hamiltonian move that leaves the density as it is, and the probability (C, B) with which it was accepted.
+    """One move of Hamiltonian Monte Carlo, which leaves the density invariant.
 
     Args:
-        at: What the density is at a state.
-        step_size: (C, B, n), of every coordinate, in proportion to its scale; independent of the state.
+        at: From a state to its log density and gradient.
+        point: The current states.
+        step_size: (C, B, n), for every coordinate, in proportion to its scale; independent of the state.
+        leapfrogs: Gradient steps.
+
+    Returns:
+        The next states, and the probability (C, B) with which each move was accepted.
     """
     momentum = torch.randn_like(point.state)
     energy = momentum.square().sum(-1) / 2 - point.log_density
@@ -73,12 +77,13 @@ def transition(at: Callable[[Tensor], Point], point: Point, step_size: Tensor, l
 
 
 class Chains(NamedTuple):
-    """Where the chains end (C, B, ...), and per clip (B,):
+    """The ends of the chains, and diagnostics per clip.
 
     Attributes:
-        acceptance: Share of accepted moves in the second half, with the step sizes that were found.
-        autocorrelation: Of a chain's end with its start, mean over coordinates: near 0 the start is forgotten, near 1
-            the draws are still those of the start. With a single chain there is none: NaN.
+        latents: (C, B, ...).
+        acceptance: (B,) share of accepted moves in the second half, with the final step sizes.
+        autocorrelation: (B,) correlation of a chain's end with its start, mean over coordinates. Near 0 the start is
+            forgotten; near 1 the draws are still those of the start. NaN with a single chain.
     """
 
     latents: Latents
@@ -87,16 +92,19 @@ class Chains(NamedTuple):
 
 
 def move(joint: Joint, start: Latents, scale: Latents, options: Langevin, did: Callable[[], None]) -> Chains:
-    """Chains from every draw (C, B, ...) of ``start``, each with p(f, z | x) as what they leave unchanged.
+    """Run a chain from every draw (C, B, ...) of ``start``, each with invariant density p(f, z | x).
 
-    The step sizes of the second half do not depend on where its chains go, so each of its moves is exact; how near the ends
-    are to the posterior is a matter of their number. To be called within `evaluation` with gradients.
+    The step sizes of the second half do not depend on its states, so each of its moves is exact. How close the ends are to
+    the posterior depends on the number of moves. To be called within `evaluation` with gradients.
 
     Sources: Roberts & Tweedie, "Exponential convergence of Langevin distributions and their discrete approximations",
     Bernoulli 2, 1996; Neal, "MCMC using Hamiltonian dynamics", Handbook of Markov Chain Monte Carlo, 2011.
 
     Args:
-        scale: (B, ...) standard deviation of every latent, roughly; it makes moves efficient or not, and nothing else.
+        joint: p(x, f, z) of the clips.
+        start: Draws of the guide.
+        scale: (B, ...) approximate standard deviation of every latent; it affects the efficiency only.
+        options: Moves and gradient steps.
         did: Called after every move.
     """
     static_size, latent_size = start.f.shape[-1], start.z.shape[-1]

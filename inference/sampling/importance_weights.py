@@ -10,13 +10,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LogMean:
-    """log of the mean weight of every sequence, each (N,), float64, in nats.
+    """Logarithm of the mean weight of every sequence, each (N,), float64, in nats.
 
     Attributes:
-        value: log (1/K sum_k w_k): of an unbiased estimate, so itself low by about half the squared error.
-        standard_error: se(mean w) / mean w, the delta method for the logarithm: right where it is small (below .3, say)
-            and the weights have a variance (k-hat below .5); too small where they have none, because the draws that
-            would show it are those that did not come.
+        value: log (1/K sum_k w_k): of an unbiased estimate, so itself too low by about half the squared error.
+        standard_error: se(mean w) / mean w, the delta method for the logarithm. It is right where it is small (below .3,
+            say) and the weights have a variance (k-hat below .5). Where they have none it is too small, because the draws
+            that would show it are those that did not occur.
         effective_sample_size: (sum w)^2 / sum w^2, between 1 and K.
     """
 

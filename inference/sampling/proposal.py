@@ -1,4 +1,4 @@
-"""The joint density of a model, and the density that proposes its latents, for K draws of every sequence at once."""
+"""The joint density of a model, and the proposal density of its latents, for K draws of every sequence at once."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -35,14 +35,14 @@ class Scored(NamedTuple):
 
 
 class Joint:
-    """p(x, f, z) of a batch of sequences as a function of f and z; what was not observed of x has no part in it."""
+    """p(x, f, z) of a batch of sequences as a function of f and z; values that were not observed are integrated out."""
 
     def __init__(self, model: DSVAE, batch: Batch) -> None:
         self.model = model
         self.batch = batch
 
     def at(self, latents: Latents) -> Scored:
-        """For f (K, B, F) and z (K, B, T, D)."""
+        """Log densities of f (K, B, F) and z (K, B, T, D)."""
         return self._scored(poutine.condition(self.model, data=latents._asdict()), len(latents.f))
 
     def draw(self, count: int) -> Scored:
@@ -55,10 +55,11 @@ class Joint:
 
 
 class Proposal:
-    """q(f, z | x): a guide, its scales ``scale`` times as large, its draws then mapped by one affine map per sequence.
+    """q(f, z | x): a guide with its standard deviations times ``scale``, its draws then mapped by one affine map per
+    sequence.
 
-    The scale reaches the noise of the guide, the affine map its draws, so the density is exact for any guide: with v = A(u),
-    log q(v) = log guide(u) - log |det A|.
+    The scale acts on the guide's noise and the affine map on its draws, so the density is exact for any guide: with v =
+    A(u), log q(v) = log guide(u) - log |det A|.
     """
 
     def __init__(self, guide: Guide, batch: Batch, scale: float = 1.0, affine_map: AffineMap | None = None) -> None:

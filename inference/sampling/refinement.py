@@ -1,4 +1,4 @@
-"""Per-sequence refinement of a guide: what its networks lose against a posterior fitted to each sequence alone."""
+"""Refinement of a guide for each sequence: it closes the gap between amortised and per-sequence inference."""
 
 import math
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ from pyro_dsvae.models.errors import UsageError
 
 @dataclass(frozen=True)
 class Refinement:
-    """How to refine.
+    """Options of `refine`.
 
     Attributes:
-        steps: Of Adam, for every sequence on its own; no network is changed.
-        draws: From the guide per step and sequence.
-        rate: Of learning at the start, in standard deviations of the guide's draws, falling to 0 along half a cosine.
-        check: Fresh draws that tell afterwards what was gained; a sequence that gained nothing keeps its guide.
+        steps: Steps of Adam, for every sequence; no network is changed.
+        draws: Draws from the guide per step and sequence.
+        rate: Initial learning rate, in standard deviations of the guide's draws, falling to 0 along half a cosine.
+        check: Fresh draws that estimate the gain afterwards. A sequence that gained nothing keeps the guide.
     """
 
     steps: int = 100
@@ -47,11 +47,13 @@ class Refinement:
 
 @dataclass(frozen=True)
 class Refined:
-    """The maps found, and per sequence (B,), in nats:
+    """The maps, and what they gain per sequence.
 
     Attributes:
-        gap_closed: ELBO with the map - ELBO of the guide, both along the same draws; 0 where the guide was kept.
-        standard_error: Of the difference.
+        affine_map: One map per sequence.
+        gap_closed: (B,) ELBO with the map minus ELBO of the guide, along the same draws, in nats; 0 where the guide was
+            kept.
+        standard_error: (B,) of this difference.
     """
 
     affine_map: AffineMap
@@ -73,10 +75,10 @@ def refine(model: DSVAE, guide: Guide, batch: Batch, options: Refinement) -> Ref
 
         max over A of E_q(u)[log p(x, A(u))] + log |det A| + H(q),    u = (f, z) drawn from the guide
 
-    All entries of f and z are shifted and scaled, after the guide has drawn z given its own f. So the search starts at the
-    guide itself, whatever its family, and keeps how its z depends on f and on the past; for a guide of independent normals
-    it runs over all of those, and what it closes is the amortisation gap. Gradients pass the model only. To be called
-    within `pyro_dsvae.inference.estimation.evaluation`.
+    All entries of f and z are shifted and scaled, after the guide has drawn z given its own f. So the search starts at
+    the guide itself, whatever its family, and keeps the dependence of z on f and on the past. For a guide of
+    independent normals the search covers all such normals, and closes the amortisation gap. Gradients flow through the
+    model only. To be called within `pyro_dsvae.inference.estimation.evaluation`.
 
     Sources: Cremer, Li & Duvenaud, "Inference suboptimality in variational autoencoders", ICML 2018; Kim et al.,
     "Semi-amortized variational autoencoders", ICML 2018.

@@ -1,4 +1,4 @@
-"""Draws of the latents of clips given what was observed of them, and how far they can be trusted."""
+"""Draws from the posterior of clips given their observed values, with diagnostics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,11 +30,11 @@ class Conditioning:
     """How the latents are drawn, in this order.
 
     Attributes:
-        draws: K, that are kept.
-        refinement: Fit a map of the guide's draws to every clip (`refine`); None: the guide as it is.
-        resample: Weigh draws by p(x, f, z) / q(f, z | x) and keep K by their weights.
-        proposals: How many are weighed for it.
-        langevin: Move the K draws by chains; None: leave them.
+        draws: K, the draws that are kept.
+        refinement: Fit a map of the guide's draws to every clip (`refine`); None: use the guide as it is.
+        resample: Weight draws by p(x, f, z) / q(f, z | x), and keep K by their weights.
+        proposals: How many draws are weighted.
+        langevin: Move the K draws by Markov chains; None: leave them.
     """
 
     draws: int
@@ -72,17 +72,15 @@ class Conditioning:
 class PosteriorDraws:
     """K draws for each of B clips.
 
-    And per clip, (B,):
-
     Attributes:
         f: (K, B, F).
         z: (K, B, T, D), zero at steps that do not exist.
-        effective_sample_size: Of the weighed draws; NaN where none were weighed.
-        power: Exponent of the weights: 1 where they were used as they are. Below 1 the guide is so far off that a few
-            draws would have had all the weight: the draws then lie between guide and posterior.
-        acceptance: Of the chains (`Chains`), NaN where none ran.
-        autocorrelation: Likewise.
-        from_prior: Bool, True where nothing was observed: these are draws of the prior.
+        effective_sample_size: (B,) of the weighted draws; NaN where none were weighted.
+        power: (B,) exponent of the weights, 1 where they were used as they are. It is below 1 where the guide is so far off
+            that a few draws would have all the weight; the draws then lie between guide and posterior.
+        acceptance: (B,) of the chains (`Chains`); NaN where none ran.
+        autocorrelation: (B,) likewise.
+        from_prior: (B,) bool, True where nothing was observed: the draws are from the prior.
     """
 
     f: Tensor
@@ -113,10 +111,11 @@ class PosteriorDraws:
 def draw_posterior(
     model: DSVAE, guide: Guide, batch: Batch, how: Conditioning, paths: int, work: Work
 ) -> PosteriorDraws:
-    """Draws of p(f, z | x) for the observed part of ``clips``; clips of which nothing was observed get draws of the prior.
+    """Draw from p(f, z | x) for the observed values of ``batch``. Clips of which nothing was observed get draws from
+    the prior.
 
-    To be called within `evaluation`, with gradients where draws are refined or moved. A guide without density (`Delta`) is
-    used as it is. ``paths`` bounds how many latent paths are decoded at once.
+    To be called within `evaluation`, with gradients where draws are refined or moved. `Delta` has no density, so its
+    point is used as it is. ``paths`` bounds how many latent paths are decoded at once.
     """
     if isinstance(guide, Posterior) and not guide.comparable:
         if how.refinement is not None or how.langevin is not None:
@@ -208,7 +207,9 @@ def _resampled(latents: Latents, log_weights: Tensor, draws: int) -> tuple[Tenso
 
 
 def systematic(shares: Tensor, draws: int) -> Tensor:
-    """(K, B) indices, index i of clip b coming up K ``shares[i, b]`` times, rounded up or down at random, in random order.
+    """Systematic resampling: indices (K, B), in which i occurs K ``shares[i, b]`` times for clip b.
+
+    The number is rounded up or down at random; the order is random.
 
     Source: Carpenter, Clifford & Fearnhead, "Improved particle filter for nonlinear problems", IEE Proceedings 146, 1999.
     """

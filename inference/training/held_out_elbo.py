@@ -18,9 +18,9 @@ def held_out_terms(
     batch_size: int = 128,
     processes: Processes | None = None,
 ) -> dict[str, float]:
-    """The unweighted `TERMS` of an objective in evaluation mode; leaves its mode and all generators as they were.
+    """The unweighted `TERMS` of an objective in evaluation mode; its mode and all generators are restored.
 
-    Every batch has noise of its own, so the figures are the same however many ``processes`` share the work.
+    Every batch has its own noise, so the figures are the same however many ``processes`` share the work.
     """
     training = objective.training
     objective.eval()

@@ -30,13 +30,14 @@ class KLWeights(NamedTuple):
 class Objective(nn.Module):
     """A batch in, the terms of the ELBO out.
 
-    One module, so that engines which wrap a module (mixed precision, gradient averaging over devices) see every parameter
-    and the whole forward pass.
+    It is one module, so that engines that wrap a module (mixed precision, gradient averaging over devices) see every
+    parameter and the whole forward pass.
 
     Args:
-        contrastive: Terms beside the ELBO while training, by default none; in evaluation mode there are none.
-        anchor: ``(T, *frame)`` a training clip that is kept with the weights for `Anchored`, or None; nothing here uses
-            it.
+        model: p(f) p(z) p(x | f, z).
+        guide: q(f, z | x).
+        contrastive: Terms beside the ELBO in training, by default none; in evaluation mode there are none.
+        anchor: A training clip ``(T, *frame)`` that is stored with the weights for `Anchored`, or None; it is not used here.
     """
 
     anchor: Tensor | None

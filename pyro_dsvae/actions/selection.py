@@ -1,4 +1,4 @@
-"""The clips that a command names: some of the run's data, by index, or files of the user's own."""
+"""The clips that a command names: clips of the run's data, by position, or a user's own files."""
 
 import re
 from collections.abc import Mapping, Sequence

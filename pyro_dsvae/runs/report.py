@@ -26,8 +26,8 @@ from pyro_dsvae.runs.versions import installed
 def report(run: RunDirectory, svi: SVI, data: SequenceData, test: Sequences) -> Mapping[str, Any]:
     """Evaluate the best state on the test split, write figures and summary.json, print both; return the summary.
 
-    The summary's ``test`` holds the unweighted `TERMS`, means in nats per sequence. Of several processes all evaluate, and
-    the first does the rest; to the others the summary is empty.
+    The summary's ``test`` holds the unweighted `TERMS`, means in nats per sequence. Of several processes all evaluate
+    and the first does the rest; for the others the summary is empty.
     """
     best = run.load("best.pt", svi.fabric.device)
     svi.objective.load_state_dict(best["objective"])
