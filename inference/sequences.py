@@ -92,6 +92,11 @@ class Sequences:
         return Sequences(frames, mask, lengths, self.rows, times)
 
 
+def evenly_spaced(count: int, most: int) -> Tensor:
+    """Positions (n,) int64 of n = min(count, most) of ``count`` things at equal distances, with the first and the last."""
+    return torch.linspace(0, count - 1, min(count, most)).round().long()
+
+
 def _taken(values: Tensor, rows: Tensor, device: torch.device) -> Tensor:
     """``values[rows]`` on ``device``. Nothing waits: from memory that is not pinned a copy to a GPU would."""
     taken = values[rows.to(values.device, non_blocking=True)]

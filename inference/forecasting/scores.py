@@ -14,7 +14,6 @@ from pyro_dsvae.inference.forecasting.forecast import Forecast, check_context, f
 from pyro_dsvae.inference.forecasting.log_prob import ForecastScore, forecast_log_prob
 from pyro_dsvae.inference.sampling.refinement import Refinement
 from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.dsvae import DSVAE
 
 # Differences within this many standard errors of zero decide nothing.
 SURE = 2.0
@@ -79,9 +78,6 @@ class ForecastScores:
         context, horizon: Number of frames that forecasts start from, and of those to come.
         scored: (N,) bool, False where no value to come, or none of those given, was observed.
         log_prob: log p(x_{context+1:T} | x_{1:context}) by evidences (`forecast_log_prob`), in nats.
-        mixture_log_prob: (N,) the same by log 1/K sum_k p(x_{context+1:T} | f_k, z_k) over the draws of the forecast, in
-            nats: in expectation a lower bound, far below where frames are large, as no draw hits all values; NaN where
-            not scored.
         model: Errors of the model's forecast: mean for the MSE, samples for the CRPS.
         baselines: Those of `BASELINES`.
     """
@@ -90,7 +86,6 @@ class ForecastScores:
     horizon: int
     scored: Tensor
     log_prob: ForecastScore
-    mixture_log_prob: Tensor
     model: Errors
     baselines: Mapping[str, Errors]
 
@@ -163,22 +158,16 @@ def forecast_scores(
     work = sampler.work(float(len(sequences) + max(1, int(scored.sum()))))
     informing = replace(sampler, progress=_share(work, len(sequences)))
     log_prob = forecast_log_prob(informing, sequences, context, draws, seed, refinement)
-    mixture = torch.full((len(sequences),), math.nan, dtype=torch.float64)
     sums = {name: torch.zeros(len(sequences), horizon, 3, dtype=torch.float64) for name in ("model", *BASELINES)}
     drawing = _Drawing(context, draws, seed + 2, refinement, resample)
     for part in drawing.parts(sampler, sequences, scored):
-        with sampler.evaluation(seed):
-            at_once = max(draws, sampler.paths_at_once(sequences.frames.shape[1:]))
-            mixture[part.positions] = _mixture(
-                sampler.model, part.drawn.f, part.drawn.z, part.truth, part.seen, at_once
-            ).cpu()
         sums["model"][part.positions] = _errors(part.drawn.mean, part.drawn.samples, part.truth, part.seen)
         for name, frames in baselines(part.past, part.seen_past, horizon).items():
             sums[name][part.positions] = _errors(frames, frames.unsqueeze(0), part.truth, part.seen)
         work.did(len(part.positions))
     errors = {name: _averaged(parts) for name, parts in sums.items()}
     return ForecastScores(
-        context, horizon, scored, log_prob, mixture, errors["model"], {name: errors[name] for name in BASELINES}
+        context, horizon, scored, log_prob, errors["model"], {name: errors[name] for name in BASELINES}
     )
 
 
@@ -253,15 +242,6 @@ class _Drawing:
 def _scored(sequences: Sequences, context: int) -> Tensor:
     """(N,) bool, which have observed values both among the frames given and among those to come."""
     return (sequences.observed_count(slice(context, None)) > 0) & (sequences.observed_count(slice(context)) > 0)
-
-
-def _mixture(model: DSVAE, f: Tensor, z: Tensor, truth: Tensor, seen: Tensor, at_once: int) -> Tensor:
-    """(B,) log of the mean over draws of the probability of what was seen."""
-    values = []
-    for some_f, some_z in zip(*(v.split(max(1, at_once // len(truth))) for v in (f, z)), strict=True):
-        log_prob = model.likelihood(some_f, some_z).log_prob(truth).double()
-        values.append(torch.where(seen, log_prob, torch.zeros_like(log_prob)).flatten(2).sum(2))
-    return torch.cat(values).logsumexp(0) - math.log(len(f))
 
 
 def _errors(point: Tensor, samples: Tensor, truth: Tensor, seen: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from pyro_dsvae.inference.estimation import Guide
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.sampling.affine_map import AffineMap
 from pyro_dsvae.inference.sampling.proposal import Joint, Proposal
+from pyro_dsvae.inference.training.schedule import half_cosine
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 
@@ -98,7 +99,7 @@ def refine(model: DSVAE, guide: Guide, batch: Batch, options: Refinement) -> Ref
     optimizer = torch.optim.Adam([*shifts, *log_scales], lr=options.rate)
     for step in range(options.steps):
         for group in optimizer.param_groups:
-            group["lr"] = options.rate * 0.5 * (1 + math.cos(math.pi * step / options.steps))
+            group["lr"] = options.rate * half_cosine(step, options.steps)
         u, _ = base.draw(options.draws)
         with torch.enable_grad():
             map_ = affine_map()

@@ -1,6 +1,5 @@
 """The refit of the prior: after the last step the static prior alone is fitted to the final posterior."""
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.objective import Objective
+from pyro_dsvae.inference.training.schedule import half_cosine
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 
 # Training sequences at most, draws of f for each of them, sequences encoded at once, and draws for every update.
@@ -61,7 +61,7 @@ def refit(prior: StaticPrior, f: Tensor, updates: int, learning_rate: float, go_
     parameters = list(prior.parameters())
     optimiser = torch.optim.Adam(parameters, lr=learning_rate)
     for update in range(updates):
-        rate = min(1, (update + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * update / updates))
+        rate = min(1, (update + 1) / WARM_UP) * half_cosine(update, updates)
         optimiser.param_groups[0]["lr"] = learning_rate * rate
         loss = -prior().log_prob(f[torch.randint(len(f), (BATCH,), device=f.device)]).mean()
         optimiser.zero_grad()

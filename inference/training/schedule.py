@@ -105,9 +105,9 @@ class Optimisation:
             step: From 0.
             progress: Share of the fit that is done, 0 to 1.
         """
-        networks = self.learning_rate * min(1, (step + 1) / 100) * _half_cosine(progress)
+        networks = self.learning_rate * min(1, (step + 1) / 100) * half_cosine(progress)
         late = (progress - self.prior_start) / (1 - self.prior_start)
-        prior = self.learning_rate * _half_cosine(late) if late >= 0 else 0.0
+        prior = self.learning_rate * half_cosine(late) if late >= 0 else 0.0
         return Rates(networks, self.static_prior_rate * prior, max(self.dynamic_prior_rate * networks, prior))
 
 
@@ -131,6 +131,6 @@ class Budget:
         return max(by_steps, by_time)
 
 
-def _half_cosine(progress: float) -> float:
-    """From 1 at progress 0 to 0 at progress 1 and beyond."""
-    return 0.5 * (1 + math.cos(math.pi * min(progress, 1)))
+def half_cosine(done: float, whole: float = 1) -> float:
+    """From 1 where nothing is done to 0 where the whole is, and beyond."""
+    return 0.5 * (1 + math.cos(math.pi * min(done, whole) / whole))

@@ -12,6 +12,7 @@ from torch import Tensor
 from pyro_dsvae.clips.reading import read_clips
 from pyro_dsvae.data.dataset import Label, Role, SequenceData, Split
 from pyro_dsvae.inference.latent_space.encoding import Codes
+from pyro_dsvae.inference.sequences import evenly_spaced
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
 from pyro_dsvae.runs.run import Progress, Run
@@ -119,7 +120,7 @@ class Source:
 
     def spread(self, count: int) -> Tensor:
         """At most ``count`` positions at equal distances over the split."""
-        return torch.linspace(0, len(self.rows) - 1, min(count, len(self.rows))).round().long()
+        return evenly_spaced(len(self.rows), count)
 
     def _of_file(self, path: Path) -> Selection:
         read = read_clips(path, self.run.frame_shape, self.resize)

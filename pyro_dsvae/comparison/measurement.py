@@ -22,7 +22,7 @@ from pyro_dsvae.inference.forecasting.scores import forecast_errors
 from pyro_dsvae.inference.latent_checks.usage import latent_usage
 from pyro_dsvae.inference.sampling.annealed_importance_sampling import annealed_evidence
 from pyro_dsvae.inference.sampling.refinement import Refinement
-from pyro_dsvae.inference.sequences import Sequences
+from pyro_dsvae.inference.sequences import Sequences, evenly_spaced
 from pyro_dsvae.judges.cache import load_or_train_judge
 from pyro_dsvae.judges.motion import JudgedMotion, judge_motion
 from pyro_dsvae.loading import Run
@@ -35,6 +35,7 @@ SCHEMA = 1
 FORECASTS = 25
 
 Progress = Callable[[float], None]
+Stage = Callable[[Progress], dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ class Measure:
     def rows(self, data: SequenceData) -> Tensor:
         """(N,) the sequences, the same on every call."""
         rows = data.rows(self.split)
-        return rows[torch.linspace(0, len(rows) - 1, min(self.sequences, len(rows))).round().long()]
+        return rows[evenly_spaced(len(rows), self.sequences)]
 
     def chosen(self, data: SequenceData) -> Sequences:
         """The sequences as model and guide take them."""
@@ -126,15 +127,48 @@ def evaluate(fit: Fit, run: Run, data: SequenceData, measure: Measure, file: Pat
         UsageError: Where it cannot be written.
     """
     kept = _Kept(file, _key(run, data, measure))
-    device = next(run.model.parameters()).device
-    sequences = measure.chosen(data)
     summary = RunDirectory.open(fit.path).summary()
-    model, guide = run.model, run.guide
+    stages = _Stages(run, data, measure, measure.chosen(data))
+    start, found = 0.0, dict[str, Any]()
+    for name, (stage, share) in stages.shares.items():
+        if name not in kept.state:
+            kept.add(name, stage(_part(progress, start, share)))
+        found |= kept.state[name]
+        start += share
+        progress(start)
+    found["motion"] = JudgedMotion(**found["motion"])
+    return Evaluation(**found, parameters=summary["parameters"], seconds=summary["seconds"])
 
-    def evidence(progress: Progress) -> dict[str, Any]:
-        refinement = Refinement(steps=measure.refine) if measure.refine else None
-        options = (measure.draws, measure.scale, measure.defensive, refinement, measure.seed)
-        found = estimate_evidence(run.sampler(progress), sequences, *options)
+
+def _part(progress: Progress, start: float, share: float) -> Progress:
+    return lambda done: progress(start + share * done)
+
+
+@dataclass(frozen=True)
+class _Stages:
+    """The stages of a measurement; each returns some of the fields of `Evaluation`."""
+
+    run: Run
+    data: SequenceData
+    measure: Measure
+    sequences: Sequences
+
+    @property
+    def shares(self) -> dict[str, tuple[Stage, float]]:
+        """The stages in order, by the names under which they are kept, and about which share of the time each takes."""
+        return {
+            "evidence": (self.evidence, 0.4),
+            "forecast": (self.forecast, 0.2),
+            "crps": (self.crps, 0.1),
+            "use": (self.use, 0.1),
+            "motion": (self.motion, 0.2),
+            "annealed": (self.annealed, 0.0),
+        }
+
+    def evidence(self, progress: Progress) -> dict[str, Any]:
+        refinement = Refinement(steps=self.measure.refine) if self.measure.refine else None
+        options = (self.measure.draws, self.measure.scale, self.measure.defensive, refinement, self.measure.seed)
+        found = estimate_evidence(self.run.sampler(progress), self.sequences, *options)
         return {
             "log_evidence": found.log_evidence,
             "error": found.standard_error,
@@ -144,12 +178,13 @@ def evaluate(fit: Fit, run: Run, data: SequenceData, measure: Measure, file: Pat
             "gap_closed": found.gap_closed,
         }
 
-    def forecast(progress: Progress) -> dict[str, Any]:
-        seed = measure.seed + 1
+    def forecast(self, progress: Progress) -> dict[str, Any]:
+        sampler, measure = self.run.sampler(progress), self.measure
+        options, seed = (self.sequences, measure.given, measure.draws), measure.seed + 1
         try:
-            found = paired_forecast(run.sampler(progress), sequences, measure.given, measure.draws, measure.scale, seed)
+            found = paired_forecast(sampler, *options, measure.scale, seed)
         except NoStepsError:
-            found = forecast_log_prob(run.sampler(progress), sequences, measure.given, measure.draws, seed)
+            found = forecast_log_prob(sampler, *options, seed)
         return {
             "forecast": found.log_prob,
             "forecast_error": found.standard_error,
@@ -157,12 +192,13 @@ def evaluate(fit: Fit, run: Run, data: SequenceData, measure: Measure, file: Pat
             "foretold": found.scored,
         }
 
-    def crps(progress: Progress) -> dict[str, Any]:
-        drawn = forecast_errors(run.sampler(progress), sequences, measure.given, FORECASTS, measure.seed + 2)
+    def crps(self, progress: Progress) -> dict[str, Any]:
+        seed = self.measure.seed + 2
+        drawn = forecast_errors(self.run.sampler(progress), self.sequences, self.measure.given, FORECASTS, seed)
         return {"crps": drawn.crps}
 
-    def use(progress: Progress) -> dict[str, Any]:
-        found = latent_usage(run.sampler(progress), sequences, measure.seed)
+    def use(self, progress: Progress) -> dict[str, Any]:
+        found = latent_usage(self.run.sampler(progress), self.sequences, self.measure.seed)
         return {
             "kl_f": found.kl_static,
             "kl_z": found.kl_dynamic,
@@ -172,45 +208,19 @@ def evaluate(fit: Fit, run: Run, data: SequenceData, measure: Measure, file: Pat
             "estimators": dict(found.estimators),
         }
 
-    def motion(progress: Progress) -> dict[str, Any]:
+    def motion(self, progress: Progress) -> dict[str, Any]:
+        model, guide, data, device = self.run.model, self.run.guide, self.data, self.run.device
         moving = any(label.role == "dynamic" for label in data.labels.values())
         judge = load_or_train_judge(data, model.likelihood.to_model_units, device=device) if moving else None
-        return {
-            "motion": asdict(judge_motion(model, guide, data, measure.split, judge, measure.seed, device, progress))
-        }
+        judged = judge_motion(model, guide, data, self.measure.split, judge, self.measure.seed, device, progress)
+        return {"motion": asdict(judged)}
 
-    def annealed(progress: Progress) -> dict[str, Any]:
-        if measure.annealed == 0:
+    def annealed(self, progress: Progress) -> dict[str, Any]:
+        if self.measure.annealed == 0:
             return {"annealed": None, "annealed_error": None}
-        some = sequences.take(_spread(len(sequences), measure.annealed))
-        found = annealed_evidence(run.sampler(progress), some, 8, 100, 3, "guide", measure.seed)
+        some = self.sequences.take(evenly_spaced(len(self.sequences), self.measure.annealed))
+        found = annealed_evidence(self.run.sampler(progress), some, 8, 100, 3, "guide", self.measure.seed)
         return {"annealed": found.log_evidence, "annealed_error": found.standard_error}
-
-    stages: tuple[tuple[str, Callable[[Progress], dict[str, Any]], float], ...] = (
-        ("evidence", evidence, 0.4),
-        ("forecast", forecast, 0.2),
-        ("crps", crps, 0.1),
-        ("use", use, 0.1),
-        ("motion", motion, 0.2),
-        ("annealed", annealed, 0.0),
-    )
-    start = 0.0
-    for name, stage, share in stages:
-        if name not in kept.state:
-            kept.add(name, stage(_part(progress, start, share)))
-        start += share
-        progress(start)
-    found: dict[str, Any] = {key: value for name, *_ in stages for key, value in kept.state[name].items()}
-    found["motion"] = JudgedMotion(**found["motion"])
-    return Evaluation(**found, parameters=summary["parameters"], seconds=summary["seconds"])
-
-
-def _part(progress: Progress, start: float, share: float) -> Progress:
-    return lambda done: progress(start + share * done)
-
-
-def _spread(count: int, most: int) -> Tensor:
-    return torch.linspace(0, count - 1, min(most, count)).round().long()
 
 
 def _key(run: Run, data: SequenceData, measure: Measure) -> str:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,6 +17,9 @@ from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.inference_data import UNRELIABLE, comparison_tree, save_tree
 from pyro_dsvae.inference.model_comparison.comparison import Comparison, compare_evidence
 from pyro_dsvae.loading import Run
+
+if TYPE_CHECKING:
+    import xarray
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,12 @@ class ComparisonResult:
         return self.report.html
 
 
+Found = Mapping[str, Sequence[Evaluation]]
+
+
 def concluded(
     folder: Folder,
-    found: Mapping[str, Sequence[Evaluation]],
+    found: Found,
     fits: Sequence[Fit],
     shown: Mapping[str, Run],
     data: SequenceData,
@@ -53,47 +60,12 @@ def concluded(
     confidence: float,
 ) -> ComparisonResult:
     """Compare what was found, and write it."""
-    # matplotlib takes a second to import.
-    from pyro_dsvae.comparison import figures as comparison_figures
-    from pyro_dsvae.figures.arviz import plot_comparison, plot_k_hats
-
-    def stacked(values: Callable[[Evaluation], Tensor]) -> dict[str, Tensor]:
-        return {name: torch.stack([values(one) for one in evaluations]) for name, evaluations in found.items()}
-
-    log_evidence, error = stacked(lambda e: e.log_evidence), stacked(lambda e: e.error)
-    k_hat = stacked(lambda e: e.k_hat)
-    loose = {name: float((values > UNRELIABLE).double().mean()) for name, values in k_hat.items()}
-    comparison = compare_evidence(log_evidence, error, confidence, loose)
-    foretold = next(iter(found.values()))[0].foretold
-    forecasts = stacked(lambda e: e.forecast[foretold])
-    forecast = crps = None
-    if int(foretold.sum()) >= 2:
-        forecast = compare_evidence(forecasts, stacked(lambda e: e.forecast_error[foretold]), confidence)
-    drawn = ~next(iter(found.values()))[0].crps.isnan()
-    if int(drawn.sum()) >= 2:
-        # Draws scatter less than sequences by far, and are part of what scatters over them.
-        closeness = stacked(lambda e: -e.crps[drawn])
-        exact = {name: torch.zeros_like(values) for name, values in closeness.items()}
-        crps = compare_evidence(closeness, exact, confidence, unit="in CRPS")
-    size = len(data.rows(measure.split))
-    report = make_report(comparison, forecast, crps, found, measure, size, data.length)
-    out = folder.path
-    tree = comparison_tree(
-        log_evidence,
-        error,
-        stacked(lambda e: e.effective_sample_size),
-        k_hat,
-        stacked(lambda e: e.kl_f),
-        stacked(lambda e: e.kl_z),
-        stacked(lambda e: e.distortion),
-        stacked(lambda e: e.forecast.masked_fill(~foretold, math.nan)),
-        stacked(lambda e: e.crps),
-        {name: [one.seed for one in fits if one.candidate == name] for name in found},
-        measure.rows(data),
-        {"split": measure.split, "draws": measure.draws, "given": measure.given, "data": data.fingerprint()},
-    )
-    save_tree(tree, out / "comparison.nc")
-    write_report(report, out, folder.files.write_text)
+    comparison, forecast, crps = _comparisons(found, confidence)
+    report = make_report(comparison, forecast, crps, found, measure, len(data.rows(measure.split)), data.length)
+    seeds = {name: [one.seed for one in fits if one.candidate == name] for name in found}
+    about = {"split": measure.split, "draws": measure.draws, "given": measure.given, "data": data.fingerprint()}
+    save_tree(_tree(found, seeds, measure.rows(data), about), folder.path / "comparison.nc")
+    write_report(report, folder.path, folder.files.write_text)
     folder.files.write_summary(
         {
             "candidates": [asdict(row) for row in report.rows],
@@ -106,13 +78,73 @@ def concluded(
             "confidence": confidence,
         }
     )
-    figures = out / "figures"
-    plot_comparison(comparison, figures / "comparison.png")
-    plot_k_hats(k_hat, figures / "k_hat.png")
+    _draw(comparison, found, shown, data, measure, folder.path / "figures")
+    return ComparisonResult(folder.path, comparison, forecast, crps, report)
+
+
+def _stacked(found: Found, values: Callable[[Evaluation], Tensor]) -> dict[str, Tensor]:
+    """Candidate -> (S, N) values of its S fits."""
+    return {name: torch.stack([values(one) for one in evaluations]) for name, evaluations in found.items()}
+
+
+def _comparisons(found: Found, confidence: float) -> tuple[Comparison, Comparison | None, Comparison | None]:
+    """Of evidence, of log p of the last frames, and of their CRPS; the latter None below two sequences that have them."""
+    k_hat = _stacked(found, lambda e: e.k_hat)
+    loose = {name: float((values > UNRELIABLE).double().mean()) for name, values in k_hat.items()}
+    log_evidence, error = _stacked(found, lambda e: e.log_evidence), _stacked(found, lambda e: e.error)
+    comparison = compare_evidence(log_evidence, error, confidence, loose)
+    first = next(iter(found.values()))[0]
+    foretold, drawn = first.foretold, ~first.crps.isnan()
+    forecast = crps = None
+    if int(foretold.sum()) >= 2:
+        log_prob = _stacked(found, lambda e: e.forecast[foretold])
+        forecast = compare_evidence(log_prob, _stacked(found, lambda e: e.forecast_error[foretold]), confidence)
+    if int(drawn.sum()) >= 2:
+        # Draws scatter less than sequences by far, and are part of what scatters over them.
+        closeness = _stacked(found, lambda e: -e.crps[drawn])
+        exact = {name: torch.zeros_like(values) for name, values in closeness.items()}
+        crps = compare_evidence(closeness, exact, confidence, unit="in CRPS")
+    return comparison, forecast, crps
+
+
+def _tree(
+    found: Found, seeds: Mapping[str, Sequence[int]], rows: Tensor, about: Mapping[str, str | int]
+) -> "xarray.DataTree":
+    """All values per sequence, from which the table can be computed again."""
+    foretold = next(iter(found.values()))[0].foretold
+    return comparison_tree(
+        _stacked(found, lambda e: e.log_evidence),
+        _stacked(found, lambda e: e.error),
+        _stacked(found, lambda e: e.effective_sample_size),
+        _stacked(found, lambda e: e.k_hat),
+        _stacked(found, lambda e: e.kl_f),
+        _stacked(found, lambda e: e.kl_z),
+        _stacked(found, lambda e: e.distortion),
+        _stacked(found, lambda e: e.forecast.masked_fill(~foretold, math.nan)),
+        _stacked(found, lambda e: e.crps),
+        seeds,
+        rows,
+        about,
+    )
+
+
+def _draw(
+    comparison: Comparison,
+    found: Found,
+    shown: Mapping[str, Run],
+    data: SequenceData,
+    measure: Measure,
+    folder: Path,
+) -> None:
+    # matplotlib takes a second to import.
+    from pyro_dsvae.comparison import figures
+    from pyro_dsvae.figures.arviz import plot_comparison, plot_k_hats
+
+    plot_comparison(comparison, folder / "comparison.png")
+    plot_k_hats(_stacked(found, lambda e: e.k_hat), folder / "k_hat.png")
     points = {
         name: [(float((e.kl_f + e.kl_z).mean()), float(e.distortion.mean())) for e in evaluations]
         for name, evaluations in found.items()
     }
-    comparison_figures.rate_distortion(points, figures / "rate_distortion.png")
-    comparison_figures.drawn_motion(shown, data, measure.chosen(data), measure.seed, figures / "motion.png")
-    return ComparisonResult(out, comparison, forecast, crps, report)
+    figures.rate_distortion(points, folder / "rate_distortion.png")
+    figures.drawn_motion(shown, data, measure.chosen(data), measure.seed, folder / "motion.png")

@@ -9,6 +9,7 @@ import torch
 from pyro_dsvae.comparison.measurement import Evaluation
 from pyro_dsvae.inference.inference_data import UNRELIABLE
 from pyro_dsvae.inference.model_comparison.comparison import Candidate
+from pyro_dsvae.inference.sequences import evenly_spaced
 from pyro_dsvae.judges.motion import JudgedMotion
 
 
@@ -164,7 +165,7 @@ def _annealed(fits: Sequence[Evaluation]) -> tuple[float | None, float | None]:
     for fit in fits:
         if fit.annealed is None or fit.annealed_error is None:
             return None, None
-        places = torch.linspace(0, len(fit.log_evidence) - 1, len(fit.annealed)).round().long()
+        places = evenly_spaced(len(fit.log_evidence), len(fit.annealed))
         differences.append(fit.annealed - fit.log_evidence[places])
         errors.append(fit.annealed_error.square() + fit.error[places].square())
     count = sum(len(d) for d in differences)

@@ -28,6 +28,7 @@ from pyro_dsvae.figures.run import (
     plain_axes,
     save,
 )
+from pyro_dsvae.inference.sequences import evenly_spaced
 
 LINE = 20  # pixels from one line of words to the next
 MOST_FRAMES = 16  # of a longer clip, this many at equal distances are shown
@@ -183,7 +184,7 @@ def _shown(clip: Tensor, page: Page, at: int | None) -> Array:
     if at is not None:
         return values[at % len(values)][None]
     if len(values) > MOST_FRAMES:
-        values = values[np.linspace(0, len(values) - 1, MOST_FRAMES).round().astype(int)]
+        values = values[evenly_spaced(len(values), MOST_FRAMES)]
     return values
 
 

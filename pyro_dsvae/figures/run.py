@@ -15,6 +15,8 @@ from matplotlib.transforms import IdentityTransform
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyro_dsvae.inference.sequences import evenly_spaced
+
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 
@@ -254,7 +256,7 @@ def as_arrays(clips: Tensor) -> Array:
     """Clips ``(n, T, *frame)`` as an array; of images at most `MOST_FRAMES` frames at equal distances."""
     values = np.nan_to_num(clips.detach().cpu().double().numpy())
     if values.ndim == 5 and values.shape[1] > MOST_FRAMES:
-        values = values[:, np.linspace(0, values.shape[1] - 1, MOST_FRAMES).round().astype(int)]
+        values = values[:, evenly_spaced(values.shape[1], MOST_FRAMES)]
     return values
 
 

@@ -14,7 +14,7 @@ from pyro_dsvae.inference.estimation import CPU, Guide, Work, evaluation
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.prediction import decode
 from pyro_dsvae.inference.sampling.proposal import Proposal
-from pyro_dsvae.inference.sequences import Sequences
+from pyro_dsvae.inference.sequences import Sequences, evenly_spaced
 from pyro_dsvae.judges.judge import Judge, log_probabilities
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.networks.factory import frame_encoder
@@ -175,7 +175,7 @@ class _Part:
     @classmethod
     def of(cls, data: SequenceData, split: Split, most: int, device: torch.device) -> "_Part":
         whole = data.sequences(split)
-        positions = torch.linspace(0, len(whole) - 1, min(most, len(whole))).round().long()
+        positions = evenly_spaced(len(whole), most)
         sequences = whole.take(positions)
         rows = sequences.rows
         return cls(sequences, rows, None if data.lengths is None else data.lengths[rows].to(device))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.prediction import decode, posterior_means, sample_latents
-from pyro_dsvae.inference.sequences import Sequences
+from pyro_dsvae.inference.sequences import Sequences, evenly_spaced
 from pyro_dsvae.inference.svi import SVI
 from pyro_dsvae.inference.training.objective import TERMS
 from pyro_dsvae.inference.training.seeding import generators_kept
@@ -138,7 +138,7 @@ def _cast(data: SequenceData, donors: int = 3) -> tuple[Tensor, Tensor, Tensor]:
 
 def _spread(rows: Tensor, count: int) -> Tensor:
     """At most ``count`` of these, at equal distances."""
-    return rows[torch.linspace(0, len(rows) - 1, min(count, len(rows))).round().long()]
+    return rows[evenly_spaced(len(rows), count)]
 
 
 def _print_terms(console: Console, terms: Mapping[str, float], estimators: Mapping[str, str]) -> None:
