@@ -21,7 +21,7 @@ PAGES = sorted(p for p in DOCS.rglob("*.md") if p.relative_to(DOCS).parts[0] not
 QUICKSTART = DOCS / "quickstart.md"
 
 BLOCK = re.compile(
-    r"^(?:<!-- not run: (?P<reason>.+) -->\n)?```(?P<language>sh|python)\n(?P<text>.*?)^```$", re.M | re.S
+    r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```(?P<language>sh|python)\n(?P<text>.*?)^```$", re.M | re.S
 )
 FILE = re.compile(r"# (\w+\.py)\n")
 
@@ -107,8 +107,9 @@ def test_a_page_runs_as_it_is_written(
 
 def test_blocks_are_found_and_reasons_heeded(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("a\n```sh\none\n```\n<!-- not run: why -->\n```python\ntwo\n```\n```text\nthree\n```\n")
-    assert blocks(page) == [Block("sh", "one\n")]
+    left_out = "<!-- not run: why -->\n```python\nleft out\n```\n"
+    page.write_text(f"a\n{left_out}```sh\none\n```\n```text\nprinted\n```\n{left_out}```python\ntwo\n```\n")
+    assert blocks(page) == [Block("sh", "one\n"), Block("python", "two\n")]
 
 
 def test_formulas_in_docstrings_are_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
