@@ -13,6 +13,9 @@ from pyro_dsvae.inference.model_comparison.difference import NATS, Difference, I
 from pyro_dsvae.inference.model_comparison.stacking import stacking_weights
 from pyro_dsvae.models.errors import UsageError
 
+# With fewer seeds of a candidate degrees of freedom are too uncertain to be estimated.
+SEEDS = 5
+
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
@@ -97,14 +100,17 @@ def compare_evidence(
 
     The first term holds what sequences (paired) and draws do, the second what seeds do, and both hold what a sequence does
     in one fit only, so it is taken out once. V is never below either term, nor the first below the Monte Carlo variance.
-    Intervals are Student's, with the degrees of freedom of Satterthwaite: with two or three seeds that differ they are wide, as
-    they should be. They are widened by the bias of finite draws where it differs between the two. They hold jointly
-    (Bonferroni over all pairs, since that makes intervals, which Holm's steps do not), so verdicts never give an order that
-    the errors do not support. Values like forecast log densities can be compared in the same way.
+    Intervals are Student's, with the degrees of freedom of Satterthwaite. Few fits that happen to be alike would make those
+    too many. So with fewer than five fits of either candidate every term has a quantile of its own (Banerjee): such an
+    interval covers whatever the true spreads are, and is wide. `benchmarks/results/seed_coverage.md` measures both. Intervals
+    are widened by the bias of finite draws where it differs between the two. They hold jointly (Bonferroni over all pairs,
+    since that makes intervals, which Holm's steps do not) for the values that are compared here, so verdicts never give an
+    order that the errors do not support. Values like forecast log densities can be compared in the same way.
 
     Sources: Vehtari, Gelman & Gabry, "Practical Bayesian model evaluation using leave-one-out cross-validation and WAIC",
     Statistics and Computing 27, 2017 (paired differences); Satterthwaite, "An approximate distribution of estimates of
-    variance components", Biometrics Bulletin 2, 1946.
+    variance components", Biometrics Bulletin 2, 1946; Banerjee, "Approximate confidence interval for linear functions of
+    means of k populations when the population variances are not equal", Sankhya 22, 1960.
 
     Args:
         log_evidence: Name -> (S, N) nats per sequence, the same sequences in the same order; S may differ.
@@ -217,18 +223,24 @@ def _difference(a: _Fits, b: _Fits, confidence: float, pairs: int, unit: str) ->
     mean, bias = float(d.mean()) + 0.0, a.bias - b.bias
     paired, monte_carlo = _variance_of_mean(d), a.monte_carlo + b.monte_carlo
     data = max(paired, monte_carlo)
-    degrees = fits_degrees = float(len(d) - 1)
+    data_degrees = degrees = float(len(d) - 1)
+    quantile = 1 - (1 - confidence) / (2 * pairs)
+    fits_half = half = float(stdtrit(degrees, quantile)) * math.sqrt(data)
     total, seed = data, None
     if a.seed is not None and b.seed is not None:
         seed = a.seed + b.seed
         total = max(data + seed - a.residual - b.residual, data, seed)
+        of_seeds = ((a.seed, a.seeds - 1), (b.seed, b.seeds - 1))
         if total > 0:
             # As shares of the total, so that small variances do not underflow.
-            terms = ((data, degrees), (a.seed, a.seeds - 1), (b.seed, b.seeds - 1))
+            terms = ((data, degrees), *of_seeds)
             degrees = 1 / sum((variance / total) ** 2 / freedom for variance, freedom in terms)
+        half = float(stdtrit(degrees, quantile)) * math.sqrt(total)
+        if min(a.seeds, b.seeds) < SEEDS:
+            terms = ((total - seed, data_degrees), *of_seeds)
+            half = math.sqrt(sum(float(stdtrit(freedom, quantile)) ** 2 * variance for variance, freedom in terms))
 
-    def interval(variance: float, freedom: float) -> Interval:
-        half = float(stdtrit(freedom, 1 - (1 - confidence) / (2 * pairs))) * math.sqrt(variance)
+    def interval(half: float) -> Interval:
         return mean - half + min(bias, 0.0), mean + half + max(bias, 0.0)
 
     return Difference(
@@ -241,8 +253,8 @@ def _difference(a: _Fits, b: _Fits, confidence: float, pairs: int, unit: str) ->
         bias=bias,
         standard_error=math.sqrt(total),
         degrees=degrees,
-        interval=interval(total, degrees),
-        fits_interval=interval(data, fits_degrees),
+        interval=interval(half),
+        fits_interval=interval(fits_half),
         confidence=confidence,
         pairs=pairs,
         unreliable=(a.unreliable, b.unreliable),

@@ -61,8 +61,8 @@ def test_with_one_seed_the_interval_is_that_of_a_paired_t_test() -> None:
 
 
 def test_where_only_seeds_differ_the_interval_is_that_of_welch() -> None:
-    """Every sequence says the same of a fit, so that fits are all the data there are: 3 of one, 5 of the other."""
-    a, b = (fits(3, 1, 2.0).expand(3, 40), fits(5, 1, 0.0, between=4.0).expand(5, 40))
+    """Every sequence says the same of a fit, so that fits are all the data there are: 5 of one, 7 of the other."""
+    a, b = (fits(5, 1, 2.0).expand(5, 40), fits(7, 1, 0.0, between=4.0).expand(7, 40))
     difference = exact(a=a, b=b).between("a", "b")
     test = stats.ttest_ind(a[:, 0], b[:, 0], equal_var=False)
     expected = test.confidence_interval(0.95)
@@ -74,7 +74,7 @@ def test_where_only_seeds_differ_the_interval_is_that_of_welch() -> None:
 
 def test_both_errors_add_up_as_in_an_analysis_of_variance() -> None:
     """Against a candidate that is the same everywhere: mean squares of sequences, seeds and residuals, by loops."""
-    S, N = 4, 25
+    S, N = 6, 25
     x = fits(S, N, 10.0, between=2.0) + 3 * torch.randn(N).double()
     still = torch.zeros(S, N).double()
     difference = exact(a=x, still=still).between("a", "still")
@@ -94,6 +94,29 @@ def test_both_errors_add_up_as_in_an_analysis_of_variance() -> None:
     assert difference.interval == pytest.approx(expected)
     expected = stats.t(N - 1, grand, math.sqrt(of_sequences / (S * N))).interval(0.95)
     assert difference.fits_interval == pytest.approx(expected)
+
+
+def test_with_few_seeds_every_error_has_a_quantile_of_its_own() -> None:
+    """Only seeds differ: half the width is (t_1^2 s_a^2 / 2 + t_4^2 s_b^2 / 5)^(1/2), wider than Welch's."""
+    a, b = (fits(2, 1, 2.0).expand(2, 40), fits(5, 1, 0.0, between=4.0).expand(5, 40))
+    difference = exact(a=a, b=b).between("a", "b")
+    terms = ((v[:, 0].numpy().var(ddof=1) / len(v), stats.t.ppf(0.975, len(v) - 1)) for v in (a, b))
+    half = math.sqrt(sum(variance * t**2 for variance, t in terms))
+    assert difference.interval == pytest.approx((difference.mean - half, difference.mean + half))
+    welch = stats.ttest_ind(a[:, 0], b[:, 0], equal_var=False).confidence_interval(0.95)
+    assert half > (welch.high - welch.low) / 2
+
+
+@pytest.mark.parametrize("spreads", [(1.0, 1.0, 1.0), (0.1, 0.6, 3.0)])
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_few_seeds_seldom_give_a_false_verdict(seeds: int, spreads: tuple[float, ...]) -> None:
+    """Three candidates that are alike but for how much their fits scatter; by Satterthwaite's one in ten was told apart."""
+    false = 0
+    for _ in range(300):
+        shared = 5 * torch.randn(64).double()
+        values = {str(k): shared + fits(seeds, 64, 0.0, spread, 0.3) for k, spread in enumerate(spreads)}
+        false += any(d.verdict != "cannot tell" for d in exact(**values).differences)
+    assert false / 300 < 0.05
 
 
 def test_what_is_reported_of_each_candidate() -> None:
@@ -252,11 +275,11 @@ def test_the_paired_interval_covers_the_true_difference(share: float, stretch: f
 
 
 def test_the_interval_covers_when_seeds_differ_and_that_of_the_fits_does_not() -> None:
-    """Each fit of a candidate is off by its own amount, for all sequences and for each; 3 seeds of one, 4 of the other."""
+    """Each fit of a candidate is off by its own amount, for all sequences and for each; 5 seeds of one, 6 of the other."""
     models, found = TwoModels(), []
     for _ in range(DATA_SETS):
         a, b = models.evidence(150)
-        found.append(exact(a=a + fits(3, 150, 0.0, 0.3, 0.5), b=b + fits(4, 150, 0.0, 0.1, 0.5)).between("a", "b"))
+        found.append(exact(a=a + fits(5, 150, 0.0, 0.3, 0.5), b=b + fits(6, 150, 0.0, 0.1, 0.5)).between("a", "b"))
     assert 0.90 <= coverage(found, models.expected) <= 0.99
     assert coverage(found, models.expected, "fits_interval") < 0.8
 
