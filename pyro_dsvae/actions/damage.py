@@ -37,8 +37,8 @@ class Damage:
             UsageError: Where frames or pixels are named that they have not.
         """
         generator = torch.Generator().manual_seed(self.seed)
-        shape = clips.x.shape
-        kept = clips.observed.clone()
+        shape = clips.batch.x.shape
+        kept = clips.batch.observed.clone()
         if self.missing_frames is not None:
             kept[:, _frames(self.missing_frames, shape[1])] = False
         if self.crop is not None:
@@ -48,14 +48,14 @@ class Damage:
             kept &= inside
         if self.missing_pixels:
             # A pixel is missing in all its channels.
-            each = (*shape[:2], 1, *shape[3:]) if clips.x.ndim == 5 else shape
+            each = (*shape[:2], 1, *shape[3:]) if clips.batch.x.ndim == 5 else shape
             kept = kept & (torch.rand(each, generator=generator) >= self.missing_pixels)
-        x = clips.x
+        x = clips.batch.x
         if self.noise:
             x = x + self.noise * torch.randn(shape, generator=generator)
             if run.model.likelihood.discrete:
                 x = (x.clamp(0, 1) * 255).round() / 255
-        return replace(clips, x=torch.where(kept, x, torch.zeros_like(x)), mask=kept)
+        return replace(clips, batch=clips.batch._replace(x=torch.where(kept, x, torch.zeros_like(x)), mask=kept))
 
 
 def _frames(text: str, length: int) -> list[int]:

@@ -93,7 +93,7 @@ def forecast(
                 "low": low,
                 "high": high,
                 "draws": found.means,
-                "given": chosen.x[:, :given],
+                "given": chosen.batch.x[:, :given],
                 "z": found.z,
                 "f": found.f,
                 "indices": chosen.indices,
@@ -130,25 +130,24 @@ def forecast(
 
 def _given(chosen: Selection, given: int | None) -> int:
     """How many frames to go on from. Raises `UsageError` where a clip is shorter."""
-    length = chosen.x.shape[1]
-    shortest = length if chosen.lengths is None else int(chosen.lengths.min())
+    length = chosen.batch.x.shape[1]
+    shortest = length if chosen.batch.lengths is None else int(chosen.batch.lengths.min())
     if given is None:
         return max(1, round(shortest * 5 / 8)) if bool((chosen.indices >= 0).any()) else shortest
     if given > shortest:
-        name = chosen.names[0 if chosen.lengths is None else int(chosen.lengths.argmin())]
+        name = chosen.names[0 if chosen.batch.lengths is None else int(chosen.batch.lengths.argmin())]
         raise UsageError(f"{name} is too short to go on from {given} frames: it has {shortest}; take a smaller --given")
     return given
 
 
 def _forecast(run: Run, chosen: Selection, given: int, horizon: int, draws: int, seed: int) -> Forecast:
-    mask, times = (None if v is None else v[:, :given] for v in (chosen.mask, chosen.times))
-    future = None
-    if chosen.times is not None and chosen.lengths is None:
-        later = chosen.times[:, given : given + horizon]
+    past, future = chosen.batch.until(given)._replace(lengths=None), None
+    if chosen.batch.times is not None and chosen.batch.lengths is None:
+        later = chosen.batch.times[:, given : given + horizon]
         more = horizon - later.shape[1]
-        last = chosen.times[:, -1:] - chosen.times[:, -2:-1]
-        future = torch.cat([later, chosen.times[:, -1:] + last * torch.arange(1, more + 1)], dim=1)
-    return run.forecast(chosen.x[:, :given], horizon, mask, None, times, future, draws, seed)
+        last = chosen.batch.times[:, -1:] - chosen.batch.times[:, -2:-1]
+        future = torch.cat([later, chosen.batch.times[:, -1:] + last * torch.arange(1, more + 1)], dim=1)
+    return run.forecast(past.x, horizon, *past[1:], future, draws, seed)
 
 
 def _some(source: Source, count: int) -> Sequences:
@@ -164,10 +163,10 @@ def _page(chosen: Selection, found: Forecast, given: int) -> Page:
     horizon = found.z.shape[2]
     rows = []
     spread = found.means.std(0, correction=0)
-    simple = baselines(chosen.x[:, :given], chosen.observed[:, :given], horizon)
+    simple = baselines(chosen.batch.x[:, :given], chosen.batch.observed[:, :given], horizon)
     for i, name in enumerate(chosen.names):
-        past = chosen.shown[i, :given]
-        known = chosen.shown[i, : given + horizon]
+        past = chosen.batch.visible[i, :given]
+        known = chosen.batch.visible[i, : given + horizon]
         missing = torch.full((given + horizon - len(known), *known.shape[1:]), 0.89).to(known)
         lines = [("truth", torch.cat([known, missing]) if known.ndim == 4 else known)]
         lines += [("mean of draws", torch.cat([past, found.mean[i]]))]

@@ -77,13 +77,11 @@ def impute(
     formats = chosen_formats(format, len(opened.frame_shape) == 3)
     path = place("impute", run, out, overwrite)
     truth = Source(opened, split, resize).named_or_varied(clips, count, "dynamic", seed)
-    if damage.nothing and bool(truth.observed.all()):
+    if damage.nothing and bool(truth.batch.observed.all()):
         damage = replace(damage, missing_pixels=0.5)
     seen = damage.of(truth, opened)
     with Bar("imputing") as bar:
-        found = opened.impute(
-            seen.x, seen.mask, seen.lengths, seen.times, draws=draws, method=method, seed=seed, progress=bar
-        )
+        found = opened.impute(*seen.batch, draws=draws, method=method, seed=seed, progress=bar)
     options = {"clips": clips, "count": count, "missing_frames": missing_frames, "crop": crop, "noise": noise}
     options |= {"missing_pixels": damage.missing_pixels, "draws": draws, "method": method, "split": split, "seed": seed}
     with output("impute", run, path, formats, options, overwrite) as to:
@@ -95,9 +93,9 @@ def impute(
                 "spread": found.model_sd,
                 "sd": found.sd,
                 "draws": found.means if noise else found.draws,
-                "observed": seen.x,
-                "mask": seen.observed,
-                "truth": truth.x,
+                "observed": seen.batch.x,
+                "mask": seen.batch.observed,
+                "truth": truth.batch.x,
                 "f": found.f,
                 "z": found.z,
                 "indices": truth.indices,
@@ -114,7 +112,7 @@ def restored(found: Imputation, noisy: bool) -> Tensor:
 
 
 def _length(clips: Selection, row: int) -> int:
-    return clips.x.shape[1] if clips.lengths is None else int(clips.lengths[row])
+    return clips.batch.x.shape[1] if clips.batch.lengths is None else int(clips.batch.lengths[row])
 
 
 def _page(truth: Selection, seen: Selection, found: Imputation, noisy: bool) -> Page:
@@ -122,11 +120,11 @@ def _page(truth: Selection, seen: Selection, found: Imputation, noisy: bool) -> 
     # The noise of the likelihood is the same everywhere and would hide what is uncertain.
     mean, spread = restored(found, noisy), found.model_sd
     draws = found.means if noisy else found.draws
-    known = bool(truth.observed.all())
+    known = bool(truth.batch.observed.all())
     for i in range(len(truth)):
         end = _length(truth, i)
-        lines = [("observed", veiled(seen.x[i, :end], seen.observed[i, :end]))]
-        lines += [("truth", truth.x[i, :end])] if known else []
+        lines = [("observed", veiled(seen.batch.x[i, :end], seen.batch.observed[i, :end]))]
+        lines += [("truth", truth.batch.x[i, :end])] if known else []
         lines += [("mean of draws", mean[i, :end])]
         lines += [(f"draw {k + 1}", draw[i, :end]) for k, draw in enumerate(draws[:SHOWN_DRAWS])]
         lines += [("spread", heat(spread[i, :end], float(spread.max())))]
@@ -147,15 +145,18 @@ def _say(truth: Selection, seen: Selection, found: Imputation, noisy: bool) -> N
     """Errors where the truth is known, beside the baseline; and what was guessed from nothing."""
     for i in found.from_prior.nonzero().flatten().tolist():
         print(f"{truth.names[i]}: nothing is observed, so its draws are those of the prior")
-    hidden = truth.observed if noisy else truth.observed & ~seen.observed
+    hidden = truth.batch.observed if noisy else truth.batch.observed & ~seen.batch.observed
     if not bool(hidden.any()):
         return
-    simple = seen.x if noisy and bool(seen.observed.all()) else nearest_frame(seen.x, seen.observed)
+    simple = (
+        seen.batch.x if noisy and bool(seen.batch.observed.all()) else nearest_frame(seen.batch.x, seen.batch.observed)
+    )
     ours, theirs = (
-        float((values - truth.x).square()[hidden].mean().sqrt()) for values in (restored(found, noisy).cpu(), simple)
+        float((values - truth.batch.x).square()[hidden].mean().sqrt())
+        for values in (restored(found, noisy).cpu(), simple)
     )
     what = "all values" if noisy else "the values that were hidden"
-    name = "the noisy clip itself" if noisy and bool(seen.observed.all()) else "copying the nearest frame"
+    name = "the noisy clip itself" if noisy and bool(seen.batch.observed.all()) else "copying the nearest frame"
     print(f"root mean squared error over {what}: {ours:.4f}; {name} has {theirs:.4f}")
     if ours >= theirs:
         print(f"the model does not restore better than {name} here")

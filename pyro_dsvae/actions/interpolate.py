@@ -65,7 +65,7 @@ def interpolate(
     ends = Source(opened, split, resize).named_or_varied(between, 2, role, seed)
     if len(ends) != 2:
         raise UsageError(f"--between takes two clips, such as 3,40, not {len(ends)}")
-    times = None if ends.times is None else ends.times[:1]
+    times = None if ends.batch.times is None else ends.batch.times[:1]
     found = opened.interpolate_latents(ends.encode(opened), steps, latent, times)
     frames = opened.decode(found.f[:, 0], found.z[:, 0])
     options = {"between": between, "latent": latent, "steps": steps, "split": split, "seed": seed}
@@ -82,7 +82,7 @@ def interpolate(
 
 def _page(ends: Selection, found: Interpolation, frames: Tensor, latent: Latent) -> Page:
     length = frames.shape[1]
-    rows = [Row([Cell(ends.shown[0, :length], GREY)], ends.names[0])]
+    rows = [Row([Cell(ends.batch.visible[0, :length], GREY)], ends.names[0])]
     rows += [Row([Cell(clip)], f"{share:.0%}") for share, clip in zip(found.shares.tolist(), frames, strict=True)]
-    rows.append(Row([Cell(ends.shown[1, :length], GREY)], ends.names[1]))
+    rows.append(Row([Cell(ends.batch.visible[1, :length], GREY)], ends.names[1]))
     return Page(rows, WORDS[latent], side=64)

@@ -141,7 +141,7 @@ def _page(frames: Tensor, given: Selection | None, keep: Keep | None) -> Page:
     columns = 2 if len(frames) > 1 else 1
     rows = []
     if given is not None:
-        cells: list[Cell | None] = [Cell(clip, colour) for clip in given.shown[:columns]]
+        cells: list[Cell | None] = [Cell(clip, colour) for clip in given.batch.visible[:columns]]
         rows.append(Row(cells, ", ".join(given.names[:columns])))
     for i in range(0, len(frames), columns):
         rows.append(Row([Cell(clip) for clip in frames[i : i + columns]], apart=i == 0 and bool(rows)))

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from pyro_dsvae.clips.reading import read_clips
 from pyro_dsvae.data.dataset import Label, Role, SequenceData, Split
+from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.latent_space.encoding import Codes
 from pyro_dsvae.inference.sequences import evenly_spaced
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.steps import Steps
 from pyro_dsvae.runs.run import Progress, Run
 
 CANDIDATES = 400  # of a split, among which clips that differ are looked for
@@ -25,40 +25,25 @@ class Selection:
     """Some clips, in one layout whatever they were read from.
 
     Attributes:
-        x: ``(n, T, *frame)`` values as `Likelihood.to_model_units` gives them.
+        batch: The n clips with their masks, lengths and times as in `Run`, on the CPU.
         names: (n,) what to call each in a picture: "clip 3", or the name of its file.
         indices: (n,) int64 position in the split, -1 for a clip from a file.
         labels: Name -> `Label`, where the data have labels and all clips are of the data.
-        mask, lengths, times: As in `Run`.
     """
 
-    x: Tensor
+    batch: Batch
     names: tuple[str, ...]
     indices: Tensor
-    mask: Tensor | None = None
-    lengths: Tensor | None = None
-    times: Tensor | None = None
     labels: Mapping[str, Label] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.x)
-
-    @property
-    def observed(self) -> Tensor:
-        """``(n, T, *frame)`` bool, what there is to see."""
-        seen = Steps(self.x.shape[1], self.lengths).observed(self.mask, self.x.ndim - 2)
-        return torch.ones_like(self.x, dtype=torch.bool) if seen is None else seen.expand(self.x.shape)
-
-    @property
-    def shown(self) -> Tensor:
-        """``(n, T, *frame)`` the clips for a picture, 0 where nothing was observed."""
-        return torch.where(self.observed, self.x, torch.zeros_like(self.x))
+        return len(self.names)
 
     def encode(
         self, run: Run, draws: int = 0, seed: int = 0, progress: Progress | None = None, anchored: bool = False
     ) -> Codes:
         """Their codes."""
-        return run.encode(self.x, self.mask, self.lengths, self.times, draws, seed, progress, anchored)
+        return run.encode(*self.batch, draws, seed, progress, anchored)
 
 
 @dataclass(frozen=True)
@@ -108,26 +93,20 @@ class Source:
     def at(self, positions: Tensor) -> Selection:
         """Clips of the split by position (n,)."""
         part = self.data.take(self.rows[positions])
-        return Selection(
-            self.run.model.likelihood.to_model_units(part.frames),
-            tuple(f"clip {i}" for i in positions.tolist()),
-            positions,
-            part.mask,
-            part.lengths,
-            part.times,
-            part.labels,
-        )
+        x = self.run.model.likelihood.to_model_units(part.frames)
+        names = tuple(f"clip {i}" for i in positions.tolist())
+        return Selection(Batch(x, part.mask, part.lengths, part.times), names, positions, part.labels)
 
     def spread(self, count: int) -> Tensor:
         """At most ``count`` positions at equal distances over the split."""
         return evenly_spaced(len(self.rows), count)
 
     def _of_file(self, path: Path) -> Selection:
-        read = read_clips(path, self.run.frame_shape, self.resize)
-        n = len(read.frames)
+        frames, mask, lengths, times = read_clips(path, self.run.frame_shape, self.resize).stored()
+        n = len(frames)
         names = tuple(path.stem if n == 1 else f"{path.stem} {i}" for i in range(n))
-        x = self.run.model.likelihood.to_model_units(read.frames)
-        return Selection(x, names, torch.full((n,), -1), read.mask, read.lengths, read.times)
+        x = self.run.model.likelihood.to_model_units(frames)
+        return Selection(Batch(x, mask, lengths, times), names, torch.full((n,), -1))
 
     def _check(self, positions: Sequence[int], part: str) -> None:
         count = len(self.rows)
@@ -167,51 +146,46 @@ def joined(parts: Sequence[Selection]) -> Selection:
     """Several selections as one, as long as the longest clip; what shorter ones lack does not exist."""
     if len(parts) == 1:
         return parts[0]
-    length = max(part.x.shape[1] for part in parts)
-    parts = [_padded(part, length) for part in parts]
-    lengths = None
-    if any(part.lengths is not None for part in parts):
-        lengths = torch.cat([_or(part.lengths, torch.full((len(part),), length)) for part in parts])
-    mask = None
-    if any(part.mask is not None for part in parts):
-        mask = torch.cat([part.observed for part in parts])
-    times = None
-    if any(part.times is not None for part in parts):
-        times = torch.cat([_or(part.times, torch.arange(length).double().expand(len(part), -1)) for part in parts])
     labels = {
         name: replace(label, values=torch.cat([part.labels[name].values for part in parts]))
         for name, label in parts[0].labels.items()
         if all(name in part.labels for part in parts)
     }
     return Selection(
-        torch.cat([part.x for part in parts]),
+        _stacked([part.batch for part in parts]),
         tuple(name for part in parts for name in part.names),
         torch.cat([part.indices for part in parts]),
-        mask,
-        lengths,
-        times,
         labels,
     )
 
 
-def _or(values: Tensor | None, default: Tensor) -> Tensor:
-    return default if values is None else values
+def _stacked(parts: Sequence[Batch]) -> Batch:
+    length = max(part.x.shape[1] for part in parts)
+    parts = [_padded(part, length) for part in parts]
+    lengths, mask, times = None, None, None
+    if any(part.lengths is not None for part in parts):
+        lengths = torch.cat([_or(part.lengths, torch.full((len(part.x),), length)) for part in parts])
+    if any(part.mask is not None for part in parts):
+        mask = torch.cat([part.observed for part in parts])
+    if any(part.times is not None for part in parts):
+        times = torch.cat([_or(part.times, torch.arange(length).double().expand(len(part.x), -1)) for part in parts])
+    return Batch(torch.cat([part.x for part in parts]), mask, lengths, times)
 
 
-def _padded(part: Selection, length: int) -> Selection:
-    own = part.x.shape[1]
+def _padded(part: Batch, length: int) -> Batch:
+    """The same sequences among ``length`` steps, of which those beyond their own do not exist."""
+    x, mask, lengths, times = part
+    count, own = x.shape[:2]
     more = length - own
     if more == 0:
         return part
-
-    def longer(values: Tensor | None) -> Tensor | None:
-        return (
-            None if values is None else torch.cat([values, values.new_zeros(len(part), more, *values.shape[2:])], dim=1)
-        )
-
-    x, mask = longer(part.x), longer(part.mask)
-    assert x is not None
-    times = part.times
+    x = torch.cat([x, x.new_zeros(count, more, *x.shape[2:])], dim=1)
+    if mask is not None:
+        mask = torch.cat([mask, mask.new_zeros(count, more, *mask.shape[2:])], dim=1)
     if times is not None:
         times = torch.cat([times, times[:, -1:] + torch.arange(1, more + 1)], dim=1)
-    return replace(part, x=x, mask=mask, lengths=_or(part.lengths, torch.full((len(part),), own)), times=times)
+    return Batch(x, mask, _or(lengths, torch.full((count,), own)), times)
+
+
+def _or(values: Tensor | None, default: Tensor) -> Tensor:
+    return default if values is None else values

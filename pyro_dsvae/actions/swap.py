@@ -68,7 +68,7 @@ def swap(
                 for j in range(len(columns))
             }
         )
-        lengths = {} if columns.lengths is None else {"motion_lengths": columns.lengths}
+        lengths = {} if columns.batch.lengths is None else {"motion_lengths": columns.batch.lengths}
         to.arrays(
             {
                 "frames": frames,
@@ -83,17 +83,17 @@ def swap(
 
 
 def _existing(frames: Tensor, clips: Selection, row: int) -> Tensor:
-    return frames if clips.lengths is None else frames[: clips.lengths[row]]
+    return frames if clips.batch.lengths is None else frames[: clips.batch.lengths[row]]
 
 
 def _page(rows: Selection, columns: Selection, frames: Tensor) -> Page:
-    image = rows.x.ndim == 5
+    image = rows.batch.x.ndim == 5
     look, motion = ("look", "motion") if image else ("static part", "dynamic part")
-    donors = [Cell(_existing(clip, columns, j), MOTION) for j, clip in enumerate(columns.shown)]
+    donors = [Cell(_existing(clip, columns, j), MOTION) for j, clip in enumerate(columns.batch.visible)]
     grid = [Row([None, *donors], f"motion of\n{', '.join(columns.names)}" if len(columns) == 1 else "")]
     for i, name in enumerate(rows.names):
         # One frame tells a look.
-        given = rows.shown[i, :1] if image else _existing(rows.shown[i], rows, i)
+        given = rows.batch.visible[i, :1] if image else _existing(rows.batch.visible[i], rows, i)
         made = [Cell(_existing(clip, columns, j)) for j, clip in enumerate(frames[i])]
         grid.append(Row([Cell(given, LOOK), *made], name, apart=i == 0))
     title = [

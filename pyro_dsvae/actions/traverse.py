@@ -85,7 +85,7 @@ def traverse(
     others = source.at(source.spread(reference))
     with Bar("information of every dimension") as bar:
         codes = others.encode(opened)
-        sequences = Sequences.of(others.x, others.mask, others.lengths, others.times)
+        sequences = Sequences.of(*others.batch)
         nats = information(codes, latent)
         if opened.guide.comparable:
             use = latent_usage(opened.sampler(bar), sequences, seed, draws=8)

@@ -3,7 +3,6 @@
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch import Tensor
 from pyro_dsvae.clips.conversion import CHANNELS, fitted
 from pyro_dsvae.clips.writing import COMMENT
 from pyro_dsvae.data.arrays import read_arrays
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.errors import UsageError
 
 Array = NDArray[Any]
@@ -24,24 +24,7 @@ IMAGE_SUFFIXES = (".png", ".gif", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".ti
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombWarning)
 
 
-@dataclass(frozen=True)
-class FileClips:
-    """Clips read from one file, in the layout of the data that a run was fitted to.
-
-    Attributes:
-        frames: ``(n, T, *frame)``: uint8 or float32, as the file has them.
-        mask: (n, T) or ``(n, T, *frame)`` bool, True where observed, or None.
-        lengths: (n,) int64, or None: clip i ends after ``lengths[i]`` frames.
-        times: (n, T) float64, or None.
-    """
-
-    frames: Tensor
-    mask: Tensor | None = None
-    lengths: Tensor | None = None
-    times: Tensor | None = None
-
-
-def read_clips(path: Path, frame_shape: tuple[int, ...], resize: bool = False) -> FileClips:
+def read_clips(path: Path, frame_shape: tuple[int, ...], resize: bool = False) -> Sequences:
     """The clips in a file, or in a folder with one image per frame (in the order of their names).
 
     An ``.npz`` holds ``frames`` (or ``x``) ``(T, *frame)`` or ``(n, T, *frame)``, images channel-first or channel-last,
@@ -54,6 +37,9 @@ def read_clips(path: Path, frame_shape: tuple[int, ...], resize: bool = False) -
         resize: Bring images of another size to (H, W), each pixel the mean of what it covers, and colours to the run's
             channels.
 
+    Returns:
+        All n clips of the file: frames ``(n, T, *frame)`` uint8 or float32, as the file has them, times (n, T) float64.
+
     Raises:
         UsageError: Where the path cannot be read as clips, they have another size or channel count, or hold fewer than
             two frames.
@@ -65,8 +51,8 @@ def read_clips(path: Path, frame_shape: tuple[int, ...], resize: bool = False) -
     elif len(frame_shape) != 3:
         raise UsageError(f"{path} is taken for images, but the frames of this run are vectors {frame_shape}: use .npz")
     else:
-        clips = FileClips(fitted(_pictures(path), frame_shape, resize, path)[None])
-    shortest = clips.frames.shape[1] if clips.lengths is None else int(clips.lengths.min())
+        clips = Sequences.of(fitted(_pictures(path), frame_shape, resize, path)[None])
+    shortest = clips.length if clips.lengths is None else int(clips.lengths.min())
     if shortest < 2:
         raise UsageError(f"{path} holds a clip of {shortest} frame; a clip to condition on needs at least 2")
     return clips
@@ -139,7 +125,7 @@ def _rgba(image: Image.Image) -> Array:
     return np.asarray(image.convert("RGBA"))
 
 
-def _from_arrays(path: Path, frame_shape: tuple[int, ...], resize: bool) -> FileClips:
+def _from_arrays(path: Path, frame_shape: tuple[int, ...], resize: bool) -> Sequences:
     try:
         arrays = read_arrays(path)
         name = next((key for key in ("frames", "x") if key in arrays), None)
@@ -158,7 +144,7 @@ def _from_arrays(path: Path, frame_shape: tuple[int, ...], resize: bool) -> File
         whole = frames.shape[: frames.ndim - len(frame_shape)]
         frames = fitted(frames.flatten(0, -1 - len(frame_shape)), frame_shape, resize, None)
         n, length = int(np.prod(whole[:-1])), whole[-1]
-        return FileClips(
+        return Sequences.of(
             frames.unflatten(0, (n, length)),
             None if "mask" not in arrays else _mask(arrays["mask"], tuple(raw.shape), frame_shape, (n, length)),
             None if "lengths" not in arrays else _of_clips(arrays, "lengths", "iu", (n,)).long().clamp(max=length),

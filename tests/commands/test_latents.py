@@ -28,6 +28,7 @@ from pyro_dsvae.clips.writing import provenance, write_gif, write_strip
 from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.data.dataset import Label
 from pyro_dsvae.fit import fit
+from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.posteriors.lstm import LSTM as Posterior
 from pyro_dsvae.inference.sampling.gap_filling import nearest_frame
 from pyro_dsvae.inference.training.schedule import Optimisation
@@ -563,16 +564,16 @@ def test_the_nearest_frame_is_copied() -> None:
 
 def test_damage_is_what_it_says(run: Run) -> None:
     x = torch.rand(2, T, *IMAGE)
-    clips = Selection(x, ("a", "b"), torch.arange(2))
-    cropped = Damage(crop="2,3,5,7").of(clips, run).observed
+    clips = Selection(Batch(x), ("a", "b"), torch.arange(2))
+    cropped = Damage(crop="2,3,5,7").of(clips, run).batch.observed
     inside = torch.zeros(16, 16, dtype=torch.bool)
     inside[3:10, 2:7] = True
     assert (cropped == inside).all()
     assert torch.equal(
-        Damage(missing_pixels=0.5, seed=1).of(clips, run).observed,
-        Damage(missing_pixels=0.5, seed=1).of(clips, run).observed,
+        Damage(missing_pixels=0.5, seed=1).of(clips, run).batch.observed,
+        Damage(missing_pixels=0.5, seed=1).of(clips, run).batch.observed,
     )
-    assert not Damage(missing_pixels=1.0).of(clips, run).observed.any()
+    assert not Damage(missing_pixels=1.0).of(clips, run).batch.observed.any()
     assert Damage().nothing
 
 
