@@ -3,7 +3,7 @@
 #
 #   bash benchmarks/gpu.sh OUT                                  under 10 minutes on an H100
 #   PYRO_DSVAE_LPC=DIR bash benchmarks/gpu.sh OUT               the fit takes the real art in DIR instead of the embedded one
-#   PARTS="versions smoke tests" bash benchmarks/gpu.sh OUT     some parts only: versions smoke tests fit roofline speed
+#   PARTS="smoke tests" bash benchmarks/gpu.sh OUT     some parts only: smoke tests fit roofline speed
 #   DEVICE=cpu TINY=1 bash benchmarks/gpu.sh OUT                every command line, on the CPU, in a few minutes
 #
 # Every step has a limit of its own, and one that fails does not stop the others. OUT gets gpu.log (all that was printed),
@@ -19,8 +19,10 @@ mkdir "$work/steps"
 
 device=${DEVICE:-cuda} tiny=${TINY:-} python=${PYTHON:-python3}
 patience=$([[ -n $tiny ]] && echo 5 || echo 1)
-parts=" ${PARTS:-versions smoke tests fit roofline speed} "
-jobs=${JOBS:-$(($(nproc) > 8 ? 8 : $(nproc)))}
+parts=" ${PARTS:-smoke tests fit roofline speed} "
+jobs=${JOBS:-$(($(nproc) > 6 ? 6 : $(nproc)))}
+# Steps run side by side: with as many threads as cores each they would wait for one another.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2}
 export MPLBACKEND=Agg PYTHONUNBUFFERED=1 PYTHONPATH=".${PYTHONPATH:+:$PYTHONPATH}" TORCHINDUCTOR_CACHE_DIR="$work/inductor"
 
 asked() { [[ $parts == *" $1 "* ]]; }
@@ -40,16 +42,23 @@ _step() {
     ((code == 124 || code == 137)) && code="stopped after $limit s" || code="failed ($code)"
   fi
   echo "| $name | $code | $((SECONDS - start)) |" | tee "$files.row"
+  # At once, so that a run that is cut off has said what it found.
   {
-    printf '\n===== %s: %s\n$' "$name" "$code"
-    printf ' %q' "$@"
-    echo
-    tail -c 20000 "$files.log"
-  } >"$files.said"
+    flock 9
+    [[ $name != versions ]] || sed 's/$/\n/' "$files.log" >>"$out/steps.md"
+    [[ $name != versions ]] || printf '| step | | seconds |\n|---|---|---:|\n' >>"$out/steps.md"
+    cat "$files.row" >>"$out/steps.md"
+    {
+      printf '\n===== %s: %s\n$' "$name" "$code"
+      printf ' %q' "$@"
+      echo
+      tail -c 20000 "$files.log"
+    } >>"$out/gpu.log"
+  } 9>"$work/lock"
   if [[ $code != ok ]]; then tail -n 12 "$files.log" | cut -c 1-300 | sed 's/^/    /'; fi
 }
 
-few=(--device "$device" --steps 6 --optimisation.evaluations 1 --optimisation.settling 20 --optimisation.batch_size 16)
+few=(--device "$device" --steps 6 --optimisation.evaluations 1 --optimisation.prior_refit_steps 20 --optimisation.batch_size 16)
 if [[ -n $tiny ]]; then
   few+=(--data Arrays --data.path "$work/clips.npz")
   "$python" -c '
@@ -69,6 +78,7 @@ fit_few() {
 
 smoke() {
   fit_few default
+  wait $! # it trains the judge, which the others then find
   fit_few bf16 --precision bf16
   fit_few on-device --data_on device
   fit_few on-host --data_on host
@@ -80,7 +90,6 @@ smoke() {
     recipe=$(basename "$recipe" .yaml)
     fit_few "$recipe" --config "$recipe"
   done
-  wait
   cp -r "$first" "$work/longer"
   step "fit: resumed" 90 "$python" -m pyro_dsvae.fit --out "$work/longer" --resume --steps 9
   step "compare" 150 "$python" -m pyro_dsvae.compare --vary dynamic_prior=LSTM,IID --seeds 1 --out "$work/compare" \
@@ -145,12 +154,13 @@ print(torch.cuda.get_device_name() if sys.argv[1] == "cuda" else platform.machin
   wait
 }
 
-if asked versions; then versions; fi
+rm -f "$out/steps.md" "$out/gpu.log"
+versions
 if asked fit && [[ -n ${PYRO_DSVAE_LPC:-} && -z $tiny ]]; then compose; fi
-if asked smoke; then smoke; fi
 if asked tests; then
   step "tests marked gpu" 150 "$python" -m pytest -m gpu -n "$((jobs > 4 ? 4 : jobs))" -W default -p no:cacheprovider --no-header -rs tests
 fi
+if asked smoke; then smoke; fi
 wait
 if asked fit; then fit; fi
 # From here on one at a time: they are timed.
@@ -162,18 +172,10 @@ if asked roofline; then
 fi
 if asked speed; then
   size=(--seconds 8)
-  [[ -z $tiny ]] || size=(--quick --rounds 2 --seconds 1)
+  [[ -z $tiny ]] || size=(--quick --rounds 6 --seconds 1)
   step "speed table" 180 "$python" benchmarks/speed.py --device "$device" "${size[@]}" --out "$out"
   wait
 fi
 
-cat "$work"/steps/*.said >"$out/gpu.log"
-{
-  ! asked versions || { sed 's/$/\n/' "$work/steps/001.log"; }
-  echo "| step | | seconds |"
-  echo "|---|---|---:|"
-  cat "$work"/steps/*.row
-  echo
-  echo "$SECONDS seconds in all."
-} | tee "$out/steps.md"
+printf '\n%s seconds in all.\n' "$SECONDS" | tee -a "$out/steps.md"
 ! grep -qv '| ok |' "$work"/steps/*.row

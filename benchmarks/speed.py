@@ -155,7 +155,7 @@ def measure(case: Case, device: str, seconds: float, rounds: int) -> dict[str, l
             work()
             _wait(device)
             taken[name].append(1e3 * (time.perf_counter() - began))
-        if number >= 4 and time.perf_counter() - start > seconds:
+        if number >= 5 and time.perf_counter() - start > seconds:
             break
     return taken
 
