@@ -158,7 +158,7 @@ rm -f "$out/steps.md" "$out/gpu.log"
 versions
 if asked fit && [[ -n ${PYRO_DSVAE_LPC:-} && -z $tiny ]]; then compose; fi
 if asked tests; then
-  step "tests marked gpu" 150 "$python" -m pytest -m gpu -n "$((jobs > 4 ? 4 : jobs))" -W default -p no:cacheprovider --no-header -rs tests
+  step "tests marked gpu" 150 "$python" -m pytest -m gpu -n "$((jobs > 4 ? 4 : jobs))" -W default -p no:cacheprovider --no-header --tb=short -rfEs tests
 fi
 if asked smoke; then smoke; fi
 wait

@@ -134,7 +134,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return ["--data=Arrays", f"--data.path={path}"]
 
 
-FEW = ["--steps=4", "--optimisation.evaluations=1", "--optimisation.batch_size=4", "--optimisation.settling=3"]
+FEW = ["--steps=4", "--optimisation.evaluations=1", "--optimisation.batch_size=4", "--optimisation.prior_refit_steps=3"]
 SMALL = ["--posterior.hidden_size=4", "--posterior.feature_size=4", "--posterior.width=1", "--likelihood.width=1"]
 
 

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -139,16 +140,19 @@ def plot_statistics(
 
 
 def plot_pit(values: Tensor, title: str, path: Path) -> Any:
-    """ArviZ's plot of the ECDF of independent PIT values (n,) less that of the uniform, with its 95 % band."""
+    """ArviZ's plot of the ECDF of independent PIT values (n,) less that of the uniform, with what is usual in 95 %."""
     import arviz_plots
     import xarray
 
     data = xarray.Dataset({"PIT": (("value",), _array(values[~values.isnan()]))})
+    # ArviZ 1 marks the points that speak against uniformity in place of a band, and calls the probability by another name.
+    named = signature(arviz_plots.plot_ecdf_pit).parameters
+    band = {"ci_prob": 0.95} if "ci_prob" in named else {"envelope_prob": 0.95}
     plot = arviz_plots.plot_ecdf_pit(
         xarray.DataTree.from_dict({"pit": data}),
         group="pit",
         sample_dims=["value"],
-        ci_prob=0.95,
+        **band,
         backend="matplotlib",
         figure_kwargs=_size(3.4, 2.5),
         visuals={"title": False, "xlabel": {"size": 9}, "ylabel": {"text": "ECDF - uniform", "size": 9}},
