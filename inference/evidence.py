@@ -27,7 +27,7 @@ class Evidence:
         k_hat: Shape of the weights' upper tail (`pareto_k_hat`).
         bounds: From k to the bound with k draws of the same weights: 1 gives the ELBO of the proposal, K ``log_evidence``.
         observed_values: (N,) int64, values of x that were observed; all others are integrated out.
-        draws: K.
+        draws: The number of draws, K.
         discrete: Whether the likelihood is a probability mass, so that bits per dimension are defined.
         gap_closed: ELBO gained by refining each sequence's posterior; None without refinement.
         gap_error: Its standard error.

@@ -36,10 +36,6 @@ def pareto_k_hat(log_weights: NDArray[np.float64]) -> NDArray[np.float64]:
     whole tail lies within 1 % (for example where the proposal is the posterior), and infinite where the tail spans more than
     a floating-point number can hold.
 
-    Below .5 the weights' variance is finite; up to .7 their mean can be had from a practicable number of draws; above, it
-    cannot, and whatever was computed is a loose lower bound. Independent draws are assumed. 0 where the whole tail lies
-    within 1 % (as where the proposal is the posterior); infinite where it spans more than a floating-point number can.
-
     Source: Vehtari, Simpson, Gelman, Yao & Gabry, "Pareto smoothed importance sampling", JMLR 25, 2024.
     """
     return np.array([_k_hat(row) for row in np.asarray(log_weights, dtype=np.float64)])

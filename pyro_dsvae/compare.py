@@ -5,17 +5,17 @@
   python -m pyro_dsvae.compare --vary latent_size=4,8 --vary dynamic_prior.hidden_size=32,64 --seeds 3
   python -m pyro_dsvae.compare --vary dynamic_prior=LSTM,my_priors.Damped --data Arrays --data.path clips.npz --minutes 10
   python -m pyro_dsvae.compare runs/a runs/b runs/c          finished runs; those that differ in their seed only are one
-  python -m pyro_dsvae.compare --out runs/compare-001        go on with a comparison that was stopped or killed
+  python -m pyro_dsvae.compare --out runs/compare-001        continue a comparison that was stopped or killed
 
 --vary KEY=A,B takes any option of fit; every other option of fit is the same for all candidates, and so are data, split,
 budget and seeds. Each candidate is fitted --seeds times into OUT/runs. Then log p(x) of held-out sequences is estimated
 by importance weights, with k-hat for every sequence. Differences are paired by sequence; a candidate is called better only
-where the interval, which takes in sequences and seeds, says so. Choose with --split validation, report with --split test.
+where the interval, which covers sequences and seeds, excludes zero. Choose with --split validation, report with --split test.
 
 The defaults (700 steps, 2 seeds, 64 sequences, 100 draws) are made for a first answer in less than 25 minutes on two
-cores; k-hat tells how far to trust it. For a result: --steps 2000 --seeds 3 --sequences 256 --draws 1000, or --refine 100.
+cores; k-hat says how reliable it is. For a result: --steps 2000 --seeds 3 --sequences 256 --draws 1000, or --refine 100.
 
---devices N has N candidates at a time, each on a GPU of its own (or, on the CPU, on its share of the cores).
+--devices N fits N candidates at a time, each on a GPU of its own (or, on the CPU, on its share of the cores).
 
 Writes OUT (by default runs/compare-NNN): comparison.md, comparison.csv, summary.json, comparison.nc (an ArviZ tree of all
 values per sequence), figures/, runs/, evidence/ and config.yaml, and prints OUT as the last line: wrote: OUT. Exits 0,

@@ -6,12 +6,13 @@
   python -m pyro_dsvae.evaluate RUN --judge literature     the literature's classifier, trained anew; wants a GPU
   python -m pyro_dsvae.evaluate RUN --anchored true        with anchored inference instead of the guide itself
 
-With labels a judge, trained on true training clips, says what generated clips show: with f drawn from its prior and z kept,
-with z drawn and f kept, and with both taken from different clips. Probes tell which label can be read off f alone and off
-z alone; DCI, MIG and SAP (with scikit-learn: pip install 'pyro-dsvae[evaluate]') how far single codes tell one label each.
+Where the data have labels, a judge is trained on true training clips. It classifies generated clips: with f drawn from its
+prior and z kept, with z drawn and f kept, and with f and z of different clips. Probes measure how well each label can be
+predicted from f alone and from z alone. DCI, MIG and SAP (with scikit-learn: pip install 'pyro-dsvae[evaluate]') measure how
+far each label is determined by a single code.
 
-Anchored inference hides from each latent what belongs to the other one, at a price in the ELBO, which is told. The evidence
-is that of the model, so the guide itself proposes for it.
+Anchored inference removes from each latent what belongs to the other. This lowers the ELBO, which is reported beside that of
+the guide. The evidence is that of the model, so its proposal is always the guide itself.
 
 Writes evaluation.json, evaluation.md and figures to --out and prints its path as the last line: wrote: DIR. Every figure
 is a function of the run, the options and --seed.

@@ -5,7 +5,7 @@
   python -m pyro_dsvae.fit --data Arrays --data.path clips.npz --likelihood Bernoulli
   python -m pyro_dsvae.fit --dynamic_prior IID               any part by name …
   python -m pyro_dsvae.fit --dynamic_prior my_priors.Damped  … or by the dotted path of your own class
-  python -m pyro_dsvae.fit --out runs/a --resume             go on with a run that was stopped or killed
+  python -m pyro_dsvae.fit --out runs/a --resume             continue a run that was stopped or killed
   python -m pyro_dsvae.fit --config runs/a/config.yaml       repeat a run
   python -m pyro_dsvae.fit --config kalman-vae               a well-known model: the recipes are listed below
   python -m pyro_dsvae.fit --devices 2                       every batch shared by two devices of this machine …

@@ -5,10 +5,11 @@
   python -m pyro_dsvae.ppc RUN --split train                        the data it was fitted to, marked so
   python -m pyro_dsvae.ppc RUN --discrepancies my_checks.blinking   a discrepancy of your own beside the built-in ones
 
-The model makes replications of held-out clips at four levels (new frames of the same f and z, new motion, new looks, all
-new), and numbers that say what a clip is like, the discrepancies, are compared between clips and replications: with
-observation noise, and without (decoder means). Then: do predictive intervals hold what they promise; does the guide find
-latents that the model itself drew (simulation-based calibration); are the latents of real clips spread as the priors say.
+The model generates replications of held-out clips at four levels: new frames of the same f and z, new motion, new
+appearance, everything new. Discrepancies, numbers that describe a clip, are compared between clips and replications, with
+observation noise and without (decoder means). Three further checks follow. Are predictive intervals calibrated? Does the
+guide find latents that the model itself drew (simulation-based calibration)? Are the latents of real clips distributed as
+the priors say?
 
 Writes report.html (one file, opens anywhere), ppc.json, predictive.nc (for ArviZ and xarray) and figures/*.png to --out and
 prints its path as the last line: wrote: DIR. Every figure is a function of the run, the options and --seed.

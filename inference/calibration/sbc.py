@@ -28,7 +28,7 @@ class SimulationBasedCalibration:
         static: For f; size 0 where the model has none.
         dynamic: For z; statements per dimension take all steps of a simulation together.
         log_joint: For log p(x, f, z), (N, 1), among the first ``joint_draws`` draws; None where it was left out.
-        draws: L.
+        draws: The number of draws, L.
         joint_draws: Those whose log p(x, f, z) was computed.
         band: Of the ECDF of N ranks, in 20 bins.
         findings: For f, for z and for the log joint.

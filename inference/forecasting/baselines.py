@@ -12,7 +12,7 @@ def baselines(x: Tensor, observed: Tensor, horizon: int) -> dict[str, Tensor]:
     Args:
         x: Frames, ``(B, t, *frame)``.
         observed: Bool, the same shape.
-        horizon: H.
+        horizon: The number of frames to come, H.
 
     Returns:
         From the name of each baseline to its frames ``(B, H, *frame)``.

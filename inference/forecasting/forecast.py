@@ -81,10 +81,10 @@ def forecast(
     Args:
         sampler: Model and guide.
         batch: B clips of t frames on the sampler's device; the forecast of sequence i begins after its last frame.
-        horizon: H.
+        horizon: The number of frames to come, H.
         future_times: (B, H) times of the steps to come, only with ``times``; by default each sequence goes on at its last
             interval.
-        draws: K.
+        draws: The number of draws, K.
         seed: Of all noise; the global generators are left as they were.
         refinement: Fit the guide to every clip first (`refine`).
         resample: Whether the guide's draws are weighted.

@@ -144,7 +144,7 @@ def forecast_scores(
         sampler: Model and guide.
         sequences: The sequences.
         context: From 1 to T - 1.
-        draws: K.
+        draws: The number of draws, K.
         seed: Of all noise.
         refinement: As for `forecast`.
         resample: As for `forecast`.

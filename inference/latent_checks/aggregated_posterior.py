@@ -46,7 +46,11 @@ def compare_values(
     generator: torch.Generator,
     seen: tuple[Tensor, Tensor] | None = None,
 ) -> Aggregate:
-    """Test (n, d) samples by the mean kernel of several views of them; ``seen`` is what spread and shift are told of."""
+    """Test whether samples (n, d) of posterior and prior have one distribution, by the mean kernel of several views of
+    them.
+
+    ``seen`` are the values from which spread and shift are computed.
+    """
     h = torch.stack([pair_matrix(*standardised(pair)) for pair in features]).mean(0)
     mmd, p_value = swap_test(h, permutations, generator)
     first, second = (q, p) if seen is None else seen

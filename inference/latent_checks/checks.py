@@ -51,7 +51,7 @@ class LatentChecks:
         dependence: Of f and z.
         static_share: Share of the variance of z, in the mean over dimensions, that lies between clips.
         static_share_under_prior: The same for draws from the prior.
-        sequences: n.
+        sequences: The number of sequences, n.
         findings: One per check.
     """
 

@@ -62,7 +62,7 @@ def encode(sampler: Sampler, batch: Batch, draws: int = 0, seed: int = 0) -> Cod
     Args:
         sampler: Model and guide.
         batch: The sequences, on the sampler's device.
-        draws: K.
+        draws: The number of draws, K.
         seed: Of the draws.
 
     Raises:

@@ -93,7 +93,7 @@ def impute(
     Args:
         sampler: Model and guide.
         batch: The clips, on the sampler's device.
-        draws: K.
+        draws: The number of draws, K.
         method: "amortised": the guide as it is. "refined": a map of its draws is fitted to every clip first (`refine`).
             "langevin": every refined draw is then moved by a Markov chain of its own (`move`), for guides whose shape is
             wrong. Each costs several times the one before.

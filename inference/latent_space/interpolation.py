@@ -62,7 +62,7 @@ def interpolate(
         model: p(f) p(z).
         first: f (B, F) and z (B, T, D) of the first clips.
         second: Of the second clips, of the same length.
-        count: S.
+        count: How many, S.
         part: f, z or both. What is not interpolated is that of the first clip. For z alone, priors that depend on f see both
             paths with the f of the first.
         times: (B, T) observation times of both, as in `DSVAE.forward`.

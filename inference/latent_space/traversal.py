@@ -56,7 +56,7 @@ def traverse_static(
         reference: (N, F), such as the posterior means or draws of many clips; None: 10,000 draws from p(f), with noise from
             the global generator.
         dimensions: Which, in the wanted order, such as that of their information; by default all, in their own order.
-        count: V.
+        count: How many, V.
 
     Raises:
         UsageError: For dimensions that do not exist and for fewer than two values.
@@ -97,7 +97,7 @@ def traverse_dynamic(
         reference: (N, T', D), such as posterior means; None: 1,000 paths from p(z | f), with noise from the global
             generator.
         dimensions: As for `traverse_static`.
-        count: V.
+        count: How many, V.
 
     Raises:
         UsageError: For dimensions that do not exist and for fewer than two values.

@@ -1,4 +1,4 @@
-"""The difference of two candidates, what may be said of it, and in which words."""
+"""The difference of two candidates, its errors, and its verdict in words."""
 
 import math
 from dataclasses import dataclass, replace

@@ -26,8 +26,9 @@ class Anchored(Posterior):
     its appearance.
 
     Both densities are functions of x alone, so the ELBO under them bounds the evidence. As a rule it is less tight than
-    under q_0: the difference is what each latent tells of the other. A causal guide stays causal, because f* is no function
-    of x. A frame that was not observed stays so; other frames are decoded whole. No gradient flows through decoded clips.
+    under q_0: the difference is the information that each latent holds about the other. A causal guide stays causal,
+    because f* is no function of x. A frame that was not observed stays so; other frames are decoded whole. No gradient
+    flows through decoded clips.
 
     Nothing uses this guide unless it is asked for: ``run.encode(x, anchored=True)``, ``evaluate --anchored true``.
 

@@ -17,7 +17,7 @@ class CausalAffine(nn.Module):
     e^3, so that no stack of layers overflows.
 
     Args:
-        latent_size: D.
+        latent_size: The dimension D of z_t.
         context_size: C, the features per step.
         hidden_size: Units of the LSTM.
         backwards: Read each sequence from its own last step to its first. A stack of layers in one direction gives a path

@@ -25,7 +25,7 @@ def choose_frames(observed: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
     Args:
         observed: (B, T) bool.
-        count: K.
+        count: How many, K.
 
     Returns:
         Indices (B, K), and (B, K) bool, whether each is an observed frame; observed frames come first.

@@ -54,7 +54,7 @@ def predictive_draws(
     Args:
         sampler: Model and guide, any posterior.
         sequences: The sequences.
-        draws: K.
+        draws: The number of draws, K.
         frames_of: M, sequences whose frames are drawn.
         seed: Of all noise.
 

@@ -71,7 +71,7 @@ def annealed_evidence(
         sampler: Model and guide, any posterior but `Delta`.
         sequences: The sequences.
         chains: C, at least 2.
-        temperatures: J.
+        temperatures: The number of temperatures, J.
         leapfrogs: Steps of each transition.
         start: "prior": p(f) p(z), for a check that does not depend on the guide, with c = 4. "guide": q(f, z | x), which
             needs far fewer temperatures but misses modes that the guide misses, with c = 1.

@@ -1,4 +1,4 @@
-"""What a fit tells the outside."""
+"""What a fit reports while it runs."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -8,7 +8,7 @@ from pyro_dsvae.inference.training.distributed import Processes
 
 
 class Journal(Protocol):
-    """Who is told how a fit goes."""
+    """The receiver of a fit's reports."""
 
     def log(self, row: Mapping[str, Any]) -> None:
         """One row of metrics: step, seconds, split, learning_rate and the `TERMS`."""
@@ -27,7 +27,7 @@ class Journal(Protocol):
 
 
 class RankZeroJournal:
-    """A journal of which all processes tell the same, and only the first one writes.
+    """A journal that all processes of a fit report to, and that only the first one writes.
 
     Args:
         journal: This process's own.

@@ -57,7 +57,7 @@ def encode(
         out: the new folder; by default RUN/latents/encode-NNN
         overwrite: replace what is there
         seed: of the draws and the probes
-        anchored: use anchored inference, so that neither latent tells of the other
+        anchored: use anchored inference, so that neither latent holds information about the other
 
     Returns:
         The new folder.

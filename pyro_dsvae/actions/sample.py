@@ -44,13 +44,10 @@ def sample(
     The data set is OUT/augmented.npz, which `fit --data Arrays --data.path` reads. With --keep static, its clips have the
     appearance of clips of the train split, or of --clip, in turn, and keep their static labels; likewise for --keep dynamic.
 
-    The data set is OUT/augmented.npz, which `fit --data Arrays --data.path` reads. With --keep static its looks are those of
-    clips of the train split, or of --clip, in turn, and it keeps their labels of the look; with --keep dynamic likewise.
-
     Args:
         run: the run directory
         number: how many clips
-        keep: static keeps the look of --clip, dynamic its motion
+        keep: static keeps the appearance of --clip, dynamic its motion
         clip: the clip to keep it of: a position in the split, or a file; by default the first
         length: frames of each clip; by default as many as the run was fitted to, or those of --clip
         augment: also write a data set of this many clips

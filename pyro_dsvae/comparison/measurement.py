@@ -75,7 +75,7 @@ class Measure:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What was found of one fit. Per sequence (N,), float64, in nats, unless said otherwise.
+    """Measurements of one fit. Per sequence (N,), float64, in nats, unless said otherwise.
 
     Attributes:
         log_evidence, error, effective_sample_size, k_hat: Of the importance-weighted evidence (`Evidence`).

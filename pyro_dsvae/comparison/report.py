@@ -191,7 +191,7 @@ def make_report(
 
     Args:
         size: Sequences in the split, of which ``measure`` took some.
-        length: T.
+        length: The number of steps, T.
     """
     foretold, close = ({} if c is None else {one.name: one for one in c.candidates} for c in (forecast, crps))
     rows = tuple(Row.of(c, foretold.get(c.name), close.get(c.name), evaluations[c.name]) for c in comparison.candidates)

@@ -46,8 +46,8 @@ def build(
         examples: Stored frames of some training sequences, ``(n, T, *frame)``. Their shape determines the networks' shapes,
             and `VampPrior` is initialised from them. One is kept beside a guide with views (`Anchored`).
         seed: Of the initial weights.
-        static_size: F.
-        latent_size: D.
+        static_size: The dimension F of f.
+        latent_size: The dimension D of z_t.
         static_prior: Recipe for p(f), called with F.
         dynamic_prior: Recipe for p(z_1:T), called with D.
         posterior: Recipe for the guide, called with the frame shape, F and D.

@@ -124,10 +124,14 @@ def _entropies(weights: Array, base: int) -> Array:
 def mig(codes: Tensor, labels: Mapping[str, Label]) -> Gaps:
     """The mutual information gap of codes (N, C): (I(c_1; v) - I(c_2; v)) / H(v) for every factor v.
 
-    c_1 and c_2 are the two codes that tell most of it. Codes are cut into 20 equal bins between their extremes, as is
-    usual; the estimate of each I is too high by about (bins - 1) (classes - 1) / (2 N) nats.
+    c_1 and c_2 are the two codes with the largest mutual information with v. Codes are cut into 20 equal bins between their
+    extremes, as is usual; the estimate of each I is too high by about (bins - 1) (classes - 1) / (2 N) nats.
 
     Source: Chen et al., "Isolating Sources of Disentanglement in Variational Autoencoders", NeurIPS 2018.
+
+    Args:
+        codes: (N, C).
+        labels: From the name of each factor to its classes.
     """
     information = scikit_learn("metrics").mutual_info_score
     binned = [np.digitize(code, np.histogram_bin_edges(code, BINS)[1:-1]) for code in _array(codes).T]

@@ -85,9 +85,9 @@ class FitJournal:
 
 
 class Bar:
-    """A progress bar on standard error for work that tells its share, with the time left.
+    """A progress bar on standard error for work that reports its share, with the time left.
 
-    ``Bar`` itself is what such work takes as ``progress``: ``bar(0.3)``. Elsewhere than on a terminal it prints nothing.
+    ``Bar`` itself is what such work takes as ``progress``: ``bar(0.3)``. It prints nothing unless it is on a terminal.
 
     Args:
         what: The work, in a few words.

@@ -166,7 +166,8 @@ class Run:
             draws: K, draws from q(f, z | x) beside mean and scale.
             seed: Of the draws.
             progress: Called with the share of the work that is done.
-            anchored: Use anchored inference (`anchored_guide`), so that neither latent tells of the other.
+            anchored: Use anchored inference (`anchored_guide`), so that neither latent holds information about
+                the other.
 
         Returns:
             Mean, scale and draws of f (B, F), what stays, and of z (B, T, D), what moves.
@@ -444,7 +445,7 @@ class Run:
             mask: See the class.
             lengths: See the class.
             times: See the class.
-            draws: K.
+            draws: The number of draws, K.
             method: "amortised": the guide as it is; "refined": the guide fitted to each clip; "langevin": refined, then moved
                 by Markov chains.
             seed: Of the draws.
@@ -485,7 +486,7 @@ class Run:
             lengths: See the class.
             times: See the class.
             future_times: (B, H) of the frames to come, where ``times`` are given.
-            draws: K.
+            draws: The number of draws, K.
             seed: Of the draws.
             progress: Called with the share of the work that is done.
 
