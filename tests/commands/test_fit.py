@@ -376,10 +376,6 @@ def test_own_prior_by_dotted_path(
     assert "did you mean memory?" in refused(wrong)
 
 
-def test_readme_shows_the_example_that_is_tested() -> None:
-    assert EXAMPLE.read_text().strip() in (PROJECT / "README.md").read_text()
-
-
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
