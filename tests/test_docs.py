@@ -23,6 +23,10 @@ QUICKSTART = DOCS / "quickstart.md"
 BLOCK = re.compile(
     r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```(?P<language>sh|python)\n(?P<text>.*?)^```$", re.M | re.S
 )
+OPTION = re.compile(r"(?<![\w-])--([a-z][\w-]*(?:\.\w+)*)")
+# Options of torchrun.
+OTHERS = {"nproc_per_node", "nnodes"}
+ACTIONS = ("swap", "sample", "interpolate", "traverse", "impute", "forecast", "encode")
 FILE = re.compile(r"# (\w+\.py)\n")
 
 
@@ -103,6 +107,18 @@ def test_a_page_runs_as_it_is_written(
     inside(folder)
     run_page(page, folder)
     assert any(folder.rglob("summary.json"))
+
+
+def test_every_option_that_a_page_names_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also in commands that take too long to be run here; options of parts, with a dot, aside."""
+    for verb, action in [*((v, "") for v in ("fit", "compare", "ppc", "evaluate")), *(("latents", a) for a in ACTIONS)]:
+        with pytest.raises(SystemExit):
+            importlib.import_module(f"pyro_dsvae.{verb}").main([*action.split(), "--help"])
+    known = {option.replace("-", "_") for option in OPTION.findall(capsys.readouterr().out)}
+    assert {"seed", "data", "vary", "keep"} <= known
+    for page in PAGES:
+        named = {option.replace("-", "_") for option in OPTION.findall(page.read_text()) if "." not in option}
+        assert named <= known | OTHERS, (page.name, named - known - OTHERS)
 
 
 def test_blocks_are_found_and_reasons_heeded(tmp_path: Path) -> None:
