@@ -147,7 +147,7 @@ def test_draws_have_their_own_noise(images: Run) -> None:
 def test_batches_of_any_size_give_the_same_codes(images: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     x, lengths = clips(5), torch.tensor([6, 3, 2, 6, 4])
     whole = images.encode(x, lengths=lengths)
-    monkeypatch.setattr("pyro_dsvae.inference.latent_space.encoding.NUMBERS", 1)  # one clip at a time
+    monkeypatch.setattr("pyro_dsvae.inference.estimation.NUMBERS", 1)  # one clip at a time
     single = images.encode(x, lengths=lengths)
     torch.testing.assert_close((single.f, single.z, single.z_scale), (whole.f, whole.z, whole.z_scale))
     assert torch.equal(single.lengths, lengths)  # type: ignore[arg-type]
@@ -184,7 +184,7 @@ def test_decoding_widens_and_splits(images: Run, monkeypatch: pytest.MonkeyPatch
     for i in range(3):
         for j in range(2):
             torch.testing.assert_close(grid[i, j], images.decode(f[i : i + 1], z[j : j + 1])[0])
-    monkeypatch.setattr("pyro_dsvae.runs.run.NUMBERS", 1)
+    monkeypatch.setattr("pyro_dsvae.inference.estimation.NUMBERS", 1)
     torch.testing.assert_close(images.decode(f[:, None], z[None]), grid)
 
 
