@@ -24,6 +24,7 @@ from pyro_dsvae.inference.prediction import decode
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
+from pyro_dsvae.runs.checked_batch import checked_batch, since_start
 
 Latent = Literal["static", "dynamic", "both"]
 PARTS: Mapping[Latent, Part] = {"static": "f", "dynamic": "z", "both": "both"}
@@ -131,19 +132,7 @@ class Run:
             >>> batch.x.max()
             tensor(1.)
         """
-        if x.shape[2:] != self.frame_shape or x.ndim < 3 or 0 in x.shape[:2]:
-            raise UsageError(
-                f"clips have shape {tuple(x.shape)}; those of this run are (B, T, {_listed(self.frame_shape)})"
-            )
-        _check_shapes(x, mask, lengths, times)
-        x, mask, lengths, times = (None if v is None else v.to(self.device) for v in (x, mask, lengths, times))  # type: ignore[assignment]
-        x = Batch(x, mask, lengths).visible
-        if x.is_floating_point() and not bool(torch.isfinite(x).all()):
-            raise UsageError("the clips hold values that are not finite; say in mask that they were not observed")
-        self.model.likelihood.check(x)
-        # Priors know intervals only; large times would lose theirs in single precision.
-        times = None if times is None else (times - times[:, :1]).float()
-        return Batch(self.model.likelihood.to_model_units(x), mask, lengths, times)
+        return checked_batch(x, mask, lengths, times, self.model.likelihood, self.device)
 
     def encode(
         self,
@@ -301,7 +290,7 @@ class Run:
         """
         if length is None:
             length = self.length if keep != "dynamic" or codes is None else codes.z.shape[1]
-        times = None if times is None else (times - times[:, :1]).float().to(self.device)
+        times = None if times is None else since_start(times).to(self.device)
         with evaluation(self.model, self.guide, seed, self.device):
             return generate(self.model, n, length, keep, codes, times)
 
@@ -355,7 +344,7 @@ class Run:
         """
         length = codes.z.shape[1] if codes.lengths is None else int(codes.lengths[:2].min())
         first, second = (Latents(codes.f[i : i + 1], codes.z[i : i + 1, :length]) for i in (0, 1))
-        times = None if times is None else (times - times[:, :1])[:, :length].float().to(self.device)
+        times = None if times is None else since_start(times[:, :length]).to(self.device)
         return interpolate(self.model, first, second, count, PARTS[latent], times)
 
     def interpolate(self, a: Tensor, b: Tensor, count: int = 9, latent: Latent = "both") -> Tensor:
@@ -505,23 +494,3 @@ class Run:
         if future_times is not None and times is not None:
             future_times = (future_times - times[:, :1]).float().to(self.device)
         return forecast(self.sampler(progress), batch, horizon, future_times, draws, seed)
-
-
-def _listed(sizes: tuple[int, ...]) -> str:
-    return ", ".join(str(size) for size in sizes)
-
-
-def _check_shapes(x: Tensor, mask: Tensor | None, lengths: Tensor | None, times: Tensor | None) -> None:
-    """Raises `UsageError` where what is known of clips x ``(B, T, *frame)`` has another shape than they."""
-    clips = tuple(x.shape[:2])
-    if mask is not None and (mask.dtype != torch.bool or tuple(mask.shape) not in (clips, tuple(x.shape))):
-        raise UsageError(f"mask is {mask.dtype} {tuple(mask.shape)}; it must be bool {clips} or {tuple(x.shape)}")
-    if lengths is not None:
-        if lengths.shape != clips[:1] or lengths.is_floating_point():
-            raise UsageError(f"lengths are {lengths.dtype} {tuple(lengths.shape)}; they must be int64 {clips[:1]}")
-        if int(lengths.min()) < 1 or int(lengths.max()) > clips[1]:
-            raise UsageError(
-                f"lengths run from {int(lengths.min())} to {int(lengths.max())}; they lie in 1..{clips[1]}"
-            )
-    if times is not None and (tuple(times.shape) != clips or not bool((times.diff(dim=1) > 0).all())):
-        raise UsageError(f"times have shape {tuple(times.shape)}; they must be {clips} and increase along each clip")
