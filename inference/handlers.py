@@ -1,8 +1,16 @@
 """Effect handlers of the project."""
 
+from collections.abc import Callable
+from typing import Any
+
+import pyro
 import torch
+from pyro import poutine
+from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import Message
+
+from pyro_dsvae.inference.batch import Batch
 
 
 class LocalParameters(Messenger):
@@ -16,3 +24,9 @@ class LocalParameters(Messenger):
         if len(msg["args"]) == 2 and isinstance(msg["args"][1], torch.nn.Parameter):
             msg["value"] = msg["args"][1]
             msg["done"] = msg["stop"] = True
+
+
+def traced(program: Callable[..., Any], batch: Batch, draws: int) -> Trace:
+    """The sites of a model or a guide over B sequences, drawn ``draws`` times: batch shapes are (K, B)."""
+    with LocalParameters(), pyro.plate("draws", draws, dim=-2):
+        return poutine.trace(program).get_trace(*batch)

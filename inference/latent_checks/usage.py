@@ -5,15 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import pyro
 import torch
-from pyro import poutine
 from torch import Tensor
 
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.elbo import kl_of
 from pyro_dsvae.inference.estimation import Guide, Sampler
-from pyro_dsvae.inference.handlers import LocalParameters
+from pyro_dsvae.inference.handlers import traced
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.sampling.proposal import Joint
@@ -165,8 +163,7 @@ class _Site(NamedTuple):
 
 
 def _traced(guide: Guide, batch: Batch, draws: int) -> dict[str, _Site]:
-    with LocalParameters(), pyro.plate("draws", draws, dim=-2):
-        nodes = poutine.trace(guide).get_trace(*batch).nodes
+    nodes = traced(guide, batch, draws).nodes
     return {site: _Site(nodes[site]["fn"], nodes[site]["value"]) for site in ("f", "z")}
 
 

@@ -4,15 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import pyro
 import torch
-from pyro import poutine
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.estimation import Guide, Sampler
-from pyro_dsvae.inference.handlers import LocalParameters
+from pyro_dsvae.inference.handlers import traced
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE
@@ -66,8 +64,7 @@ class Replications:
 @torch.no_grad()
 def guide_draws(guide: Guide, batch: Batch, count: int) -> Latents:
     """``count`` draws from q(f, z | x): f (K, B, F) and z (K, B, T, D)."""
-    with LocalParameters(), pyro.plate("draws", count, dim=-2):
-        nodes = poutine.trace(guide).get_trace(*batch).nodes
+    nodes = traced(guide, batch, count).nodes
     return Latents(nodes["f"]["value"], nodes["z"]["value"])
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import pyro
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine import Trace
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.estimation import Guide
-from pyro_dsvae.inference.handlers import LocalParameters
+from pyro_dsvae.inference.handlers import traced
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.sampling.affine_map import AffineMap
 from pyro_dsvae.models.distributions.density import overdispersed
@@ -50,7 +49,7 @@ class Joint:
         return self._scored(self.model, count)
 
     def _scored(self, model: Callable[..., Any], count: int) -> Scored:
-        trace = _traced(model, self.batch, count)
+        trace = traced(model, self.batch, count)
         return Scored(_latents(trace), _log_prob(trace, "f", "z"), _log_prob(trace, "x"))
 
 
@@ -69,7 +68,7 @@ class Proposal:
 
     def draw(self, count: int) -> tuple[Latents, Tensor]:
         """K draws for every sequence and log q of each (K, B)."""
-        trace = _traced(self.guide, self.batch, count)
+        trace = traced(self.guide, self.batch, count)
         latents, log_q = _latents(trace), _log_prob(trace, "f", "z")
         if self.affine_map is None:
             return latents, log_q
@@ -78,7 +77,7 @@ class Proposal:
     def log_prob(self, latents: Latents) -> Tensor:
         """log q (K, B) of any latents."""
         u = latents if self.affine_map is None else self.affine_map.inverse(latents)
-        trace = _traced(poutine.condition(self.guide, data=u._asdict()), self.batch, len(u.f))
+        trace = traced(poutine.condition(self.guide, data=u._asdict()), self.batch, len(u.f))
         log_q = _log_prob(trace, "f", "z")
         return log_q if self.affine_map is None else log_q - self.affine_map.log_det
 
@@ -99,11 +98,6 @@ class _Overdispersion(Messenger):
             raise UsageError(
                 f"{error}, so this guide proposes with scale 1 only; against tails that are too thin use a defensive share"
             ) from error
-
-
-def _traced(program: Callable[..., Any], batch: Batch, count: int) -> Trace:
-    with LocalParameters(), pyro.plate("draws", count, dim=-2):
-        return poutine.trace(program).get_trace(*batch)
 
 
 def _latents(trace: Trace) -> Latents:
