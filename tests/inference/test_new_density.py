@@ -22,16 +22,19 @@ from pyro_dsvae.inference.elbo import (
     kl_of,
 )
 from pyro_dsvae.inference.sampling.proposal import Proposal
-from pyro_dsvae.models.distributions.density import (
+from pyro_dsvae.models.distributions import (
+    GaussianPath,
+    Moments,
+    PathDistribution,
     detached,
     from_base,
+    kl_to_path,
     log_prob_by_step,
+    moments,
     overdispersed,
     to_base,
     unwrapped,
 )
-from pyro_dsvae.models.distributions.gaussian_path import GaussianPath, Moments, kl_to_path, moments
-from pyro_dsvae.models.distributions.path import PathDistribution
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.gaussian_process import GaussianProcess
 from pyro_dsvae.models.dynamic_priors.linear_gaussian import LinearGaussian
