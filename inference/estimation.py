@@ -28,7 +28,12 @@ Progress = Callable[[float], None]
 
 
 class Work:
-    """Reports to ``progress`` the share of the work that is done, rising to 1."""
+    """Reports to ``progress`` the share of the work that is done, rising to 1.
+
+    Args:
+        progress: Called with the share; None: nothing is reported.
+        total: The whole of the work, in any unit.
+    """
 
     def __init__(self, progress: Progress | None, total: float) -> None:
         self.progress, self.total, self.done = progress, total, 0.0

@@ -31,7 +31,15 @@ def posterior_means(
     lengths: Tensor | None = None,
     times: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The guide's means: f (B, F), and z (B, T, D) given the mean of f. Arguments as in `DSVAE.forward`."""
+    """The guide's means: f (B, F), and z (B, T, D) given the mean of f.
+
+    Args:
+        guide: Any posterior, or any Pyro program over "f" and "z".
+        x: Frames in model units, ``(B, T, *frame)``.
+        mask: As in `DSVAE.forward`.
+        lengths: As in `DSVAE.forward`.
+        times: As in `DSVAE.forward`.
+    """
     with LocalParameters():
         f, z = _Means()(guide)(x, mask, lengths, times)
     return f, z

@@ -47,6 +47,7 @@ class Steps:
         None where every value counts.
 
         Args:
+            frame_ndim: 1 for vectors (P,), 3 for images (C, H, W).
             mask: (B, T) or ``(B, T, *frame)`` bool, True where observed, or None: all were.
         """
         if mask is not None and mask.ndim == 2:

@@ -1,8 +1,9 @@
-"""The examples in docstrings run, and everything that a user starts from has one."""
+"""Docstrings: their examples run, everything that a user starts from has one, and arguments are named as they are."""
 
 import ast
 import doctest
 import inspect
+import re
 from collections.abc import Iterator
 from functools import partial
 from importlib import import_module
@@ -108,3 +109,24 @@ def started_from() -> dict[str, object]:
 @pytest.mark.parametrize(("name", "what"), started_from().items(), ids=str)
 def test_everything_that_a_user_starts_from_has_an_example(name: str, what: object) -> None:
     assert ">>>" in (what.__doc__ or ""), f"the docstring of {name} has no example"
+
+
+def parameters(node: ast.ClassDef | ast.FunctionDef) -> set[str] | None:
+    """The arguments of a function or of a class's own constructor; of a dataclass the fields; else None."""
+    if isinstance(node, ast.ClassDef):
+        own = [child for child in node.body if isinstance(child, ast.FunctionDef) and child.name == "__init__"]
+        fields = {child.target.id for child in node.body if isinstance(child, ast.AnnAssign)}  # type: ignore[union-attr]
+        return parameters(own[0]) if own else fields if node.decorator_list else None
+    given = node.args
+    return {a.arg for a in (*given.args, *given.kwonlyargs, given.vararg, given.kwarg) if a is not None}
+
+
+@pytest.mark.parametrize("file", [file for folder in FOLDERS for file in modules(folder)])
+def test_documented_arguments_exist(file: str) -> None:
+    for node in ast.walk(ast.parse((PROJECT / file).read_text())):
+        if not isinstance(node, ast.ClassDef | ast.FunctionDef) or (known := parameters(node)) is None:
+            continue
+        _, _, section = (ast.get_docstring(node) or "").partition("\nArgs:\n")
+        section = section.partition("\n\n")[0]
+        named = {name for line in re.findall(r"^    (\w[\w, ]*):", section, re.MULTILINE) for name in line.split(", ")}
+        assert named <= known, f"{node.name} has no {named - known}"

@@ -48,7 +48,14 @@ class RankTest:
 
 
 def rank_test(ranks: Tensor, draws: int, band: ECDFBand, generator: torch.Generator) -> RankTest:
-    """For ranks (N, T, size), -1 where there is none; with T = 1 the dimension of steps is left out of the result."""
+    """Test the ranks of true values among draws of a guide.
+
+    Args:
+        ranks: (N, T, size) int64, -1 where there is none. With T = 1 the result has no dimension of steps.
+        draws: L, the number of draws among which the values were ranked.
+        band: Of the ECDF of N ranks.
+        generator: Of ties and flips.
+    """
     known = ranks >= 0
     u = ((ranks + 0.5) / (draws + 1)).double().masked_fill(~known, math.nan)
     counts = histograms(u, BINS)

@@ -180,6 +180,13 @@ def forecast_errors(
 ) -> Errors:
     """The errors alone of `forecast_scores`, which are cheap: no log probabilities, no baselines.
 
+    Args:
+        sampler: Model and guide.
+        sequences: The sequences.
+        context: From 1 to T - 1.
+        draws: The number of draws, K.
+        seed: Of all noise.
+
     Raises:
         UsageError: Where ``context`` leaves nothing.
     """

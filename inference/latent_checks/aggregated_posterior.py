@@ -46,10 +46,16 @@ def compare_values(
     generator: torch.Generator,
     seen: tuple[Tensor, Tensor] | None = None,
 ) -> Aggregate:
-    """Test whether samples (n, d) of posterior and prior have one distribution, by the mean kernel of several views of
-    them.
+    """Test whether samples of posterior and prior have one distribution, by the mean kernel of several views of them.
 
-    ``seen`` are the values from which spread and shift are computed.
+    Args:
+        what: Their name, for findings.
+        q: Samples of the posterior, (n, d).
+        p: Samples of the prior, (n, d).
+        features: The views: pairs of samples (n, d').
+        permutations: Of the test.
+        generator: Of the permutations.
+        seen: The values from which spread and shift are computed; by default ``q`` and ``p``.
     """
     h = torch.stack([pair_matrix(*standardised(pair)) for pair in features]).mean(0)
     mmd, p_value = swap_test(h, permutations, generator)
@@ -72,6 +78,9 @@ def compare_values(
 
 
 def compare_paths(q: Tensor, p: Tensor, exists: Tensor, permutations: int, generator: torch.Generator) -> Aggregate:
+    """Test whether paths (n, T, D) of posterior and prior have one distribution: half by the paths, half by their
+    differences.
+    """
     both = (exists[:, 1:] & exists[:, :-1]).unsqueeze(-1)
     moves = [z.diff(dim=1) * both for z in (q, p)]
     flat_q, flat_p, moved_q, moved_p = (v.flatten(1) for v in (q, p, *moves))
@@ -81,6 +90,7 @@ def compare_paths(q: Tensor, p: Tensor, exists: Tensor, permutations: int, gener
 
 
 def spread_finding(found: Aggregate) -> Finding:
+    """The comparison in words."""
     subject = f"{found.what} of real sequences against the prior"
     p = f"p = {found.p_value:.3g}"
     if found.p_value > DOUBT:

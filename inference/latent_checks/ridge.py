@@ -15,6 +15,12 @@ def ridge_test(x: Tensor, y: Tensor, permutations: int, generator: torch.Generat
     with the best of five penalties, which is chosen anew for every permutation of the rows of y, so the p-value,
     (1 + permutations with at least this R^2) / (1 + permutations), is exact. Leaving one out has a closed form for ridge
     regression: the residual over one minus the leverage.
+
+    Args:
+        x: (n, F).
+        y: (n, D).
+        permutations: Of the rows of y.
+        generator: Of the permutations.
     """
     n, size = y.shape
     x, y = ((v - v.mean(0)) / v.std(0).clamp(min=1e-12) for v in (x.double(), y.double()))

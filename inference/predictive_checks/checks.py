@@ -180,7 +180,15 @@ def checks_of(
     held_out: bool = True,
     seed: int = 0,
 ) -> list[Check]:
-    """The checks behind `predictive_checks`, from values that were computed before, in order of severity."""
+    """The checks behind `predictive_checks`, from values that were computed before, in order of severity.
+
+    Args:
+        values: From each level and name to the values of a discrepancy.
+        rounds: Of `exchange_test`.
+        alpha: Largest adjusted p that is called a finding.
+        held_out: Whether the model was not fitted to the sequences.
+        seed: Of the rounds.
+    """
     rows: list[dict[str, Any]] = []
     for level, named in values.items():
         twice = USES_CLIP[level] or not held_out

@@ -66,6 +66,8 @@ class Frames:
         """Mean of ``values`` over the last ``axes`` axes, by default all of a clip: float64, NaN where nothing counts.
 
         Args:
+            values: ``(*B, T, ...)``.
+            axes: How many of the last axes; by default all of a clip.
             where: Bool, broadcastable to ``values``: which of them count; by default `observed`.
         """
         where = self.observed if where is None else where

@@ -87,6 +87,9 @@ def replicate(
     ``levels``. Model and guide are in evaluation mode while they draw; between chunks nothing of theirs is changed.
 
     Args:
+        sampler: Model and guide.
+        sequences: The sequences.
+        levels: Which of the four.
         draws: K, replications of every sequence at every level.
         seed: Of all noise; the global generators are left as they were. A level's draws are the same whichever other
             levels are made.
@@ -173,6 +176,12 @@ def prior_predictive(sampler: Sampler, count: int, length: int, seed: int = 0) -
     """``count`` new sequences of ``length`` frames from the model alone, complete, in chunks with K = 1.
 
     Arguments as for `replicate`, whose level "population" gives as many as there are data, observed as they are.
+
+    Args:
+        sampler: The model; its guide is not used.
+        count: The number of sequences.
+        length: Frames of each.
+        seed: Of all noise.
 
     Raises:
         UsageError: For sizes below 1.

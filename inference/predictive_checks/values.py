@@ -48,9 +48,19 @@ def discrepancy_values(
     seed: int = 0,
     noise: bool = True,
 ) -> tuple[dict[Level, dict[str, Values]], tuple[Failure, ...]]:
-    """Level -> name -> `Values` of the discrepancies that gave any, and what became of the others.
+    """The values of all discrepancies at all levels. No replication outlives its chunk.
 
-    Arguments as for `predictive_checks`. No replication outlives its chunk.
+    Args:
+        sampler: Model and guide.
+        sequences: The sequences.
+        discrepancies: To be computed.
+        levels: As for `replicate`.
+        draws: The number of replications, K.
+        seed: Of all noise.
+        noise: As for `predictive_checks`.
+
+    Returns:
+        From level and name to the `Values` of each discrepancy that has any, and the failures of the others.
     """
     if not noise:
         discrepancies = [d for d in discrepancies if not d.realised]

@@ -42,7 +42,13 @@ class Langevin:
 
 
 class Point(NamedTuple):
-    """A state (C, B, n) of C chains for each of B clips, its log density (C, B) and the gradient of that (C, B, n)."""
+    """States of the chains, with their log density and its gradient.
+
+    Attributes:
+        state: (C, B, n), of C chains for each of B clips.
+        log_density: (C, B).
+        gradient: (C, B, n).
+    """
 
     state: Tensor
     log_density: Tensor

@@ -29,6 +29,7 @@ class LogMean:
         """For log weights (K, N) of independent draws.
 
         Args:
+            log_weights: (K, N).
             stratum: (K,) bool, where a fixed number of draws came from each of two sources: the numbers add no error
                 then.
         """

@@ -22,7 +22,13 @@ from pyro_dsvae.models.errors import UsageError
 
 
 class Scored(NamedTuple):
-    """Latents (K, B, ...), and of each draw log p(f, z) and log p(x | f, z), both (K, B), float64, in nats."""
+    """Latents with their log densities, float64, in nats.
+
+    Attributes:
+        latents: (K, B, ...).
+        log_prior: log p(f, z), (K, B).
+        log_likelihood: log p(x | f, z), (K, B).
+    """
 
     latents: Latents
     log_prior: Tensor
@@ -34,7 +40,12 @@ class Scored(NamedTuple):
 
 
 class Joint:
-    """p(x, f, z) of a batch of sequences as a function of f and z; values that were not observed are integrated out."""
+    """p(x, f, z) of a batch of sequences as a function of f and z; values that were not observed are integrated out.
+
+    Args:
+        model: p(f) p(z) p(x | f, z).
+        batch: The sequences.
+    """
 
     def __init__(self, model: DSVAE, batch: Batch) -> None:
         self.model = model
@@ -59,6 +70,12 @@ class Proposal:
 
     The scale acts on the guide's noise and the affine map on its draws, so the density is exact for any guide: with v =
     A(u), log q(v) = log guide(u) - log |det A|.
+
+    Args:
+        guide: q(f, z | x).
+        batch: The sequences.
+        scale: Of the standard deviations.
+        affine_map: One per sequence, or None.
     """
 
     def __init__(self, guide: Guide, batch: Batch, scale: float = 1.0, affine_map: AffineMap | None = None) -> None:

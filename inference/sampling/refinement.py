@@ -83,6 +83,12 @@ def refine(model: DSVAE, guide: Guide, batch: Batch, options: Refinement) -> Ref
 
     Sources: Cremer, Li & Duvenaud, "Inference suboptimality in variational autoencoders", ICML 2018; Kim et al.,
     "Semi-amortized variational autoencoders", ICML 2018.
+
+    Args:
+        model: p(f) p(z) p(x | f, z).
+        guide: q(f, z | x), from which u is drawn.
+        batch: The sequences.
+        options: Steps, draws and learning rate.
     """
     joint, base = Joint(model, batch), Proposal(guide, batch)
     exists = batch.steps.valid

@@ -116,6 +116,14 @@ def draw_posterior(
 
     To be called within `evaluation`, with gradients where draws are refined or moved. `Delta` has no density, so its
     point is used as it is. ``paths`` bounds how many latent paths are decoded at once.
+
+    Args:
+        model: p(f) p(z) p(x | f, z).
+        guide: q(f, z | x).
+        batch: The clips.
+        how: Which steps the draws go through.
+        paths: How many latent paths may be decoded at once.
+        work: To report to.
     """
     if isinstance(guide, Posterior) and not guide.comparable:
         if how.refinement is not None or how.langevin is not None:

@@ -21,6 +21,14 @@ def held_out_terms(
     """The unweighted `TERMS` of an objective in evaluation mode; its mode and all generators are restored.
 
     Every batch has its own noise, so the figures are the same however many ``processes`` share the work.
+
+    Args:
+        objective: Model and guide.
+        sequences: The held-out sequences.
+        device: Where model and guide are.
+        seed: Of the noise.
+        batch_size: Sequences at once.
+        processes: Those that share the work, or None.
     """
     training = objective.training
     objective.eval()

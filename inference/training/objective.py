@@ -59,6 +59,8 @@ class Objective(nn.Module):
         Contrastive terms are part of the loss alone. ``estimators`` tells afterwards how the KL of each site was computed.
 
         Args:
+            batch: The sequences.
+            weights: Of the KL terms.
             recombine: Whether, while training, a guide with views infers f of half the batch from recombined clips
                 (`recombined`).
         """

@@ -49,10 +49,14 @@ def refit(prior: StaticPrior, f: Tensor, updates: int, learning_rate: float, go_
     narrow modes reaches in this way what steps of the whole model would reach much later. It starts where
     `StaticPrior.initialise_from` puts it. The rate rises over 50 updates and falls to zero along half a cosine.
 
-    Sources: Dai & Wipf, "Diagnosing and Enhancing VAE Models", ICLR 2019 (the second stage); Ghosh et al., "From Variational
-    to Deterministic Autoencoders", ICLR 2020 (ex-post density estimation).
+    Sources: Dai & Wipf, "Diagnosing and Enhancing VAE Models", ICLR 2019 (the second stage); Ghosh et al., "From
+    Variational to Deterministic Autoencoders", ICLR 2020 (ex-post density estimation).
 
     Args:
+        prior: The static prior, changed in place.
+        f: Draws of the posterior, (N, F).
+        updates: The number of optimiser steps.
+        learning_rate: Its peak.
         go_on: Told the number of updates that are done, after each. Where it returns False, the prior is left as it was.
     """
     before = {name: value.clone() for name, value in prior.state_dict().items()}

@@ -11,7 +11,13 @@ DEFAULT_STEPS = 1_800
 
 
 class Rates(NamedTuple):
-    """Learning rates of one step."""
+    """Learning rates of one step.
+
+    Attributes:
+        networks: Of everything but the priors.
+        static_prior: Of p(f).
+        dynamic_prior: Of p(z_1:T).
+    """
 
     networks: float
     static_prior: float

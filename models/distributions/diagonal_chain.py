@@ -20,7 +20,10 @@ LOG_2PI = math.log(2 * math.pi)
 class Transitions(NamedTuple):
     """z_t = coefficient_t z_{t-1} + offset_t + scale_t noise_t, each broadcastable to ``(*B, T, D)``.
 
-    At a first step, which has no step before it, the coefficient is not used.
+    Attributes:
+        coefficient: a_t; at a first step, which has no step before it, it is not used.
+        offset: b_t.
+        scale: s_t.
     """
 
     coefficient: Tensor

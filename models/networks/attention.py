@@ -14,6 +14,12 @@ class CausalTransformer(nn.Module):
 
     Sources: Vaswani et al., "Attention Is All You Need", NeurIPS 2017; Xiong et al., "On Layer Normalization in the
     Transformer Architecture", ICML 2020.
+
+    Args:
+        input_size: E, features of an input.
+        width: W, features per step.
+        heads: Attention heads per layer.
+        layers: Layers of attention.
     """
 
     def __init__(self, input_size: int, width: int, heads: int, layers: int) -> None:

@@ -24,6 +24,12 @@ def in_chunks(network: Callable[[Tensor], Tensor], values: Tensor, size: int, di
     The network must treat these indices separately and draw no random numbers. With several parts, no part keeps its
     activations: they are computed again for the gradient. A step then takes one more forward pass of the network and the
     memory of one part.
+
+    Args:
+        network: From values to results of the same size along ``dim``.
+        values: Its input.
+        size: Indices at a time.
+        dim: Along which.
     """
     if values.shape[dim] <= size:
         return network(values)

@@ -32,7 +32,13 @@ def _levels(side: int) -> int:
 
 
 class ConvEncoder(FrameEncoder):
-    """4x4 convolutions of stride 2 down to a map of 4 to 7 pixels, then one linear layer; SiLU throughout."""
+    """4x4 convolutions of stride 2 down to a map of 4 to 7 pixels, then one linear layer; SiLU throughout.
+
+    Args:
+        frame_shape: (C, S, S).
+        feature_size: The number of features.
+        width: Channels of the first convolution.
+    """
 
     def __init__(self, frame_shape: tuple[int, ...], feature_size: int, width: int) -> None:
         super().__init__(frame_shape, feature_size)
@@ -60,6 +66,11 @@ class PatchEncoder(FrameEncoder):
 
     Sources: Brendel & Bethge, "Approximating CNNs with Bag-of-local-Features Models", ICLR 2019; Sitzmann et al.,
     "Implicit Neural Representations with Periodic Activation Functions", NeurIPS 2020.
+
+    Args:
+        frame_shape: (C, S, S).
+        feature_size: The number of features.
+        width: Half of the channels of every layer.
     """
 
     def __init__(self, frame_shape: tuple[int, ...], feature_size: int, width: int) -> None:
@@ -97,8 +108,14 @@ class ConvDecoder(FrameDecoder):
     normalised to mean 0 and variance 1. There a 3x3 convolution gives the logits of the four pixels that a place becomes
     (sub-pixel convolution): further layers at full resolution would cost as much as all others together.
 
-    Source of the product of layout and appearance: Tenenbaum & Freeman, "Separating Style and Content with Bilinear Models",
-    Neural Computation 2000.
+    Source of the product of layout and appearance: Tenenbaum & Freeman, "Separating Style and Content with Bilinear
+    Models", Neural Computation 2000.
+
+    Args:
+        static_size: The dimension F of f.
+        latent_size: The dimension D of z_t.
+        frame_shape: (C, S, S) of the parameters of a frame.
+        width: Channels of the finest layer.
     """
 
     def __init__(self, static_size: int, latent_size: int, frame_shape: tuple[int, ...], width: int) -> None:

@@ -10,7 +10,13 @@ from pyro_dsvae.models.ops.precision import full_precision
 
 
 class DenseEncoder(FrameEncoder):
-    """Two hidden layers of ``units`` with SiLU."""
+    """Two hidden layers of ``units`` with SiLU.
+
+    Args:
+        frame_shape: (P,).
+        feature_size: The number of features.
+        units: Of the hidden layer.
+    """
 
     def __init__(self, frame_shape: tuple[int, ...], feature_size: int, units: int) -> None:
         super().__init__(frame_shape, feature_size)
@@ -23,7 +29,14 @@ class DenseEncoder(FrameEncoder):
 
 
 class DenseDecoder(FrameDecoder):
-    """Two hidden layers of ``units`` with SiLU on f and z_t joined."""
+    """Two hidden layers of ``units`` with SiLU on f and z_t joined.
+
+    Args:
+        static_size: The dimension F of f.
+        latent_size: The dimension D of z_t.
+        frame_shape: (P,) of the parameters of a frame.
+        units: Of both hidden layers.
+    """
 
     def __init__(self, static_size: int, latent_size: int, frame_shape: tuple[int, ...], units: int) -> None:
         super().__init__(frame_shape)

@@ -18,7 +18,14 @@ def frame_encoder(frame_shape: tuple[int, ...], feature_size: int, width: int) -
 
 
 def frame_decoder(static_size: int, latent_size: int, frame_shape: tuple[int, ...], width: int) -> FrameDecoder:
-    """The counterpart of `frame_encoder`."""
+    """The counterpart of `frame_encoder`.
+
+    Args:
+        static_size: The dimension F of f.
+        latent_size: The dimension D of z_t.
+        frame_shape: (C, S, S) or (P,) of the parameters of a frame.
+        width: Channels of the finest layer (images) or units / 16 (vectors).
+    """
     if len(frame_shape) == 1:
         return DenseDecoder(static_size, latent_size, frame_shape, width * 16)
     check_image(frame_shape)

@@ -52,6 +52,10 @@ class BidirectionalLSTM(nn.Module):
 
     For ragged sequences this equals packing, without copying the lengths to the host. Outputs at steps that do not exist
     are meaningless and never influence those that do.
+
+    Args:
+        input_size: E, features of an input.
+        hidden_size: H, units of each LSTM.
     """
 
     def __init__(self, input_size: int, hidden_size: int) -> None:

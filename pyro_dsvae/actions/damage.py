@@ -11,7 +11,15 @@ from pyro_dsvae.runs.run import Run
 
 @dataclass(frozen=True)
 class Damage:
-    """What is hidden of clips, and how much noise is added; the options of `impute`."""
+    """What is hidden of clips, and how much noise is added; the options of `impute`.
+
+    Attributes:
+        missing_frames: Frames to hide, such as "2,5".
+        missing_pixels: Share of the values to hide.
+        crop: What to leave of every frame, as "x,y,width,height".
+        noise: Standard deviation of the noise.
+        seed: Of what is hidden and of the noise.
+    """
 
     missing_frames: str | None = None
     missing_pixels: float = 0.0

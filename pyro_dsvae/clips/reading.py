@@ -33,6 +33,7 @@ def read_clips(path: Path, frame_shape: tuple[int, ...], resize: bool = False) -
     what is transparent becomes black, unless the run's frames have an alpha channel themselves.
 
     Args:
+        path: A file or a folder.
         frame_shape: (C, H, W) or (P,): a frame of the run.
         resize: Bring images of another size to (H, W), each pixel the mean of what it covers, and colours to the run's
             channels.

@@ -59,7 +59,13 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Fit:
-    """One fit of a candidate."""
+    """One fit of a candidate.
+
+    Attributes:
+        candidate: Its name.
+        seed: Of the fit.
+        path: The run directory.
+    """
 
     candidate: str
     seed: int

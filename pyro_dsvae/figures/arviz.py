@@ -111,6 +111,8 @@ def plot_statistics(
     """ArviZ's plot of test statistics: the mean over sequences of the data, and of every replicated set.
 
     Args:
+        path: The PNG to write.
+        columns: Plots beside each other.
         observed: Name -> T (N,) of the data.
         replicated: Name -> T (K, N) of K replicated sets; where a sequence is NaN it is left out.
     """

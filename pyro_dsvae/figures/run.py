@@ -79,6 +79,7 @@ def _limits(points: Array, nonnegative: bool) -> tuple[float, float]:
 
 
 def plain_axes(axes: Axes) -> None:
+    """Axes with a light grid and short numbers."""
     axes.grid(color=RULE, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=9, colors=GREY)
@@ -272,6 +273,7 @@ def _film(clip: Array, side: int) -> Pixels:
 
 
 def save(figure: Figure, path: Path) -> Figure:
+    """Write the figure as a PNG, which does not name the version of matplotlib."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DPI, metadata={"Software": None})
     return figure

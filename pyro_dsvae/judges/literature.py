@@ -73,9 +73,17 @@ def train_literature_judge(
 ) -> Judge:
     """Train the literature's judge on the train split; it is returned in evaluation mode, and global random state is kept.
 
-    The sum of the cross entropies by Adam, learning rate 2e-4, batches of 128, at most ``epochs`` epochs. Training ends when
-    the cross entropy on the validation split has not fallen for 5 epochs; the weights with the lowest one are kept. An epoch
-    of the sprites at 32 pixels takes about a minute and a half on two cores.
+    The sum of the cross entropies by Adam, learning rate 2e-4, batches of 128, at most ``epochs`` epochs. Training ends
+    when the cross entropy on the validation split has not fallen for 5 epochs; the weights with the lowest one are
+    kept. An epoch of the sprites at 32 pixels takes about a minute and a half on two cores.
+
+    Args:
+        data: Labelled images.
+        to_model_units: Stored frames ``(B, T, *frame)`` to floating values, as `Likelihood.to_model_units`.
+        seed: Of weights and batches.
+        device: Where to train.
+        epochs: At most.
+        progress: Show a bar on standard error.
 
     Raises:
         UsageError: Where the data have no labels or are no images.

@@ -68,6 +68,9 @@ def train_judge(
     """Train this project's judge on the train split; it is returned in evaluation mode, and global random state is kept.
 
     Args:
+        data: Labelled sequences.
+        seed: Of weights and batches.
+        device: Where to train.
         to_model_units: Stored frames ``(B, T, *frame)`` -> floating values, as `Likelihood.to_model_units`.
         progress: Show a bar on standard error.
 

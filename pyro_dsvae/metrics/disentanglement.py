@@ -82,6 +82,13 @@ def dci(
     Sources: Eastwood & Williams, "A Framework for the Quantitative Evaluation of Disentangled Representations", ICLR 2018;
     predictor and weights as in Locatello et al., "Challenging Common Assumptions in the Unsupervised Learning of
     Disentangled Representations", ICML 2019, and its disentanglement_lib.
+
+    Args:
+        codes: Of training clips, (N, C).
+        labels: Of training clips.
+        test_codes: Of the evaluated clips, (M, C).
+        test_labels: Of the evaluated clips.
+        seed: Of the trees.
     """
     ensemble = scikit_learn("ensemble")
     some = torch.arange(len(codes))[:: -(-len(codes) // CLIPS)]
@@ -153,6 +160,12 @@ def sap(codes: Tensor, labels: Mapping[str, Label], test_codes: Tensor, test_lab
 
     Source: Kumar et al., "Variational Inference of Disentangled Latent Concepts from Unlabeled Observations", ICLR 2018;
     the machine's settings as in disentanglement_lib.
+
+    Args:
+        codes: Of training clips, (N, C).
+        labels: Of training clips.
+        test_codes: Of the evaluated clips, (M, C).
+        test_labels: Of the evaluated clips.
     """
     svm = scikit_learn("svm")
     x, x_test = _array(codes), _array(test_codes)

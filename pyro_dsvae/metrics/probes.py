@@ -39,9 +39,16 @@ def probe(
 ) -> dict[str, Probe]:
     """Probes of every label from features (N, P) of training clips, evaluated on features (M, P) of others.
 
-    Features are whitened, so the accuracy does not depend on the scale of a direction. A tenth of the training clips is held
-    out (`held_out`). It chooses the L2 penalty of the linear probes and the step at which the others stop; neither is fitted
-    again with it.
+    Features are whitened, so the accuracy does not depend on the scale of a direction. A tenth of the training clips is
+    held out (`held_out`). It chooses the L2 penalty of the linear probes and the step at which the others stop; neither
+    is fitted again with it.
+
+    Args:
+        features: Of training clips.
+        labels: Of training clips.
+        test_features: Of the evaluated clips.
+        test_labels: Of the evaluated clips.
+        seed: Of the split and of the weights.
     """
     x, x_test = whitened(features, test_features)
     out = held_out(labels, seed)

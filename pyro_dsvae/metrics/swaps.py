@@ -64,6 +64,14 @@ def judge_swaps(
     Both latents are posterior means; model and judge are on one device. Where only f is replaced this is what
     `pyro_dsvae.judges.swap_scores.swap_scores` does.
 
+    Args:
+        model: On the judge's device.
+        latents: Posterior means of ``data``.
+        data: The sequences of one split.
+        judge: On the model's device.
+        seed: Of the partners.
+        progress: Called with the share of the work that is done.
+
     Raises:
         UsageError: For a single sequence.
     """

@@ -66,7 +66,16 @@ class EvidenceSummary:
 def measure_terms(
     model: DSVAE, guide: Posterior, sequences: Sequences, latents: Latents, seed: int, device: torch.device
 ) -> Terms:
-    """The ELBO's terms and the error of reconstructions; ``latents`` are the posterior means of ``sequences``."""
+    """The ELBO's terms and the error of reconstructions; ``latents`` are the posterior means of ``sequences``.
+
+    Args:
+        model: p(f) p(z) p(x | f, z).
+        guide: q(f, z | x).
+        sequences: Held-out sequences.
+        latents: Their posterior means.
+        seed: Of the noise.
+        device: Where model and guide are.
+    """
     objective = Objective(model, guide)
     terms = held_out_terms(objective, sequences, device, seed)
     unanchored_elbo = None
