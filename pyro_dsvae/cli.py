@@ -4,27 +4,31 @@ import argparse
 import contextlib
 import difflib
 import inspect
+import json
 import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from jsonargparse import ArgumentParser, Namespace
 
-from pyro_dsvae.configuration.parts import is_option
+from pyro_dsvae.configuration.parts import describe, is_option
 from pyro_dsvae.configuration.spellings import OldConfiguration, modern_arguments
 from pyro_dsvae.models.errors import UsageError
 
+Taken = TypeVar("Taken")
+
 
 def parser_for(function: Callable[..., Any], manual: str | None) -> ArgumentParser:
-    """A parser whose options are the arguments of ``function``; ``manual`` is the verb's docstring.
+    """A parser whose options are the arguments of ``function``, or of a class; ``manual`` is the verb's docstring.
 
     Arguments without a default are positional: ``python -m pyro_dsvae.ppc RUN``.
     """
-    import_module("pyro_dsvae.configuration.catalogue")  # its import makes the parts known by their short names
+    from pyro_dsvae.configuration.catalogue import PARTS  # its import makes the parts known by their short names
+
     parser = ArgumentParser(
         prog=f"python -m {_module(function)}",
         description=manual,
@@ -33,7 +37,14 @@ def parser_for(function: Callable[..., Any], manual: str | None) -> ArgumentPars
         allow_abbrev=False,
     )
     parser.add_argument("--config", action="config", help="read options from a YAML file, such as a run's config.yaml")
-    parser.add_function_arguments(function, as_positional=True, sub_configs=False)
+    if isinstance(function, type):
+        parser.add_class_arguments(function, sub_configs=False)
+    else:
+        parser.add_function_arguments(function, as_positional=True, sub_configs=False)
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name in PARTS and is_option(parameter) and not isinstance(parameter.default, type):
+            # A default that is an object; config.yaml and --help show how it is made.
+            parser.set_defaults({name: describe(parameter.default)})
     return parser
 
 
@@ -83,6 +94,18 @@ def instantiate(parser: ArgumentParser, options: Namespace) -> Namespace:
         if isinstance(error, UsageError):
             raise
         raise UsageError(one_sentence(str(error))) from error
+
+
+def values(parser: ArgumentParser, arguments: Sequence[str]) -> dict[str, Any]:
+    """The options by name, parsed and with their objects built. Raises `UsageError`."""
+    return {
+        name: value for name, value in vars(instantiate(parser, parse(parser, arguments))).items() if name != "config"
+    }
+
+
+def from_config(kind: Callable[..., Taken], config: Mapping[str, Any]) -> Taken:
+    """An object of options from what a config.yaml says; what it lacks has its default. Raises `UsageError`."""
+    return kind(**values(parser_for(kind, None), ["--config", json.dumps(config)]))
 
 
 def main(verb: Callable[[Sequence[str]], int]) -> None:

@@ -264,8 +264,7 @@ def _draw(
 def main(arguments: Sequence[str]) -> int:
     """The command."""
     parser = cli.parser_for(evaluate, __doc__)
-    values = cli.instantiate(parser, cli.parse(parser, arguments))
-    result = evaluate(**{name: value for name, value in vars(values).items() if name != "config"})
+    result = evaluate(**cli.values(parser, arguments))
     print(f"wrote: {result.path}")
     return 0
 

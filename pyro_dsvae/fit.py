@@ -21,46 +21,26 @@ saves everything first.
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pyro_dsvae import cli, recipes
-from pyro_dsvae.configuration.build import build, check_times, examples
-from pyro_dsvae.configuration.parts import describe, plain
-from pyro_dsvae.data.dataset import DataSource
-from pyro_dsvae.data.sprites import Sprites
-from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
-from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.configuration.build import build_from, check_times, examples
+from pyro_dsvae.configuration.options import FitOptions, Role, option_names, takes
+from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.svi import SVI, NonFiniteError
-from pyro_dsvae.inference.training.contrastive import Contrastive
 from pyro_dsvae.inference.training.distributed import is_rank_zero
-from pyro_dsvae.inference.training.hardware import (
-    Compilation,
-    Device,
-    Hardware,
-    Keep,
-    Precision,
-    check_devices,
-    device_for,
-)
-from pyro_dsvae.inference.training.schedule import DEFAULT_STEPS, Budget, Optimisation
-from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
-from pyro_dsvae.models.dynamic_priors.flow import Flow as DynamicFlow
+from pyro_dsvae.inference.training.hardware import Hardware, check_devices, device_for
+from pyro_dsvae.inference.training.schedule import DEFAULT_STEPS, Budget
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.likelihoods.likelihood import Likelihood
-from pyro_dsvae.models.likelihoods.normal import Normal
-from pyro_dsvae.models.static_priors.autoregressive_mixture import AutoregressiveMixture
-from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 from pyro_dsvae.runs.directory import RunDirectory
+from pyro_dsvae.runs.output_folder import next_free
 from pyro_dsvae.runs.profiling import StepProfile
 from pyro_dsvae.runs.progress import FitJournal
 from pyro_dsvae.runs.report import report
-
-# What may change when a run is resumed: where it runs and how long, not what is fitted.
-RESUMABLE = ("steps", "minutes", "device", "devices", "compile", "data_on")
 
 
 @dataclass(frozen=True)
@@ -78,57 +58,17 @@ class FitResult:
     summary: Mapping[str, Any]
 
 
-def fit(
-    data: DataSource = Sprites(),
-    out: Path | None = None,
-    seed: int = 0,
-    steps: int | None = None,
-    minutes: float | None = None,
-    device: Device = "auto",
-    precision: Precision = "32",
-    devices: int = 1,
-    compile: Compilation = "none",
-    data_on: Keep = "auto",
-    resume: bool = False,
-    profile: bool = False,
-    static_size: int = 64,
-    latent_size: int = 8,
-    static_prior: Callable[[int], StaticPrior] = AutoregressiveMixture,
-    dynamic_prior: Callable[[int], DynamicPrior] = DynamicFlow,
-    posterior: Callable[[tuple[int, ...], int, int], Posterior] = LSTMPosterior,
-    likelihood: Callable[[int, int, tuple[int, ...]], Likelihood] = Normal,
-    contrastive: Contrastive | None = None,
-    optimisation: Optimisation = Optimisation(),
-) -> FitResult:
+@takes(FitOptions)
+def fit(options: FitOptions) -> FitResult:
     """Fit a model and leave a run directory.
 
-    Args:
-        data: the sequences: Sprites, LPCSprites, Arrays
-        out: the run directory (by default the next free runs/NAME-NNN)
-        seed: of the initial weights, the order of the data and all noise
-        steps: optimiser steps (without --minutes: 1800)
-        minutes: of fitting
-        device: where to fit: auto (a GPU where there is one), cpu, cuda, cuda:1 for that GPU, mps
-        precision: 32, or bf16 inside the networks
-        devices: how many devices share every batch, one process each
-        compile: the frame networks, in this mode of torch.compile; reduce-overhead records CUDA graphs
-        data_on: where the stored frames are during the fit; auto takes the device where they fill at most half of its memory
-        resume: go on with the run in --out
-        profile: write a PyTorch profiler trace and a table of five steps into the run's folder profile/
-        static_size: dimension F of the static latent f; 0 for a model without a static part
-        latent_size: dimension D of each dynamic latent z_t; small keeps looks out of z
-        static_prior: p(f)
-        dynamic_prior: p(z_1:T)
-        posterior: the guide q(f, z | x)
-        likelihood: p(x_t | f, z_t)
-        contrastive: terms beside the ELBO; none, Contrastive, or weights as in --contrastive.weight_mi 5
-        optimisation: how to fit
-
-    Raises:
-        UsageError: For anything the caller can put right.
+    The arguments are the fields of `FitOptions`.
 
     Returns:
         The run directory, whether the fit ended, and what summary.json holds.
+
+    Raises:
+        UsageError: For anything the caller can put right.
 
     Example:
         >>> from functools import partial
@@ -142,103 +82,76 @@ def fit(
         >>> result.finished, result.run.as_posix()
         (True, 'runs/gru')
     """
-    if steps is None and minutes is None:
-        steps = DEFAULT_STEPS
-    budget = Budget(steps, minutes)
-    _check_options(device, devices, static_size, latent_size, out, resume)
-    parts = {
-        "static_prior": static_prior,
-        "dynamic_prior": dynamic_prior,
-        "posterior": posterior,
-        "likelihood": likelihood,
-    }
-    path = next_free(data) if out is None else out
-    config = {
-        "data": describe(data),
-        "seed": seed,
-        "steps": steps,
-        "minutes": minutes,
-        "device": device,
-        "precision": precision,
-        "devices": devices,
-        "compile": compile,
-        "data_on": data_on,
-        "static_size": static_size,
-        "latent_size": latent_size,
-        **{name: describe(part) for name, part in parts.items()},
-        "contrastive": plain(contrastive),
-        "optimisation": plain(optimisation),
-    }
-    run = _resumed(path, config) if resume else None
+    if options.steps is None and options.minutes is None:
+        options = replace(options, steps=DEFAULT_STEPS)
+    _check(options)
+    path = next_free(type(options.data).__name__.lower()) if options.out is None else options.out
+    run = _resumed(path, options) if options.resume else None
     if run is None:
         RunDirectory.check_free(path)
-    sequences = data.load()
-    train = sequences.sequences("train")
-    objective = build(
-        examples(sequences),
-        seed,
-        static_size,
-        latent_size,
-        static_prior,
-        dynamic_prior,
-        posterior,
-        likelihood,
-        contrastive,
-    )
-    objective.model.likelihood.check(sequences.frames)
-    check_times(sequences, objective.model.dynamic_prior)
-    hardware = Hardware(device, precision, devices, compile, data_on)
-    hardware.launch(min(optimisation.batch_size, len(train)))
-    svi = SVI(objective, train, sequences.sequences("validation"), optimisation, budget, seed, hardware)
-    test = sequences.sequences("test")
-    fingerprint = sequences.fingerprint()
+    data = options.data.load()
+    svi = _svi(options, data)
+    test = data.sequences("test")
+    fingerprint = data.fingerprint()
     if run is None:
         start = {**svi.state(), "data": fingerprint}
-        run = svi.processes.on_rank_zero(lambda: RunDirectory.create(path, config, start)) or RunDirectory(path)
+        run = svi.processes.on_rank_zero(lambda: RunDirectory.create(path, options.config(), start)) or RunDirectory(
+            path
+        )
     else:
         _restore(run, svi, fingerprint)
-    first = svi.processes.rank == 0
-    with (
-        StepProfile(run) if profile and first else nullcontext() as profiled,
-        FitJournal(run, budget, svi.step, fingerprint, first, profiled) as journal,
-        _Interrupts(journal),
-    ):
-        try:
-            finished = svi.run(journal)
-        except NonFiniteError as error:
-            raise UsageError(f"{error}. The last good state is in {run.path / 'checkpoint.pt'}") from error
-    if not finished:
+    if not _run(svi, run, fingerprint, options.profile):
         return FitResult(run.path, False, {})
-    return FitResult(run.path, True, report(run, svi, sequences, test))
+    return FitResult(run.path, True, report(run, svi, data, test))
 
 
-def _check_options(
-    device: str, devices: int, static_size: int, latent_size: int, out: Path | None, resume: bool
-) -> None:
+def _check(options: FitOptions) -> None:
     """Raises `UsageError` for what can be told before anything is read."""
-    check_devices(devices, device_for(device))
-    if static_size < 0:
-        raise UsageError(f"static_size is {static_size}; it is a number of dimensions, 0 for no static part")
-    if latent_size < 1:
-        raise UsageError(f"latent_size is {latent_size}; a latent needs at least 1 dimension")
-    if resume and out is None:
+    Budget(options.steps, options.minutes)
+    check_devices(options.devices, device_for(options.device))
+    if options.static_size < 0:
+        raise UsageError(f"static_size is {options.static_size}; it is a number of dimensions, 0 for no static part")
+    if options.latent_size < 1:
+        raise UsageError(f"latent_size is {options.latent_size}; a latent needs at least 1 dimension")
+    if options.resume and options.out is None:
         raise UsageError("--resume needs --out DIR, the run to go on with")
 
 
-def next_free(data: DataSource) -> Path:
-    """The first of runs/NAME-001, runs/NAME-002, … that does not exist."""
-    name = type(data).__name__.lower()
-    return next(path for n in range(1, 10**6) if not (path := Path("runs") / f"{name}-{n:03}").exists())
+def _svi(options: FitOptions, data: SequenceData) -> SVI:
+    """The loop at its start. Raises `UsageError` where the parts and the data do not go together."""
+    train = data.sequences("train")
+    objective = build_from(options, examples(data))
+    objective.model.likelihood.check(data.frames)
+    check_times(data, objective.model.dynamic_prior)
+    hardware = Hardware(options.device, options.precision, options.devices, options.compile, options.data_on)
+    hardware.launch(min(options.optimisation.batch_size, len(train)))
+    budget = Budget(options.steps, options.minutes)
+    return SVI(objective, train, data.sequences("validation"), options.optimisation, budget, options.seed, hardware)
 
 
-def _resumed(path: Path, config: Mapping[str, Any]) -> RunDirectory:
+def _run(svi: SVI, run: RunDirectory, fingerprint: str, profile: bool) -> bool:
+    """Fit until the budget is used; return whether it was (False: the user stopped it)."""
+    first = svi.processes.rank == 0
+    with (
+        StepProfile(run) if profile and first else nullcontext() as profiled,
+        FitJournal(run, svi.budget, svi.step, fingerprint, first, profiled) as journal,
+        _Interrupts(journal),
+    ):
+        try:
+            return svi.run(journal)
+        except NonFiniteError as error:
+            raise UsageError(f"{error}. The last good state is in {run.path / 'checkpoint.pt'}") from error
+
+
+def _resumed(path: Path, options: FitOptions) -> RunDirectory:
     """The run at ``path``. Raises `UsageError` where it was fitted to other data or with other parts."""
     run = RunDirectory.open(path)
-    before = run.config()
-    for name, value in config.items():
-        if name not in RESUMABLE and before.get(name) != value:
+    before = run.options().config()
+    free = option_names(FitOptions, Role.BUDGET, Role.INCIDENTAL)
+    for name, value in options.config().items():
+        if name not in free and before[name] != value:
             raise UsageError(
-                f"{path} was fitted with {name} = {_short(before.get(name))}, not {_short(value)}; "
+                f"{path} was fitted with {name} = {_short(before[name])}, not {_short(value)}; "
                 "resume with the same options (--resume --out alone takes them from the run) or fit into another --out"
             )
     return run
@@ -296,8 +209,7 @@ def main(arguments: Sequence[str]) -> int:
         before = RunDirectory.open(Path(given["out"]))
         before.config()  # says in one line where the file is spoilt
         arguments = ["--config", str(before.config_file), *arguments]
-    values = cli.instantiate(parser, cli.parse(parser, arguments))
-    result = fit(**{name: value for name, value in vars(values).items() if name != "config"})
+    result = fit(**cli.values(parser, arguments))
     if not is_rank_zero():  # of several processes the first one speaks
         return 0 if result.finished else 130
     if not result.finished:

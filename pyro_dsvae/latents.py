@@ -88,8 +88,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.prog = f"python -m pyro_dsvae.latents {name}"
     # The arguments follow as options, and the example is Python.
     parser.description = (inspect.getdoc(function) or "").partition("\n\nArgs:")[0]
-    values = cli.instantiate(parser, cli.parse(parser, [_dashed(argument) for argument in rest]))
-    path = function(**{option: value for option, value in vars(values).items() if option != "config"})
+    path = function(**cli.values(parser, [_dashed(argument) for argument in rest]))
     print(f"wrote: {path}")
     return 0
 

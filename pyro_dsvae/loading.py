@@ -1,11 +1,11 @@
 """Opening a finished run."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from pyro_dsvae import cli
-from pyro_dsvae.configuration.build import build
+from pyro_dsvae.configuration.build import build_from
 from pyro_dsvae.inference.training.hardware import lay_out
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.directory import RunDirectory
@@ -36,24 +36,13 @@ def load(path: str | Path, checkpoint: str = "best.pt", device: str = "cpu") -> 
         >>> type(run.model.dynamic_prior).__name__
         'LSTM'
     """
-    from pyro_dsvae.fit import fit
-
     directory = RunDirectory.open(Path(path))
-    parser = cli.parser_for(fit, None)
-    options = cli.instantiate(parser, cli.parse(parser, ["--config", str(directory.config_file)]))
+    options = directory.options()
     state = directory.load(checkpoint, device)
     # What is initialised from data is overwritten by the checkpoint; only shapes matter.
     examples = torch.zeros(1, state.get("length", 1), *state.get("frame_shape", ()), dtype=torch.uint8)
-    objective = build(
-        examples,
-        options.seed,
-        options.static_size,
-        options.latent_size,
-        options.static_prior,
-        options.dynamic_prior,
-        options.posterior,
-        options.likelihood,
-    )
+    # Contrastive terms have no weights, and are of no use after the fit.
+    objective = build_from(replace(options, contrastive=None), examples)
     lay_out(objective)
     try:
         objective.load_state_dict(state["objective"])
@@ -63,6 +52,4 @@ def load(path: str | Path, checkpoint: str = "best.pt", device: str = "cpu") -> 
         ) from error
     objective.to(device).eval()
     kept = {name: value for name, value in state.items() if name != "objective"}
-    return Run(
-        directory.path, directory.config(), options.data, objective.model, objective.guide, kept, objective.anchor
-    )
+    return Run(directory.path, options.config(), options.data, objective.model, objective.guide, kept, objective.anchor)

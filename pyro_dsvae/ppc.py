@@ -180,8 +180,7 @@ def _shown(run: Run, chosen: Sequences, seed: int) -> "Shown":
 def main(arguments: Sequence[str]) -> int:
     """The command."""
     parser = cli.parser_for(ppc, __doc__)
-    values = cli.instantiate(parser, cli.parse(parser, arguments))
-    result = ppc(**{name: value for name, value in vars(values).items() if name != "config"})
+    result = ppc(**cli.values(parser, arguments))
     print(f"wrote: {result.path}")
     return 0
 

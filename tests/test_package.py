@@ -152,8 +152,8 @@ def test_every_module_is_documented_and_plain(path: Path) -> None:
     assert not tree.body or ast.get_docstring(tree), "no docstring"
     calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
     assert "hasattr" not in calls
-    # Pyro's own signatures, and matplotlib's properties of text.
-    if path.name not in ("elbo.py", "run.py"):
+    # Pyro's own signatures, matplotlib's properties of text, and a signature that a type checker knows (`takes`).
+    if path.name not in ("elbo.py", "run.py", "options.py"):
         functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
         assert [f.name for f in functions if f.args.kwarg] == []
 

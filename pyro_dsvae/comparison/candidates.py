@@ -11,23 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from pyro_dsvae import cli
-from pyro_dsvae.configuration.parts import describe, plain
+from pyro_dsvae.configuration.options import FitOptions, Role, option_names
+from pyro_dsvae.configuration.parts import describe
 from pyro_dsvae.configuration.spellings import modern_key
-from pyro_dsvae.fit import fit
 from pyro_dsvae.models.errors import UsageError
 
-# Options of fit that are not the candidates' to vary, and what varies in their place.
+# Roles of options that are not the candidates' to vary, and what varies in their place.
 FIXED = {
-    "data": "all candidates must be held against the same data",
-    "seed": "--seeds says how often each is fitted, --seed with which seed first",
-    "out": "each candidate has its own folder below --out of the comparison",
-    "resume": "a comparison goes on where it was by itself",
-    "device": "--device holds for all",
-    "devices": "each fit takes one device",
-    "profile": "it is for single fits",
-    "compile": "it changes how fast a fit is, not what is fitted",
-    "data_on": "it changes how fast a fit is, not what is fitted",
-    "config": "give its options one by one",
+    Role.DATA: "all candidates must be held against the same data",
+    Role.SEED: "--seeds says how often each is fitted, --seed with which seed first",
+    Role.INCIDENTAL: "it says where and how fast a fit runs, not what is fitted",
+    Role.CALL: "each candidate has its own folder below --out of the comparison, and goes on where it was by itself",
 }
 
 Config = dict[str, Any]
@@ -50,11 +44,9 @@ class Candidate:
         """The name, as a folder can have it."""
         return re.sub(r"[^\w.=+]+", "-", self.name).strip("-")
 
-    def options(self) -> dict[str, Any]:
-        """The arguments of `fit`, parts built."""
-        parser = cli.parser_for(fit, None)
-        values = cli.instantiate(parser, cli.parse(parser, ["--config", json.dumps(self.config)]))
-        return {name: value for name, value in vars(values).items() if name != "config"}
+    def options(self) -> FitOptions:
+        """The options of its fits, parts built; seed and folder are the caller's to replace."""
+        return cli.from_config(FitOptions, self.config)
 
 
 @dataclass(frozen=True)
@@ -120,21 +112,23 @@ def check_keys(vary: Mapping[str, Sequence[Any]]) -> None:
     """
     for key, values in vary.items():
         option = key.partition(".")[0]
-        if option in FIXED:
-            raise UsageError(f"--vary {key}: {option} cannot vary; {FIXED[option]}")
+        for role, reason in FIXED.items():
+            if option in option_names(FitOptions, role):
+                raise UsageError(f"--vary {key}: {option} cannot vary; {reason}")
+        if option == "config":
+            raise UsageError("--vary config: config cannot vary; give its options one by one")
         if not values:
             raise UsageError(f"--vary {key} needs values: --vary {key}=A,B")
 
 
 def _config(base: Mapping[str, Any], values: Mapping[str, Any]) -> Config:
     """The complete options of one cell."""
-    parser = cli.parser_for(fit, None)
+    parser = cli.parser_for(FitOptions, None)
     # A part that was picked anew starts from its own defaults, not from the options of the one before.
     kept = {name: value for name, value in base.items() if name not in values}
     arguments = ["--config", json.dumps(kept), *(f"--{key}={_text(value)}" for key, value in values.items())]
     try:
-        options = cli.instantiate(parser, cli.parse(parser, arguments))
-        return {name: plain(getattr(options, name)) for name in base}
+        return FitOptions(**cli.values(parser, arguments)).written(base)
     except UsageError as error:
         raise UsageError(f"--vary: {error}") from error
 

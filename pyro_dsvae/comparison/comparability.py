@@ -5,12 +5,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from pyro_dsvae.comparison.candidates import Candidate, Fit
-from pyro_dsvae.configuration.build import build, check_times, examples
+from pyro_dsvae.configuration.build import build_from, check_times, examples
+from pyro_dsvae.configuration.options import FitOptions, Role, option_names
 from pyro_dsvae.configuration.parts import describe
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.estimation import check_proposal
@@ -18,9 +20,6 @@ from pyro_dsvae.loading import Run, load
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.directory import RunDirectory
-
-# In config.yaml of a run, but nothing that makes it another candidate.
-INCIDENTAL = ("seed", "device", "devices", "profile", "compile", "data_on")
 
 # --- runs that are finished -------------------------------------------------------------------------------------------
 
@@ -41,9 +40,11 @@ def finished(paths: Sequence[Path]) -> list[Fit]:
     for path in paths:
         directory = RunDirectory.open(path)
         directory.summary()
-        configs.append(directory.config())
-    alike = [json.dumps({k: v for k, v in config.items() if k not in INCIDENTAL}, sort_keys=True) for config in configs]
-    seeds = [int(config.get("seed", 0)) for config in configs]
+        configs.append(directory.options().config())
+    # Nothing that makes a run another candidate.
+    aside = option_names(FitOptions, Role.SEED, Role.INCIDENTAL)
+    alike = [json.dumps({k: v for k, v in config.items() if k not in aside}, sort_keys=True) for config in configs]
+    seeds = [int(config["seed"]) for config in configs]
     # Copies have the same seed; they stay apart, since they are no further evidence of what seeds do.
     copies = {key for (key, _), count in Counter(zip(alike, seeds, strict=True)).items() if count > 1}
     groups = [(key, n if key in copies else None) for n, key in enumerate(alike)]
@@ -79,10 +80,8 @@ def check_candidates(candidates: Sequence[Candidate], data: SequenceData) -> Non
     """
     some = examples(data)
     built: list[tuple[str, DSVAE]] = []
-    names = ("static_size", "latent_size", "static_prior", "dynamic_prior", "posterior", "likelihood", "contrastive")
     for candidate in candidates:
-        options = candidate.options()
-        objective = build(some, 0, **{name: options[name] for name in names})
+        objective = build_from(replace(candidate.options(), seed=0), some)
         objective.model.likelihood.check(data.frames)
         check_times(data, objective.model.dynamic_prior)
         check_proposal(objective.guide)

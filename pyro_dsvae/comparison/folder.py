@@ -6,10 +6,12 @@ from typing import Any
 
 import yaml
 
-from pyro_dsvae.comparison.candidates import Candidate, Config, Fit
+from pyro_dsvae.comparison.candidates import Candidate, Fit
+from pyro_dsvae.comparison.options import ComparisonOptions
+from pyro_dsvae.configuration.options import Role, option_names
 from pyro_dsvae.configuration.spellings import modern_label
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.runs.directory import RunDirectory
+from pyro_dsvae.runs.directory import RunDirectory, complete
 
 
 class Folder:
@@ -19,18 +21,21 @@ class Folder:
         UsageError: Where something else is there, or a comparison with other options.
     """
 
-    def __init__(self, path: Path, config: Config) -> None:
-        self.path, self.config = path, config
+    def __init__(self, path: Path, options: ComparisonOptions) -> None:
+        self.path, self.config = path, options.config()
         self.files = RunDirectory(path)
         if not path.exists() or (path.is_dir() and not any(path.iterdir())):
             return
         before = self.files.config() if (path / "config.yaml").is_file() else {}
         if not {"vary", "runs", "sequences"} <= before.keys():
             raise UsageError(f"{path} exists and is no comparison; name another folder with --out")
-        for name, value in config.items():
-            if name != "device" and before.get(name) != value:
+        whole = complete(ComparisonOptions, {**before, "vary": None}, self.files.config_file).config()
+        before = {**whole, "vary": before["vary"]}
+        free = option_names(ComparisonOptions, Role.INCIDENTAL)
+        for name, value in self.config.items():
+            if name not in free and before[name] != value:
                 raise UsageError(
-                    f"{path} was compared with {name} = {_short(before.get(name))}, not {_short(value)}; go on with the same "
+                    f"{path} was compared with {name} = {_short(before[name])}, not {_short(value)}; go on with the same "
                     "options (--out alone takes them from it) or name another --out"
                 )
 

@@ -5,10 +5,10 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Queue
 
@@ -16,7 +16,6 @@ import torch
 from rich.console import Console
 
 from pyro_dsvae.comparison.candidates import Candidate, Fit
-from pyro_dsvae.comparison.folder import Folder
 from pyro_dsvae.comparison.measurement import Evaluation, Measure, evaluate
 from pyro_dsvae.data.dataset import DataSource, SequenceData
 from pyro_dsvae.fit import fit
@@ -55,14 +54,10 @@ class Task:
         path = self.fit.path
         # Standard output is for the comparison.
         with contextlib.redirect_stdout(sys.stderr):
-            result = fit(**{**candidate.options(), "out": path, "seed": self.fit.seed, "resume": path.exists()})
+            options = replace(candidate.options(), out=path, seed=self.fit.seed, resume=path.exists())
+            result = fit(**vars(options))
         if not result.finished:
             raise KeyboardInterrupt
-
-
-def tasks(folder: Folder, fits: Sequence[Fit], candidates: Mapping[str, Candidate], measure: Measure) -> list[Task]:
-    """One for every fit."""
-    return [Task(one, candidates.get(one.candidate), folder.evidence(one), measure) for one in fits]
 
 
 def spread(todo: Sequence[Task], source: DataSource | None, devices: int, kind: str, logs: Path) -> None:

@@ -11,6 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyro_dsvae.configuration.catalogue import DYNAMIC_PRIORS
+from pyro_dsvae.configuration.options import SharedOptions
 from pyro_dsvae.configuration.parts import part_class
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.posteriors.anchored import anchor_clip
@@ -81,6 +82,21 @@ def build(
             model.static_prior.connect(functools.partial(_encode, guide), model.likelihood.to_model_units(examples))
         anchor = anchor_clip(model.likelihood, examples) if guide.views and static_size > 0 else None
         return Objective(model, guide, contrastive, anchor)
+
+
+def build_from(options: SharedOptions, examples: Tensor) -> Objective:
+    """`build` with the options of a fit or of a comparison."""
+    return build(
+        examples,
+        options.seed,
+        options.static_size,
+        options.latent_size,
+        options.static_prior,
+        options.dynamic_prior,
+        options.posterior,
+        options.likelihood,
+        options.contrastive,
+    )
 
 
 def examples(data: SequenceData) -> Tensor:

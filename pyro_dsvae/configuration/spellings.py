@@ -85,6 +85,20 @@ def modern_label(label: str) -> str:
     return label
 
 
+def lacking(config: Mapping[str, Any], complete: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Options by their dotted names, with their values, that a configuration lacks and the complete one has."""
+    found: dict[str, Any] = {}
+    for name, value in complete.items():
+        if name not in config:
+            found[prefix + name] = value.get("class_path", value) if isinstance(value, Mapping) else value
+        elif isinstance(value, Mapping) and isinstance(config[name], Mapping):
+            inner, whole = (
+                each.get("init_args", each if "class_path" not in each else {}) for each in (config[name], value)
+            )
+            found |= lacking(inner, whole, f"{prefix}{name}.")
+    return found
+
+
 def _descend(config: Mapping[str, Any], path: Sequence[str]) -> object:
     """What stands at a path of keys, through the arguments of parts."""
     found: object = config

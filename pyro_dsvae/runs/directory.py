@@ -7,17 +7,23 @@ import json
 import os
 import pickle
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import yaml
 
-from pyro_dsvae.configuration.spellings import modern_config
+from pyro_dsvae import cli
+from pyro_dsvae.configuration.options import FitOptions, SharedOptions
+from pyro_dsvae.configuration.spellings import OldConfiguration, lacking, modern_config
 from pyro_dsvae.inference.files import replacing
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.older_checkpoints import upgraded
+from pyro_dsvae.runs.versions import installed
+
+Taken = TypeVar("Taken", bound=SharedOptions)
 
 SCHEMA = 1
 COLUMNS = ("step", "seconds", "split", "elbo", "reconstruction", "kl_static", "kl_dynamic", "learning_rate")
@@ -103,6 +109,17 @@ class RunDirectory:
         if not isinstance(config, dict):
             raise UsageError(f"{self.config_file} is empty or no mapping; the run cannot be opened")
         return modern_config(config, str(self.config_file))
+
+    def options(self) -> FitOptions:
+        """The options that the run was fitted with.
+
+        An option that config.yaml lacks, since a later version brought it, has its default, with an `OldConfiguration`
+        warning that names it.
+
+        Raises:
+            UsageError: Where config.yaml cannot be read, or names what does not exist.
+        """
+        return complete(FitOptions, self.config(), self.config_file)
 
     def save(self, name: str, state: Mapping[str, Any]) -> None:
         """Write ``state`` (tensors and plain values) as ``name``, replacing it in one step.
@@ -196,6 +213,32 @@ class RunDirectory:
     def _replace(self, file: Path, content: bytes | memoryview) -> None:
         with _writing(file), replacing(file) as part:
             part.write_bytes(content)
+
+
+def complete(kind: type[Taken], config: Mapping[str, Any], file: Path) -> Taken:
+    """The options of a whole config.yaml; each that it lacks has its default, and a warning says so.
+
+    Args:
+        kind: The class of options.
+        config: What the file says, in today's spelling.
+        file: The file, for messages.
+
+    Raises:
+        UsageError: Where it names what does not exist.
+    """
+    try:
+        options = cli.from_config(kind, config)
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from error
+    if absent := lacking(config, options.config()):
+        said = ", ".join(f"{name}={value}" for name, value in absent.items())
+        warnings.warn(
+            f"{file} is of an earlier version and lacks options; pyro-dsvae {installed('pyro-dsvae')} takes its defaults "
+            f"for them: {said}",
+            OldConfiguration,
+            stacklevel=2,
+        )
+    return options
 
 
 @contextlib.contextmanager

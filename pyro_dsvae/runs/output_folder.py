@@ -9,6 +9,11 @@ from pathlib import Path
 from pyro_dsvae.models.errors import UsageError
 
 
+def next_free(name: str) -> Path:
+    """The first of runs/NAME-001, runs/NAME-002, … that does not exist."""
+    return next(path for n in range(1, 10**6) if not (path := Path("runs") / f"{name}-{n:03}").exists())
+
+
 def check_free(path: Path, overwrite: bool = False) -> None:
     """Check, before the work begins, that ``path`` may be written.
 

@@ -9,7 +9,7 @@ import math
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,16 @@ from PIL import Image
 
 from pyro_dsvae import cli
 from pyro_dsvae import compare as verb
-from pyro_dsvae.compare import CANDIDATES_OWN, compare
+from pyro_dsvae.compare import compare
 from pyro_dsvae.comparison import workers as comparison_work
 from pyro_dsvae.comparison.candidates import Candidate, Fit, grid
 from pyro_dsvae.comparison.comparability import finished
 from pyro_dsvae.comparison.measurement import Measure
+from pyro_dsvae.comparison.options import ComparisonOptions
 from pyro_dsvae.configuration.build import build
 from pyro_dsvae.configuration.catalogue import PARTS
-from pyro_dsvae.configuration.parts import describe, plain
+from pyro_dsvae.configuration.options import FitOptions
+from pyro_dsvae.configuration.parts import describe
 from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.fit import FitResult, fit
@@ -504,14 +506,7 @@ def test_a_point_has_no_evidence(data: list[str], run: Path, tmp_path: Path) -> 
 
 # --- what varies ------------------------------------------------------------------------------------------------------
 
-BASE = {
-    "data": describe(Arrays("a.npz")),
-    **{
-        p.name: plain(p.default)
-        for p in inspect.signature(fit).parameters.values()
-        if p.name not in ("data", *CANDIDATES_OWN)
-    },
-}
+BASE = FitOptions(data=Arrays("a.npz")).shared()
 
 
 def names(**vary: Any) -> list[str]:
@@ -601,9 +596,18 @@ def test_mistakes_are_told_in_one_line(data: list[str], tmp_path: Path, options:
 
 
 def test_compare_takes_the_options_of_fit() -> None:
-    """All but those that are each candidate's own; a new option of fit belongs here, too."""
+    """All but those that are each candidate's own."""
     ours, its = (dict(inspect.signature(function).parameters) for function in (compare, fit))
-    for name, parameter in its.items():
-        if name not in CANDIDATES_OWN:
-            assert ours[name].annotation == parameter.annotation, name
-            assert plain(ours[name].default) == plain(parameter.default), name
+    assert set(its) - set(ours) == {"compile", "data_on", "resume", "profile"}
+    for name in set(its) & set(ours) - {"out", "devices"}:
+        assert ours[name] == its[name]
+    assert list(BASE) == [name for name in its if name in ours and name not in ("out", "devices")]
+
+
+def test_help_says_what_every_option_is() -> None:
+    for kind in (FitOptions, ComparisonOptions):
+        for each in fields(kind):
+            assert each.metadata["said"], each.name
+            assert f"    {each.name}: {each.metadata['said']}\n" in str(
+                (fit if kind is FitOptions else compare).__doc__
+            )

@@ -17,11 +17,10 @@ import torch
 from torch import Tensor
 
 import pyro_dsvae
-from pyro_dsvae.fit import _check_options
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.svi import SVI
 from pyro_dsvae.inference.training.distributed import Processes
-from pyro_dsvae.inference.training.hardware import Hardware
+from pyro_dsvae.inference.training.hardware import Hardware, check_devices, device_for
 from pyro_dsvae.inference.training.objective import Objective
 from pyro_dsvae.inference.training.schedule import Budget, Optimisation
 from pyro_dsvae.models.errors import UsageError
@@ -179,4 +178,4 @@ def test_only_gpus_are_counted(device: str, refused: bool, monkeypatch: pytest.M
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(UsageError, match="this machine has 1") if refused else nullcontext():
-        _check_options(device, 2, 1, 1, None, False)
+        check_devices(2, device_for(device))

@@ -1,4 +1,4 @@
-"""Old spellings of options: each is understood where options are read, and told once."""
+"""Configurations of earlier versions: renamed and missing options are understood where options are read, and told once."""
 
 import subprocess
 import sys
@@ -15,6 +15,7 @@ import yaml
 from pyro_dsvae import cli
 from pyro_dsvae import compare as compare_module
 from pyro_dsvae.comparison.candidates import grid
+from pyro_dsvae.configuration.options import FitOptions
 from pyro_dsvae.configuration.parts import describe, plain
 from pyro_dsvae.configuration.spellings import RENAMED, OldConfiguration, modern_arguments, modern_config, modern_label
 from pyro_dsvae.data.arrays import Arrays
@@ -23,6 +24,7 @@ from pyro_dsvae.inference.training.schedule import Optimisation
 from pyro_dsvae.loading import load
 from pyro_dsvae.models.dynamic_priors.iid import IID
 from pyro_dsvae.runs.directory import RunDirectory
+from pyro_dsvae.runs.versions import installed
 
 PROJECT = Path(__file__).parents[2]
 # As a fit of ea46331 wrote it.
@@ -162,13 +164,15 @@ def test_an_old_comparison_goes_on_where_it_was(data: Path, tmp_path: Path, monk
         config["optimisation"] = {old.get(name, name): value for name, value in config["optimisation"].items()}
         if folder == out:
             config["vary"] = {"optimisation.settling": [0, 1]}
+            del config["annealed"]
         (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     for path in (*(out / "runs").iterdir(), *(out / "evidence").iterdir()):
         path.rename(path.with_name(path.name.replace("prior_refit_steps", "settling")))
     monkeypatch.setattr("pyro_dsvae.comparison.workers.fit", None)
     monkeypatch.setattr("pyro_dsvae.comparison.measurement.estimate_evidence", None)
-    with pytest.warns(OldConfiguration):
+    with pytest.warns(OldConfiguration) as told:
         assert compare_module.main([f"--out={out}"]) == 0
+    assert any("lacks options" in str(warning.message) and "annealed=0" in str(warning.message) for warning in told)
     assert (out / "comparison.csv").read_text() == expected
     assert yaml.safe_load((out / "config.yaml").read_text())["vary"] == {"optimisation.prior_refit_steps": [0, 1]}
 
@@ -189,3 +193,43 @@ def test_an_old_run_opens_resumes_and_repeats(old_run: Path, tmp_path: Path) -> 
     assert yaml.safe_load((tmp_path / "again" / "config.yaml").read_text())["optimisation"] == asdict(TODAY)
     weights = [torch.load(p / "best.pt", weights_only=True)["objective"] for p in (run.path, tmp_path / "again")]
     assert weights[0].keys() == weights[1].keys()
+
+
+def test_an_option_that_a_run_lacks_has_its_default_and_is_named(old_run: Path) -> None:
+    directory = RunDirectory(old_run)
+    config = yaml.safe_load(directory.config_file.read_text())
+    config["optimisation"] = {"batch_size": 4, "evaluations": 1}
+    del config["precision"], config["posterior"]["init_args"]["views"]
+    directory.config_file.write_text(yaml.safe_dump(config))
+    says = (
+        f"{directory.config_file} is of an earlier version and lacks options; pyro-dsvae {installed('pyro-dsvae')} takes its "
+        "defaults for them: precision=32, posterior.views=None, optimisation.learning_rate=0.003"
+    )
+    with pytest.warns(OldConfiguration) as told:
+        run = load(old_run)
+    (message,) = (str(warning.message) for warning in told)
+    assert message.startswith(says), message
+    assert run.config["precision"] == "32"
+    assert run.config["posterior"]["init_args"]["views"] is None
+    assert run.config["posterior"]["init_args"]["hidden_size"] == 4
+    assert run.config["optimisation"] == asdict(Optimisation(batch_size=4, evaluations=1))
+    resumed = command("fit", f"--out={old_run}", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stderr.count(f"warning: {says}") == 1
+
+
+def test_nothing_is_said_of_a_complete_configuration(old_run: Path) -> None:
+    directory = RunDirectory(old_run)
+    directory.write_text(directory.config_file, yaml.safe_dump(FitOptions(data=Arrays("a.npz")).config()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert directory.options().config() == FitOptions(data=Arrays("a.npz")).config()
+
+
+def test_a_run_is_opened_without_the_verbs(old_run: Path) -> None:
+    code = (
+        f"import sys, pyro_dsvae; pyro_dsvae.load({str(old_run)!r}); "
+        "sys.exit(any(f'pyro_dsvae.{verb}' in sys.modules for verb in ('fit', 'compare')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

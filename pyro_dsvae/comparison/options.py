@@ -1,0 +1,118 @@
+"""The options of a comparison: what varies and how it is measured, beside what all candidates have in common."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pyro_dsvae.comparison.candidates import check_keys
+from pyro_dsvae.configuration.options import Role, SharedOptions, option, option_names
+from pyro_dsvae.data.dataset import Split
+from pyro_dsvae.inference.inference_data import MIN_DRAWS
+from pyro_dsvae.inference.training.schedule import Budget
+from pyro_dsvae.models.errors import UsageError
+
+STEPS = 700
+
+
+@dataclass(frozen=True)
+class ComparisonOptions(SharedOptions):
+    """The options of `compare`; those of `fit` hold for every candidate."""
+
+    _: KW_ONLY
+    vary: Mapping[str, Sequence[Any]] | None = option(
+        None,
+        Role.MEASUREMENT,
+        "what varies, KEY=A,B; more than one --vary gives the grid. From Python: option of fit -> values",
+    )
+    runs: Sequence[Path] = option((), Role.MEASUREMENT, "finished runs instead, on the command line simply RUN RUN")
+    seeds: int = option(2, Role.MEASUREMENT, "fits per candidate, with seeds that count on from --seed")
+    out: Path | None = option(
+        None, Role.CALL, "the folder of the comparison (by default the next free runs/compare-NNN)"
+    )
+    split: Split = option(
+        "test", Role.MEASUREMENT, "which sequences are held out; choose on validation, report on test"
+    )
+    sequences: int = option(64, Role.MEASUREMENT, "how many of them, evenly spaced")
+    draws: int = option(100, Role.MEASUREMENT, "importance-weighted draws per sequence")
+    given: int | None = option(
+        None, Role.MEASUREMENT, "frames that a forecast is given (by default the first three quarters)"
+    )
+    confidence: float = option(0.95, Role.MEASUREMENT, "that all intervals hold at once")
+    scale: float = option(
+        1.0, Role.MEASUREMENT, "of the proposal over the guide, above 1 for guides that are too narrow"
+    )
+    defensive: float = option(0.0, Role.MEASUREMENT, "share of draws from the prior")
+    refine: int = option(
+        0,
+        Role.MEASUREMENT,
+        "steps that refine the posterior of every sequence first; 100 is a good number, and slow",
+    )
+    annealed: int = option(
+        0,
+        Role.MEASUREMENT,
+        "sequences on which annealed importance sampling checks the importance weights; slow",
+    )
+    devices: int = option(
+        1,
+        Role.CALL,
+        "candidates at a time, each fitted and measured on a device of its own; on the CPU they share the cores",
+    )
+
+
+def checked(options: ComparisonOptions) -> ComparisonOptions:
+    """The options, complete.
+
+    Raises:
+        UsageError: For what can be told before anything is read.
+    """
+    options = replace(options, runs=[Path(run) for run in options.runs])
+    if options.steps is None and options.minutes is None and not options.runs:
+        options = replace(options, steps=STEPS)
+    _check_measures(options)
+    base, defaults = options.shared(), ComparisonOptions().config()
+    if options.runs:
+        free = option_names(SharedOptions, Role.SEED, Role.INCIDENTAL)
+        for name in _touched({"seeds": options.seeds, **base}, defaults, free):
+            raise UsageError(
+                f"finished runs are compared as they were fitted, so --{name} has no meaning; leave it out"
+            )
+        return options
+    assert options.vary is not None
+    check_keys(options.vary)
+    for name in _touched(
+        {key: base[key] for key in options.vary if key in base}, defaults, option_names(SharedOptions, Role.BUDGET)
+    ):
+        hint = f"; its options vary by --vary {name}.OPTION=A,B" if isinstance(base[name], Mapping) else ""
+        raise UsageError(f"{name} varies, so leave out --{name}{hint}")
+    if options.steps is not None or options.minutes is not None:
+        Budget(options.steps, options.minutes)
+    return options
+
+
+def _check_measures(options: ComparisonOptions) -> None:
+    if bool(options.vary) == bool(options.runs):
+        what = (
+            "either --vary or finished runs, not both"
+            if options.vary
+            else "--vary dynamic_prior=LSTM,IID, or finished runs"
+        )
+        raise UsageError(f"a comparison takes {what}")
+    for name, least in (("seeds", 1), ("sequences", 2), ("draws", MIN_DRAWS), ("refine", 0), ("annealed", 0)):
+        if getattr(options, name) < least:
+            raise UsageError(f"{name} is {getattr(options, name)}; it must be at least {least}")
+    if not 0 < options.confidence < 1:
+        raise UsageError(f"confidence is {options.confidence}; it lies between 0 and 1, such as 0.95")
+    if not 0 < options.scale < math.inf:
+        raise UsageError(f"scale is {options.scale}; it must be positive")
+    share, draws = options.defensive, options.draws
+    if not 0 <= share < 1 or (share > 0 and not 2 <= round(share * draws) <= draws - 2):
+        raise UsageError(
+            f"defensive is {share}; it is a share of the {draws} draws that leaves 2 for either part, or 0"
+        )
+
+
+def _touched(values: Mapping[str, Any], defaults: Mapping[str, Any], free: Iterable[str]) -> list[str]:
+    """Options that are given but cannot count."""
+    return [name for name, value in values.items() if name not in free and value != defaults[name]]
