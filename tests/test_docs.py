@@ -121,6 +121,12 @@ def test_every_option_that_a_page_names_exists(capsys: pytest.CaptureFixture[str
         assert named <= known | OTHERS, (page.name, named - known - OTHERS)
 
 
+def test_every_page_of_results_is_on_the_site() -> None:
+    site = "".join(page.read_text() for page in (DOCS / "results").glob("*.md"))
+    for page in (DOCS.parent / "benchmarks" / "results").glob("*.md"):
+        assert f"/benchmarks/results/{page.name}\n" in site
+
+
 def test_blocks_are_found_and_reasons_heeded(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     left_out = "<!-- not run: why -->\n```python\nleft out\n```\n"
