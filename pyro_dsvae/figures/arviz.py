@@ -128,7 +128,7 @@ def plot_statistics(
     )
     with warnings.catch_warnings():
         # A mean that is exactly 0 or 1, such as that of the smallest value, is not a binary outcome.
-        warnings.filterwarnings("ignore", message="The observed data looks binary")
+        warnings.filterwarnings("ignore", message=".*binary")
         plot = arviz_plots.plot_ppc_tstat(
             tree,
             t_stat="mean",
