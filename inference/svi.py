@@ -236,7 +236,7 @@ class SVI:
             row, column = bad[bad[:, 1] > 0][0].tolist() if (bad[:, 1] > 0).any() else bad[0].tolist()
             raise NonFiniteError(
                 f"{TERMS[column]} became {values[row, column]:.4g} at step {self.step - len(window) + row + 1}; "
-                "try a lower --optimisation.learning_rate"
+                "try a lower learning rate"
             )
         return values
 
@@ -245,7 +245,7 @@ class SVI:
         for name, value in self.objective.named_parameters():
             if not torch.isfinite(value).all():
                 raise NonFiniteError(
-                    f"{name} became infinite or not a number by step {self.step}; try a lower --optimisation.learning_rate"
+                    f"{name} became infinite or not a number by step {self.step}; try a lower learning rate"
                 )
 
     def _row(self, window: list[Tensor]) -> dict[str, Any]:

@@ -118,7 +118,8 @@ def main(verb: Callable[[Sequence[str]], int]) -> None:
             status = verb(sys.argv[1:])
         sys.exit(status)
     except UsageError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        flags = ", ".join(f"--{name}" for name in error.options)
+        print(f"error: {' '.join(str(error).split())}{f' ({flags})' if flags else ''}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -140,7 +140,8 @@ def _run(svi: SVI, run: RunDirectory, fingerprint: str, profile: bool) -> bool:
         try:
             return svi.run(journal)
         except NonFiniteError as error:
-            raise UsageError(f"{error}. The last good state is in {run.path / 'checkpoint.pt'}") from error
+            said = f"{error}. The last good state is in {run.path / 'checkpoint.pt'}"
+            raise UsageError(said, "optimisation.learning_rate") from error
 
 
 def _resumed(path: Path, options: FitOptions) -> RunDirectory:

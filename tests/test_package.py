@@ -146,6 +146,16 @@ def test_inference_knows_nothing_of_commands(path: Path) -> None:
     assert all(name.startswith(("pyro_dsvae.models.", "pyro_dsvae.inference.")) for name in own), own
 
 
+@pytest.mark.parametrize("path", [*sources("models"), *sources("inference")], ids=lambda path: path.stem)
+def test_messages_below_the_commands_name_no_flags(path: Path) -> None:
+    """`UsageError` takes the names of arguments; a command makes flags of them."""
+    raised = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Raise)]
+    said = [
+        n.value for node in raised for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)
+    ]
+    assert [text for text in said if re.search(r"--\w", text)] == []
+
+
 @pytest.mark.parametrize("path", [path for folder in FOLDERS for path in sources(folder)], ids=lambda path: path.stem)
 def test_every_module_is_documented_and_plain(path: Path) -> None:
     tree = ast.parse(path.read_text())

@@ -68,12 +68,16 @@ class Contrastive:
         """
         if static_size == 0 and (self.weight_f or self.weight_mi):
             raise UsageError(
-                "without a static part there is no I(f; x) and no I(f; z): set --contrastive.weight_f 0 and "
-                "--contrastive.weight_mi 0, or a --static_size"
+                "without a static part there is no I(f; x) and no I(f; z): set weight_f and weight_mi to 0, "
+                "or take a static_size above 0",
+                "contrastive.weight_f",
+                "contrastive.weight_mi",
+                "static_size",
             )
         if len(frame_shape) != 3 and self.weight_z:
             raise UsageError(
-                f"frames of shape {frame_shape} cannot be recoloured and blurred: set --contrastive.weight_z 0"
+                f"frames of shape {frame_shape} cannot be recoloured and blurred: set weight_z to 0",
+                "contrastive.weight_z",
             )
 
     def terms(self, guide: LatentDensity, clip: GuideInput) -> ContrastiveTerms:
@@ -171,6 +175,7 @@ def _pairs(q: Any, value: Tensor, guide: LatentDensity) -> Tensor:
     if q.event_shape:
         raise UsageError(
             f"I(f; z) needs a posterior whose steps and dimensions are independent (LSTM, Factorised, CausalLSTM), and "
-            f"{type(guide).__name__} is not: set --contrastive.weight_mi 0"
+            f"{type(guide).__name__} is not: set weight_mi to 0",
+            "contrastive.weight_mi",
         )
     return q.log_prob(value.unsqueeze(1))

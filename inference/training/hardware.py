@@ -26,7 +26,7 @@ Keep = Literal["auto", "device", "host"]
 
 
 def device_for(name: Device) -> torch.device:
-    """The device of this machine that an option ``--device`` names; "auto" is a GPU of CUDA, or the CPU where there is none.
+    """The device of this machine that ``device`` names; "auto" is a GPU of CUDA, or the CPU where there is none.
 
     Raises:
         UsageError: Where there is no such device.
@@ -35,13 +35,13 @@ def device_for(name: Device) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if kind not in ("cpu", "cuda", "mps") or (colon and not (kind == "cuda" and number.isdecimal())):
-        raise UsageError(f"--device {name}: it is one of auto, cpu, cuda, cuda:N for the GPU of number N, mps")
+        raise UsageError(f"device {name}: it is one of auto, cpu, cuda, cuda:N for the GPU of number N, mps")
     if kind == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"--device {name}: this machine has no usable CUDA device; use auto or cpu")
+        raise UsageError(f"device {name}: this machine has no usable CUDA device; use auto or cpu")
     if colon and int(number) >= torch.cuda.device_count():
-        raise UsageError(f"--device {name}: the last device of this machine is cuda:{torch.cuda.device_count() - 1}")
+        raise UsageError(f"device {name}: the last device of this machine is cuda:{torch.cuda.device_count() - 1}")
     if kind == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("--device mps: this machine has no usable Metal device; use auto or cpu")
+        raise UsageError("device mps: this machine has no usable Metal device; use auto or cpu")
     return torch.device(name)
 
 
@@ -55,7 +55,7 @@ def check_devices(devices: int, device: torch.device) -> None:
     if devices < 1 or (device.type != "cpu" and devices > here):
         raise UsageError(f"devices is {devices}; this machine has {max(1, here)}")
     if devices > 1 and device.index is not None:
-        raise UsageError(f"devices is {devices}, and --device {device} names one; use --device {device.type}")
+        raise UsageError(f"devices is {devices}, and device {device} is one; use {device.type}", "device")
 
 
 @dataclass(frozen=True)

@@ -44,5 +44,6 @@ class Bernoulli(Likelihood):
         if low < 0 or high > 1:
             raise UsageError(
                 f"the Bernoulli likelihood needs values in [0, 1], but the frames run from {low:.4g} to {high:.4g}; "
-                "rescale them or use --likelihood Normal"
+                "rescale them or use a Normal likelihood",
+                "likelihood",
             )

@@ -66,7 +66,8 @@ class ContinuousBernoulli(Likelihood):
         if low < 0 or high > 1:
             raise UsageError(
                 f"the ContinuousBernoulli likelihood needs values in [0, 1], but the frames run from {low:.4g} to "
-                f"{high:.4g}; rescale them or use --likelihood Normal"
+                f"{high:.4g}; rescale them or use a Normal likelihood",
+                "likelihood",
             )
 
 

@@ -91,7 +91,8 @@ class DiscretizedLogistic(Likelihood):
         if levels.min() < -HALF or levels.max() > LEVELS + HALF or off > 1e-2:
             raise UsageError(
                 "the DiscretizedLogistic likelihood needs 8-bit frames, uint8 or multiples of 1/255 in [0, 1]; "
-                "store them as uint8 or use --likelihood Normal"
+                "store them as uint8 or use a Normal likelihood",
+                "likelihood",
             )
 
 

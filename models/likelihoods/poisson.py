@@ -59,5 +59,6 @@ class Poisson(Likelihood):
         if len(bad):
             raise UsageError(
                 f"the Poisson likelihood needs counts 0, 1, 2, …, but the frames hold {bad[0].item():.4g}; "
-                "store counts as they are or use --likelihood Normal"
+                "store counts as they are or use a Normal likelihood",
+                "likelihood",
             )

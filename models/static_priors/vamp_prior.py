@@ -83,6 +83,7 @@ class VampPrior(StaticPrior):
             raise UsageError(
                 f"VampPrior needs a guide whose q(f | x) has batch {expected[0]} and event {expected[1]} for "
                 f"{self.components} sequences, but its {type(posteriors).__name__} has "
-                f"{tuple(posteriors.batch_shape)} and {tuple(posteriors.event_shape)}; use --static_prior GaussianMixture"
+                f"{tuple(posteriors.batch_shape)} and {tuple(posteriors.event_shape)}; use GaussianMixture",
+                "static_prior",
             )
         return MixtureSameFamily(Categorical(bounded_weights(self.logits)), posteriors)

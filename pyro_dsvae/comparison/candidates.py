@@ -130,7 +130,7 @@ def _config(base: Mapping[str, Any], values: Mapping[str, Any]) -> Config:
     try:
         return FitOptions(**cli.values(parser, arguments)).written(base)
     except UsageError as error:
-        raise UsageError(f"--vary: {error}") from error
+        raise UsageError(f"--vary: {error}", *error.options) from error
 
 
 def _text(value: Any) -> str:

@@ -1,5 +1,6 @@
 """What every verb does with its arguments, its errors and its end."""
 
+import pickle
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -124,6 +125,13 @@ def test_values_out_of_range_are_told_when_parts_are_built() -> None:
     parser = cli.parser_for(fit, None)
     with pytest.raises(UsageError, match="batch_size is 0"):
         cli.instantiate(parser, cli.parse(parser, ["--optimisation.batch_size=0"]))
+
+
+def test_a_command_adds_the_flags_of_what_would_put_it_right(capsys: pytest.CaptureFixture[str]) -> None:
+    def wrong(_: Sequence[str]) -> int:
+        raise pickle.loads(pickle.dumps(UsageError("too large; lower it", "static_size", "optimisation.batch_size")))
+
+    assert ended(wrong, capsys) == (2, "error: too large; lower it (--static_size, --optimisation.batch_size)\n")
 
 
 def test_peek_reads_only_what_it_is_asked_for() -> None:

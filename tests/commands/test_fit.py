@@ -411,7 +411,7 @@ def test_values_outside_the_support_are_refused(tmp_path: Path, low: float) -> N
         command("--data=Arrays", f"--data.path={path}", *TINY, "--likelihood=Bernoulli", "--out", tmp_path / "run")
     )
     assert f"{low:g}" in line
-    assert "--likelihood Normal" in line
+    assert line.endswith("use a Normal likelihood (--likelihood)")
     assert os.listdir(tmp_path) == ["clips.npz"]
 
 

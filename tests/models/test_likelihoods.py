@@ -537,7 +537,7 @@ def test_continuous_bernoulli_takes_intensities_and_nothing_else() -> None:
     likelihood.check(torch.tensor([0.0, 0.3, 1.0]))
     likelihood.check(torch.tensor([0, 255], dtype=torch.uint8))
     for bad in (-0.01, 1.01, 255.0):
-        with pytest.raises(UsageError, match=r"values in \[0, 1\].*--likelihood Normal") as error:
+        with pytest.raises(UsageError, match=r"values in \[0, 1\].*a Normal likelihood") as error:
             likelihood.check(torch.tensor([0.5, bad]))
         assert "\n" not in str(error.value)
 
@@ -548,7 +548,7 @@ def test_poisson_takes_counts_and_nothing_else() -> None:
     likelihood.check(torch.tensor([0, 300]))
     likelihood.check(torch.tensor([0, 255], dtype=torch.uint8))
     for bad in (torch.tensor([0.0, -1.0]), torch.tensor([0.0, 0.5]), torch.tensor([2, -3])):
-        with pytest.raises(UsageError, match=r"counts 0, 1, 2.*--likelihood Normal") as error:
+        with pytest.raises(UsageError, match=r"counts 0, 1, 2.*a Normal likelihood") as error:
             likelihood.check(bad)
         assert "\n" not in str(error.value)
     for scale in (0.0, math.inf, math.nan):

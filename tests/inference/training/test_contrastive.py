@@ -374,7 +374,7 @@ def test_terms_reach_the_networks_that_they_speak_of() -> None:
 
 def test_a_posterior_without_normal_steps_is_refused_by_the_information_alone() -> None:
     guide = objective(None, Autoregressive).guide
-    with pytest.raises(UsageError, match=r"Autoregressive is not: set --contrastive\.weight_mi 0"):
+    with pytest.raises(UsageError, match=r"Autoregressive is not: set weight_mi to 0"):
         Contrastive().terms(guide, clip())
     assert torch.isfinite(torch.stack(Contrastive(weight_mi=0).terms(guide, clip()))).all()
 
@@ -389,7 +389,7 @@ def test_options_out_of_range_are_refused(options: dict[str, float], message: st
 
 
 def test_what_data_or_sizes_cannot_give_is_refused() -> None:
-    with pytest.raises(UsageError, match="weight_z 0"):
+    with pytest.raises(UsageError, match="set weight_z to 0"):
         Contrastive().check((6,), F)
     with pytest.raises(UsageError, match="static part"):
         Contrastive().check(IMAGE, 0)
