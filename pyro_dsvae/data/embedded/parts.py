@@ -69,6 +69,7 @@ WHITE = Ramp.of((250, 250, 250))
 
 
 def skin_arm(on: Layer, limb: Limb) -> None:
+    """An arm, without its sleeve."""
     thick = (-0.1, 0.3, -0.4, 0.5, 0.2, 0.0)[on.variant]
     on.paint(on.main, limb.part(0, 1, 2.6 + thick, 2.2 + thick), ellipse(*limb.end, 2.9 + thick, 2.9 + thick))
     if on.variant == 3:
@@ -76,6 +77,7 @@ def skin_arm(on: Layer, limb: Limb) -> None:
 
 
 def skin_leg(on: Layer, limb: Limb) -> None:
+    """A leg, without trousers."""
     on.paint(on.main, limb.part(0, 1, 3.2, 2.6), _shoe(on.at, limb))
 
 
@@ -93,6 +95,7 @@ def _ear(variant: int, x: float, y: float, sign: float) -> Shape:
 
 
 def head(on: Layer) -> None:
+    """The head and face; in profile without the ear, which lies on the hair."""
     (x, y), side = on.at.head, on.at.side
     jaw = (7.0, 8.6, 6.2, 9.4, 8.8, 6.8)[on.variant]
     skull = ellipse(x, y - 0.5, 9.8, 9.4) | ellipse(x - (1.6 if side else 0), y + 4, jaw, 5.6)
@@ -149,6 +152,7 @@ def _shoe(at: Pose, leg: Limb, grow: float = 0.0) -> Shape:
 
 
 def trouser_leg(on: Layer, limb: Limb) -> None:
+    """One leg of the trousers."""
     legs = ((0.34, 3.8, 4.4), (0.84, 3.6, 4.0), (0.0, 3.5, 3.5), (0.64, 3.9, 4.7), (0.72, 3.6, 3.9), (0.6, 3.5, 3.0))
     if on.variant == 5:
         on.paint(on.third, limb.part(0.62, 0.95, 3.2, 3.0), _shoe(on.at, limb, 0.3))
@@ -164,6 +168,7 @@ def trouser_leg(on: Layer, limb: Limb) -> None:
 
 
 def waist(on: Layer) -> None:
+    """The waist of the trousers."""
     (x, y), wide = on.at.hips, 4.6 if on.at.side else 6.6
     if on.variant != 2:
         on.paint(on.main, ellipse(x, y, wide, 3.2))
@@ -175,6 +180,7 @@ def waist(on: Layer) -> None:
 
 
 def sleeve(on: Layer, limb: Limb) -> None:
+    """The sleeve of one arm."""
     x, y = limb.root
     if on.variant == 0:
         on.paint(on.main, limb.part(0, 0.36, 3.3, 3.8))
@@ -201,6 +207,7 @@ def _torso(at: Pose, hem: float, flare: float, shoulders: float = 0.0) -> Shape:
 
 
 def shirt(on: Layer) -> None:
+    """The top without its sleeves."""
     (cx, cy), (hx, hy) = on.at.chest, on.at.hips
     fx = cx - 3 if on.at.side else cx  # the middle of the front
     hem, flare, shoulders = ((0, 0.6, 0), (2, 0.2, 0), (-2.2, 0, -0.6), (4.0, 3.4, 0), (-3.4, 0.8, 0.6), (1, 0.2, 0))[
@@ -244,6 +251,7 @@ def _cap(at: Pose, brow: float, grow: float = 0.0, back: float = 3.0, curls: tup
 
 
 def hair_back(on: Layer) -> None:
+    """The hair behind the body."""
     (x, y), side = on.at.head, on.at.side
     x += 4 if side else 0
     if on.variant == 1:
@@ -257,6 +265,7 @@ def hair_back(on: Layer) -> None:
 
 
 def hair_front(on: Layer) -> None:
+    """The hair in front of the head."""
     at, (x, y), side = on.at, on.at.head, on.at.side
     if on.variant == 0:
         tufts = (polygon((x + d - 3, y - 8), (x + d - 2.5, y - 13.4), (x + d + 3, y - 8), r=0.6) for d in (-5, 0, 5))
