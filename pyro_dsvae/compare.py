@@ -41,6 +41,8 @@ from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.output_folder import next_free
 
+__all__ = ["compare"]
+
 
 @takes(ComparisonOptions)
 def compare(options: ComparisonOptions) -> ComparisonResult:

@@ -51,6 +51,8 @@ from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.output_folder import check_free, new_folder
 from pyro_dsvae.runs.progress import Bar
 
+__all__ = ["evaluate"]
+
 TRAINING_CLIPS = 4_000  # at most, for probes and scores
 PAIRS = 24
 

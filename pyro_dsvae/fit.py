@@ -42,6 +42,8 @@ from pyro_dsvae.runs.profiling import StepProfile
 from pyro_dsvae.runs.progress import FitJournal
 from pyro_dsvae.runs.report import report
 
+__all__ = ["FitResult", "fit"]
+
 
 @dataclass(frozen=True)
 class FitResult:

@@ -41,6 +41,8 @@ from pyro_dsvae.runs.progress import Bar
 if TYPE_CHECKING:
     from pyro_dsvae.checks.figures import Shown
 
+__all__ = ["ppc"]
+
 SHOWN = 4
 
 

@@ -200,6 +200,13 @@ def test_package_has_what_a_user_starts_from() -> None:
     assert {"load", "Run", "SequenceData", *PARTS["data"]} == set(package.__all__)
 
 
+@pytest.mark.parametrize("verb", ["fit", "compare", "evaluate", "ppc"])
+def test_a_verb_is_a_function_of_its_module(verb: str) -> None:
+    module = import_module(f"pyro_dsvae.{verb}")
+    assert verb in module.__all__
+    assert callable(getattr(module, verb))
+
+
 @pytest.mark.parametrize("option", PARTS)
 def test_a_folder_of_parts_has_its_parts_and_what_they_are(option: str) -> None:
     folder = import_module(BASES[option].__module__.rpartition(".")[0])
