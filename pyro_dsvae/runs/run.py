@@ -2,36 +2,29 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import torch
 from torch import Tensor
 
-from pyro_dsvae.data.dataset import DataSource, SequenceData
-from pyro_dsvae.inference.batch import Batch
-from pyro_dsvae.inference.estimation import Progress, Sampler, evaluation, paths_at_once
+from pyro_dsvae.inference.estimation import Progress, evaluation
 from pyro_dsvae.inference.forecasting.forecast import Forecast, forecast
-from pyro_dsvae.inference.latent_space.encoding import Codes, encode
+from pyro_dsvae.inference.latent_space.encoding import Codes
 from pyro_dsvae.inference.latent_space.generation import Keep, generate
 from pyro_dsvae.inference.latent_space.imputation import Imputation, Method, impute
 from pyro_dsvae.inference.latent_space.interpolation import Interpolation, Part, interpolate
 from pyro_dsvae.inference.latent_space.traversal import Traversal, traverse_dynamic, traverse_static
 from pyro_dsvae.inference.latents import Latents
-from pyro_dsvae.inference.posteriors.anchored import Anchored
-from pyro_dsvae.inference.posteriors.posterior import Posterior
-from pyro_dsvae.inference.prediction import decode
-from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
-from pyro_dsvae.runs.checked_batch import checked_batch, since_start
+from pyro_dsvae.runs.checked_batch import since_start
+from pyro_dsvae.runs.opened_run import OpenedRun
 
 Latent = Literal["static", "dynamic", "both"]
 PARTS: Mapping[Latent, Part] = {"static": "f", "dynamic": "z", "both": "both"}
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(OpenedRun):
     """A fitted model and what it was fitted to; model and guide are in evaluation mode. `pyro_dsvae.load` opens one.
 
     The methods take stored frames x ``(B, T, *frame)`` as the data hold them, uint8 or floating, images channel-first. They
@@ -55,167 +48,6 @@ class Run:
         state: The content of the checkpoint without the weights: step, length, frame_shape, data (their fingerprint).
         anchor: ``(T, *frame)``, the training clip that `anchored_guide` uses as its anchor; None where the fit kept none.
     """
-
-    path: Path
-    config: dict[str, Any]
-    data: DataSource
-    model: DSVAE
-    guide: Posterior
-    state: Mapping[str, Any]
-    anchor: Tensor | None = None
-
-    def sequences(self) -> SequenceData:
-        """Load the data of the run.
-
-        Raises:
-            UsageError: Where they cannot be read, or are not the data that the run was fitted to.
-
-        Example:
-            >>> import pyro_dsvae
-            >>> data = pyro_dsvae.load("runs/clips").sequences()
-            >>> data.part("test").frames.shape
-            torch.Size([4, 6, 3, 16, 16])
-        """
-        data = self.data.load()
-        if self.state.get("data", data.fingerprint()) != data.fingerprint():
-            raise UsageError(f"{self.path} was fitted to other data than {type(self.data).__name__} gives now")
-        return data
-
-    @property
-    def frame_shape(self) -> tuple[int, ...]:
-        """(C, H, W) of images, (P,) of vectors."""
-        return tuple(self.model.likelihood.frame_shape)
-
-    @property
-    def length(self) -> int:
-        """T, the number of frames of the longest sequence that the model was fitted to."""
-        return int(self.state["length"]) if "length" in self.state else self.sequences().length
-
-    @property
-    def device(self) -> torch.device:
-        """The device of model and guide."""
-        return next(self.model.parameters()).device
-
-    def sampler(self, progress: Progress | None = None, anchored: bool = False) -> Sampler:
-        """Model and guide in the form that the estimators of `pyro_dsvae.inference` take.
-
-        Args:
-            progress: Called with the share of the work that is done.
-            anchored: Use anchored inference (`anchored_guide`).
-
-        Example:
-            >>> import pyro_dsvae
-            >>> from pyro_dsvae.inference.evidence import estimate_evidence
-            >>> run = pyro_dsvae.load("runs/clips")
-            >>> found = estimate_evidence(run.sampler(), run.sequences().sequences("test"), draws=25)
-            >>> found.log_evidence.shape  # log p(x) of the 4 clips of the test split, nats
-            torch.Size([4])
-        """
-        guide = self.anchored_guide() if anchored else self.guide
-        return Sampler(self.model, guide, self.device, progress=progress)
-
-    def batch(
-        self, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None, times: Tensor | None = None
-    ) -> Batch:
-        """Check clips and convert them to the arguments of model and guide.
-
-        Returns:
-            The arguments on the run's device: frames in model units, zero where not observed.
-
-        Raises:
-            UsageError: Where shapes, values or times are not those of this run.
-
-        Example:
-            >>> import pyro_dsvae, torch
-            >>> run = pyro_dsvae.load("runs/clips")
-            >>> batch = run.batch(torch.full((1, 6, 3, 16, 16), 255, dtype=torch.uint8))
-            >>> batch.x.max()
-            tensor(1.)
-        """
-        return checked_batch(x, mask, lengths, times, self.model.likelihood, self.device)
-
-    def encode(
-        self,
-        x: Tensor,
-        mask: Tensor | None = None,
-        lengths: Tensor | None = None,
-        times: Tensor | None = None,
-        draws: int = 0,
-        seed: int = 0,
-        progress: Progress | None = None,
-        anchored: bool = False,
-    ) -> Codes:
-        """Infer the latents of clips.
-
-        Args:
-            x: Stored frames, ``(B, T, *frame)``.
-            mask: See the class.
-            lengths: See the class.
-            times: See the class.
-            draws: K, draws from q(f, z | x) beside mean and scale.
-            seed: Of the draws.
-            progress: Called with the share of the work that is done.
-            anchored: Use anchored inference (`anchored_guide`), so that neither latent holds information about
-                the other.
-
-        Returns:
-            Mean, scale and draws of f (B, F), what stays, and of z (B, T, D), what moves.
-
-        Example:
-            >>> import pyro_dsvae
-            >>> run = pyro_dsvae.load("runs/clips")
-            >>> x = run.sequences().part("test").frames
-            >>> codes = run.encode(x, draws=10)
-            >>> codes.f.shape, codes.z.shape, codes.f_draws.shape
-            (torch.Size([4, 4]), torch.Size([4, 6, 2]), torch.Size([10, 4, 4]))
-        """
-        return encode(self.sampler(progress, anchored), self.batch(x, mask, lengths, times), draws, seed)
-
-    def anchored_guide(self) -> Anchored:
-        """The guide with anchored inference, at the anchor clip that the fit kept (see `Anchored`).
-
-        Raises:
-            UsageError: Where the fit kept no clip, because its guide has no views or the model has no f.
-
-        Example:
-            >>> import pyro_dsvae
-            >>> run = pyro_dsvae.load("runs/clips")
-            >>> x = run.batch(run.sequences().part("test").frames).x
-            >>> f, z = run.anchored_guide()(x)  # one draw for each clip
-            >>> f.shape, z.shape
-            (torch.Size([4, 4]), torch.Size([4, 6, 2]))
-        """
-        if self.anchor is None:
-            raise UsageError(
-                f"{self.path} keeps no anchor clip, so there is no anchored inference: fit images with --posterior.views true "
-                "and a --static_size above 0"
-            )
-        return Anchored(self.guide, self.model.likelihood, self.anchor).eval()
-
-    def decode(self, f: Tensor, z: Tensor) -> Tensor:
-        """Decode latents: E[x | f, z].
-
-        Args:
-            f: Static latents, ``(*B, F)``.
-            z: Paths, ``(*B, T, D)``. Batch dimensions broadcast.
-
-        Returns:
-            Frames, ``(*B, T, *frame)``.
-
-        Example:
-            >>> import pyro_dsvae
-            >>> run = pyro_dsvae.load("runs/clips")
-            >>> codes = run.encode(run.sequences().part("test").frames)
-            >>> run.decode(codes.f[:, None], codes.z[None]).shape  # every appearance with every motion
-            torch.Size([4, 4, 6, 3, 16, 16])
-        """
-        batch = torch.broadcast_shapes(f.shape[:-1], z.shape[:-2])
-        length = z.shape[-2]
-        f, z = (v.to(self.device) for v in (f, z))
-        f, z = f.expand(*batch, -1).reshape(-1, f.shape[-1]), z.expand(*batch, -1, -1).reshape(-1, *z.shape[-2:])
-        size = paths_at_once((length, *self.frame_shape))
-        frames = [decode(self.model, *part) for part in zip(f.split(size), z.split(size), strict=True)]
-        return torch.cat(frames).reshape(*batch, length, *self.frame_shape)
 
     def reconstruct(
         self, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None, times: Tensor | None = None
@@ -348,14 +180,12 @@ class Run:
         return interpolate(self.model, first, second, count, PARTS[latent], times)
 
     def interpolate(self, a: Tensor, b: Tensor, count: int = 9, latent: Latent = "both") -> Tensor:
-        """Interpolate between two clips, along the geometry of the priors
-        (`pyro_dsvae.inference.latent_space.interpolation`).
+        """Interpolate between two clips, along the geometry of the priors.
 
         Args:
             a: The first clip, ``(1, T, *frame)``.
             b: The last clip, ``(1, T, *frame)``.
-            count: See `interpolate_latents`.
-            latent: See `interpolate_latents`.
+            count, latent: See `interpolate_latents`.
 
         Returns:
             Frames ``(count, T, *frame)``, with both ends.
@@ -430,10 +260,7 @@ class Run:
         ``model_mean`` is the clip without noise.
 
         Args:
-            x: Stored frames, ``(B, T, *frame)``.
-            mask: See the class.
-            lengths: See the class.
-            times: See the class.
+            x, mask, lengths, times: See the class.
             draws: The number of draws, K.
             method: "amortised": the guide as it is; "refined": the guide fitted to each clip; "langevin": refined, then moved
                 by Markov chains.
@@ -469,11 +296,8 @@ class Run:
         """Draw the frames that follow each clip.
 
         Args:
-            x: Stored frames, ``(B, T, *frame)``.
+            x, mask, lengths, times: See the class.
             horizon: H, the number of frames to come.
-            mask: See the class.
-            lengths: See the class.
-            times: See the class.
             future_times: (B, H) of the frames to come, where ``times`` are given.
             draws: The number of draws, K.
             seed: Of the draws.

@@ -1,0 +1,184 @@
+"""A fitted model and its data, opened: the way into and out of the latents, with which every use of a run begins."""
+
+from abc import ABC
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyro_dsvae.data.dataset import DataSource, SequenceData
+from pyro_dsvae.inference.batch import Batch
+from pyro_dsvae.inference.estimation import Progress, Sampler, paths_at_once
+from pyro_dsvae.inference.latent_space.encoding import Codes, encode
+from pyro_dsvae.inference.posteriors.anchored import Anchored
+from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.inference.prediction import decode
+from pyro_dsvae.models.dsvae import DSVAE
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.runs.checked_batch import checked_batch
+
+
+@dataclass(frozen=True)
+class OpenedRun(ABC):
+    """What a `Run` is made of, and the way into and out of its latents."""
+
+    path: Path
+    config: dict[str, Any]
+    data: DataSource
+    model: DSVAE
+    guide: Posterior
+    state: Mapping[str, Any]
+    anchor: Tensor | None = None
+
+    def sequences(self) -> SequenceData:
+        """Load the data of the run.
+
+        Raises:
+            UsageError: Where they cannot be read, or are not the data that the run was fitted to.
+
+        Example:
+            >>> import pyro_dsvae
+            >>> data = pyro_dsvae.load("runs/clips").sequences()
+            >>> data.part("test").frames.shape
+            torch.Size([4, 6, 3, 16, 16])
+        """
+        data = self.data.load()
+        if self.state.get("data", data.fingerprint()) != data.fingerprint():
+            raise UsageError(f"{self.path} was fitted to other data than {type(self.data).__name__} gives now")
+        return data
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of images, (P,) of vectors."""
+        return tuple(self.model.likelihood.frame_shape)
+
+    @property
+    def length(self) -> int:
+        """T, the number of frames of the longest sequence that the model was fitted to."""
+        return int(self.state["length"]) if "length" in self.state else self.sequences().length
+
+    @property
+    def device(self) -> torch.device:
+        """The device of model and guide."""
+        return next(self.model.parameters()).device
+
+    def sampler(self, progress: Progress | None = None, anchored: bool = False) -> Sampler:
+        """Model and guide in the form that the estimators of `pyro_dsvae.inference` take.
+
+        Args:
+            progress: Called with the share of the work that is done.
+            anchored: Use anchored inference (`anchored_guide`).
+
+        Example:
+            >>> import pyro_dsvae
+            >>> from pyro_dsvae.inference.evidence import estimate_evidence
+            >>> run = pyro_dsvae.load("runs/clips")
+            >>> found = estimate_evidence(run.sampler(), run.sequences().sequences("test"), draws=25)
+            >>> found.log_evidence.shape  # log p(x) of the 4 clips of the test split, nats
+            torch.Size([4])
+        """
+        guide = self.anchored_guide() if anchored else self.guide
+        return Sampler(self.model, guide, self.device, progress=progress)
+
+    def batch(
+        self, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None, times: Tensor | None = None
+    ) -> Batch:
+        """Check clips and convert them to the arguments of model and guide.
+
+        Returns:
+            The arguments on the run's device: frames in model units, zero where not observed.
+
+        Raises:
+            UsageError: Where shapes, values or times are not those of this run.
+
+        Example:
+            >>> import pyro_dsvae, torch
+            >>> run = pyro_dsvae.load("runs/clips")
+            >>> batch = run.batch(torch.full((1, 6, 3, 16, 16), 255, dtype=torch.uint8))
+            >>> batch.x.max()
+            tensor(1.)
+        """
+        return checked_batch(x, mask, lengths, times, self.model.likelihood, self.device)
+
+    def encode(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        lengths: Tensor | None = None,
+        times: Tensor | None = None,
+        draws: int = 0,
+        seed: int = 0,
+        progress: Progress | None = None,
+        anchored: bool = False,
+    ) -> Codes:
+        """Infer the latents of clips.
+
+        Args:
+            x, mask, lengths, times: See the class.
+            draws: K, draws from q(f, z | x) beside mean and scale.
+            seed: Of the draws.
+            progress: Called with the share of the work that is done.
+            anchored: Use anchored inference (`anchored_guide`), so that neither latent holds information about
+                the other.
+
+        Returns:
+            Mean, scale and draws of f (B, F), what stays, and of z (B, T, D), what moves.
+
+        Example:
+            >>> import pyro_dsvae
+            >>> run = pyro_dsvae.load("runs/clips")
+            >>> x = run.sequences().part("test").frames
+            >>> codes = run.encode(x, draws=10)
+            >>> codes.f.shape, codes.z.shape, codes.f_draws.shape
+            (torch.Size([4, 4]), torch.Size([4, 6, 2]), torch.Size([10, 4, 4]))
+        """
+        return encode(self.sampler(progress, anchored), self.batch(x, mask, lengths, times), draws, seed)
+
+    def decode(self, f: Tensor, z: Tensor) -> Tensor:
+        """Decode latents: E[x | f, z].
+
+        Args:
+            f: Static latents, ``(*B, F)``.
+            z: Paths, ``(*B, T, D)``. Batch dimensions broadcast.
+
+        Returns:
+            Frames, ``(*B, T, *frame)``.
+
+        Example:
+            >>> import pyro_dsvae
+            >>> run = pyro_dsvae.load("runs/clips")
+            >>> codes = run.encode(run.sequences().part("test").frames)
+            >>> run.decode(codes.f[:, None], codes.z[None]).shape  # every appearance with every motion
+            torch.Size([4, 4, 6, 3, 16, 16])
+        """
+        batch = torch.broadcast_shapes(f.shape[:-1], z.shape[:-2])
+        length = z.shape[-2]
+        f, z = (v.to(self.device) for v in (f, z))
+        f, z = f.expand(*batch, -1).reshape(-1, f.shape[-1]), z.expand(*batch, -1, -1).reshape(-1, *z.shape[-2:])
+        size = paths_at_once((length, *self.frame_shape))
+        frames = [decode(self.model, *part) for part in zip(f.split(size), z.split(size), strict=True)]
+        return torch.cat(frames).reshape(*batch, length, *self.frame_shape)
+
+    def anchored_guide(self) -> Anchored:
+        """The guide with anchored inference, at the anchor clip that the fit kept (see `Anchored`).
+
+        Raises:
+            UsageError: Where the fit kept no clip, because its guide has no views or the model has no f.
+
+        Example:
+            >>> import pyro_dsvae
+            >>> run = pyro_dsvae.load("runs/clips")
+            >>> x = run.batch(run.sequences().part("test").frames).x
+            >>> f, z = run.anchored_guide()(x)  # one draw for each clip
+            >>> f.shape, z.shape
+            (torch.Size([4, 4]), torch.Size([4, 6, 2]))
+        """
+        if self.anchor is None:
+            raise UsageError(
+                f"{self.path} keeps no anchor clip, so there is no anchored inference: fit images with --posterior.views true "
+                "and a --static_size above 0"
+            )
+        return Anchored(self.guide, self.model.likelihood, self.anchor).eval()
