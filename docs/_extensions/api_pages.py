@@ -37,7 +37,7 @@ def modules(package: str) -> list[str]:
 
 def page(package: str) -> str:
     """MyST source: a heading and an automodule directive for every module."""
-    parts = [f"# {short(package)}", f"*Import from* `{package}`.", summary(package)]
+    parts = [f"# {short(package)}", f"*Modules of* `{package}`.", summary(package)]
     for module in modules(package):
         directive = f".. automodule:: {module}\n   :members:\n   :show-inheritance:"
         parts.append(f"## {module.rpartition('.')[2]}\n\n```{{eval-rst}}\n{directive}\n```")
