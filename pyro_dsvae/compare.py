@@ -1,8 +1,8 @@
 """Compare alternative priors on honest evidence: which explains the sequences best, by how much, and how sure is that?
 
-  python -m pyro_dsvae.compare --vary dynamic_prior=LSTM,LinearGaussian,IID          fit all, then compare: about 20 minutes
+  python -m pyro_dsvae.compare --vary dynamic_prior=LSTM,LinearGaussian,IID          fit all, then compare: half an hour
   python -m pyro_dsvae.compare --vary dynamic_prior=LSTM,IID --vary static_prior=StandardNormal,VampPrior    the grid of both
-  python -m pyro_dsvae.compare --vary latent_size=4,8 --vary dynamic_prior.hidden_size=32,64 --seeds 3
+  python -m pyro_dsvae.compare --vary latent_size=4,8 --vary dynamic_prior.hidden_size=32,64 --seeds 5
   python -m pyro_dsvae.compare --vary dynamic_prior=LSTM,my_priors.Damped --data Arrays --data.path clips.npz --minutes 10
   python -m pyro_dsvae.compare runs/a runs/b runs/c          finished runs; those that differ in their seed only are one
   python -m pyro_dsvae.compare --out runs/compare-001        continue a comparison that was stopped or killed
@@ -12,8 +12,9 @@ budget and seeds. Each candidate is fitted --seeds times into OUT/runs. Then log
 by importance weights, with k-hat for every sequence. Differences are paired by sequence; a candidate is called better only
 where the interval, which covers sequences and seeds, excludes zero. Choose with --split validation, report with --split test.
 
-The defaults (700 steps, 2 seeds, 64 sequences, 100 draws) are made for a first answer in less than 25 minutes on two
-cores; k-hat says how reliable it is. For a result: --steps 2000 --seeds 3 --sequences 256 --draws 1000, or --refine 100.
+The defaults (700 steps, 3 seeds, 64 sequences, 100 draws) are made for a first answer: six such fits and their comparison
+took 22 minutes on two cores. k-hat says how reliable it is. Few seeds give wide intervals. For a result: --steps 2000
+--seeds 5 --sequences 256 --draws 1000, or --refine 100.
 
 --devices N fits N candidates at a time, each on a GPU of its own (or, on the CPU, on its share of the cores).
 

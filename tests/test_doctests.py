@@ -106,7 +106,8 @@ def started_from() -> dict[str, object]:
     return found | {f"Run.{name}": value for name, value in public.items() if inspect.isroutine(value)}
 
 
-@pytest.mark.parametrize(("name", "what"), started_from().items(), ids=str)
+# Named, since two workers must not call a test by two addresses.
+@pytest.mark.parametrize(("name", "what"), started_from().items(), ids=list(started_from()))
 def test_everything_that_a_user_starts_from_has_an_example(name: str, what: object) -> None:
     assert ">>>" in (what.__doc__ or ""), f"the docstring of {name} has no example"
 

@@ -38,8 +38,8 @@ def paired_forecast(
     Any proposal is allowed, so the beginning of a clip is weighted along the same draws as the whole clip. A guide is
     fitted to whole clips, and its proposals from a beginning alone can be off by thousands of nats on images;
     `pyro_dsvae.inference.forecasting.log_prob.forecast_log_prob` then mistakes this for predictive power. Here both
-    terms are too low for the same reason, and most of the bias and of the noise cancels. The bias that remains is
-    upwards. It is at most what the later frames tell the guide about f and z_1:t, and vanishes as K grows.
+    terms are too low for the same reason, and most of the bias and of the noise cancels. The sign of the bias that remains
+    is unknown. It vanishes as K grows.
 
     The standard error is that of the delta method for a difference of two logarithms along the same draws.
 

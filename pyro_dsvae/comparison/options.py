@@ -27,7 +27,7 @@ class ComparisonOptions(SharedOptions):
         "what varies, KEY=A,B; more than one --vary gives the grid. From Python: option of fit -> values",
     )
     runs: Sequence[Path] = option((), Role.MEASUREMENT, "finished runs instead, on the command line simply RUN RUN")
-    seeds: int = option(2, Role.MEASUREMENT, "fits per candidate, with seeds that count on from --seed")
+    seeds: int = option(3, Role.MEASUREMENT, "fits per candidate, with seeds that count on from --seed")
     out: Path | None = option(
         None, Role.CALL, "the folder of the comparison (by default the next free runs/compare-NNN)"
     )

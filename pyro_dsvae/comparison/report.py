@@ -226,9 +226,13 @@ def _notes(comparison: Comparison, rows: Sequence[Row], measure: Measure, size: 
         notes.append(
             f"forecast log p is of the last {horizon} frame{'' if horizon == 1 else 's'} given the first {given}, by draws "
             f"that the evidences of both share; k-hat is above .7 for up to {max(r.forecast_k_hat_above for r in rows):.0%} of "
-            "the sequences, whose forecasts come out too high rather than too low. Most of it is how well a frame is drawn, "
-            f"the same for any motion. The CRPS asks how close {FORECASTS} drawn futures come, in units of the frames; less is "
-            "better, and verdicts take its negative"
+            "the sequences. Both evidences are loose there, so a forecast may be off in either direction. Most of it is how "
+            "well a frame is drawn, the same for any motion. The CRPS asks how close "
+            f"{FORECASTS} drawn futures come, in units of the frames; less is better, and verdicts take its negative"
+        )
+        notes.append(
+            "evidence, forecasts by log p and forecasts by CRPS are three families of verdicts: the confidence is that of each "
+            "family by itself, not of all three together"
         )
     notes.append(
         "a classifier of temporal order, trained on this model's own reconstructions of training clips, says which share of "

@@ -128,7 +128,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture(scope="module")
 def done(data: list[str], tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """A comparison that went well."""
-    outcome = command(*data, *TINY, *QUICK, VARY, "--out", tmp_path_factory.mktemp("done") / "out")
+    outcome = command(*data, *TINY, *QUICK, VARY, "--seeds=2", "--out", tmp_path_factory.mktemp("done") / "out")
     assert outcome.code == 0, outcome
     return outcome
 
@@ -261,7 +261,7 @@ def test_stopped_twice_and_killed_once_it_ends_with_the_same_table(
 ) -> None:
     """In a fit, while measuring, and between a fit's last step and its summary."""
     out = tmp_path / "out"
-    arguments = [*data, *TINY, *QUICK, VARY, "--out", out]
+    arguments = [*data, *TINY, *QUICK, VARY, "--seeds=2", "--out", out]
     fitted: list[Path] = []
 
     def once(**options: Any) -> FitResult:
@@ -329,13 +329,13 @@ def test_what_was_measured_of_other_weights_is_not_used(copy: Path) -> None:
 )
 def test_other_options_need_another_folder(done: Outcome, data: list[str], more: list[str], says: str) -> None:
     varied = [] if more[0].startswith("--vary") else [VARY]
-    assert says in refused(*data, *TINY, *QUICK, *varied, *more, "--out", done.path)
+    assert says in refused(*data, *TINY, *QUICK, *varied, "--seeds=2", *more, "--out", done.path)
 
 
 def test_what_is_no_comparison_is_left_alone(data: list[str], run: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     for out in (tmp_path, run, tmp_path / "notes.txt"):
-        assert "is no comparison" in refused(*data, *TINY, VARY, "--out", out)
+        assert "is no comparison" in refused(*data, *TINY, VARY, "--seeds=2", "--out", out)
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
 
 
@@ -386,7 +386,7 @@ def test_candidates_spread_over_two_processes_give_the_same_figures(
 
 def test_what_is_wrong_in_one_process_is_told_by_all(data: list[str], tmp_path: Path) -> None:
     """A learning rate that makes the loss infinite is noticed in a fit, in another process."""
-    options = [*data, *TINY, *QUICK, VARY, "--devices=2", "--optimisation.learning_rate=1e30"]
+    options = [*data, *TINY, *QUICK, VARY, "--seeds=2", "--devices=2", "--optimisation.learning_rate=1e30"]
     said = refused(*options, "--out", tmp_path / "out")
     assert "became" in said
     assert "checkpoint.pt" in said
