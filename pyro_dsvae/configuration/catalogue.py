@@ -1,69 +1,59 @@
 """The parts that come with the package, by option and name. Importing this module makes their short names known."""
 
 from collections.abc import Mapping
+from typing import TypeVar
 
-from pyro_dsvae.data.arrays import Arrays
-from pyro_dsvae.data.lpc_sprites import LPCSprites
-from pyro_dsvae.data.sprites import Sprites
-from pyro_dsvae.inference.posteriors.autoregressive import Autoregressive
-from pyro_dsvae.inference.posteriors.causal_lstm import CausalLSTM
-from pyro_dsvae.inference.posteriors.delta import Delta
-from pyro_dsvae.inference.posteriors.factorised import Factorised
-from pyro_dsvae.inference.posteriors.flow import Flow as FlowPosterior
-from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
-from pyro_dsvae.inference.posteriors.structured_gaussian import StructuredGaussian
-from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
-from pyro_dsvae.models.dynamic_priors.flow import Flow as DynamicFlow
-from pyro_dsvae.models.dynamic_priors.gaussian_process import GaussianProcess
-from pyro_dsvae.models.dynamic_priors.gru import GRU
-from pyro_dsvae.models.dynamic_priors.iid import IID
-from pyro_dsvae.models.dynamic_priors.linear_gaussian import LinearGaussian
-from pyro_dsvae.models.dynamic_priors.lstm import LSTM
-from pyro_dsvae.models.dynamic_priors.random_walk import RandomWalk
-from pyro_dsvae.models.dynamic_priors.switching_linear import SwitchingLinear
-from pyro_dsvae.models.dynamic_priors.transformer import Transformer
-from pyro_dsvae.models.likelihoods.bernoulli import Bernoulli
-from pyro_dsvae.models.likelihoods.continuous_bernoulli import ContinuousBernoulli
-from pyro_dsvae.models.likelihoods.discretized_logistic import DiscretizedLogistic
-from pyro_dsvae.models.likelihoods.laplace import Laplace
-from pyro_dsvae.models.likelihoods.normal import Normal
-from pyro_dsvae.models.likelihoods.poisson import Poisson
-from pyro_dsvae.models.likelihoods.student_t import StudentT
-from pyro_dsvae.models.static_priors.autoregressive_mixture import AutoregressiveMixture
-from pyro_dsvae.models.static_priors.diagonal_normal import DiagonalNormal
-from pyro_dsvae.models.static_priors.flow import Flow as StaticFlow
-from pyro_dsvae.models.static_priors.gaussian_mixture import GaussianMixture
-from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
-from pyro_dsvae.models.static_priors.vamp_prior import VampPrior
+from pyro_dsvae.data import Arrays, LPCSprites, Sprites
+from pyro_dsvae.inference import posteriors
+from pyro_dsvae.models import dynamic_priors, likelihoods, static_priors
+from pyro_dsvae.models.dynamic_priors import DynamicPrior
 
-DYNAMIC_PRIORS: Mapping[str, type[DynamicPrior]] = {
-    kind.__name__: kind
-    for kind in (
-        LSTM,
-        GRU,
-        Transformer,
-        RandomWalk,
-        LinearGaussian,
-        GaussianProcess,
-        SwitchingLinear,
-        DynamicFlow,
-        IID,
-    )
-}
+Kind = TypeVar("Kind", bound=type)
 
 
-def _by_name(*kinds: type) -> Mapping[str, type]:
+def _by_name(*kinds: Kind) -> Mapping[str, Kind]:
     return {kind.__name__: kind for kind in kinds}
 
+
+DYNAMIC_PRIORS: Mapping[str, type[DynamicPrior]] = _by_name(
+    dynamic_priors.LSTM,
+    dynamic_priors.GRU,
+    dynamic_priors.Transformer,
+    dynamic_priors.RandomWalk,
+    dynamic_priors.LinearGaussian,
+    dynamic_priors.GaussianProcess,
+    dynamic_priors.SwitchingLinear,
+    dynamic_priors.Flow,
+    dynamic_priors.IID,
+)
 
 PARTS: Mapping[str, Mapping[str, type]] = {
     "data": _by_name(Sprites, LPCSprites, Arrays),
     "static_prior": _by_name(
-        StandardNormal, DiagonalNormal, GaussianMixture, VampPrior, StaticFlow, AutoregressiveMixture
+        static_priors.StandardNormal,
+        static_priors.DiagonalNormal,
+        static_priors.GaussianMixture,
+        static_priors.VampPrior,
+        static_priors.Flow,
+        static_priors.AutoregressiveMixture,
     ),
     "dynamic_prior": DYNAMIC_PRIORS,
     "posterior": _by_name(
-        LSTMPosterior, Factorised, CausalLSTM, Autoregressive, StructuredGaussian, FlowPosterior, Delta
+        posteriors.LSTM,
+        posteriors.Factorised,
+        posteriors.CausalLSTM,
+        posteriors.Autoregressive,
+        posteriors.StructuredGaussian,
+        posteriors.Flow,
+        posteriors.Delta,
     ),
-    "likelihood": _by_name(Normal, Laplace, StudentT, Bernoulli, ContinuousBernoulli, DiscretizedLogistic, Poisson),
+    "likelihood": _by_name(
+        likelihoods.Normal,
+        likelihoods.Laplace,
+        likelihoods.StudentT,
+        likelihoods.Bernoulli,
+        likelihoods.ContinuousBernoulli,
+        likelihoods.DiscretizedLogistic,
+        likelihoods.Poisson,
+    ),
 }
