@@ -30,6 +30,7 @@ from typing import Any
 from pyro_dsvae import cli, recipes
 from pyro_dsvae.configuration.build import build_from, check_times, examples
 from pyro_dsvae.configuration.options import FitOptions, Role, option_names, takes
+from pyro_dsvae.configuration.parts import in_words
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.svi import SVI, NonFiniteError
 from pyro_dsvae.inference.training.distributed import is_rank_zero
@@ -154,17 +155,10 @@ def _resumed(path: Path, options: FitOptions) -> RunDirectory:
     for name, value in options.config().items():
         if name not in free and before[name] != value:
             raise UsageError(
-                f"{path} was fitted with {name} = {_short(before[name])}, not {_short(value)}; "
+                f"{path} was fitted with {name} = {in_words(before[name])}, not {in_words(value)}; "
                 "resume with the same options (--resume --out alone takes them from the run) or fit into another --out"
             )
     return run
-
-
-def _short(value: object) -> str:
-    if isinstance(value, Mapping) and "class_path" in value:
-        options = ", ".join(f"{k}={v}" for k, v in value.get("init_args", {}).items())
-        return f"{str(value['class_path']).rsplit('.', 1)[-1]}({options})"
-    return str(value)
 
 
 def _restore(run: RunDirectory, svi: SVI, fingerprint: str) -> None:

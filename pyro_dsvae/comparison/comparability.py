@@ -13,7 +13,7 @@ import torch
 from pyro_dsvae.comparison.candidates import Candidate, Fit
 from pyro_dsvae.configuration.build import build_from, check_times, examples
 from pyro_dsvae.configuration.options import FitOptions, Role, option_names
-from pyro_dsvae.configuration.parts import describe
+from pyro_dsvae.configuration.parts import describe, in_words
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.estimation import check_proposal
 from pyro_dsvae.loading import Run, load
@@ -110,7 +110,7 @@ def check_runs(runs: Sequence[tuple[str, Run]]) -> SequenceData:
         if known not in (None, fingerprint):
             raise UsageError(
                 f"{first} and {name} cannot be compared: they were fitted to different data or splits "
-                f"({_source(one)} and {_source(run)})"
+                f"({in_words(describe(one.data))} and {in_words(describe(run.data))})"
             )
     _check_measures([(name, run.model) for name, run in runs], data)
     return data
@@ -123,11 +123,6 @@ def open_runs(fits: Sequence[Fit]) -> list[tuple[str, Run]]:
         UsageError: Where one is damaged.
     """
     return [(fit.path.name, load(fit.path)) for fit in fits]
-
-
-def _source(run: Run) -> str:
-    options = ", ".join(f"{name}={value}" for name, value in describe(run.data)["init_args"].items())
-    return f"{type(run.data).__name__}({options})"
 
 
 def _check_measures(models: Sequence[tuple[str, DSVAE]], data: SequenceData) -> None:

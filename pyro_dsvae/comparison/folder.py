@@ -9,9 +9,10 @@ import yaml
 from pyro_dsvae.comparison.candidates import Candidate, Fit
 from pyro_dsvae.comparison.options import ComparisonOptions
 from pyro_dsvae.configuration.options import Role, option_names
+from pyro_dsvae.configuration.parts import in_words
 from pyro_dsvae.configuration.spellings import modern_label
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.runs.directory import RunDirectory, complete
+from pyro_dsvae.runs.directory import RunDirectory, complete, writing
 
 
 class Folder:
@@ -56,26 +57,17 @@ class Folder:
         Raises:
             UsageError: Where that cannot be done.
         """
-        try:
+        with writing(self.path):
             for folder in ("evidence", "figures"):
                 (self.path / folder).mkdir(parents=True, exist_ok=True)
             for path in [*self.path.glob("runs/*"), *self.path.glob("evidence/*")]:
                 modern = path.with_name(modern_label(path.name))
                 if not modern.exists():
                     path.rename(modern)
-        except OSError as error:
-            raise UsageError(f"cannot write {self.path}: {error.strerror or error}") from error
         self.files.write_text(self.path / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return (
-            ", ".join(f"{name}={_short(v)}" for name, v in value.items()) if "class_path" not in value else _part(value)
-        )
-    return f"[{', '.join(map(_short, value))}]" if isinstance(value, list) else str(value)
-
-
-def _part(value: Mapping[str, Any]) -> str:
-    options = ", ".join(f"{name}={v}" for name, v in value.get("init_args", {}).items())
-    return f"{str(value['class_path']).rpartition('.')[2]}({options})"
+    if isinstance(value, Mapping) and "class_path" not in value:
+        return ", ".join(f"{name}={_short(v)}" for name, v in value.items())
+    return f"[{', '.join(map(_short, value))}]" if isinstance(value, list) else in_words(value)

@@ -26,8 +26,7 @@ from pyro_dsvae.inference.sequences import Sequences, evenly_spaced
 from pyro_dsvae.judges.cache import load_or_train_judge
 from pyro_dsvae.judges.motion import JudgedMotion, judge_motion
 from pyro_dsvae.loading import Run
-from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.runs.directory import RunDirectory
+from pyro_dsvae.runs.directory import RunDirectory, writing
 
 # Raise it when the meaning of what is kept changes: files of another number are computed anew.
 SCHEMA = 1
@@ -244,9 +243,7 @@ class _Kept:
         self.state[stage] = values
         buffer = io.BytesIO()
         torch.save({"schema": SCHEMA, "key": self.key, "stages": self.state}, buffer)
-        try:
+        with writing(self.file):
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with replacing(self.file) as part:
                 part.write_bytes(buffer.getbuffer())
-        except OSError as error:
-            raise UsageError(f"cannot write {self.file}: {error.strerror or error}") from error

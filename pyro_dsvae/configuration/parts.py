@@ -56,6 +56,14 @@ def part_class(part: object) -> type | None:
     return part if isinstance(part, type) else None
 
 
+def in_words(value: object) -> str:
+    """A part that `describe` wrote as ``Name(option=value)``; any other value as it is."""
+    if isinstance(value, Mapping) and "class_path" in value:
+        options = ", ".join(f"{name}={v}" for name, v in value.get("init_args", {}).items())
+        return f"{str(value['class_path']).rpartition('.')[2]}({options})"
+    return str(value)
+
+
 def plain(value: object) -> object:
     """The value as YAML has it: dataclasses as dictionaries, paths as strings, tuples as lists, objects described."""
     if isinstance(value, str | int | float | None):

@@ -18,7 +18,7 @@ import yaml
 from pyro_dsvae import cli
 from pyro_dsvae.configuration.options import FitOptions, SharedOptions
 from pyro_dsvae.configuration.spellings import OldConfiguration, lacking, modern_config
-from pyro_dsvae.inference.files import replacing
+from pyro_dsvae.inference.files import DAMAGE, replacing
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.older_checkpoints import upgraded
 from pyro_dsvae.runs.versions import installed
@@ -62,7 +62,7 @@ class RunDirectory:
         cls.check_free(path)
         part = cls(path.with_name(f".{path.name}.{os.getpid()}"))
         try:
-            with _writing(path):
+            with writing(path):
                 part.figures.mkdir(parents=True)
                 part.write_text(part.config_file, yaml.safe_dump(dict(config), sort_keys=False))
                 part.write_text(part.metrics_file, ",".join(COLUMNS) + "\n")
@@ -148,7 +148,7 @@ class RunDirectory:
             raise UsageError(f"{file} is missing; fit the run again or copy the whole folder") from error
         except pickle.UnpicklingError as error:
             raise UsageError(f"{file} is refused: it is damaged or holds pickled code instead of tensors") from error
-        except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        except DAMAGE as error:
             raise UsageError(f"{file} is damaged or cut short ({one_line(error)}); restore it or fit again") from error
         if not isinstance(state, dict) or state.get("schema") != SCHEMA:
             found = state.get("schema") if isinstance(state, dict) else None
@@ -161,7 +161,7 @@ class RunDirectory:
         Raises:
             UsageError: Where it cannot be written.
         """
-        with _writing(self.metrics_file), self.metrics_file.open("a", newline="") as file:
+        with writing(self.metrics_file), self.metrics_file.open("a", newline="") as file:
             csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -211,7 +211,7 @@ class RunDirectory:
         self._replace(file, text.encode())
 
     def _replace(self, file: Path, content: bytes | memoryview) -> None:
-        with _writing(file), replacing(file) as part:
+        with writing(file), replacing(file) as part:
             part.write_bytes(content)
 
 
@@ -242,7 +242,7 @@ def complete(kind: type[Taken], config: Mapping[str, Any], file: Path) -> Taken:
 
 
 @contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Turns a failure to write into one line that names the path and the cause."""
     try:
         yield

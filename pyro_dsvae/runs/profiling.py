@@ -1,13 +1,12 @@
 """Profiling of a fit: a trace of a few steps, and a short table."""
 
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
-from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.runs.directory import RunDirectory
+from pyro_dsvae.runs.directory import RunDirectory, writing
 
 WAIT, WARM_UP, STEPS = 10, 2, 5
 ROWS = 25
@@ -31,17 +30,13 @@ class StepProfile:
         self.profile = profile(activities=kinds, schedule=plan, on_trace_ready=self._write, profile_memory=True)
 
     def __enter__(self) -> "StepProfile":
-        try:
+        with writing(self.folder):
             self.folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"cannot write {self.folder}: {error.strerror or error}") from error
         self.profile.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        self.profile.__exit__(kind, error, where)
+    def __exit__(self, *raised: Any) -> None:
+        self.profile.__exit__(*raised)
 
     def step(self) -> None:
         """To be called after every step."""
