@@ -9,6 +9,7 @@ from pyro import poutine
 from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import Message
+from pyro.poutine.util import site_is_subsample
 
 from pyro_dsvae.inference.batch import Batch
 
@@ -24,6 +25,15 @@ class LocalParameters(Messenger):
         if len(msg["args"]) == 2 and isinstance(msg["args"][1], torch.nn.Parameter):
             msg["value"] = msg["args"][1]
             msg["done"] = msg["stop"] = True
+
+
+class Means(Messenger):
+    """Replaces every draw by the mean of its distribution, so that z is inferred from the mean of f."""
+
+    def _pyro_sample(self, msg: Message) -> None:
+        if not msg["is_observed"] and msg["value"] is None and not site_is_subsample(msg):
+            msg["value"] = msg["fn"].mean
+            msg["done"] = True
 
 
 def traced(program: Callable[..., Any], batch: Batch, draws: int) -> Trace:

@@ -4,23 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from pyro.poutine.messenger import Messenger
-from pyro.poutine.runtime import Message
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from pyro_dsvae.inference.handlers import LocalParameters
+from pyro_dsvae.inference.handlers import LocalParameters, Means
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.steps import Steps
-
-
-class _Means(Messenger):
-    """Replaces every draw by the mean of its distribution, so that z is inferred from the mean of f."""
-
-    def _pyro_sample(self, msg: Message) -> None:
-        if not msg["is_observed"] and msg["value"] is None and not site_is_subsample(msg):
-            msg["value"] = msg["fn"].mean
-            msg["done"] = True
 
 
 @torch.no_grad()
@@ -41,7 +29,7 @@ def posterior_means(
         times: As in `DSVAE.forward`.
     """
     with LocalParameters():
-        f, z = _Means()(guide)(x, mask, lengths, times)
+        f, z = Means()(guide)(x, mask, lengths, times)
     return f, z
 
 

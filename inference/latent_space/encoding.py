@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pyro.poutine.messenger import Messenger
-from pyro.poutine.runtime import Message
-from pyro.poutine.util import site_is_subsample
+from pyro import poutine
 from torch import Tensor
 
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.estimation import Guide, Sampler
-from pyro_dsvae.inference.handlers import LocalParameters
+from pyro_dsvae.inference.handlers import LocalParameters, Means
 from pyro_dsvae.inference.sampling.proposal import Proposal
 from pyro_dsvae.models.errors import UsageError
 
@@ -81,37 +79,19 @@ def encode(sampler: Sampler, batch: Batch, draws: int = 0, seed: int = 0) -> Cod
 
 
 def _encoded(guide: Guide, batch: Batch, draws: int) -> Codes:
-    moments = _Moments()
     with LocalParameters():
-        moments(guide)(*batch)
-    f, z = moments.loc["f"], moments.loc["z"]
+        sites = poutine.trace(Means()(guide)).get_trace(*batch).nodes
+    (f, f_scale), (z, z_scale) = ((sites[n]["value"], _scale(sites[n]["fn"])) for n in ("f", "z"))
     f_draws, z_draws = f.new_zeros(0, *f.shape), z.new_zeros(0, *z.shape)
     if draws:
         latents, _ = Proposal(guide, batch).draw(draws)
         f_draws, z_draws = latents.f, latents.z
-    z_scale, valid = moments.scale["z"], batch.steps.valid
+    valid = batch.steps.valid
     if valid is not None:
         z, z_scale, z_draws = (
             torch.where(valid.unsqueeze(-1), path, torch.zeros_like(path)) for path in (z, z_scale, z_draws)
         )
-    return Codes(f, moments.scale["f"], z, z_scale, f_draws, z_draws, batch.lengths)
-
-
-class _Moments(Messenger):
-    """Replaces every draw by the mean of its distribution, and remembers mean and scale."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loc: dict[str, Tensor] = {}
-        self.scale: dict[str, Tensor] = {}
-
-    def _pyro_sample(self, msg: Message) -> None:
-        if msg["is_observed"] or site_is_subsample(msg):
-            return
-        name, distribution = str(msg["name"]), msg["fn"]
-        msg["value"] = self.loc[name] = distribution.mean
-        self.scale[name] = _scale(distribution)
-        msg["done"] = True
+    return Codes(f, f_scale, z, z_scale, f_draws, z_draws, batch.lengths)
 
 
 def _scale(distribution: Any) -> Tensor:
