@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_dsvae.models.networks.recurrent import reorder, reversal, run_lstm
+from pyro_dsvae.models.ops.linear_recurrence import step_before
 from pyro_dsvae.models.steps import Steps
 
 MAX_LOG_SCALE = 3.0
@@ -36,8 +37,7 @@ class CausalAffine(nn.Module):
         """y ``(*B, T, D)`` and log sigma ``(*B, T, D)`` for e ``(*B, T, D)`` and context ``(*B, T, C)``."""
         context = context.expand(*e.shape[:-1], -1)
         e, context = self._ordered(e, steps), self._ordered(context, steps)
-        before = torch.cat([torch.zeros_like(e[..., :1, :]), e[..., :-1, :]], dim=-2)
-        hidden, _ = run_lstm(self.lstm, torch.cat([context, before], dim=-1))
+        hidden, _ = run_lstm(self.lstm, torch.cat([context, step_before(e)], dim=-1))
         mu, log_sigma = self._mu_and_log_sigma(hidden)
         return self._ordered(mu + log_sigma.exp() * e, steps), self._ordered(log_sigma, steps)
 

@@ -2,10 +2,10 @@
 
 from typing import ClassVar
 
-import torch
 from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor, nn
 
+from pyro_dsvae.inference.posteriors.encoders import with_static
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.static_half import StaticHalf
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead
@@ -45,7 +45,6 @@ class LSTM(StaticHalf):
     def dynamic(self, clip: GuideInput, f: Tensor) -> TorchDistribution:
         features = self.dynamic_encoder(clip.x, clip.observed)
         features = features.expand(*f.shape[:-1], *features.shape[-2:])
-        seen = torch.cat([features, f.unsqueeze(-2).expand(*features.shape[:-1], -1)], dim=-1)
-        hidden, _ = run_lstm(self.lstm, self.context(seen, clip.steps.lengths))
+        hidden, _ = run_lstm(self.lstm, self.context(with_static(features, f), clip.steps.lengths))
         hidden = hidden + self.direct(features)
         return clip.steps.join(Normal(*self.dynamic_head(hidden)).to_event(1))

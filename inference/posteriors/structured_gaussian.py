@@ -2,7 +2,6 @@
 
 import math
 
-import torch
 from torch import Tensor, nn
 
 from pyro_dsvae.inference.posteriors.encoders import Smoother
@@ -11,6 +10,7 @@ from pyro_dsvae.inference.posteriors.static_half import StaticHalf
 from pyro_dsvae.models.distributions.diagonal_chain import DiagonalChain, Transitions
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead
+from pyro_dsvae.models.ops.linear_recurrence import step_before
 from pyro_dsvae.models.ops.precision import full_precision
 
 
@@ -74,5 +74,4 @@ class StructuredGaussian(StaticHalf):
         mean, scale = self.dynamic_head(hidden)
         raw = full_precision(self.coefficient(hidden))
         a = self.max_coefficient * (raw / self.max_coefficient).tanh()
-        before = torch.cat([torch.zeros_like(mean[..., :1, :]), mean[..., :-1, :]], dim=-2)
-        return DiagonalChain(f.shape[:-1], Transitions(a, mean - a * before, scale), clip.steps)
+        return DiagonalChain(f.shape[:-1], Transitions(a, mean - a * step_before(mean), scale), clip.steps)

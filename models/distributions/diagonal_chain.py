@@ -11,7 +11,7 @@ from torch.distributions import register_kl
 
 from pyro_dsvae.models.distributions.density import detached, overdispersed
 from pyro_dsvae.models.distributions.gaussian_path import GaussianPath, Moments, kl_to_path, moments
-from pyro_dsvae.models.ops.linear_recurrence import linear_recurrence
+from pyro_dsvae.models.ops.linear_recurrence import linear_recurrence, step_before
 from pyro_dsvae.models.steps import Steps
 
 LOG_2PI = math.log(2 * math.pi)
@@ -78,7 +78,7 @@ class DiagonalChain(GaussianPath):
 
     def conditionals(self, z: Tensor) -> TorchDistribution:
         a, b, s = self.transitions
-        loc = a * _before(z) + b
+        loc = a * step_before(z) + b
         return Normal(loc, s.expand(loc.shape)).to_event(1)
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
@@ -107,7 +107,7 @@ class DiagonalChain(GaussianPath):
 
     def expected_log_conditionals(self, q: Moments) -> Tensor:
         a, b, s = (self._whole(v) for v in self.transitions)
-        square = (q.loc - a * _before(q.loc) - b) ** 2 + q.variance + a**2 * _before(q.variance)
+        square = (q.loc - a * step_before(q.loc) - b) ** 2 + q.variance + a**2 * step_before(q.variance)
         if q.lagged is not None:
             square = square - 2 * a * q.lagged
         return -(0.5 * square / s**2 + s.log() + 0.5 * LOG_2PI).sum(-1)
@@ -115,11 +115,6 @@ class DiagonalChain(GaussianPath):
     def _whole(self, values: Tensor) -> Tensor:
         """Transitions in the shape ``(*B, T, D)`` of a path."""
         return values.expand(self.batch_shape + self.event_shape)
-
-
-def _before(values: Tensor) -> Tensor:
-    """``(*B, T, D)`` values of the step before, zero at the first."""
-    return torch.cat([torch.zeros_like(values[..., :1, :]), values[..., :-1, :]], dim=-2)
 
 
 @detached.register
@@ -146,7 +141,7 @@ def _(q: DiagonalChain) -> Moments:
         noise = torch.diag_embed(s.movedim(-2, -1)).movedim(-1, 0).movedim(-1, -2)
         return linear_recurrence(a, noise).movedim(0, -1).movedim(-3, -2)
 
-    return Moments(linear_recurrence(a, b), variance, a * _before(variance), entropy, factor)
+    return Moments(linear_recurrence(a, b), variance, a * step_before(variance), entropy, factor)
 
 
 register_kl(DiagonalChain, GaussianPath)(kl_to_path)

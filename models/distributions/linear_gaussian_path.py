@@ -9,7 +9,7 @@ from pyro.distributions import MultivariateNormal, TorchDistribution
 from torch import Tensor
 
 from pyro_dsvae.models.distributions.gaussian_path import GaussianPath, Moments
-from pyro_dsvae.models.ops.linear_recurrence import matrix_recurrence
+from pyro_dsvae.models.ops.linear_recurrence import matrix_recurrence, step_before
 from pyro_dsvae.models.steps import Steps
 
 LOG_2PI = math.log(2 * math.pi)
@@ -62,7 +62,7 @@ class LinearGaussianPath(GaussianPath):
 
     def conditionals(self, z: Tensor) -> TorchDistribution:
         a, b, scale_tril = self.transitions
-        loc = _multiply(a, _before(z.double())) + b
+        loc = _multiply(a, step_before(z.double())) + b
         return MultivariateNormal(loc.to(z.dtype), scale_tril=scale_tril.to(z.dtype))
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
@@ -97,8 +97,8 @@ class LinearGaussianPath(GaussianPath):
         m = torch.linalg.solve_triangular(scale_tril, identity, upper=False)
         n = m @ a
         loc, variance = q.loc.double(), q.variance.double()
-        residual = _multiply(m, loc - b) - _multiply(n, _before(loc))
-        square = residual**2 + variance * (m**2).sum(-2) + _before(variance) * (n**2).sum(-2)
+        residual = _multiply(m, loc - b) - _multiply(n, step_before(loc))
+        square = residual**2 + variance * (m**2).sum(-2) + step_before(variance) * (n**2).sum(-2)
         if q.lagged is not None:
             square = square - 2 * q.lagged.double() * (m * n).sum(-2)
         log_scale = scale_tril.diagonal(dim1=-2, dim2=-1).log()
@@ -108,8 +108,3 @@ class LinearGaussianPath(GaussianPath):
 def _multiply(matrices: Tensor, values: Tensor) -> Tensor:
     """``(*B, T, D)`` products of ``matrices`` ``(*C, T, D, D)`` with ``values`` ``(*B, T, D)``."""
     return torch.einsum("...ij,...j->...i", matrices, values)
-
-
-def _before(values: Tensor) -> Tensor:
-    """``(*B, T, D)`` values of the step before, zero at the first."""
-    return torch.cat([torch.zeros_like(values[..., :1, :]), values[..., :-1, :]], dim=-2)

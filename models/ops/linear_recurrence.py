@@ -43,6 +43,11 @@ def matrix_recurrence(a: Tensor, b: Tensor) -> Tensor:
     return _solve(a.movedim(-3, 0), b.movedim(-2, 0), _apply, torch.matmul).movedim(0, -2)
 
 
+def step_before(values: Tensor) -> Tensor:
+    """``(*B, T, D)`` values of the step before, zero at the first."""
+    return torch.cat([torch.zeros_like(values[..., :1, :]), values[..., :-1, :]], dim=-2)
+
+
 def _apply(a: Tensor, y: Tensor) -> Tensor:
     return torch.einsum("t...ij,t...j->t...i", a, y)
 
