@@ -1,12 +1,10 @@
 """Binary frames, or intensities read as probabilities."""
 
-import torch
 from pyro.distributions import Bernoulli as BernoulliDistribution
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+from pyro_dsvae.models.likelihoods.likelihood import Likelihood, check_unit_interval
 from pyro_dsvae.models.networks.factory import frame_decoder
 
 
@@ -38,12 +36,4 @@ class Bernoulli(Likelihood):
         return BernoulliDistribution(logits=self.decoder(f, z), validate_args=False)
 
     def check(self, frames: Tensor) -> None:
-        if frames.dtype == torch.uint8:
-            return
-        low, high = frames.aminmax()
-        if low < 0 or high > 1:
-            raise UsageError(
-                f"the Bernoulli likelihood needs values in [0, 1], but the frames run from {low:.4g} to {high:.4g}; "
-                "rescale them or use a Normal likelihood",
-                "likelihood",
-            )
+        check_unit_interval("Bernoulli", frames)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+from pyro_dsvae.models.likelihoods.likelihood import Likelihood, check_unit_interval
 from pyro_dsvae.models.networks.factory import frame_decoder
 
 # Below, a series replaces formulas that divide zero by zero: even in float32 both are exact to rounding at this point.
@@ -60,15 +60,7 @@ class ContinuousBernoulli(Likelihood):
         return ContinuousBernoulliDistribution(decoded / (1 + decoded.abs() / self.max_logit))
 
     def check(self, frames: Tensor) -> None:
-        if frames.dtype == torch.uint8:
-            return
-        low, high = frames.aminmax()
-        if low < 0 or high > 1:
-            raise UsageError(
-                f"the ContinuousBernoulli likelihood needs values in [0, 1], but the frames run from {low:.4g} to "
-                f"{high:.4g}; rescale them or use a Normal likelihood",
-                "likelihood",
-            )
+        check_unit_interval("ContinuousBernoulli", frames)
 
 
 class ContinuousBernoulliDistribution(TorchDistribution):

@@ -7,6 +7,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
+from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.networks.frames import FrameDecoder
 
 
@@ -61,3 +62,20 @@ class Likelihood(nn.Module, ABC):
         if frames.dtype == torch.uint8:
             return frames.to(torch.get_default_dtype()) / self.bytes_per_unit
         return frames.to(torch.get_default_dtype())
+
+
+def check_unit_interval(likelihood: str, frames: Tensor) -> None:
+    """Refuse stored frames outside the support [0, 1] of this likelihood.
+
+    Raises:
+        UsageError: Where a value lies outside; uint8 frames are divided by 255 and lie inside.
+    """
+    if frames.dtype == torch.uint8:
+        return
+    low, high = frames.aminmax()
+    if low < 0 or high > 1:
+        raise UsageError(
+            f"the {likelihood} likelihood needs values in [0, 1], but the frames run from {low:.4g} to {high:.4g}; "
+            "rescale them or use a Normal likelihood",
+            "likelihood",
+        )
