@@ -1,5 +1,6 @@
 """Some sequences on a device, in the form that model and guide take."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -51,11 +52,15 @@ class Batch(NamedTuple):
         """(B,) int64, how many values of each sequence were observed."""
         return self.observed.flatten(1).sum(1)
 
-    def rows(self, rows: Tensor | slice) -> "Batch":
-        """Some of the sequences."""
-        x, *others = (None if v is None else v[rows] for v in self)
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """The result of ``change`` for each of the tensors that are there."""
+        x, *others = (None if v is None else change(v) for v in self)
         assert x is not None
         return Batch(x, *others)
+
+    def rows(self, rows: Tensor | slice) -> "Batch":
+        """Some of the sequences."""
+        return self.each(lambda values: values[rows])
 
     def until(self, stop: int) -> "Batch":
         """The first ``stop`` steps of every sequence, or all of a shorter one."""

@@ -59,16 +59,13 @@ class Sequences:
 
     def until(self, stop: int) -> "Sequences":
         """The first ``stop`` steps of every sequence, or all of a shorter one."""
-        mask, times = (None if v is None else v[:, :stop] for v in (self.mask, self.times))
-        lengths = None if self.lengths is None else self.lengths.clamp(max=stop)
-        return replace(self, frames=self.frames[:, :stop], mask=mask, lengths=lengths, times=times)
+        return self._of(self.stored().until(stop))
 
     def batch(self, positions: Tensor, likelihood: Likelihood, device: torch.device) -> Batch:
         """The sequences at these positions of ``rows``, on ``device``, in the units of the model."""
         rows = self.rows[positions]
-        frames, *others = (None if v is None else _taken(v, rows, device) for v in self.stored())
-        assert frames is not None
-        return Batch(likelihood.to_model_units(frames), *others)
+        taken = self.stored().each(lambda values: _taken(values, rows, device))
+        return taken._replace(x=likelihood.to_model_units(taken.x))
 
     def observed_count(self, steps: slice = slice(None)) -> Tensor:
         """(N,) int64 on the CPU, how many values were observed at some of the steps."""
@@ -81,14 +78,16 @@ class Sequences:
         values = math.prod(frame_shape) // math.prod(observed.shape[2:])
         return values * observed[:, steps].flatten(1).sum(1).cpu()
 
-    def stored(self) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-        """Frames, mask, lengths and times of the whole data set."""
-        return self.frames, self.mask, self.lengths, self.times
+    def stored(self) -> Batch:
+        """The whole data set, with the frames as they are stored."""
+        return Batch(self.frames, self.mask, self.lengths, self.times)
 
-    def elsewhere(self, move: Callable[[Tensor | None], Tensor | None]) -> "Sequences":
+    def elsewhere(self, move: Callable[[Tensor], Tensor]) -> "Sequences":
         """The same part of the data set, stored where ``move`` puts it."""
-        frames, mask, lengths, times = (move(v) for v in self.stored())
-        assert frames is not None
+        return self._of(self.stored().each(move))
+
+    def _of(self, stored: Batch) -> "Sequences":
+        frames, mask, lengths, times = stored
         return Sequences(frames, mask, lengths, self.rows, times)
 
 

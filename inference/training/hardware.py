@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import Conv2d, ConvTranspose2d
 
 from pyro_dsvae.inference.sequences import Sequences
@@ -125,11 +125,7 @@ class Hardware:
         if not self._resident(sum(v.nbytes for v in tensors.values()), device):
             return dict(parts)
         moved = {key: value.to(device) for key, value in tensors.items()}
-
-        def there(values: Tensor | None) -> Tensor | None:
-            return None if values is None else moved[id(values)]
-
-        return {name: part.elsewhere(there) for name, part in parts.items()}
+        return {name: part.elsewhere(lambda values: moved[id(values)]) for name, part in parts.items()}
 
     def _resident(self, size: int, device: torch.device) -> bool:
         if self.data == "auto" and device.type == "cuda":

@@ -8,25 +8,18 @@ from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 
 
-def checked_batch(
-    x: Tensor,
-    mask: Tensor | None,
-    lengths: Tensor | None,
-    times: Tensor | None,
-    likelihood: Likelihood,
-    device: torch.device,
-) -> Batch:
+def checked_batch(given: Batch, likelihood: Likelihood, device: torch.device) -> Batch:
     """Clips x ``(B, T, *frame)`` of stored frames in model units on ``device``, zero where not observed.
 
     Raises:
         UsageError: Where shapes, values or times are not those that the likelihood takes.
     """
-    frame_shape = tuple(likelihood.frame_shape)
+    x, frame_shape = given.x, tuple(likelihood.frame_shape)
     if x.shape[2:] != frame_shape or x.ndim < 3 or 0 in x.shape[:2]:
         listed = ", ".join(str(size) for size in frame_shape)
         raise UsageError(f"clips have shape {tuple(x.shape)}; those of this run are (B, T, {listed})")
-    _check_shapes(x, mask, lengths, times)
-    batch = Batch(x.to(device), *(None if v is None else v.to(device) for v in (mask, lengths, times)))
+    _check_shapes(*given)
+    batch = given.each(lambda values: values.to(device))
     x = batch.visible
     if x.is_floating_point() and not bool(torch.isfinite(x).all()):
         raise UsageError("the clips hold values that are not finite; say in mask that they were not observed")

@@ -101,7 +101,7 @@ class OpenedRun(ABC):
             >>> batch.x.max()
             tensor(1.)
         """
-        return checked_batch(x, mask, lengths, times, self.model.likelihood, self.device)
+        return checked_batch(Batch(x, mask, lengths, times), self.model.likelihood, self.device)
 
     def encode(
         self,
