@@ -60,10 +60,7 @@ def generate(
         part = codes.z[rows[of], :own]
         if own < length:
             steps = Steps(own) if times is None else Steps(length, times=times[of])
-            part = torch.cat([part, _after(model, f[of], part, length - own, steps)], dim=1)
+            later = model.dynamic_prior(f[of], steps).continue_from(part, length - own).sample()
+            part = torch.cat([part, later], dim=1)
         z[of] = part[:, :length]
     return Latents(f, z)
-
-
-def _after(model: DSVAE, f: Tensor, z: Tensor, horizon: int, steps: Steps) -> Tensor:
-    return model.dynamic_prior(f, steps).continue_from(z, horizon).sample()

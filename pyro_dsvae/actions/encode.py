@@ -11,7 +11,6 @@ import numpy as np
 import torch
 import xarray
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from pyro_dsvae.actions.output import Output, chosen_formats, output, place
@@ -22,6 +21,7 @@ from pyro_dsvae.inference.latent_space.encoding import Codes
 from pyro_dsvae.loading import load
 from pyro_dsvae.metrics.features import path_features
 from pyro_dsvae.metrics.probes import Probe, probe
+from pyro_dsvae.metrics.tables import Table
 from pyro_dsvae.runs.progress import Bar
 
 FORMATS = ("npz", "nc", "csv")
@@ -219,9 +219,11 @@ def _tell(to: Output, report: Mapping[str, Mapping[str, Probe]]) -> None:
         },
         to.folder / "probe.png",
     )
-    table = Table(title="linear probes on test clips: share predicted right", title_justify="left")
-    for column in ("label", "from f", "from z", "by chance"):
-        table.add_column(column, justify="left" if column == "label" else "right")
-    for name, codes in report.items():
-        table.add_row(name, *(f"{share:.1%}" for share in (codes["f"].linear, codes["z"].linear, codes["f"].chance)))
-    Console(highlight=False).print(table)
+    rows = [
+        (name, *(f"{share:.1%}" for share in (codes["f"].linear, codes["z"].linear, codes["f"].chance)))
+        for name, codes in report.items()
+    ]
+    table = Table(
+        "linear probes on test clips: share predicted right", ("label", "from f", "from z", "by chance"), rows
+    )
+    Console(highlight=False).print(table.rich())

@@ -14,7 +14,6 @@ from pyro_dsvae.figures.run import GREY, LOOK, MOTION
 from pyro_dsvae.inference.forecasting.baselines import baselines
 from pyro_dsvae.inference.forecasting.forecast import Forecast
 from pyro_dsvae.inference.forecasting.scores import forecast_scores
-from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.loading import load
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.progress import Bar
@@ -102,7 +101,7 @@ def forecast(
         length = opened.length
         if score and bool((chosen.indices >= 0).any()):
             if given < length:
-                sequences = _some(source, score)
+                sequences = source.data.sequences(source.split).take(source.spread(score))
                 scores = forecast_scores(
                     opened.sampler(bar.part(0.1, 1.0)),
                     sequences,
@@ -148,11 +147,6 @@ def _forecast(run: Run, chosen: Selection, given: int, horizon: int, draws: int,
         last = chosen.batch.times[:, -1:] - chosen.batch.times[:, -2:-1]
         future = torch.cat([later, chosen.batch.times[:, -1:] + last * torch.arange(1, more + 1)], dim=1)
     return run.forecast(past.x, horizon, *past[1:], future, draws, seed)
-
-
-def _some(source: Source, count: int) -> Sequences:
-    """Clips of the split at equal distances."""
-    return source.data.sequences(source.split).take(source.spread(count))
 
 
 def _mean(values: Tensor) -> float:

@@ -43,11 +43,7 @@ def plot_comparison(comparison: Comparison, path: Path) -> Any:
         table.to_dataframe(),
         relative_scale=False,
         backend="matplotlib",
-        figure_kwargs={
-            "figsize": (8, 1.6 + 0.4 * len(comparison.candidates)),
-            "figsize_units": "inches",
-            "layout": "constrained",
-        },
+        figure_kwargs=_size(8, 1.6 + 0.4 * len(comparison.candidates)),
         visuals={"title": False},
     )
     axes = plot.viz["plot"].item()
@@ -89,11 +85,7 @@ def plot_k_hats(k_hat: Mapping[str, Tensor], path: Path) -> Any:
         backend="matplotlib",
         cols=["candidate"],
         col_wrap=columns,
-        figure_kwargs={
-            "figsize": (4 * columns, 3 * -(-len(flat) // columns)),
-            "figsize_units": "inches",
-            "layout": "constrained",
-        },
+        figure_kwargs=_size(4 * columns, 3 * -(-len(flat) // columns)),
         visuals={
             "khat": {"size": 4, "width": 0, "alpha": 0.5},
             "hlines": {"zorder": 3, "color": "black"},

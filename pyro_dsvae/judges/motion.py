@@ -132,7 +132,7 @@ def judge_motion(
         confident = {} if judge is None else _confident(judge, model, data, held_out, latents.f, drawn)
         work.did(2)
     generated, reconstructed, disordered = shares
-    return JudgedMotion(generated, reconstructed, disordered, len(held_out.rows), confident)
+    return JudgedMotion(generated, reconstructed, disordered, len(held_out.sequences), confident)
 
 
 class OrderJudge(nn.Module):
@@ -169,16 +169,13 @@ class _Part:
     """Some sequences of one split, evenly spaced, and their lengths."""
 
     sequences: Sequences
-    rows: Tensor
     lengths: Tensor | None
 
     @classmethod
     def of(cls, data: SequenceData, split: Split, most: int, device: torch.device) -> "_Part":
         whole = data.sequences(split)
-        positions = evenly_spaced(len(whole), most)
-        sequences = whole.take(positions)
-        rows = sequences.rows
-        return cls(sequences, rows, None if data.lengths is None else data.lengths[rows].to(device))
+        sequences = whole.take(evenly_spaced(len(whole), most))
+        return cls(sequences, None if data.lengths is None else data.lengths[sequences.rows].to(device))
 
     @property
     def seen(self) -> Tensor | None:
@@ -186,14 +183,14 @@ class _Part:
         return None if self.lengths is None else self.lengths.clamp(max=MOST_STEPS)
 
     def steps(self, device: torch.device) -> Steps:
-        times = None if self.sequences.times is None else self.sequences.times[self.rows].to(device)
+        times = None if self.sequences.times is None else self.sequences.times[self.sequences.rows].to(device)
         return Steps(self.sequences.length, self.lengths, times)
 
 
 def _inferred(model: DSVAE, guide: Guide, part: _Part, device: torch.device) -> Latents:
     """One draw of q(f, z | x) per sequence."""
     drawn = []
-    for positions in torch.arange(len(part.rows)).split(64):
+    for positions in torch.arange(len(part.sequences)).split(64):
         latents, _ = Proposal(guide, part.sequences.batch(positions, model.likelihood, device)).draw(1)
         drawn.append(latents)
     return Latents(*(torch.cat(values, dim=1)[0] for values in zip(*drawn, strict=True)))
@@ -249,9 +246,9 @@ def _confident(
     names = [name for name, label in data.labels.items() if label.role == "dynamic"]
     sure: dict[str, list[Tensor]] = {name: [] for name in names}
     to_model_units = model.likelihood.to_model_units
-    for places in torch.arange(len(part.rows)).split(64):
+    for places in torch.arange(len(part.sequences)).split(64):
         frames = decode(model, f[places], z[places])
-        said = [log_probabilities(judge, data, part.rows[places], to_model_units, x) for x in (frames, None)]
+        said = [log_probabilities(judge, data, part.sequences.rows[places], to_model_units, x) for x in (frames, None)]
         for name in names:
             sure[name].append(torch.stack([s[name].amax(1) >= math.log(SURE) for s in said]))
     shares = {name: torch.cat(values, dim=1).double().mean(1).tolist() for name, values in sure.items()}
