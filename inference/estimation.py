@@ -132,6 +132,12 @@ class Sampler:
         """Some of the sequences on the device, in the units of the model."""
         return sequences.batch(positions, self.model.likelihood, self.device)
 
+    def chunks(self, sequences: Sequences, draws: int = 1) -> Iterator[tuple[Tensor, Batch]]:
+        """Positions and batches of all the sequences, as many at once as ``draws`` paths of each allow."""
+        size = max(1, self.paths_at_once(sequences.frames.shape[1:]) // draws)
+        for positions in torch.arange(len(sequences)).split(size):
+            yield positions, self.batch(sequences, positions)
+
     def work(self, total: float) -> Work:
         """The progress of work of this total."""
         return Work(self.progress, total)

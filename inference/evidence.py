@@ -119,11 +119,9 @@ def estimate_evidence(
     with sampler.evaluation(seed, gradients=refinement is not None):
         refined = None
         if refinement is not None:
-            refined = _refined(sampler, sequences, refinement, at_once, work)
+            refined = _refined(sampler, sequences, refinement, work)
         parts, counts = [], []
-        size = max(1, min(len(sequences), at_once // draws))
-        for positions in torch.arange(len(sequences)).split(size):
-            batch = sampler.batch(sequences, positions)
+        for positions, batch in sampler.chunks(sequences, draws):
             affine_map = None if refined is None else refined.affine_map.rows(positions.to(sampler.device))
             proposal = Proposal(sampler.guide, batch, scale, affine_map)
             weights = _Weights(Joint(sampler.model, batch), proposal, draws, from_prior)
@@ -203,12 +201,11 @@ class _Weights:
         return (scored.log_joint - log_q).cpu()
 
 
-def _refined(sampler: Sampler, sequences: Sequences, options: Refinement, at_once: int, work: Work) -> Refined:
+def _refined(sampler: Sampler, sequences: Sequences, options: Refinement, work: Work) -> Refined:
     """What was found for all sequences, in batches of many: each is alone with few draws per step."""
     found = []
     # A backward pass keeps what a chunk without gradients lets go.
-    size = max(1, at_once // max(4 * options.draws, options.check))
-    for positions in torch.arange(len(sequences)).split(size):
-        found.append(refine(sampler.model, sampler.guide, sampler.batch(sequences, positions), options))
+    for positions, batch in sampler.chunks(sequences, max(4 * options.draws, options.check)):
+        found.append(refine(sampler.model, sampler.guide, batch, options))
         work.did(len(positions) * options.cost)
     return Refined.joined(found)

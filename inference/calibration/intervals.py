@@ -107,15 +107,14 @@ def calibration(
     if sequences.lengths is not None:
         lengths = sequences.lengths[sequences.rows].cpu()
     longer = chosen[lengths[chosen] > context]
-    paths = sampler.paths_at_once(sequences.frames.shape[1:])
     work = sampler.work(len(chosen) + draws * len(longer))
     own, ahead = [], []
     with sampler.evaluation(seed):
-        for positions in chosen.split(paths):
-            own.append(_given_latents(sampler, sampler.batch(sequences, positions), draws))
+        for positions, batch in sampler.chunks(sequences.take(chosen)):
+            own.append(_given_latents(sampler, batch, draws))
             work.did(len(positions))
-        for positions in longer.split(max(1, paths // draws)) if len(longer) else ():
-            ahead.append(_forecast(sampler, sampler.batch(sequences, positions), context, draws))
+        for positions, batch in sampler.chunks(sequences.take(longer), draws) if len(longer) else ():
+            ahead.append(_forecast(sampler, batch, context, draws))
             work.did(draws * len(positions))
     forecasts = []
     for horizon in range(1, length - context + 1):

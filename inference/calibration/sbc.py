@@ -5,11 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.calibration.ecdf_band import ECDFBand
 from pyro_dsvae.inference.calibration.ranks import BINS, RankTest, rank_test
 from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.finding import Finding, Severity
 from pyro_dsvae.inference.latents import Latents
+from pyro_dsvae.inference.prediction import sample_latents
 from pyro_dsvae.inference.sampling.proposal import Joint, Proposal
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.errors import UsageError
@@ -79,8 +81,8 @@ def simulation_based_calibration(
     work = sampler.work(simulations)
     parts = []
     with sampler.evaluation(seed):
-        for positions in rows.split(max(1, sampler.paths_at_once(sequences.frames.shape[1:]) // (draws + 1))):
-            parts.append(_ranks(sampler, sequences, positions, draws, joint_draws))
+        for positions, pattern in sampler.chunks(sequences.take(rows), draws + 1):
+            parts.append(_ranks(sampler, pattern, draws, joint_draws))
             work.did(len(positions))
     static, dynamic, joint = (torch.cat(part) for part in zip(*parts, strict=True))
     generator = torch.Generator().manual_seed(seed + APART)
@@ -109,21 +111,17 @@ def _check(sequences: Sequences, simulations: int, draws: int, joint_draws: int)
         raise UsageError(f"joint_draws must be 0, 19, 39, ..., at most the {draws} draws, not {joint_draws}")
 
 
-def _ranks(
-    sampler: Sampler, sequences: Sequences, positions: Tensor, draws: int, joint_draws: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def _ranks(sampler: Sampler, pattern: Batch, draws: int, joint_draws: int) -> tuple[Tensor, Tensor, Tensor]:
     """Ranks of f (B, F), of z (B, T, D), -1 where a step does not exist, and of the log joint (B,); int64 on the CPU."""
-    model, pattern = sampler.model, sampler.batch(sequences, positions)
-    steps = pattern.steps
-    f = model.static_prior().expand([len(positions)]).sample()
-    z = model.dynamic_prior(f, steps).sample()
+    model, steps = sampler.model, pattern.steps
+    f, z = sample_latents(model, len(pattern.x), steps)
     x = model.likelihood(f, z).sample()
     batch = pattern._replace(x=x)
     drawn, _ = Proposal(sampler.guide, batch).draw(draws)
     static, dynamic = _rank(drawn.f, f), _rank(drawn.z, z)
     if steps.valid is not None:
         dynamic = dynamic.masked_fill(~steps.valid.unsqueeze(-1), -1)
-    joint = torch.zeros(len(positions), dtype=torch.int64)
+    joint = torch.zeros(len(pattern.x), dtype=torch.int64)
     if joint_draws:
         density = Joint(model, batch)
         true = density.at(Latents(f.unsqueeze(0), z.unsqueeze(0))).log_joint[0]

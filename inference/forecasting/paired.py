@@ -62,12 +62,10 @@ def paired_forecast(
         raise UsageError(f"a forecast needs at least {MIN_DRAWS} draws for its diagnostics, not {draws}")
     later = sequences.observed_count(slice(context, None))
     at_once = sampler.paths_at_once(sequences.frames.shape[1:])
-    size = max(1, min(len(sequences), at_once // draws))
     work = sampler.work(len(sequences) * draws)
     values, errors, tails = [], [], []
     with sampler.evaluation(seed):
-        for positions in torch.arange(len(sequences)).split(size):
-            batch = sampler.batch(sequences, positions)
+        for positions, batch in sampler.chunks(sequences, draws):
             start = batch.until(context)
             proposal = Proposal(sampler.guide, batch, scale)
             weights = []

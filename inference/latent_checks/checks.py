@@ -160,8 +160,7 @@ def _drawn(
     parts: list[tuple[Tensor, ...]] = []
     model, work = sampler.model, sampler.work(len(chosen))
     with sampler.evaluation(seed):
-        for positions in chosen.split(sampler.paths_at_once(sequences.frames.shape[1:])):
-            batch = sampler.batch(sequences, positions)
+        for positions, batch in sampler.chunks(sequences.take(chosen)):
             posterior, _ = Proposal(sampler.guide, batch).draw(1)
             f = model.static_prior().expand([len(positions)]).sample()
             z = model.dynamic_prior(f, batch.steps).sample()

@@ -102,14 +102,12 @@ def latent_usage(
             positive.
     """
     _check(sampler.guide, sequences, draws, threshold)
-    size = max(1, sampler.paths_at_once(sequences.frames.shape[1:]) // draws)
     model, work = sampler.model, sampler.work(len(sequences))
     kl: dict[str, list[Tensor]] = {"f": [], "z": []}
     reconstruction, estimators = [], {}
     pools = {"f": _Pool(), "z": _Pool()}
     with sampler.evaluation(seed):
-        for positions in torch.arange(len(sequences)).split(size):
-            batch = sampler.batch(sequences, positions)
+        for positions, batch in sampler.chunks(sequences, draws):
             posterior = _traced(sampler.guide, batch, draws)
             latents = Latents(posterior["f"].value, posterior["z"].value)
             prior_f = model.static_prior().expand(latents.f.shape[:-1])

@@ -64,12 +64,10 @@ def predictive_draws(
     if draws < 1 or frames_of < 1 or len(sequences) == 0:
         raise UsageError(f"draws need a sequence and numbers of at least 1, not {draws} and {frames_of}")
     model, device = sampler.model, sampler.device
-    paths = sampler.paths_at_once(sequences.frames.shape[1:])
     parts: list[tuple[Tensor, ...]] = []
     shown: list[tuple[Tensor, ...]] = []
     with sampler.evaluation(seed):
-        for positions in torch.arange(len(sequences)).split(max(1, paths // draws)):
-            batch = sampler.batch(sequences, positions)
+        for positions, batch in sampler.chunks(sequences, draws):
             posterior, _ = Proposal(sampler.guide, batch).draw(draws)
             f = model.static_prior().expand([draws, len(positions)]).sample()
             prior = Latents(f, model.dynamic_prior(f, batch.steps).sample())

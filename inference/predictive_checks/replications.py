@@ -121,8 +121,7 @@ def _chunks(
     model, at_once = sampler.model, sampler.paths_at_once(sequences.frames.shape[1:])
     work = sampler.work(len(sequences) * draws * len(levels))
     seeds = torch.Generator().manual_seed(seed)
-    for positions in torch.arange(len(sequences)).split(max(1, min(len(sequences), at_once // draws))):
-        batch = sampler.batch(sequences, positions)
+    for positions, batch in sampler.chunks(sequences, draws):
         observed = batch.steps.observed(batch.mask, batch.frame_ndim)
         size = max(1, at_once // len(positions))
         for first in range(0, draws, size):

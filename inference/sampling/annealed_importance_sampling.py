@@ -87,12 +87,10 @@ def annealed_evidence(
     if start not in POWER:
         raise UsageError(f"annealing starts from the prior or the guide, not {start!r}")
     betas = [(j / temperatures) ** POWER[start] for j in range(temperatures + 1)]
-    size = max(1, sampler.paths_at_once(sequences.frames.shape[1:]) // (4 * chains))
     work = sampler.work(len(sequences) * (temperatures * (PILOT_CHAINS + chains)))
     parts, accepted = [], []
     with sampler.evaluation(seed, gradients=True):
-        for positions in torch.arange(len(sequences)).split(size):
-            batch = sampler.batch(sequences, positions)
+        for positions, batch in sampler.chunks(sequences, 4 * chains):
             annealing = _Annealing(
                 Joint(sampler.model, batch), Proposal(sampler.guide, batch), start, betas, leapfrogs, work
             )

@@ -37,8 +37,8 @@ def _by_chunks(
 ) -> Latents:
     work, parts = sampler.work(len(sequences)), []
     with sampler.evaluation(seed):
-        for positions in torch.arange(len(sequences)).split(sampler.paths_at_once(sequences.frames.shape[1:])):
-            f, z = infer(sampler.batch(sequences, positions))
+        for positions, batch in sampler.chunks(sequences):
+            f, z = infer(batch)
             parts.append(Latents(f.cpu(), z.cpu()))
             work.did(len(positions))
     return Latents.joined(parts)

@@ -97,8 +97,7 @@ def _squared_error(sampler: Sampler, sequences: Sequences, latents: Latents) -> 
     """Mean squared error per observed value, and how many were observed."""
     total, count = 0.0, 0
     with sampler.evaluation(0):
-        for positions in torch.arange(len(sequences)).split(sampler.paths_at_once(sequences.frames.shape[1:])):
-            batch = sampler.batch(sequences, positions)
+        for positions, batch in sampler.chunks(sequences):
             error = decode(sampler.model, *(v.to(sampler.device) for v in latents.rows(positions))) - batch.x
             total += float(batch._replace(x=error.square()).visible.sum(dtype=torch.float64))
             count += int(batch.observed_count().sum())
