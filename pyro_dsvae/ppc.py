@@ -173,7 +173,7 @@ def _shown(run: Run, chosen: Sequences, seed: int) -> "Shown":
     from pyro_dsvae.checks.figures import Shown
 
     made = list(replicate(run.sampler(), chosen.take(torch.arange(len(chosen))[:SHOWN]), draws=1, seed=seed))
-    data = torch.cat([r.data for r in made if r.level == "frames" and r.data is not None])
+    data = torch.cat([r.data for r in made if r.level == "frames"])
     rows = {level: torch.cat([r.x[0] for r in made if r.level == level]).cpu() for level in LEVELS}
     means = {level: torch.cat([r.observed_mean[0] for r in made if r.level == level]).cpu() for level in LEVELS}
     return Shown(data.cpu(), rows, means)

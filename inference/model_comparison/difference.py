@@ -69,16 +69,6 @@ class Difference:
         return any(share is not None and share > LOOSE for share in self.unreliable)
 
     @property
-    def caution(self) -> str | None:
-        """A caution about k-hat; None where none is needed."""
-        named = zip((self.first, self.second), self.unreliable, strict=True)
-        flagged = [f"{share:.1%} ({name})" for name, share in named if share]
-        if not flagged:
-            return None
-        meaning = "the evidence is a loose lower bound" if self.loose else "theirs is a loose lower bound"
-        return f"k-hat is above .7 for {' and '.join(flagged)} of the sequences: {meaning}"
-
-    @property
     def sentence(self) -> str:
         """The verdict in plain language, with its interval."""
         better = self if self.mean >= 0 else self.reversed()

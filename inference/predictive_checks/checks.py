@@ -66,11 +66,6 @@ class Check:
     sentence: str
     values: Values
 
-    @property
-    def sequence_p(self) -> Tensor:
-        """(N,) two-sided posterior predictive p-value of every sequence; with K replications at least 1 / (K + 1)."""
-        return 2 * torch.minimum(self.tail, 1 - self.tail)
-
 
 @dataclass(frozen=True, kw_only=True)
 class PredictiveChecks:

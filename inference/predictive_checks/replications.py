@@ -32,7 +32,7 @@ class Replications:
         level: How they were made (`replicate`).
         positions: (B,) int64, which of the sequences these are.
         first: Index of the first of the K draws.
-        data: ``(B, T, *frame)`` the observed frames, zero where not observed; None for draws from the prior alone.
+        data: ``(B, T, *frame)`` the observed frames, zero where not observed.
         observed: Bool, broadcastable to ``(B, T, *frame)``: which values count; None where all do.
         steps: The time axis.
         latents: f (K, B, F), z (K, B, T, D).
@@ -43,7 +43,7 @@ class Replications:
     level: Level
     positions: Tensor
     first: int
-    data: Tensor | None
+    data: Tensor
     observed: Tensor | None
     steps: Steps
     latents: Latents
@@ -169,46 +169,3 @@ def _latents(model: DSVAE, level: Level, inferred: Latents | None, batch: tuple[
 
 def _seen(x: Tensor, observed: Tensor | None) -> Tensor:
     return x if observed is None else torch.where(observed, x, torch.zeros_like(x))
-
-
-def prior_predictive(sampler: Sampler, count: int, length: int, seed: int = 0) -> Iterator[Replications]:
-    """``count`` new sequences of ``length`` frames from the model alone, complete, in chunks with K = 1.
-
-    Arguments as for `replicate`, whose level "population" gives as many as there are data, observed as they are.
-
-    Args:
-        sampler: The model; its guide is not used.
-        count: The number of sequences.
-        length: Frames of each.
-        seed: Of all noise.
-
-    Raises:
-        UsageError: For sizes below 1.
-    """
-    for name, value in (("count", count), ("length", length)):
-        if value < 1:
-            raise UsageError(f"draws from the prior need a {name} of at least 1, not {value}")
-    return _prior_chunks(sampler, count, length, seed)
-
-
-def _prior_chunks(sampler: Sampler, count: int, length: int, seed: int) -> Iterator[Replications]:
-    model, work = sampler.model, sampler.work(count)
-    at_once = sampler.paths_at_once((length, *model.likelihood.frame_shape))
-    seeds = torch.Generator().manual_seed(seed)
-    for positions in torch.arange(count).split(at_once):
-        with sampler.evaluation(int(torch.randint(2**62, (), generator=seeds))):
-            latents = _latents(model, "population", None, (1, len(positions)), Steps(length))
-            distribution = model.likelihood(*latents)
-            x = distribution.sample()
-        yield Replications(
-            level="population",
-            positions=positions,
-            first=0,
-            data=None,
-            observed=None,
-            steps=Steps(length),
-            latents=latents,
-            distribution=distribution,
-            x=x,
-        )
-        work.did(len(positions))

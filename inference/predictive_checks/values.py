@@ -103,7 +103,6 @@ class _Table:
 
     def read(self, made: Replications) -> None:
         """Evaluate everything on one chunk."""
-        assert made.data is not None
         draws = slice(made.first, made.first + len(made.x))
         ndim, times = self.frame_ndim, made.steps.times
         new = Frames(made.x if self.noise else made.observed_mean, ndim, made.observed, times)

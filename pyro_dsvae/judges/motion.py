@@ -56,19 +56,11 @@ class JudgedMotion:
     confident: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
-    def relative(self) -> float:
-        """``generated`` on a scale from 0 (wrong motion) to 1 (true motion), clipped to it; nan for the verdict
-        "cannot tell".
-        """
-        if self.verdict == "cannot tell":
-            return math.nan
-        return min(max((self.generated - self.wrong) / (self.reconstructed - self.wrong), 0.0), 1.0)
-
-    @property
     def verdict(self) -> MotionVerdict:
-        """Verdict on generated motion: "wrong" where `relative` is at most 0.1, "right" from 0.9 on, "partly right" between.
+        """Verdict on generated motion, by where it lies on the way from wrong motion (0) to true motion (1).
 
-        "cannot tell" where the judge does not separate the two controls, for example where frames do not move.
+        "wrong" up to 0.1, "right" from 0.9 on, "partly right" between. "cannot tell" where the judge does not separate the
+        two controls, for example where frames do not move.
         """
         span = self.reconstructed - self.wrong
         if span < TELLING:

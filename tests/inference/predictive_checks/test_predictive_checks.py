@@ -360,7 +360,6 @@ def test_numbers_of_a_check_are_those_of_its_values() -> None:
     assert check.severity == pytest.approx(
         abs(float(sets.mean() - observed.mean())) / float(spreads.square().mean().sqrt())
     )
-    torch.testing.assert_close(check.sequence_p, 2 * torch.minimum(check.tail, 1 - check.tail))
     spread = found("halved motion").check("motion energy", "population", "spread")
     assert spread.observed == pytest.approx(float(observed.std()))
     assert spread.replicated == pytest.approx(float(sets.std(1).mean()))

@@ -16,7 +16,7 @@ from torch import Tensor
 from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.posteriors.delta import Delta
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
-from pyro_dsvae.inference.predictive_checks.replications import LEVELS, Replications, prior_predictive, replicate
+from pyro_dsvae.inference.predictive_checks.replications import LEVELS, Replications, replicate
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.linear_gaussian import LinearGaussian
@@ -268,26 +268,6 @@ def test_a_point_guide_replicates_one_point() -> None:
     assert not (frames.x[1:] == frames.x[0]).any()
 
 
-# --- draws from the prior ---------------------------------------------------------------------------------------------
-
-
-def test_the_prior_predictive_has_the_moments_of_the_model() -> None:
-    count, world = 3_000, World.of()
-    sampler = Sampler(world.model, world.guide, max_frames=4_000)
-    made = list(prior_predictive(sampler, count, T))
-    assert max(m.x.shape[1] * T for m in made) <= 4_000
-    x = torch.cat([m.x[0] for m in made]).flatten(1).double()
-    assert x.shape == (count, T * P)
-    assert torch.cat([m.positions for m in made]).tolist() == list(range(count))
-    directions = torch.randn(20, T * P).double()
-    variance = np.einsum("ij,jk,ik->i", directions, Exact.of(torch.zeros(T * P)).moments["population"][1], directions)
-    projected = (x @ directions.T).numpy()
-    assert (np.abs(projected.mean(0)) < 4.5 * np.sqrt(variance / count)).all()
-    assert (np.abs(projected.var(0) / variance - 1) < 4.5 * math.sqrt(2 / count)).all()
-    again = torch.cat([m.x[0] for m in prior_predictive(sampler, count, T)])
-    assert torch.equal(again.flatten(1).double(), x)
-
-
 # --- what a user can get wrong ----------------------------------------------------------------------------------------
 
 
@@ -303,9 +283,3 @@ def test_what_cannot_be_replicated_is_said_before_anything_is_drawn(options: dic
     world = World.of()
     with pytest.raises(UsageError, match=message):
         replicate(Sampler(world.model, world.guide), clips(2), **options)
-
-
-@pytest.mark.parametrize("options", [{"count": 0}, {"length": 0}])
-def test_draws_from_the_prior_have_sizes(options: dict[str, int]) -> None:
-    with pytest.raises(UsageError, match=f"{next(iter(options))} of at least 1, not 0"):
-        prior_predictive(Sampler(World.of().model, World.of().guide), **{"count": 2, "length": 3, **options})
