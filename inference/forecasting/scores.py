@@ -1,18 +1,17 @@
 """Forecasts compared with the frames that came, and with forecasts that need no model."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from pyro.ops.stats import crps_empirical
 from torch import Tensor
 
-from pyro_dsvae.inference.estimation import Sampler, Work
+from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.forecasting.baselines import BASELINES, baselines
 from pyro_dsvae.inference.forecasting.forecast import Forecast, check_context, forecast
 from pyro_dsvae.inference.forecasting.log_prob import ForecastScore, forecast_log_prob
-from pyro_dsvae.inference.sampling.refinement import Refinement
 from pyro_dsvae.inference.sequences import Sequences
 
 # Differences within this many standard errors of zero decide nothing.
@@ -128,8 +127,6 @@ def forecast_scores(
     context: int,
     draws: int = 100,
     seed: int = 0,
-    refinement: Refinement | None = None,
-    resample: bool = True,
 ) -> ForecastScores:
     """Forecast the frames after the first ``context`` of each sequence, and compare them with those that came.
 
@@ -146,8 +143,6 @@ def forecast_scores(
         context: From 1 to T - 1.
         draws: The number of draws, K.
         seed: Of all noise.
-        refinement: As for `forecast`.
-        resample: As for `forecast`.
 
     Raises:
         UsageError: Where ``context`` leaves nothing.
@@ -155,12 +150,12 @@ def forecast_scores(
     check_context(sequences, context)
     horizon = sequences.length - context
     scored = _scored(sequences, context)
-    work = sampler.work(float(len(sequences) + max(1, int(scored.sum()))))
-    informing = replace(sampler, progress=_share(work, len(sequences)))
-    log_prob = forecast_log_prob(informing, sequences, context, draws, seed, refinement)
+    count = max(1, int(scored.sum()))
+    share = len(sequences) / (len(sequences) + count)
+    log_prob = forecast_log_prob(sampler.part(0.0, share), sequences, context, draws, seed)
+    work = sampler.part(share, 1.0).work(count)
     sums = {name: torch.zeros(len(sequences), horizon, 3, dtype=torch.float64) for name in ("model", *BASELINES)}
-    drawing = _Drawing(context, draws, seed + 2, refinement, resample)
-    for part in drawing.parts(sampler, sequences, scored):
+    for part in _parts(sampler, sequences, scored, context, draws, seed + 2):
         sums["model"][part.positions] = _errors(part.drawn.mean, part.drawn.samples, part.truth, part.seen)
         for name, frames in baselines(part.past, part.seen_past, horizon).items():
             sums[name][part.positions] = _errors(frames, frames.unsqueeze(0), part.truth, part.seen)
@@ -194,7 +189,7 @@ def forecast_errors(
     scored = _scored(sequences, context)
     work = sampler.work(float(max(1, int(scored.sum()))))
     sums = torch.zeros(len(sequences), sequences.length - context, 3, dtype=torch.float64)
-    for part in _Drawing(context, draws, seed).parts(sampler, sequences, scored):
+    for part in _parts(sampler, sequences, scored, context, draws, seed):
         sums[part.positions] = _errors(part.drawn.mean, part.drawn.samples, part.truth, part.seen)
         work.did(len(part.positions))
     return _averaged(sums)
@@ -214,36 +209,19 @@ class _Part:
     drawn: Forecast
 
 
-@dataclass(frozen=True)
-class _Drawing:
-    """How forecasts are drawn, as `forecast_scores` is told."""
-
-    context: int
-    draws: int
-    seed: int
-    refinement: Refinement | None = None
-    resample: bool = True
-
-    def parts(self, sampler: Sampler, sequences: Sequences, scored: Tensor) -> Iterator[_Part]:
-        """All sequences that are ``scored``, as many at a time as memory allows."""
-        positions = scored.nonzero().squeeze(-1)
-        size = max(1, sampler.paths_at_once(sequences.frames.shape[1:]) // self.draws)
-        for number, some in enumerate(positions.split(size) if len(positions) else ()):
-            batch = sampler.batch(sequences, some)
-            past = batch.until(self.context)
-            times = None if batch.times is None else batch.times[:, self.context :]
-            drawn = forecast(
-                replace(sampler, progress=None),
-                past._replace(lengths=None),  # all of these are longer than what is given
-                sequences.length - self.context,
-                times,
-                self.draws,
-                self.seed + number,
-                self.refinement,
-                self.resample,
-            )
-            later = slice(self.context, None)
-            yield _Part(some, past.x, past.observed, batch.visible[:, later], batch.observed[:, later], drawn)
+def _parts(
+    sampler: Sampler, sequences: Sequences, scored: Tensor, context: int, draws: int, seed: int
+) -> Iterator[_Part]:
+    """All sequences that are ``scored``, as many at a time as memory allows."""
+    positions, later = scored.nonzero().squeeze(-1), slice(context, None)
+    quiet, horizon = replace(sampler, progress=None), sequences.length - context
+    chunks = sampler.chunks(sequences.take(positions), draws) if len(positions) else ()
+    for number, (some, batch) in enumerate(chunks):
+        past = batch.until(context)
+        times = None if batch.times is None else batch.times[:, later]
+        # All of these are longer than what is given.
+        drawn = forecast(quiet, past._replace(lengths=None), horizon, times, draws, seed + number)
+        yield _Part(positions[some], past.x, past.observed, batch.visible[:, later], batch.observed[:, later], drawn)
 
 
 def _scored(sequences: Sequences, context: int) -> Tensor:
@@ -270,14 +248,3 @@ def _compared(metric: str, baseline: str, ours: Tensor, theirs: Tensor) -> Compa
     difference = ours - theirs
     error = float(difference.std()) / math.sqrt(len(difference))
     return Comparison(metric, baseline, float(ours.mean()), float(theirs.mean()), float(difference.mean()), error)
-
-
-def _share(work: Work, amount: float) -> Callable[[float], None]:
-    """What a part of the work takes as ``progress``."""
-    told = [0.0]
-
-    def tell(share: float) -> None:
-        work.did(amount * (share - told[0]))
-        told[0] = share
-
-    return tell

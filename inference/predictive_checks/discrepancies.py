@@ -1,7 +1,6 @@
 """Discrepancies: each is a number that describes one property of a clip, computed for real and replicated clips alike."""
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -171,9 +170,9 @@ BUILT_IN: tuple[Discrepancy, ...] = (
 )
 
 
-def applicable(frame_shape: tuple[int, ...], discrepancies: Sequence[Discrepancy] = BUILT_IN) -> list[Discrepancy]:
-    """The discrepancies that are defined for frames of this shape, in their order."""
-    return [d for d in discrepancies if d.applies(frame_shape)]
+def applicable(frame_shape: tuple[int, ...]) -> list[Discrepancy]:
+    """The built-in discrepancies that are defined for frames of this shape, in their order."""
+    return [d for d in BUILT_IN if d.applies(frame_shape)]
 
 
 # --- helpers ----------------------------------------------------------------------------------------------------------
