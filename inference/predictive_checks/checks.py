@@ -19,6 +19,7 @@ from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.errors import UsageError
 
 Statistic = Literal["mean", "spread"]
+Key = tuple[str, Level, Statistic]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,11 @@ class Check:
     sentence: str
     values: Values
 
+    @property
+    def key(self) -> Key:
+        """What tells it from the other checks: name, level and statistic."""
+        return self.name, self.level, self.statistic
+
 
 @dataclass(frozen=True, kw_only=True)
 class PredictiveChecks:
@@ -98,10 +104,15 @@ class PredictiveChecks:
         Raises:
             UsageError: Where it is not there.
         """
-        for check in self.checks:
-            if (check.name, check.level, check.statistic) == (name, level, statistic):
-                return check
-        raise UsageError(f"there is no check of the {statistic} of {name!r} at the level {level!r}")
+        found = by_key(self).get((name, level, statistic))
+        if found is None:
+            raise UsageError(f"there is no check of the {statistic} of {name!r} at the level {level!r}")
+        return found
+
+
+def by_key(checks: PredictiveChecks | None) -> dict[Key, Check]:
+    """The checks by their `Check.key`; none of None."""
+    return {} if checks is None else {check.key: check for check in checks.checks}
 
 
 def predictive_checks(

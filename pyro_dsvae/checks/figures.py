@@ -20,7 +20,7 @@ from pyro_dsvae.inference.calibration.intervals import Calibration
 from pyro_dsvae.inference.calibration.ranks import BINS, RankTest
 from pyro_dsvae.inference.latent_checks.aggregated_posterior import Aggregate
 from pyro_dsvae.inference.latent_checks.checks import NOTHING
-from pyro_dsvae.inference.predictive_checks.checks import Check, PredictiveChecks
+from pyro_dsvae.inference.predictive_checks.checks import Check, PredictiveChecks, by_key
 from pyro_dsvae.inference.predictive_checks.replications import LEVELS, Level
 
 DATA, NOISY, MEAN = "#57606a", "#c2410c", "#0b6bcb"
@@ -58,9 +58,9 @@ def draw(result: PPCResult, shown: Shown, folder: Path) -> None:
     frames = result.checks.frames
     if frames.checks:
         effects(frames, result.means.frames, folder / "effects.png")
-    worst = worst_checks(frames)
+    worst, means = worst_checks(frames), by_key(result.means.frames)
     for number, check in enumerate(worst, 1):
-        distribution(check, _same(result.means.frames, check), folder / f"discrepancy-{number}.png")
+        distribution(check, means.get(check.key), folder / f"discrepancy-{number}.png")
     statistics = [c for c in worst if not c.values.realised][:STATISTICS]
     if statistics:
         observed = {_titled(c): c.values.observed[0] for c in statistics}
@@ -113,12 +113,6 @@ def worst_checks(checks: PredictiveChecks, count: int = WORST) -> list[Check]:
             if kept is None or check.severity > kept.severity:
                 best[check.name] = check
     return sorted(best.values(), key=lambda c: -c.severity)[:count]
-
-
-def _same(means: PredictiveChecks, check: Check) -> Check | None:
-    return next(
-        (c for c in means.checks if (c.name, c.level, c.statistic) == (check.name, check.level, check.statistic)), None
-    )
 
 
 def _titled(check: Check) -> str:

@@ -8,7 +8,7 @@ import torch
 from pyro_dsvae.checks.label_discrepancies import is_share
 from pyro_dsvae.inference.calibration.intervals import Calibration, Calibrations
 from pyro_dsvae.inference.finding import Finding, Severity
-from pyro_dsvae.inference.predictive_checks.checks import Check, PredictiveChecks
+from pyro_dsvae.inference.predictive_checks.checks import Check, PredictiveChecks, by_key
 from pyro_dsvae.inference.predictive_checks.replications import Level
 from pyro_dsvae.inference.predictive_checks.sentences import MOST_PERCENT, SUBJECT
 
@@ -38,7 +38,7 @@ def check_findings(checks: PredictiveChecks, without_noise: PredictiveChecks | N
         without_noise: The same checks of decoder means.
     """
     by_name = _by_name(checks.checks)
-    means = {} if without_noise is None else {(c.name, c.level, c.statistic): c for c in without_noise.checks}
+    means = by_key(without_noise)
     found, shrunk, compared = [], [], 0
     for name, group in by_name.items():
         wrong = [c for c in group if c.finding]
@@ -46,7 +46,7 @@ def check_findings(checks: PredictiveChecks, without_noise: PredictiveChecks | N
             continue
         worst = max(wrong, key=lambda c: c.severity)
         said = [worst.sentence, _where(worst, wrong)]
-        mean = means.get((name, worst.level, worst.statistic))
+        mean = means.get(worst.key)
         if mean is not None:
             compared += 1
             if _turned(worst, mean) or mean.severity < MADE_BY_NOISE * worst.severity:
@@ -134,7 +134,7 @@ def _noise_finding(shrunk: Sequence[str], compared: int, others: Sequence[Findin
 
 def label_findings(checks: PredictiveChecks, without_noise: PredictiveChecks | None) -> list[Finding]:
     """One finding per label and kind, from the judge's answers: the worst class, and how many differ."""
-    means = {} if without_noise is None else {(c.name, c.level, c.statistic): c for c in without_noise.checks}
+    means = by_key(without_noise)
     groups: dict[tuple[str, Level], list[Check]] = {}
     for check in checks.checks:
         kind = "shares" if is_share(check.name) else "confidence"
@@ -149,7 +149,7 @@ def label_findings(checks: PredictiveChecks, without_noise: PredictiveChecks | N
         worst = max(wrong, key=lambda c: abs(c.replicated - c.observed))
         names = {c.name for c in group}
         said = [worst.sentence, f"{len({c.name for c in wrong})} of {len(names)} such numbers differ at this level"]
-        mean = means.get((worst.name, worst.level, worst.statistic))
+        mean = means.get(worst.key)
         if mean is not None:
             said.append(f"seen in decoder means, without observation noise: {mean.replicated:.3g}")
         found.append(Finding(severity_of(worst), subject, "; ".join(said)))

@@ -10,7 +10,7 @@ from pyro_dsvae.checks.result import PPCResult
 from pyro_dsvae.inference.calibration.intervals import Calibration
 from pyro_dsvae.inference.calibration.ranks import RankTest
 from pyro_dsvae.inference.finding import Finding, Severity
-from pyro_dsvae.inference.predictive_checks.checks import Check, PredictiveChecks
+from pyro_dsvae.inference.predictive_checks.checks import Check, PredictiveChecks, by_key
 
 TOP = 24
 WORDS: Mapping[Severity, str] = {"serious": "Serious", "warning": "Warning", "note": "Note", "good": "As it should be"}
@@ -133,8 +133,8 @@ def _discrepancies(result: PPCResult, figures: Path) -> str:
 
 
 def _check_table(title: str, checks: PredictiveChecks, means: PredictiveChecks | None) -> str:
-    beside = {} if means is None else {(c.name, c.level, c.statistic): c for c in means.checks}
-    rows = [_check_row(c, beside.get((c.name, c.level, c.statistic))) for c in checks.checks]
+    beside = by_key(means)
+    rows = [_check_row(c, beside.get(c.key)) for c in checks.checks]
     found = [c.finding for c in checks.checks]
     head = ("discrepancy", "replications", "of", "data", "model", "without noise", "%", "in sd", "p", "adjusted p")
     words = (1, 2)
