@@ -29,30 +29,19 @@ ACTIONS: Mapping[str, tuple[str, str]] = {
 }
 
 
+NOTES = """RUN is the folder that fit printed. Clips are positions in the test split (or --split), such as 3, 3,7 or 0:4, or
+files: an .npz with an array frames, a GIF, a PNG strip (square frames side by side), a folder of frames. Each
+action writes a new folder, RUN/latents/ACTION-NNN or --out, and prints it as the last line: wrote: PATH.
+
+From Python: run = pyro_dsvae.load(RUN), then run.swap, run.sample, run.interpolate, run.traverse, run.impute,
+run.forecast, run.encode: tensors in, tensors out."""
+
+
 def manual() -> str:
     """The verb's manual: the actions with examples."""
-    lines = [f"  {name:13}{what}" for name, (what, _) in ACTIONS.items()]
-    examples = [f"  python -m pyro_dsvae.latents {example}" for _, example in ACTIONS.values()]
-    return "\n".join(
-        [
-            __doc__.strip(),
-            "",
-            "Actions:",
-            "",
-            *lines,
-            "",
-            "Examples:",
-            "",
-            *examples,
-            "",
-            "RUN is the folder that fit printed. Clips are positions in the test split (or --split), such as 3, 3,7 or 0:4, or",
-            "files: an .npz with an array frames, a GIF, a PNG strip (square frames side by side), a folder of frames. Each",
-            "action writes a new folder, RUN/latents/ACTION-NNN or --out, and prints it as the last line: wrote: PATH.",
-            "",
-            "From Python: run = pyro_dsvae.load(RUN), then run.swap, run.sample, run.interpolate, run.traverse, run.impute,",
-            "run.forecast, run.encode: tensors in, tensors out.",
-        ]
-    )
+    actions = "\n".join(f"  {name:13}{what}" for name, (what, _) in ACTIONS.items())
+    examples = "\n".join(f"  python -m pyro_dsvae.latents {example}" for _, example in ACTIONS.values())
+    return f"{__doc__.strip()}\n\nActions:\n\n{actions}\n\nExamples:\n\n{examples}\n\n{NOTES}"
 
 
 def action(name: str) -> Callable[..., Path]:

@@ -22,6 +22,9 @@ from pyro_dsvae.models.steps import Steps
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.versions import installed
 
+# Of looks, and of motions, in the swap picture.
+DONORS = 3
+
 
 def report(run: RunDirectory, svi: SVI, data: SequenceData, test: Sequences) -> Mapping[str, Any]:
     """Evaluate the best state on the test split, write figures and summary.json, print both; return the summary.
@@ -43,14 +46,15 @@ def _report(
     best: Mapping[str, Any],
     terms: dict[str, float],
 ) -> Mapping[str, Any]:
-    if svi.objective.model.likelihood.discrete:
+    model, guide = svi.objective.model, svi.objective.guide
+    if model.likelihood.discrete:
         terms["bits_per_dimension"] = -terms["elbo"] / (math.log(2) * _observed_values(data.part("test")))
     count = svi.step * min(svi.optimisation.batch_size, len(svi.train))
     summary: dict[str, Any] = {
         "test": terms,
         "validation": {"elbo": best["best"], "step": best["step"]},
         "kl_estimators": svi.objective.estimators,
-        "comparable": svi.objective.guide.comparable,
+        "comparable": guide.comparable,
         "steps": svi.step,
         "seconds": round(svi.seconds, 1),
         "sequences_per_second": round(count / max(svi.seconds, 1e-9), 1),
@@ -62,15 +66,13 @@ def _report(
     }
     console = Console(highlight=False)
     _print_terms(console, terms, svi.objective.estimators)
-    if not svi.objective.guide.comparable:
+    if not guide.comparable:
         console.print("The guide is a point: this ELBO bounds no evidence and compares with no other.")
     held_out = data.part("test")
     if data.labels and len(held_out) > 1:
-        judge = load_or_train_judge(data, svi.objective.model.likelihood.to_model_units, device=svi.fabric.device)
-        truth = accuracies(judge, held_out, svi.objective.model.likelihood.to_model_units)
-        scores = swap_scores(
-            judge, svi.objective.model, svi.objective.guide, held_out, svi.objective.model.likelihood.to_model_units
-        )
+        judge = load_or_train_judge(data, model.likelihood.to_model_units, device=svi.fabric.device)
+        truth = accuracies(judge, held_out, model.likelihood.to_model_units)
+        scores = swap_scores(judge, model, guide, held_out, model.likelihood.to_model_units)
         summary["judge"] = {
             "accuracy": truth,
             "reconstructed": scores.reconstructed,
@@ -115,7 +117,7 @@ def draw(run: RunDirectory, svi: SVI, data: SequenceData, test: Sequences) -> No
     figures.samples(samples, run.figures / "sample.png")
 
 
-def _cast(data: SequenceData, donors: int = 3) -> tuple[Tensor, Tensor, Tensor]:
+def _cast(data: SequenceData) -> tuple[Tensor, Tensor, Tensor]:
     """Test clips for the swap picture: a source, donors of looks, donors of motions.
 
     Spread evenly over the split; where labels tell, a donor of a look moves like the source, and each donor of a motion in
@@ -132,13 +134,13 @@ def _cast(data: SequenceData, donors: int = 3) -> tuple[Tensor, Tensor, Tensor]:
     unlike = others[moves[others] != moves[source]]
     kinds = [unlike[moves[unlike] == move] for move in moves[unlike].unique()]
     # From different places of the split, so that they are different characters, too.
-    different = [kind[i * len(kind) // len(kinds)] for i, kind in enumerate(kinds)] or list(others[:donors])
-    return source, _spread(alike if len(alike) else others, donors), _spread(torch.stack(different), donors)
+    different = [kind[i * len(kind) // len(kinds)] for i, kind in enumerate(kinds)] or list(others[:DONORS])
+    return source, _spread(alike if len(alike) else others), _spread(torch.stack(different))
 
 
-def _spread(rows: Tensor, count: int) -> Tensor:
-    """At most ``count`` of these, at equal distances."""
-    return rows[evenly_spaced(len(rows), count)]
+def _spread(rows: Tensor) -> Tensor:
+    """At most `DONORS` of these, at equal distances."""
+    return rows[evenly_spaced(len(rows), DONORS)]
 
 
 def _print_terms(console: Console, terms: Mapping[str, float], estimators: Mapping[str, str]) -> None:
