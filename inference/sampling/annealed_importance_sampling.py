@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyro_dsvae.inference.estimation import Sampler, Work, check_proposal
 from pyro_dsvae.inference.latents import Latents
-from pyro_dsvae.inference.sampling.hmc import Point, joined, transition
+from pyro_dsvae.inference.sampling.hmc import Point, joined, parted, transition
 from pyro_dsvae.inference.sampling.importance_weights import LogMean
 from pyro_dsvae.inference.sampling.proposal import Joint, Proposal
 from pyro_dsvae.inference.sequences import Sequences
@@ -176,8 +176,7 @@ class _Annealing:
     def _at(self, state: Tensor, beta: float) -> _Point:
         with torch.enable_grad():
             u = state.detach().requires_grad_()
-            f, z = u[..., : self.static_size], u[..., self.static_size :].unflatten(-1, (-1, self.latent_size))
-            latents = Latents(f, z)
+            latents = parted(u, self.static_size, self.latent_size)
             scored = self.joint.at(latents)
             log_start = scored.log_prior if self.start == "prior" else self.proposal.log_prob(latents)
             density = (1 - beta) * log_start + beta * scored.log_joint

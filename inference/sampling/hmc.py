@@ -118,8 +118,7 @@ def move(joint: Joint, start: Latents, scale: Latents, options: Langevin, did: C
     def at(state: Tensor) -> Point:
         with torch.enable_grad():
             u = state.detach().requires_grad_()
-            z = u[..., static_size:].unflatten(-1, (-1, latent_size))
-            density = joint.at(Latents(u[..., :static_size], z)).log_joint
+            density = joint.at(parted(u, static_size, latent_size)).log_joint
             (gradient,) = torch.autograd.grad(density.sum(), u)
         return Point(u.detach(), density.detach(), gradient)
 
@@ -142,14 +141,18 @@ def move(joint: Joint, start: Latents, scale: Latents, options: Langevin, did: C
         else:
             accepted.append(probability.mean(0))
         did()
-    z = point.state[..., static_size:].unflatten(-1, (-1, latent_size))
-    latents = Latents(point.state[..., :static_size], z)
+    latents = parted(point.state, static_size, latent_size)
     return Chains(latents, torch.stack(accepted).mean(0), _autocorrelation(first.state, point.state, widths > 0))
 
 
 def joined(latents: Latents) -> Tensor:
     """f and z as one vector, ``(*B, F + T D)``."""
     return torch.cat([latents.f, latents.z.flatten(-2)], dim=-1)
+
+
+def parted(state: Tensor, static_size: int, latent_size: int) -> Latents:
+    """The latents that `joined` made one vector."""
+    return Latents(state[..., :static_size], state[..., static_size:].unflatten(-1, (-1, latent_size)))
 
 
 def _autocorrelation(start: Tensor, end: Tensor, moving: Tensor) -> Tensor:
