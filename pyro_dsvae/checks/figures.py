@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from pyro_dsvae.checks.label_discrepancies import is_share
 from pyro_dsvae.checks.result import PPCResult
 from pyro_dsvae.figures.arviz import plot_pit, plot_statistics
-from pyro_dsvae.figures.run import DPI, GREY, INK, LOOK, MOTION, RULE, Sheet, Style, as_arrays, save
+from pyro_dsvae.figures.run import GREY, INK, LOOK, MOTION, RULE, Sheet, Style, as_arrays, blank, save
 from pyro_dsvae.inference.calibration.ecdf_band import ECDFBand, histograms
 from pyro_dsvae.inference.calibration.intervals import Calibration
 from pyro_dsvae.inference.calibration.ranks import BINS, RankTest
@@ -296,8 +295,7 @@ def bars(name: str, information: Tensor, active: Tensor, colour: str, path: Path
 
 
 def _panel(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(width, height)
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8, colors=INK)

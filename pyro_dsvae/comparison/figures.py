@@ -5,13 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.figures.clip_pages import Cell, Page, Row, write_png
-from pyro_dsvae.figures.run import DPI, GREY, INK, MOTION, RULE, save
+from pyro_dsvae.figures.run import GREY, INK, MOTION, RULE, blank, save
 from pyro_dsvae.inference.estimation import evaluation
 from pyro_dsvae.inference.prediction import decode, posterior_means
 from pyro_dsvae.inference.sequences import Sequences
@@ -26,8 +25,7 @@ def rate_distortion(points: Mapping[str, Sequence[tuple[float, float]]], path: P
 
     Lines join points of equal ELBO.
     """
-    figure = Figure(figsize=(7.5, 5), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(7.5, 5)
     axes = figure.subplots()
     values = np.array([point for fits in points.values() for point in fits], dtype=np.float64)
     low, high = values.min(0), values.max(0)

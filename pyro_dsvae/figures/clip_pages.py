@@ -14,7 +14,6 @@ from torch import Tensor
 from pyro_dsvae.clips.writing import FRAME_MS, write_animation
 from pyro_dsvae.figures.run import (
     BORDER,
-    DPI,
     GAP,
     GREY,
     INK,
@@ -25,6 +24,7 @@ from pyro_dsvae.figures.run import (
     Array,
     Sheet,
     Style,
+    blank,
     plain_axes,
     save,
 )
@@ -224,8 +224,7 @@ def probes(accuracy: Mapping[str, Mapping[str, float]], path: Path) -> Figure:
             "chance".
         path: The PNG to write.
     """
-    figure = Figure(figsize=(1.6 + 1.2 * len(accuracy), 3.2), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(1.6 + 1.2 * len(accuracy), 3.2)
     axes = figure.subplots()
     plain_axes(axes)
     places = np.arange(len(accuracy))

@@ -44,8 +44,7 @@ def training(metrics: Sequence[Mapping[str, float | str]], path: Path) -> Figure
     Args:
         metrics: Rows with step, split ("train" or "validation") and the four terms.
     """
-    figure = Figure(figsize=(9, 6), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(9, 6)
     panels = figure.subplots(2, 2, sharex=True)
     for axes, (name, title) in zip(panels.flat, _PANELS.items(), strict=True):
         shown = []
@@ -76,6 +75,13 @@ def _limits(points: Array, nonnegative: bool) -> tuple[float, float]:
     low, high = np.quantile(settled, [0.01, 0.99])
     room = 0.06 * (high - low) or 0.06 * abs(high) or 1.0
     return (0.0 if nonnegative and low >= 0 else low - room), high + room
+
+
+def blank(width: float, height: float) -> Figure:
+    """An empty figure of so many inches, which pyplot knows nothing of and so does not keep."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def plain_axes(axes: Axes) -> None:

@@ -4,14 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from pyro_dsvae.data.dataset import Label
 from pyro_dsvae.figures.run import (
     BORDER,
-    DPI,
     GAP,
     GREY,
     INK,
@@ -22,6 +20,7 @@ from pyro_dsvae.figures.run import (
     Sheet,
     Style,
     as_arrays,
+    blank,
     save,
 )
 from pyro_dsvae.metrics.probes import Probe
@@ -68,8 +67,7 @@ def confusion(
         swapped: Label -> (K, K) counts on swapped clips, against the class of the latent's donor; may be empty.
     """
     grids = [("true clips", true)] + ([("swapped clips", swapped)] if swapped else [])
-    figure = Figure(figsize=(3.4 * len(true), 3.4 * len(grids) + 0.3), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(3.4 * len(true), 3.4 * len(grids) + 0.3)
     panels = figure.subplots(len(grids), len(true), squeeze=False)
     for row, (what, counts) in zip(panels, grids, strict=True):
         for axes, (name, matrix) in zip(row, counts.items(), strict=True):
@@ -99,8 +97,7 @@ def confusion(
 def probes(found: Mapping[str, Mapping[str, Mapping[str, Probe]]], labels: Mapping[str, Label], path: Path) -> Figure:
     """Accuracy of the probes of every label from each latent, with chance as a line: posterior means above, draws below."""
     names = list(labels)
-    figure = Figure(figsize=(max(6.0, 1.3 * len(names) + 2), 3.0 * len(found) + 0.8), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(max(6.0, 1.3 * len(names) + 2), 3.0 * len(found) + 0.8)
     places = np.arange(len(names))
     panels = figure.subplots(len(found), 1, squeeze=False, sharex=True)[:, 0]
     for axes, (source, latents) in zip(panels, found.items(), strict=True):
