@@ -9,7 +9,7 @@ from torch import Tensor
 from pyro_dsvae.actions.output import chosen_formats, output, place
 from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.data.dataset import Split
-from pyro_dsvae.figures.clip_pages import Cell, Page, Row, heat
+from pyro_dsvae.figures.clip_pages import Page, Row, heat, named_rows
 from pyro_dsvae.figures.run import GREY, LOOK, MOTION
 from pyro_dsvae.inference.forecasting.baselines import baselines
 from pyro_dsvae.inference.forecasting.forecast import Forecast
@@ -155,7 +155,7 @@ def _mean(values: Tensor) -> float:
 
 def _page(chosen: Selection, found: Forecast, given: int) -> Page:
     horizon = found.z.shape[2]
-    rows = []
+    rows: list[Row] = []
     spread = found.means.std(0, correction=0)
     simple = baselines(chosen.batch.x[:, :given], chosen.batch.observed[:, :given], horizon)
     for i, name in enumerate(chosen.names):
@@ -168,8 +168,6 @@ def _page(chosen: Selection, found: Forecast, given: int) -> Page:
         hot = heat(torch.cat([torch.zeros_like(past), spread[i]]), float(spread.max()))
         lines += [("spread", hot)]
         lines += [("loop the clip", torch.cat([past, simple["loop the clip"][i]]))]
-        for number, (label, clip) in enumerate(lines):
-            first = number == 0
-            rows.append(Row([Cell(clip)], f"{name}\n{label}" if first else label, first and i > 0))
+        rows += named_rows(name, lines, apart=i > 0)
     title = [(f"{given} frames are given", LOOK), (", then ", GREY), (f"{horizon} are forecast", MOTION)]
     return Page(rows, title, divider=given)

@@ -9,7 +9,7 @@ from pyro_dsvae.actions.damage import Damage
 from pyro_dsvae.actions.output import chosen_formats, output, place
 from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.data.dataset import Split
-from pyro_dsvae.figures.clip_pages import Cell, Page, Row, heat, veiled
+from pyro_dsvae.figures.clip_pages import Page, Row, heat, named_rows, veiled
 from pyro_dsvae.figures.run import GREY, MOTION
 from pyro_dsvae.inference.latent_space.imputation import Imputation, Method
 from pyro_dsvae.inference.sampling.gap_filling import nearest_frame
@@ -116,7 +116,7 @@ def _length(clips: Selection, row: int) -> int:
 
 
 def _page(truth: Selection, seen: Selection, found: Imputation, noisy: bool) -> Page:
-    rows = []
+    rows: list[Row] = []
     # The noise of the likelihood is the same everywhere and would hide what is uncertain.
     mean, spread = restored(found, noisy), found.model_sd
     draws = found.means if noisy else found.draws
@@ -128,15 +128,7 @@ def _page(truth: Selection, seen: Selection, found: Imputation, noisy: bool) -> 
         lines += [("mean of draws", mean[i, :end])]
         lines += [(f"draw {k + 1}", draw[i, :end]) for k, draw in enumerate(draws[:SHOWN_DRAWS])]
         lines += [("spread", heat(spread[i, :end], float(spread.max())))]
-        for number, (label, clip) in enumerate(lines):
-            first = number == 0
-            rows.append(
-                Row(
-                    [Cell(clip, MOTION if first else None)],
-                    f"{truth.names[i]}\n{label}" if first else label,
-                    first and i > 0,
-                )
-            )
+        rows += named_rows(truth.names[i], lines, apart=i > 0, colour=MOTION)
     title = [("What is there", MOTION), (", and what the model makes of it", GREY)]
     return Page(rows, title, side=64)
 

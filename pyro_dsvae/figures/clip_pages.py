@@ -91,6 +91,13 @@ class Page:
         return [cell.clip for row in self.rows for cell in row.cells if cell is not None]
 
 
+def named_rows(name: str, lines: Sequence[tuple[str, Tensor]], apart: bool, colour: str | None = None) -> list[Row]:
+    """Labelled clips below each other that belong together: the first has the name, too, and the colour."""
+    (label, clip), *others = lines
+    first = Row([Cell(clip, colour)], f"{name}\n{label}", apart)
+    return [first, *(Row([Cell(clip)], label) for label, clip in others)]
+
+
 def write_png(page: Page, path: Path) -> Figure:
     """The page with all frames of a clip side by side, at most `MOST_FRAMES` at equal distances."""
     return save(_drawn(page, None).figure, path)
