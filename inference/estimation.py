@@ -44,6 +44,11 @@ class Work:
             self.progress(min(self.done / self.total, 1.0))
 
 
+def part_of(progress: Progress, start: float, stop: float) -> Progress:
+    """What to tell the progress of a part of the work, which goes from one share of the whole to another."""
+    return lambda share: progress(start + share * (stop - start))
+
+
 def paths_at_once(clip_shape: Sequence[int], max_frames: int | None = None) -> int:
     """How many latent paths, draws times sequences, fit into one chunk of ``max_frames`` decoded frames.
 
@@ -144,7 +149,4 @@ class Sampler:
 
     def part(self, start: float, stop: float) -> "Sampler":
         """The same, for a part of the work, from one share of it to another."""
-        progress = self.progress
-        if progress is None:
-            return self
-        return replace(self, progress=lambda share: progress(start + share * (stop - start)))
+        return self if self.progress is None else replace(self, progress=part_of(self.progress, start, stop))

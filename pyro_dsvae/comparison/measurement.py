@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pyro_dsvae.comparison.candidates import Fit
 from pyro_dsvae.data.dataset import SequenceData, Split
+from pyro_dsvae.inference.estimation import Progress, part_of
 from pyro_dsvae.inference.evidence import estimate_evidence
 from pyro_dsvae.inference.files import DAMAGE, replacing
 from pyro_dsvae.inference.forecasting.log_prob import forecast_log_prob
@@ -33,7 +34,6 @@ SCHEMA = 1
 # Draws of every forecast whose CRPS is taken.
 FORECASTS = 25
 
-Progress = Callable[[float], None]
 Stage = Callable[[Progress], dict[str, Any]]
 
 
@@ -131,16 +131,12 @@ def evaluate(fit: Fit, run: Run, data: SequenceData, measure: Measure, file: Pat
     start, found = 0.0, dict[str, Any]()
     for name, (stage, share) in stages.shares.items():
         if name not in kept.state:
-            kept.add(name, stage(_part(progress, start, share)))
+            kept.add(name, stage(part_of(progress, start, start + share)))
         found |= kept.state[name]
         start += share
         progress(start)
     found["motion"] = JudgedMotion(**found["motion"])
     return Evaluation(**found, parameters=summary["parameters"], seconds=summary["seconds"])
-
-
-def _part(progress: Progress, start: float, share: float) -> Progress:
-    return lambda done: progress(start + share * done)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """What labels add: generation and swaps under a judge, probes, and scores of single codes."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.inference.estimation import Progress, part_of
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.judges.judge import Judge
 from pyro_dsvae.metrics.disentanglement import DCI, PREDICTORS, Gaps, dci, mig, sap
@@ -16,8 +16,6 @@ from pyro_dsvae.metrics.generation import Fixed, HeadScores, generate, score
 from pyro_dsvae.metrics.probes import Probe, probe
 from pyro_dsvae.metrics.swaps import Swaps, judge_swaps, score_swaps
 from pyro_dsvae.models.dsvae import DSVAE
-
-Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True)
@@ -70,28 +68,21 @@ def measure_judged(
     """Generation and swaps of the clips ``data``; ``said`` holds the judge's log probabilities on the clips themselves."""
     whole, whole_train = with_parts(data, parts), with_parts(train, parts)
     source = marginals(said, parts)
-    done = 0.0
+    share = draws / (2 * draws + 3)
 
-    def stage(share: float) -> Progress:
-        nonlocal done
-        start = done
-        done += share
-        return lambda part: progress(start + share * part)
-
-    cost = 2 * draws + 3
-
-    def generated(fixed: Fixed) -> dict[str, HeadScores]:
-        log_p = generate(fixed, model, latents, data, judge, draws, seed, stage(draws / cost))
+    def generated(fixed: Fixed, start: float) -> dict[str, HeadScores]:
+        told = part_of(progress, start, start + share)
+        log_p = generate(fixed, model, latents, data, judge, draws, seed, told)
         flat = marginals({name: values.flatten(0, 1) for name, values in log_p.items()}, parts)
         by_draw = {name: values.unflatten(0, (draws, -1)) for name, values in flat.items()}
         return score(fixed, by_draw, source, whole, whole_train)
 
-    motion, content = generated("motion"), generated("content")
+    motion, content = generated("motion", 0.0), generated("content", share)
     own = {name: label.values for name, label in data.labels.items()}
     confusion = {name: confusions(own[name], said[name].argmax(-1), said[name].shape[1]) for name in own}
     if len(data) < 2:
         return Judged(motion, content, None, confusion, {})
-    swapped = judge_swaps(model, latents, data, judge, seed, stage(3 / cost))
+    swapped = judge_swaps(model, latents, data, judge, seed, part_of(progress, 2 * share, 1.0))
     right = {
         name: own[name] if label.role == "dynamic" else own[name][swapped.partner]
         for name, label in data.labels.items()

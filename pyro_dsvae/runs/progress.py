@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from pyro_dsvae.inference.estimation import part_of
 from pyro_dsvae.inference.training.schedule import Budget
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.profiling import StepProfile
@@ -112,7 +113,7 @@ class Bar:
 
     def part(self, start: float, stop: float) -> Callable[[float], None]:
         """What a part of the work takes as ``progress``: its 0 is ``start`` of the whole, its 1 ``stop``."""
-        return lambda share: self(start + share * (stop - start))
+        return part_of(self, start, stop)
 
 
 def _clock(seconds: float) -> str:
