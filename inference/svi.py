@@ -14,9 +14,9 @@ from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.distributed import Processes
 from pyro_dsvae.inference.training.hardware import Hardware
 from pyro_dsvae.inference.training.held_out_elbo import held_out_terms
-from pyro_dsvae.inference.training.journal import Journal, RankZeroJournal
+from pyro_dsvae.inference.training.journal import REFIT, UNDONE, Journal, RankZeroJournal
 from pyro_dsvae.inference.training.objective import TERMS, KLWeights, Objective
-from pyro_dsvae.inference.training.prior_refit import can_refit, draw_static, refit
+from pyro_dsvae.inference.training.prior_refit import SHORTEST, can_refit, draw_static, refit
 from pyro_dsvae.inference.training.schedule import Budget, Optimisation, Rates
 from pyro_dsvae.inference.training.seeding import derive_seed, seed_generators
 from pyro_dsvae.models.errors import UsageError
@@ -111,7 +111,7 @@ class SVI:
         self.started = time.perf_counter() - self.seconds
         refits = can_refit(self.objective) and self.optimisation.prior_refit_steps > 0
         stopped = self._take_steps(journal, 1 + REFIT_TAKES * refits)
-        if refits and not stopped and not self.prior_refitted:
+        if refits and not stopped and not self.prior_refitted and self.step >= SHORTEST:
             stopped = not self._refit_prior(journal)
         return not stopped
 
@@ -155,11 +155,16 @@ class SVI:
         return stop
 
     def _refit_prior(self, journal: Journal) -> bool:
-        """Fit the static prior alone; return whether that was finished. One that was not begins anew when resumed."""
+        """Fit the static prior alone; return whether that was finished. One that was not begins anew when resumed.
+
+        The prior stays as it was where the held-out ELBO does not rise: few sequences are soon known by heart.
+        """
+        prior = self.objective.model.static_prior
+        before = {name: value.clone() for name, value in prior.state_dict().items()}
+        elbo = self.evaluate(self.validation)["elbo"]
         # The noise of a fit depends on these words, so they stay.
         seed_generators(derive_seed(self.seed, "settling", self.step), self.fabric.device)
         updates = min(self.optimisation.prior_refit_steps, self.step)
-        elbo = self.best
 
         def go_on(done: int) -> bool:
             if done % LOG_EVERY and done < updates:
@@ -172,11 +177,17 @@ class SVI:
         with pyro.validation_enabled(False):
             with self.fabric.autocast():
                 f = draw_static(self.objective, self.train, self.fabric.device)
-            if not refit(self.objective.model.static_prior, f, updates, rate, go_on):
+            if not refit(prior, f, updates, rate, go_on):
                 return False
         self.prior_refitted = True
         self._check_parameters()
-        self._evaluate(journal)
+        terms = self.evaluate(self.validation)
+        kept = terms["elbo"] > elbo
+        journal.log(self._labelled(REFIT if kept else UNDONE, terms, 0.0))
+        if kept:
+            self._keep_best(terms["elbo"], journal)
+        else:
+            prior.load_state_dict(before)
         self._read_clock()
         journal.save(self.state())
         return True
@@ -255,10 +266,12 @@ class SVI:
 
     def _evaluate(self, journal: Journal) -> None:
         terms = self.evaluate(self.validation)
-        row = self._labelled("validation", terms, self.optimizer.param_groups[0]["lr"])
-        journal.log(row)
-        if terms["elbo"] > self.best:
-            self.best = terms["elbo"]
+        journal.log(self._labelled("validation", terms, self.optimizer.param_groups[0]["lr"]))
+        self._keep_best(terms["elbo"], journal)
+
+    def _keep_best(self, elbo: float, journal: Journal) -> None:
+        if elbo > self.best:
+            self.best = elbo
             journal.save_best(self.state())
 
     def _labelled(self, split: str, terms: Mapping[str, float], rate: float) -> dict[str, Any]:

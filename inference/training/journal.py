@@ -6,6 +6,9 @@ from typing import Any, Protocol
 
 from pyro_dsvae.inference.training.distributed import Processes
 
+# What stands in place of the split where a row of metrics is of the prior's refit, and where that was undone.
+REFIT, UNDONE = "prior refit", "prior refit, undone"
+
 
 class Journal(Protocol):
     """The receiver of a fit's reports."""

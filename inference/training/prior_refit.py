@@ -14,6 +14,8 @@ from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 # Training sequences at most, draws of f for each of them, sequences encoded at once, and draws for every update.
 SEQUENCES, DRAWS, CHUNK, BATCH = 20_000, 4, 128, 256
 WARM_UP = 50
+# Steps of a fit whose prior is refitted: in fewer the posterior is far from final, and the refit takes a good part of the time.
+SHORTEST = 2 * WARM_UP
 LARGEST_GRADIENT = 200.0
 
 

@@ -8,9 +8,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from pyro_dsvae.inference.estimation import part_of
+from pyro_dsvae.inference.training.journal import REFIT, UNDONE
 from pyro_dsvae.inference.training.schedule import Budget
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.profiling import StepProfile
+
+REFITTED = "after refitting the static prior"
 
 
 class FitJournal:
@@ -54,11 +57,13 @@ class FitJournal:
     def log(self, row: Mapping[str, Any]) -> None:
         self.run.append_metrics(row)
         self.step = row["step"]
-        if row["split"] == "validation":
+        when = {"validation": f"step {row['step']}", REFIT: REFITTED, UNDONE: REFITTED}.get(row["split"])
+        if when is not None:
+            undone = ". That is no better than before, so the prior stays as it was" if row["split"] == UNDONE else ""
             self.console.print(
-                f"step {row['step']}: held-out ELBO {row['elbo']:,.1f} nats per sequence"
+                f"{when}: held-out ELBO {row['elbo']:,.1f} nats per sequence"
                 f" (reconstruction {row['reconstruction']:,.1f},"
-                f" KL of f {row['kl_static']:.1f}, KL of z {row['kl_dynamic']:.1f})",
+                f" KL of f {row['kl_static']:.1f}, KL of z {row['kl_dynamic']:.1f}){undone}",
                 highlight=False,
                 soft_wrap=True,
             )

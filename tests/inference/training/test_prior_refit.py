@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 import torch
 
+from pyro_dsvae.inference import svi as svi_module
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.posteriors.delta import Delta
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training import prior_refit
+from pyro_dsvae.inference.training.journal import REFIT, UNDONE
 from pyro_dsvae.inference.training.prior_refit import DRAWS, can_refit, draw_static, refit
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
@@ -23,6 +25,11 @@ from pyro_dsvae.models.static_priors.vamp_prior import VampPrior
 from tests.inference.training.test_svi import Diary, svi
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _short_fits_have_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(svi_module, "SHORTEST", 1)
 
 
 def weights(loop: Any, part: str = "") -> dict[str, torch.Tensor]:
@@ -138,11 +145,41 @@ def test_a_fit_ends_with_it_and_nothing_but_the_prior_moves() -> None:
     for name, _ in loop.objective.named_parameters():
         stays = torch.equal(refitted["objective"][name], stepped["objective"][name])
         assert stays != name.startswith("model.static_prior"), name
-    before, after = [row for row in diary.rows if row["split"] == "validation"][-2:]
+    before, after = [row for row in diary.rows if row["split"] in ("validation", REFIT)][-2:]
+    assert after["split"] == REFIT
     assert after["reconstruction"] == before["reconstruction"]
     assert after["kl_dynamic"] == before["kl_dynamic"]
     assert after["kl_static"] < before["kl_static"] - 0.01
     assert diary.best[-1]["prior_refitted"]
+
+
+def test_a_refit_that_held_out_sequences_do_not_like_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that moves the prior away is told with its figures, and leaves the weights as they were."""
+
+    def spoil(prior: DiagonalNormal, *_: object) -> bool:
+        with torch.no_grad():
+            prior.loc += 100
+        return True
+
+    monkeypatch.setattr(svi_module, "refit", spoil)
+    diary, loop = Diary(), svi(steps=40, static_prior=DiagonalNormal, prior_start=0.9, prior_refit_steps=30)
+    assert loop.run(diary)
+    stepped, refitted = diary.states[-2:]
+    assert refitted["prior_refitted"]  # it isn't tried again when the fit is resumed
+    assert equal(stepped["objective"], refitted["objective"])
+    before, told = [row for row in diary.rows if row["split"] in ("validation", UNDONE)][-2:]
+    assert told["split"] == UNDONE
+    assert told["kl_static"] > before["kl_static"] + 1_000
+    assert diary.best[-1]["step"] <= 40
+    assert not diary.best[-1]["prior_refitted"]
+
+
+def test_a_fit_that_is_too_short_for_it_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(svi_module, "SHORTEST", 41)
+    diary, loop = Diary(), svi(steps=40, static_prior=DiagonalNormal, prior_refit_steps=30)
+    assert loop.run(diary)
+    assert not diary.states[-1]["prior_refitted"]
+    assert {row["split"] for row in diary.rows} == {"train", "validation"}
 
 
 @pytest.mark.parametrize("last", [41, None], ids=["stopped", "killed"])
