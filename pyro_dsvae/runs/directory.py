@@ -8,6 +8,7 @@ import os
 import pickle
 import shutil
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -142,13 +143,18 @@ class RunDirectory:
             with file.open("rb") as stream:
                 if stream.read(2) != b"PK":
                     raise pickle.UnpicklingError("no archive of tensors")
+                # `torch.load` does not look at the archive's checksums: spoilt weights would be taken for good ones.
+                with zipfile.ZipFile(stream) as archive:
+                    spoilt = archive.testzip()
+                if spoilt is not None:
+                    raise EOFError(f"{spoilt} differs from its checksum")
                 stream.seek(0)
                 state = torch.load(stream, map_location=device, weights_only=True)
         except FileNotFoundError as error:
             raise UsageError(f"{file} is missing; fit the run again or copy the whole folder") from error
         except pickle.UnpicklingError as error:
             raise UsageError(f"{file} is refused: it is damaged or holds pickled code instead of tensors") from error
-        except DAMAGE as error:
+        except (*DAMAGE, zipfile.BadZipFile) as error:
             raise UsageError(f"{file} is damaged or cut short ({one_line(error)}); restore it or fit again") from error
         if not isinstance(state, dict) or state.get("schema") != SCHEMA:
             found = state.get("schema") if isinstance(state, dict) else None

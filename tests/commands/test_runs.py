@@ -172,6 +172,20 @@ def test_overwritten_checkpoint_is_refused(run: RunDirectory) -> None:
     assert "checkpoint.pt" in refusal(run.load, "checkpoint.pt")
 
 
+def test_single_spoilt_bytes_of_weights_are_refused(run: RunDirectory) -> None:
+    """Every tensor of the archive has a checksum. Without a look at it, changed weights load without a word."""
+    file = run.path / "checkpoint.pt"
+    torch.save({"schema": 1, "step": 7, "objective": {"w": torch.arange(100.0)}}, file)
+    content = file.read_bytes()
+    start = content.index(torch.arange(100.0).numpy().tobytes())
+    for place in (start, start + 200, start + 399):
+        file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        assert not torch.equal(torch.load(file, weights_only=True)["objective"]["w"], torch.arange(100.0)), (
+            "the control"
+        )
+        assert "is damaged" in refusal(run.load, "checkpoint.pt")
+
+
 @pytest.mark.parametrize("state", [{"schema": 99}, {"step": 1}, [1, 2]])
 def test_other_schema_is_refused(run: RunDirectory, state: object) -> None:
     torch.save(state, run.path / "checkpoint.pt")
