@@ -108,7 +108,8 @@ def test_scores_are_those_of_the_host(case: Case, device: torch.device) -> None:
 @every_case
 def test_a_step_of_learning(case: Case, device: torch.device) -> None:
     made = objective(case).to(device)
-    batch = Batch(frames_for(case.likelihood).to(device), lengths=torch.tensor([T, 2, 3]).to(device))
+    x = made.model.likelihood.to_model_units(frames_for(case.likelihood).to(device))
+    batch = Batch(x, lengths=torch.tensor([T, 2, 3]).to(device))
     out = made(batch, KLWeights(0.5, 2.0))
     out["loss"].backward()
     assert all(torch.isfinite(value.cpu()) for value in out.values())
