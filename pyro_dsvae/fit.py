@@ -88,7 +88,7 @@ def fit(options: FitOptions) -> FitResult:
     if options.steps is None and options.minutes is None:
         options = replace(options, steps=DEFAULT_STEPS)
     _check(options)
-    path = next_free(type(options.data).__name__.lower()) if options.out is None else options.out
+    path = next_free(type(options.data).__name__.lower()) if options.out is None else Path(options.out)
     run = _resumed(path, options) if options.resume else None
     if run is None:
         RunDirectory.check_free(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from pyro_dsvae.configuration.build import build_from
-from pyro_dsvae.inference.training.hardware import lay_out
+from pyro_dsvae.inference.training.hardware import Device, device_for, lay_out
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.run import Run
@@ -14,19 +14,19 @@ from pyro_dsvae.runs.run import Run
 __all__ = ["Run", "load"]
 
 
-def load(path: str | Path, checkpoint: str = "best.pt", device: str = "cpu") -> Run:
+def load(path: str | Path, checkpoint: str = "best.pt", device: Device = "cpu") -> Run:
     """Open the run at ``path``, with the parameters of the highest held-out ELBO. Its data are not read.
 
     Args:
         path: The run directory.
         checkpoint: "best.pt", or "checkpoint.pt" for the last state.
-        device: Where to put model and guide.
+        device: Where to put model and guide, as for `fit`.
 
     Returns:
         The fitted model, with methods to encode, swap, sample, forecast and more.
 
     Raises:
-        UsageError: Where there is no run, or it is damaged.
+        UsageError: Where there is no run, it is damaged, or this machine has no such device.
 
     Example:
         >>> import pyro_dsvae
@@ -36,9 +36,10 @@ def load(path: str | Path, checkpoint: str = "best.pt", device: str = "cpu") -> 
         >>> type(run.model.dynamic_prior).__name__
         'LSTM'
     """
+    place = device_for(device)
     directory = RunDirectory.open(Path(path))
     options = directory.options()
-    state = directory.load(checkpoint, device)
+    state = directory.load(checkpoint, place)
     # What is initialised from data is overwritten by the checkpoint; only shapes matter.
     examples = torch.zeros(1, state.get("length", 1), *state.get("frame_shape", ()), dtype=torch.uint8)
     # Contrastive terms have no weights, and are of no use after the fit.
@@ -50,6 +51,6 @@ def load(path: str | Path, checkpoint: str = "best.pt", device: str = "cpu") -> 
         raise UsageError(
             f"{directory.path / checkpoint} does not fit its config.yaml; restore either, or fit again"
         ) from error
-    objective.to(device).eval()
+    objective.to(place).eval()
     kept = {name: value for name, value in state.items() if name != "objective"}
     return Run(directory.path, options.config(), options.data, objective.model, objective.guide, kept, objective.anchor)

@@ -62,6 +62,8 @@ def traverse_static(
         UsageError: For dimensions that do not exist and for fewer than two values.
     """
     _check(f, z)
+    if not f.shape[0]:
+        raise UsageError("this model has no static part (static_size is 0); traverse the dynamic latents")
     chosen = _chosen(dimensions, f.shape[0], count, "f")
     if reference is None:
         reference = model.static_prior().expand([PRIOR_DRAWS]).sample()

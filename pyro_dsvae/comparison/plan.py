@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from pyro_dsvae.comparison.candidates import Candidate, Fit, grid
@@ -65,7 +66,7 @@ def planned(options: ComparisonOptions) -> Plan:
 
 def _folder(options: ComparisonOptions, vary: Mapping[str, list[Any]] | None) -> Folder:
     """The folder of the comparison; ``vary`` as it is written down."""
-    return Folder(options.out or next_free("compare"), replace(options, vary=vary))
+    return Folder(Path(options.out or next_free("compare")), replace(options, vary=vary))
 
 
 def _measure(options: ComparisonOptions, data: SequenceData) -> Measure:

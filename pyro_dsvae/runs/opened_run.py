@@ -3,6 +3,7 @@
 from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,10 @@ class OpenedRun(ABC):
         batch = torch.broadcast_shapes(f.shape[:-1], z.shape[:-2])
         length = z.shape[-2]
         f, z = (v.to(self.device) for v in (f, z))
-        f, z = f.expand(*batch, -1).reshape(-1, f.shape[-1]), z.expand(*batch, -1, -1).reshape(-1, *z.shape[-2:])
+        # Their number is said, since a static latent of size 0 does not tell it.
+        count = prod(batch)
+        f = f.expand(*batch, -1).reshape(count, f.shape[-1])
+        z = z.expand(*batch, -1, -1).reshape(count, *z.shape[-2:])
         size = paths_at_once((length, *self.frame_shape))
         frames = [decode(self.model, *part) for part in zip(f.split(size), z.split(size), strict=True)]
         return torch.cat(frames).reshape(*batch, length, *self.frame_shape)

@@ -88,6 +88,8 @@ class Run(OpenedRun):
         """
         if len(a) != len(b) and 1 not in (len(a), len(b)):
             raise UsageError(f"swap takes pairs of clips, or one clip against many, not {len(a)} and {len(b)}")
+        if not self.model.static_prior.static_size:
+            raise UsageError("this run has no static part (static_size is 0), so there is no appearance to swap")
         return self.decode(self.encode(a).f, self.encode(b).z)
 
     def sample_latents(
@@ -133,9 +135,8 @@ class Run(OpenedRun):
 
         Args:
             n: The number of clips.
-            length: See `sample_latents`.
+            length, keep: See `sample_latents`.
             seed: Of the draws.
-            keep: See `sample_latents`.
             x: The clips whose appearance or motion is kept.
 
         Returns:
@@ -262,8 +263,7 @@ class Run(OpenedRun):
         Args:
             x, mask, lengths, times: See the class.
             draws: The number of draws, K.
-            method: "amortised": the guide as it is; "refined": the guide fitted to each clip; "langevin": refined, then moved
-                by Markov chains.
+            method: "amortised": the guide; "refined": it is fitted to each clip first; "langevin": then moved by MCMC, too.
             seed: Of the draws.
             progress: Called with the share of the work that is done.
 

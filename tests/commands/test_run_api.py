@@ -36,12 +36,15 @@ def tiny(folder: Path, shape: tuple[int, ...], **parts: object) -> Run:
     frames = np.random.RandomState(0).rand(N, T, *shape)
     np.savez(folder / "clips.npz", frames=(frames * 255).astype(np.uint8) if len(shape) == 3 else frames)
     small = {"hidden_size": 6, "feature_size": 6, "width": 1}
-    chosen = {"dynamic_prior": partial(LSTM, hidden_size=4), "posterior": partial(Posterior, **small)} | parts
+    chosen = {
+        "static_size": F,
+        "dynamic_prior": partial(LSTM, hidden_size=4),
+        "posterior": partial(Posterior, **small),
+    } | parts
     result = fit(
         data=Arrays(str(folder / "clips.npz"), validation=0.25, test=0.25),
-        out=folder / "run",
+        out=str(folder / "run"),  # a string, as people write paths
         steps=4,
-        static_size=F,
         latent_size=D,
         likelihood=partial(Normal, width=1),
         device="cpu",
@@ -345,3 +348,25 @@ def test_the_judge_still_sees_what_is_kept(tmp_path: Path) -> None:
             assert float((before[name] == after[name]).float().mean()) > 0.7, (keep, name)
         for name in drawn:
             assert float((before[name] == after[name]).float().mean()) < 0.4, (keep, name)
+
+
+def test_a_run_without_a_static_part_does_what_needs_none(tmp_path: Path) -> None:
+    """Half of the recipes have none: all but a swap works along z alone."""
+    run = tiny(tmp_path, VECTOR, static_size=0)
+    x = run.sequences().part("test").frames
+    codes = run.encode(x)
+    assert codes.f.shape == (len(x), 0)
+    assert run.decode(codes.f, codes.z).shape == x.shape
+    torch.testing.assert_close(run.decode(codes.f, codes.z), run.reconstruct(x))
+    assert run.sample(3, keep="static", x=x[:1]).shape == (3, T, *VECTOR)
+    assert run.interpolate(x[:1], x[1:2], count=4).shape == (4, T, *VECTOR)
+    assert run.traverse(codes, codes, latent="dynamic", count=3).frames.shape == (D, 3, T, *VECTOR)
+    with pytest.raises(UsageError, match="no static part"):
+        run.swap(x, x.flip(0))
+    with pytest.raises(UsageError, match="no static part"):
+        run.traverse(codes, codes)
+
+
+def test_a_device_that_is_not_there_is_no_damage(vectors: Run) -> None:
+    with pytest.raises(UsageError, match="it is one of auto, cpu, cuda"):
+        pyro_dsvae.load(vectors.path, device="gpu")
