@@ -245,7 +245,10 @@ def test_run_directory_is_complete(done: Outcome) -> None:
     assert (run / "metrics.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
     for row in rows(run):
         assert row["elbo"] == pytest.approx(row["reconstruction"] - row["kl_static"] - row["kl_dynamic"], rel=1e-4)
-    assert [row["step"] for row in rows(run) if row["split"] == "validation"] == [3, 6]  # too short for a refit of the prior
+    assert [row["step"] for row in rows(run) if row["split"] == "validation"] == [
+        3,
+        6,
+    ]  # too short for a refit of the prior
     summary = json.loads((run / "summary.json").read_text())
     assert set(summary["test"]) == set(TERMS)
     assert summary["steps"] == 6
