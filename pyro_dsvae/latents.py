@@ -16,8 +16,8 @@ from pyro_dsvae.models.errors import UsageError
 
 # Action -> what it does, and an example.
 ACTIONS: Mapping[str, tuple[str, str]] = {
-    "swap": ("every look with every motion", "swap RUN --looks 3,7 --motions 1,2"),
-    "sample": ("new clips; or a kept look or motion; or a data set of them", "sample RUN --keep static --clip 3"),
+    "swap": ("every appearance with every motion", "swap RUN --appearances 3,7 --motions 1,2"),
+    "sample": ("new clips; or a kept appearance or motion; or a data set of them", "sample RUN --keep static --clip 3"),
     "interpolate": (
         "from one clip to another, in f, in z, or in both",
         "interpolate RUN --between 3,40 --latent static",

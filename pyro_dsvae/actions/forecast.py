@@ -10,7 +10,7 @@ from pyro_dsvae.actions.output import chosen_formats, output, place
 from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.data.dataset import Split
 from pyro_dsvae.figures.clip_pages import Page, Row, heat, named_rows
-from pyro_dsvae.figures.run import GREY, LOOK, MOTION
+from pyro_dsvae.figures.run import APPEARANCE, GREY, MOTION
 from pyro_dsvae.inference.forecasting.baselines import baselines
 from pyro_dsvae.inference.forecasting.forecast import Forecast
 from pyro_dsvae.inference.forecasting.scores import forecast_scores
@@ -169,5 +169,5 @@ def _page(chosen: Selection, found: Forecast, given: int) -> Page:
         lines += [("spread", hot)]
         lines += [("loop the clip", torch.cat([past, simple["loop the clip"][i]]))]
         rows += named_rows(name, lines, apart=i > 0)
-    title = [(f"{given} frames are given", LOOK), (", then ", GREY), (f"{horizon} are forecast", MOTION)]
+    title = [(f"{given} frames are given", APPEARANCE), (", then ", GREY), (f"{horizon} are forecast", MOTION)]
     return Page(rows, title, divider=given)

@@ -8,16 +8,16 @@ from pyro_dsvae.actions.output import chosen_formats, output, place
 from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.data.dataset import Role, Split
 from pyro_dsvae.figures.clip_pages import Cell, Page, Row
-from pyro_dsvae.figures.run import GREY, LOOK, MOTION
+from pyro_dsvae.figures.run import APPEARANCE, GREY, MOTION
 from pyro_dsvae.inference.latent_space.interpolation import Interpolation
 from pyro_dsvae.loading import load
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.run import Latent
 
 WORDS = {
-    "static": [("The look goes over", LOOK), (", the motion is that of the first clip", GREY)],
-    "dynamic": [("The motion goes over", MOTION), (", the look is that of the first clip", GREY)],
-    "both": [("The look", LOOK), (" and ", GREY), ("the motion", MOTION), (" go over", GREY)],
+    "static": [("The appearance goes over", APPEARANCE), (", the motion is that of the first clip", GREY)],
+    "dynamic": [("The motion goes over", MOTION), (", the appearance is that of the first clip", GREY)],
+    "both": [("The appearance", APPEARANCE), (" and ", GREY), ("the motion", MOTION), (" go over", GREY)],
 }
 
 

@@ -13,7 +13,7 @@ from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.clips.writing import write_npz
 from pyro_dsvae.data.dataset import Split
 from pyro_dsvae.figures.clip_pages import Cell, Page, Row
-from pyro_dsvae.figures.run import GREY, LOOK, MOTION
+from pyro_dsvae.figures.run import APPEARANCE, GREY, MOTION
 from pyro_dsvae.inference.estimation import evaluation
 from pyro_dsvae.inference.latent_space.generation import Keep
 from pyro_dsvae.loading import load
@@ -71,7 +71,7 @@ def sample(
         (3, 6, 3, 16, 16)
     """
     if clip is not None and keep is None:
-        raise UsageError("--clip says whose look or motion to keep: add --keep static or --keep dynamic")
+        raise UsageError("--clip says whose appearance or motion to keep: add --keep static or --keep dynamic")
     for name, value in (("number", number), ("length", length), ("augment", augment)):
         if value is not None and value < 1:
             raise UsageError(f"--{name} is {value}; it is a number of at least 1")
@@ -127,8 +127,8 @@ def _decoded(run: Run, f: Tensor, z: Tensor, noise: bool, seed: int) -> Tensor:
 
 
 def _page(frames: Tensor, given: Selection | None, keep: Keep | None) -> Page:
-    colour = LOOK if keep == "static" else MOTION
-    words = {"static": "look", "dynamic": "motion"}
+    colour = APPEARANCE if keep == "static" else MOTION
+    words = {"static": "appearance", "dynamic": "motion"}
     title = [("New clips: one f and one path of z each", GREY)]
     if keep is not None:
         title = [
@@ -152,7 +152,7 @@ def _augment(to: Output, source: Source, count: int, kept: Selection | None, how
     """Write augmented.npz: frames as the run's data store them, labels of what is kept, and where it comes from.
 
     Args:
-        kept: Whose looks or motions are kept, in turn; None for all that is new.
+        kept: Whose appearances or motions are kept, in turn; None for all that is new.
     """
     run = source.run
     codes = None if kept is None else kept.encode(run)

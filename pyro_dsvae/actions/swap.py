@@ -8,13 +8,13 @@ from pyro_dsvae.actions.output import chosen_formats, output, place
 from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.data.dataset import Split
 from pyro_dsvae.figures.clip_pages import Cell, Page, Row
-from pyro_dsvae.figures.run import GREY, LOOK, MOTION
+from pyro_dsvae.figures.run import APPEARANCE, GREY, MOTION
 from pyro_dsvae.loading import load
 
 
 def swap(
     run: Path,
-    looks: str | None = None,
+    appearances: str | None = None,
     motions: str | None = None,
     count: int = 3,
     split: Split = "test",
@@ -28,9 +28,9 @@ def swap(
 
     Args:
         run: the run directory
-        looks: clips that give f, one per row: positions in the split (3,7 or 0:4) or files; by default clips that differ
+        appearances: clips that give f, one per row: positions in the split (3,7 or 0:4) or files; by default clips that differ
         motions: clips that give z, one per column, alike
-        count: how many looks, and motions, where none are named
+        count: how many appearances, and motions, where none are named
         split: of the data, that positions count in
         resize: bring files of another size or channel count to those of the run
         format: of gif, png, npz, with commas; all by default
@@ -45,7 +45,7 @@ def swap(
         >>> import numpy as np
         >>> from pathlib import Path
         >>> from pyro_dsvae.actions.swap import swap
-        >>> folder = swap(Path("runs/clips"), looks="0,1", motions="2", format="npz")
+        >>> folder = swap(Path("runs/clips"), appearances="0,1", motions="2", format="npz")
         >>> np.load(folder / "swap.npz")["frames"].shape  # two rows, one column
         (2, 1, 6, 3, 16, 16)
     """
@@ -53,17 +53,17 @@ def swap(
     formats = chosen_formats(format, len(opened.frame_shape) == 3)
     path = place("swap", run, out, overwrite)
     source = Source(opened, split, resize)
-    rows = source.named_or_varied(looks, count, "static", seed)
-    # Other clips than the looks.
+    rows = source.named_or_varied(appearances, count, "static", seed)
+    # Other clips than the appearances.
     columns = source.named_or_varied(motions, count, "dynamic", seed + 1)
-    look, motion = rows.encode(opened), columns.encode(opened)
-    frames = opened.decode(look.f[:, None], motion.z[None])
-    options = {"looks": looks, "motions": motions, "count": count, "split": split, "seed": seed}
+    appearance, motion = rows.encode(opened), columns.encode(opened)
+    frames = opened.decode(appearance.f[:, None], motion.z[None])
+    options = {"appearances": appearances, "motions": motions, "count": count, "split": split, "seed": seed}
     with output("swap", run, path, formats, options, overwrite) as to:
         to.page(_page(rows, columns, frames))
         to.strips(
             {
-                f"look-{i:02}-motion-{j:02}": _existing(frames[i, j], columns, j)
+                f"appearance-{i:02}-motion-{j:02}": _existing(frames[i, j], columns, j)
                 for i in range(len(rows))
                 for j in range(len(columns))
             }
@@ -72,7 +72,7 @@ def swap(
         to.arrays(
             {
                 "frames": frames,
-                "f": look.f,
+                "f": appearance.f,
                 "z": motion.z,
                 "look_indices": rows.indices,
                 "motion_indices": columns.indices,
@@ -88,17 +88,17 @@ def _existing(frames: Tensor, clips: Selection, row: int) -> Tensor:
 
 def _page(rows: Selection, columns: Selection, frames: Tensor) -> Page:
     image = rows.batch.x.ndim == 5
-    look, motion = ("look", "motion") if image else ("static part", "dynamic part")
+    appearance, motion = ("appearance", "motion") if image else ("static part", "dynamic part")
     donors = [Cell(_existing(clip, columns, j), MOTION) for j, clip in enumerate(columns.batch.visible)]
     grid = [Row([None, *donors], f"motion of\n{', '.join(columns.names)}" if len(columns) == 1 else "")]
     for i, name in enumerate(rows.names):
-        # One frame tells a look.
+        # One frame tells an appearance.
         given = rows.batch.visible[i, :1] if image else _existing(rows.batch.visible[i], rows, i)
         made = [Cell(_existing(clip, columns, j)) for j, clip in enumerate(frames[i])]
-        grid.append(Row([Cell(given, LOOK), *made], name, apart=i == 0))
+        grid.append(Row([Cell(given, APPEARANCE), *made], name, apart=i == 0))
     title = [
         ("Each row has the ", GREY),
-        (f"{look} of its left clip", LOOK),
+        (f"{appearance} of its left clip", APPEARANCE),
         (", each column the ", GREY),
         (f"{motion} of its top clip", MOTION),
     ]

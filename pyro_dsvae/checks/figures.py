@@ -13,7 +13,7 @@ from torch import Tensor
 from pyro_dsvae.checks.label_discrepancies import is_share
 from pyro_dsvae.checks.result import PPCResult
 from pyro_dsvae.figures.arviz import plot_pit, plot_statistics
-from pyro_dsvae.figures.run import GREY, INK, LOOK, MOTION, RULE, Sheet, Style, as_arrays, blank, save
+from pyro_dsvae.figures.run import APPEARANCE, GREY, INK, MOTION, RULE, Sheet, Style, as_arrays, blank, save
 from pyro_dsvae.inference.calibration.ecdf_band import ECDFBand, histograms
 from pyro_dsvae.inference.calibration.intervals import Calibration
 from pyro_dsvae.inference.calibration.ranks import BINS, RankTest
@@ -23,11 +23,11 @@ from pyro_dsvae.inference.predictive_checks.checks import Check, PredictiveCheck
 from pyro_dsvae.inference.predictive_checks.replications import LEVELS, Level
 
 DATA, NOISY, MEAN = "#57606a", "#c2410c", "#0b6bcb"
-COLOURS: Mapping[Level, str] = {"frames": "#8250df", "dynamic": MOTION, "static": LOOK, "population": INK}
+COLOURS: Mapping[Level, str] = {"frames": "#8250df", "dynamic": MOTION, "static": APPEARANCE, "population": INK}
 NAMES: Mapping[Level, str] = {
     "frames": "new frames",
     "dynamic": "new motion",
-    "static": "new looks",
+    "static": "new appearances",
     "population": "generated",
 }
 WORST, STATISTICS = 6, 4
@@ -99,7 +99,7 @@ def _draw_latents(result: PPCResult, folder: Path) -> None:
     if result.use is not None:
         use = result.use
         if len(use.active_static):
-            bars("f", use.kl_static_per_dimension, use.active_static, LOOK, folder / "kl-f.png")
+            bars("f", use.kl_static_per_dimension, use.active_static, APPEARANCE, folder / "kl-f.png")
         bars("z", use.kl_dynamic_per_dimension, use.active_dynamic, MOTION, folder / "kl-z.png")
 
 

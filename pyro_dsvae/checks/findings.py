@@ -79,12 +79,14 @@ def _where(worst: Check, wrong: Sequence[Check]) -> str:
     if "frames" in levels:
         return "new frames of the same clips differ already, so decoder and noise make it, not the priors"
     if "dynamic" in levels and "static" not in levels:
-        return "it comes with new motion, not with new looks: the dynamic prior"
+        return "it comes with new motion, not with new appearances: the dynamic prior"
     if "static" in levels and "dynamic" not in levels:
-        return "it comes with new looks, not with new motion: the static prior, or looks that the decoder never saw"
+        return "it comes with new appearances, not with new motion: the static prior, or appearances that the decoder never saw"
     if "population" in levels and len(levels) == 1:
         return "only where both f and z are new: the priors together"
-    return "new motion and new looks both bring it, new frames of the same clips do not: the priors, not the noise"
+    return (
+        "new motion and new appearances both bring it, new frames of the same clips do not: the priors, not the noise"
+    )
 
 
 def _beside(worst: Check, mean: Check) -> str:

@@ -72,8 +72,8 @@ def _findings(findings: Sequence[Finding]) -> str:
         for f in findings
     )
     return (
-        "<section><h2>Findings</h2><p>The gravest first. Serious: a difference of 1.5 standard deviations over clips and more, "
-        "or what rests on it is not to be trusted; warning: half of one and more; note: sure, but small.</p>"
+        "<section><h2>Findings</h2><p>The most severe first. Serious: a difference of 1.5 standard deviations over clips and "
+        "more, or what rests on it is not to be trusted; warning: half of one and more; note: sure, but small.</p>"
         f'<ul class="findings">{items}</ul></section>'
     )
 
@@ -91,7 +91,7 @@ def _clips(figures: Path) -> str:
 LEVELS_IN_WORDS = (
     "<dl><dt>new frames</dt><dd>f and z inferred from the clip, frames drawn anew: the decoder and its noise</dd>"
     "<dt>new motion</dt><dd>f of the clip, z from its prior: the dynamic prior, too</dd>"
-    "<dt>new looks</dt><dd>z of the clip, f from its prior: the static prior, too</dd>"
+    "<dt>new appearances</dt><dd>z of the clip, f from its prior: the static prior, too</dd>"
     "<dt>generated</dt><dd>f and z from their priors: all of the model</dd></dl>"
     "<p>The first three use each clip twice, to make its replications and to judge them: their p-values are conservative, too "
     "large rather than too small, and marked &sup2; below. Those of generated clips are exact for held-out data.</p>"

@@ -77,5 +77,5 @@ def drawn_motion(runs: Mapping[str, Run], data: SequenceData, sequences: Sequenc
     for i, length in enumerate(lengths):
         rows.append(Row([Cell(real[i, :length], MOTION)], "real clip", apart=i > 0))
         rows += [Row([Cell(clips[i, :length])], name) for name, clips in drawn.items()]
-    title = [("The look of a real clip, ", INK), ("its motion drawn from each prior", MOTION)]
+    title = [("The appearance of a real clip, ", INK), ("its motion drawn from each prior", MOTION)]
     return write_png(Page(rows, title, side=64), path)

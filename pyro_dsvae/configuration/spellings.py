@@ -21,6 +21,7 @@ RENAMED: Mapping[str, str] = {
     "optimisation.settling": "optimisation.prior_refit_steps",
     "optimisation.recombination": "optimisation.recombination_start",
     "optimisation.clip": "optimisation.max_grad_norm",
+    "looks": "appearances",
 }
 
 

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from pyro_dsvae.clips.writing import FRAME_MS, write_animation
 from pyro_dsvae.figures.run import (
+    APPEARANCE,
     BORDER,
     GAP,
     GREY,
     INK,
-    LOOK,
     MARGIN,
     MOTION,
     SEAM,
@@ -241,7 +241,7 @@ def probes(accuracy: Mapping[str, Mapping[str, float]], path: Path) -> Figure:
 
     bars = [
         axes.bar(places + shift, shares(code), 0.38, color=colour, label=f"from {code}", zorder=2)
-        for shift, code, colour in ((-0.2, "f", LOOK), (0.2, "z", MOTION))
+        for shift, code, colour in ((-0.2, "f", APPEARANCE), (0.2, "z", MOTION))
     ]
     line = axes.hlines(
         shares("chance"), places - 0.42, places + 0.42, color=INK, linewidth=1.4, label="by chance", zorder=3

@@ -25,7 +25,7 @@ MOST_FRAMES = 8  # of a longer clip, this many at equal distances are shown
 MOST_CURVES = 12  # vectors of more dimensions are drawn as a map, time to the right
 GAP, MARGIN, BORDER, SEAM = 8, 28, 5, 2  # pixels
 INK, GREY, RULE = "#1f2328", "#6a737d", "#d0d7de"
-LOOK, MOTION = "#d9730d", "#0b6bcb"  # what belongs to f, and what to z
+APPEARANCE, MOTION = "#d9730d", "#0b6bcb"  # what belongs to f, and what to z
 
 _PANELS = {
     "elbo": "ELBO",
@@ -163,11 +163,11 @@ def swap(
     head, step = 64, side + 2 * GAP
     heights = [head + (len(clips) + 1) * step + 2 * GAP for clips in (looks, motions)]
     sheet = Sheet(x + style.width(side) + MARGIN, sum(heights) + GAP + 2 * MARGIN)
-    look, motion = ("the look", "the motion") if style.image else ("the static part", "the dynamic part")
+    look, motion = ("the appearance", "the motion") if style.image else ("the static part", "the dynamic part")
     y = MARGIN
     for latent, changes, stays, kind, constant, donors, results in (
-        ("f", look, motion, LOOK, MOTION, looks, looked),
-        ("z", motion, look, MOTION, LOOK, motions, moved),
+        ("f", look, motion, APPEARANCE, MOTION, looks, looked),
+        ("z", motion, look, MOTION, APPEARANCE, motions, moved),
     ):
         end = sheet.text(MARGIN, y + 14, f"{latent} replaced: {changes} changes,", 15, kind, weight="bold")
         sheet.text(end, y + 14, f" {stays} stays", 15, constant, weight="bold")
@@ -176,7 +176,7 @@ def swap(
         sheet.clip(x, y, clip[0], style, side, constant)
         y += step + 2 * GAP
         for donor, result in zip(donors, results, strict=True):
-            if kind == LOOK and style.image:  # one frame tells the look
+            if kind == APPEARANCE and style.image:  # one frame tells the appearance
                 start = x - arrow - side
                 sheet.clip(start, y, donor[:1], style, side, kind)
                 sheet.text(start - 3 * GAP, y + side // 2, f"{latent} of", 12, GREY, ha="right")

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from pyro_dsvae.data.dataset import Label
 from pyro_dsvae.figures.run import (
+    APPEARANCE,
     BORDER,
     GAP,
     GREY,
     INK,
-    LOOK,
     MARGIN,
     MOTION,
     RULE,
@@ -39,16 +39,16 @@ def swaps(looks: Tensor, motions: Tensor, decoded: Tensor, path: Path) -> Figure
     rows = -(-len(results) // columns)
     pitch, step = wide + 5 * GAP, side + 2 * BORDER + GAP
     sheet = Sheet(columns * pitch - 5 * GAP + 2 * MARGIN, head + rows * step + 2 * MARGIN)
-    end = sheet.text(MARGIN, MARGIN + 8, "f of one clip", 12, LOOK, weight="bold")
+    end = sheet.text(MARGIN, MARGIN + 8, "f of one clip", 12, APPEARANCE, weight="bold")
     end = sheet.text(end, MARGIN + 8, ", ", 12, GREY)
     end = sheet.text(end, MARGIN + 8, "z of another", 12, MOTION, weight="bold")
     sheet.text(end, MARGIN + 8, f", decoded: {len(results)} pairs drawn at random, none left out", 12, GREY)
     for i, (donor, move, result) in enumerate(zip(sources, moves, results, strict=True)):
         x, y = MARGIN + i % columns * pitch, MARGIN + head - 20 + i // columns * step
-        if style.image:  # one frame tells the look
-            sheet.clip(x, y, donor[:1], style, side, LOOK)
+        if style.image:  # one frame tells the appearance
+            sheet.clip(x, y, donor[:1], style, side, APPEARANCE)
         else:
-            sheet.clip(x, y + side - small, donor, style, small, LOOK)
+            sheet.clip(x, y + side - small, donor, style, small, APPEARANCE)
         x += look + 2 * GAP
         sheet.clip(x, y + side - small, move, style, small, MOTION)
         x += style.width(small) + arrow
@@ -101,7 +101,7 @@ def probes(found: Mapping[str, Mapping[str, Mapping[str, Probe]]], labels: Mappi
     places = np.arange(len(names))
     panels = figure.subplots(len(found), 1, squeeze=False, sharex=True)[:, 0]
     for axes, (source, latents) in zip(panels, found.items(), strict=True):
-        for shift, latent, colour in ((-0.2, "f", LOOK), (0.2, "z", MOTION)):
+        for shift, latent, colour in ((-0.2, "f", APPEARANCE), (0.2, "z", MOTION)):
             values = [latents[latent][name] for name in names]
             axes.bar(places + shift, [v.nonlinear for v in values], 0.36, color=colour, label=f"{latent}, non-linear")
             axes.hlines(

@@ -22,7 +22,7 @@ from pyro_dsvae.models.steps import Steps
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.versions import installed
 
-# Of looks, and of motions, in the swap picture.
+# Of appearances, and of motions, in the swap picture.
 DONORS = 3
 
 
@@ -118,10 +118,10 @@ def draw(run: RunDirectory, svi: SVI, data: SequenceData, test: Sequences) -> No
 
 
 def _cast(data: SequenceData) -> tuple[Tensor, Tensor, Tensor]:
-    """Test clips for the swap picture: a source, donors of looks, donors of motions.
+    """Test clips for the swap picture: a source, donors of appearances, donors of motions.
 
-    Spread evenly over the split; where labels tell, a donor of a look moves like the source, and each donor of a motion in
-    another way, so that what changes is what was replaced.
+    Spread evenly over the split. Where labels tell, a donor of an appearance moves like the source, and each donor of a motion
+    in another way, so that what changes is what was replaced.
     """
     rows = data.rows("test")
     source = rows[len(rows) // 2 :][:1]

@@ -141,7 +141,7 @@ def test_swap_frames_donors_in_the_colour_of_what_they_give(tmp_path: Path) -> N
     assert words.count("source clip") == 2
     assert words.count("f of") == words.count("z of") == 2
     titles = {text.get_text().strip(): text.get_color() for text in figure.texts}
-    assert titles["f replaced: the look changes,"] == titles["the look stays"] == figures.LOOK
+    assert titles["f replaced: the appearance changes,"] == titles["the appearance stays"] == figures.APPEARANCE
     assert titles["z replaced: the motion changes,"] == titles["the motion stays"] == figures.MOTION
     x = x[..., 0, 0]
     vectors = figures.swap(x[0], x[1:3], x[1:3], x[3:], x[3:], tmp_path / "b.png")

@@ -25,6 +25,7 @@ from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.actions.traverse import told
 from pyro_dsvae.clips.reading import read_clips
 from pyro_dsvae.clips.writing import provenance, write_gif, write_strip
+from pyro_dsvae.configuration.spellings import OldConfiguration, modern_arguments
 from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.data.dataset import Label
 from pyro_dsvae.fit import fit
@@ -133,7 +134,7 @@ def of_split(run: Run, *positions: int) -> torch.Tensor:
 
 
 def test_swap_writes_every_look_with_every_motion(run: Run, tmp_path: Path) -> None:
-    folder = done("swap", run.path, "--looks=1,3", "--motions=0:3", f"--out={tmp_path / 'out'}")
+    folder = done("swap", run.path, "--appearances=1,3", "--motions=0:3", f"--out={tmp_path / 'out'}")
     assert folder == tmp_path / "out"
     made = arrays(folder / "swap.npz")
     looks, motions = run.encode(of_split(run, 1, 3)), run.encode(of_split(run, 0, 1, 2))
@@ -144,7 +145,7 @@ def test_swap_writes_every_look_with_every_motion(run: Run, tmp_path: Path) -> N
         for j in range(3):
             alone = run.decode(looks.f[i : i + 1], motions.z[j : j + 1])[0]
             np.testing.assert_allclose(made["frames"][i, j], alone, atol=1e-5)
-            strip = read_clips(folder / "clips" / f"look-{i:02}-motion-{j:02}.png", IMAGE).frames[0]
+            strip = read_clips(folder / "clips" / f"appearance-{i:02}-motion-{j:02}.png", IMAGE).frames[0]
             assert (strip.float() / 255 - alone.clamp(0, 1)).abs().max() <= 0.5 / 255 + 1e-6
     np.testing.assert_allclose(made["frames"][1, 2], run.swap(of_split(run, 3), of_split(run, 2))[0], atol=1e-5)
     with Image.open(folder / "swap.gif") as gif, Image.open(folder / "swap.png") as png:
@@ -155,10 +156,10 @@ def test_swap_writes_every_look_with_every_motion(run: Run, tmp_path: Path) -> N
 def test_a_swap_twice_returns(run: Run, tmp_path: Path) -> None:
     """On latents: f and z that a swap of a with b, and of b with a, are made of, put together again."""
     there = arrays(
-        done("swap", run.path, "--looks=1", "--motions=2", "--format=npz", f"--out={tmp_path / 'a'}") / "swap.npz"
+        done("swap", run.path, "--appearances=1", "--motions=2", "--format=npz", f"--out={tmp_path / 'a'}") / "swap.npz"
     )
     back = arrays(
-        done("swap", run.path, "--looks=2", "--motions=1", "--format=npz", f"--out={tmp_path / 'b'}") / "swap.npz"
+        done("swap", run.path, "--appearances=2", "--motions=1", "--format=npz", f"--out={tmp_path / 'b'}") / "swap.npz"
     )
     again = run.decode(torch.from_numpy(there["f"]), torch.from_numpy(back["z"]))
     torch.testing.assert_close(again, run.reconstruct(of_split(run, 1)))
@@ -171,7 +172,7 @@ def test_clips_of_files_are_taken_as_those_of_the_data(run: Run, tmp_path: Path)
     np.savez(tmp_path / "mine.npz", frames=clip.numpy())
     paths = f"{tmp_path / 'mine.png'},{tmp_path / 'mine.npz'},2"
     made = arrays(
-        done("swap", run.path, f"--looks={paths}", "--motions=0", NPZ, f"--out={tmp_path / 'out'}") / "swap.npz"
+        done("swap", run.path, f"--appearances={paths}", "--motions=0", NPZ, f"--out={tmp_path / 'out'}") / "swap.npz"
     )
     assert made["look_indices"].tolist() == [-1, -1, 2]
     np.testing.assert_allclose(made["f"], made["f"][:1].repeat(3, 0), atol=1e-6)
@@ -180,12 +181,14 @@ def test_clips_of_files_are_taken_as_those_of_the_data(run: Run, tmp_path: Path)
 def test_clips_of_different_lengths_go_together(run: Run, tmp_path: Path) -> None:
     short = of_split(run, 2)[0, :4]
     write_strip(tmp_path / "short.png", short)
-    folder = done("swap", run.path, "--looks=0", f"--motions=1,{tmp_path / 'short.png'}", f"--out={tmp_path / 'out'}")
+    folder = done(
+        "swap", run.path, "--appearances=0", f"--motions=1,{tmp_path / 'short.png'}", f"--out={tmp_path / 'out'}"
+    )
     made = arrays(folder / "swap.npz")
     assert made["motion_lengths"].tolist() == [T, 4]
     expected = run.swap(of_split(run, 0), short[None])[0]
     np.testing.assert_allclose(made["frames"][0, 1, :4], expected, atol=1e-5)
-    with Image.open(folder / "clips" / "look-00-motion-01.png") as strip:
+    with Image.open(folder / "clips" / "appearance-00-motion-01.png") as strip:
         assert strip.size == (4 * 16, 16)
 
 
@@ -470,12 +473,12 @@ def test_help_lists_the_actions_and_their_options() -> None:
         (["--seed=1"], "unknown option --seed; the first argument is an action: swap"),
         (["swap"], "RUN is missing: python -m pyro_dsvae.latents swap RUN"),
         (["swap", "/nowhere"], "/nowhere holds no run"),
-        (["swap", "RUN", "--look=1"], "unknown option --look (did you mean --looks?)"),
-        (["swap", "RUN", "--looks=8"], "there is no clip 8: the test split has 8 clips, 0 to 7"),
-        (["swap", "RUN", "--looks=-1"], "there is no clip -1"),
-        (["swap", "RUN", "--looks=3:3"], "the range 3:3 holds no clip"),
-        (["swap", "RUN", "--looks="], "no clip is named"),
-        (["swap", "RUN", "--looks=none.gif"], "none.gif: no such file"),
+        (["swap", "RUN", "--appearance=1"], "unknown option --appearance (did you mean --appearances?)"),
+        (["swap", "RUN", "--appearances=8"], "there is no clip 8: the test split has 8 clips, 0 to 7"),
+        (["swap", "RUN", "--appearances=-1"], "there is no clip -1"),
+        (["swap", "RUN", "--appearances=3:3"], "the range 3:3 holds no clip"),
+        (["swap", "RUN", "--appearances="], "no clip is named"),
+        (["swap", "RUN", "--appearances=none.gif"], "none.gif: no such file"),
         (["swap", "RUN", "--format=jpg"], "--format got 'jpg'; it is one or more of gif, png, npz"),
         (["swap", "RUN", "--split=tset"], "it is one of train, validation, test"),
         (["sample", "RUN", "--clip=1"], "add --keep static or --keep dynamic"),
@@ -513,7 +516,7 @@ def test_mistakes_are_one_line(run: Run, tmp_path: Path, arguments: list[str], s
 def test_files_of_another_size_are_resized_on_request(run: Run, tmp_path: Path) -> None:
     large = of_split(run, 0)[0].repeat_interleave(2, -1).repeat_interleave(2, -2)
     write_strip(tmp_path / "large.png", large)
-    options = (f"--looks={tmp_path / 'large.png'}", "--motions=0", "--format=npz", f"--out={tmp_path / 'out'}")
+    options = (f"--appearances={tmp_path / 'large.png'}", "--motions=0", "--format=npz", f"--out={tmp_path / 'out'}")
     refused = command("swap", run.path, *options)
     assert refused.code == 2
     assert "32 x 32 pixels with 3 channels; those of this run are 16 x 16 with 3" in refused.err
@@ -593,3 +596,8 @@ def test_a_dimension_is_named_after_what_it_tells() -> None:
     path = told(torch.cat([noise, what.unsqueeze(1) + 0 * noise], 1), labels)
     assert path is not None
     assert path.label == "what"
+
+
+def test_the_old_name_of_appearances_is_understood_with_a_line() -> None:
+    with pytest.warns(OldConfiguration, match="--looks is now --appearances"):
+        assert modern_arguments(["RUN", "--looks=1,3"]) == ["RUN", "--appearances=1,3"]

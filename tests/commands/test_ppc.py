@@ -358,7 +358,7 @@ def test_the_dynamic_prior_is_named_where_motion_is_wrong() -> None:
 
     found = check_findings(*world_checks(World.of(IID(2))))
     sentence = next(f for f in found if f.subject == "lag-1 autocorrelation").sentence
-    assert "it comes with new motion, not with new looks: the dynamic prior" in sentence
+    assert "it comes with new motion, not with new appearances: the dynamic prior" in sentence
 
 
 def test_labels_that_come_too_often_are_said_with_both_numbers() -> None:
@@ -492,7 +492,7 @@ def test_discrepancies_that_fail_are_named_and_the_rest_goes_on(result: PPCResul
     assert "wrong shape was left out" in report.lower()
 
 
-def test_findings_come_the_gravest_first(result: PPCResult) -> None:
+def test_findings_come_the_most_severe_first(result: PPCResult) -> None:
     ranks = [f.rank for f in result.findings]
     assert ranks == sorted(ranks, reverse=True)
 
@@ -605,7 +605,7 @@ def test_a_run_without_held_out_data_is_one_line(tmp_path: Path) -> None:
         ppc(run, **SMALL)
 
 
-def test_replications_of_one_sequence_of_many_are_the_gravest_of_its_name(result: PPCResult) -> None:
+def test_replications_of_one_sequence_of_many_are_the_most_severe_of_its_name(result: PPCResult) -> None:
     """The pictures of the worst show one check of each discrepancy, and none that is no finding."""
     from pyro_dsvae.checks.figures import worst_checks
 
