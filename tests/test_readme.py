@@ -54,7 +54,7 @@ def test_commands_are_understood(folder: Path, command: str) -> None:
     if "--vary" in arguments:  # compare takes it before the parser
         at = arguments.index("--vary")
         del arguments[at : at + 2]
-    cli.parse(cli.parser_for(function, None), arguments)
+    assert vars(cli.parse(cli.parser_for(function, None), arguments))
 
 
 def test_python_runs(folder: Path) -> None:
