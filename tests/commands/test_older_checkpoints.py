@@ -31,7 +31,8 @@ def older(run: Run, to: Path, ready: bool) -> Path:
         state["objective"]["guide.reference._extra_state"] = torch.tensor(ready)
         del state["objective"]["model.static_prior._extra_state"]
         if name == "checkpoint.pt":
-            state["settled"] = state.pop("prior_refitted")
+            del state["prior_refitted"]
+            state["settled"] = True
         directory.save(name, state)
     return to
 
