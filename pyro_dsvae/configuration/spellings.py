@@ -21,8 +21,9 @@ RENAMED: Mapping[str, str] = {
     "optimisation.settling": "optimisation.prior_refit_steps",
     "optimisation.recombination": "optimisation.recombination_start",
     "optimisation.clip": "optimisation.max_grad_norm",
-    "looks": "appearances",
 }
+# With those that no config.yaml holds: of ``latents swap``.
+RENAMED_ARGUMENTS: Mapping[str, str] = {**RENAMED, "looks": "appearances"}
 
 
 class OldConfiguration(FutureWarning):
@@ -42,8 +43,8 @@ def modern_arguments(arguments: Sequence[str]) -> list[str]:
     modern: list[str] = []
     for argument in arguments:
         name, equals, value = argument.partition("=")
-        if name.removeprefix("--") in RENAMED and name.startswith("--"):
-            new = f"--{RENAMED[name.removeprefix('--')]}"
+        if name.removeprefix("--") in RENAMED_ARGUMENTS and name.startswith("--"):
+            new = f"--{RENAMED_ARGUMENTS[name.removeprefix('--')]}"
             warnings.warn(f"{name} is now {new}", OldConfiguration, stacklevel=1)
             modern.append(f"{new}{equals}{value}")
         elif name == "--config" and equals:
