@@ -36,7 +36,7 @@ def posterior_means(
 @torch.no_grad()
 def decode(model: DSVAE, f: Tensor, z: Tensor) -> Tensor:
     """Mean frames E[x | f, z] ``(*B, T, *frame)`` for f ``(*B, F)`` and z ``(*B, T, D)``."""
-    return model.likelihood(f, z).mean
+    return model.frames(f, z).mean
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import pyro
 import torch
+from pyro.distributions import TorchDistribution
 from pyro.nn import PyroModule
 from torch import Tensor
 
@@ -76,7 +77,7 @@ class DSVAE(PyroModule):
         with pyro.plate("sequences", shape[0], dim=-1):
             f = pyro.sample("f", self.static_prior())
             z = pyro.sample("z", self.dynamic_prior(f, steps))
-            frames = self.likelihood(f, z)
+            frames = self.frames(f, z)
             observed = steps.observed(mask, len(self.likelihood.frame_shape))
             if observed is not None:
                 frames = frames.mask(observed)
@@ -84,3 +85,8 @@ class DSVAE(PyroModule):
                 # Whatever stands in unobserved places, even a NaN, must touch neither the value nor a gradient.
                 x = torch.where(observed, x, torch.zeros_like(x))
             return pyro.sample("x", frames.to_event(1 + len(self.likelihood.frame_shape)), obs=x)
+
+    def frames(self, f: Tensor, z: Tensor) -> TorchDistribution:
+        """p(x | f, z), one distribution per value: batch ``(*B, T, *frame)``, for f ``(*B, F)`` and z ``(*B, T, D)``."""
+        frames: TorchDistribution = self.likelihood(f, z)
+        return frames

@@ -143,7 +143,7 @@ _Pit = tuple[Tensor, Tensor]
 
 def _given_latents(sampler: Sampler, batch: Batch, draws: int) -> _Pit:
     latents, _ = Proposal(sampler.guide, batch).draw(1)
-    predicted = sampler.model.likelihood(latents.f[0], latents.z[0])
+    predicted = sampler.model.frames(latents.f[0], latents.z[0])
     counter = _Ranks(batch.x, batch.observed)
     for _ in range(draws):
         counter.add(predicted.sample())
@@ -158,7 +158,7 @@ def _forecast(sampler: Sampler, batch: Batch, context: int, draws: int) -> _Pit:
     z = path.continue_from(latents.z, horizon).sample()
     observed = batch.observed[:, context:]
     counter = _Ranks(batch.x[:, context:], observed)
-    for frames in sampler.model.likelihood(latents.f, z).sample():
+    for frames in sampler.model.frames(latents.f, z).sample():
         counter.add(frames)
     return counter.pit()
 

@@ -115,7 +115,7 @@ def _ranks(sampler: Sampler, pattern: Batch, draws: int, joint_draws: int) -> tu
     """Ranks of f (B, F), of z (B, T, D), -1 where a step does not exist, and of the log joint (B,); int64 on the CPU."""
     model, steps = sampler.model, pattern.steps
     f, z = sample_latents(model, len(pattern.x), steps)
-    x = model.likelihood(f, z).sample()
+    x = model.frames(f, z).sample()
     batch = pattern._replace(x=x)
     drawn, _ = Proposal(sampler.guide, batch).draw(draws)
     static, dynamic = _rank(drawn.f, f), _rank(drawn.z, z)

@@ -161,7 +161,7 @@ def _frames(model: DSVAE, f: Tensor, z: Tensor, at_once: int) -> tuple[Tensor, T
     """Samples and means ``(K, B, H, *frame)``, ``at_once`` paths at a time."""
     samples, means = [], []
     for some_f, some_z in zip(f.flatten(0, 1).split(at_once), z.flatten(0, 1).split(at_once), strict=True):
-        frames = model.likelihood(some_f, some_z)
+        frames = model.frames(some_f, some_z)
         samples.append(frames.sample())
         means.append(frames.mean)
     return torch.cat(samples).unflatten(0, z.shape[:2]), torch.cat(means).unflatten(0, z.shape[:2])

@@ -158,7 +158,7 @@ def _decoded(model: DSVAE, posterior: PosteriorDraws, at_once: int) -> tuple[Ten
     """E[x | f, z] ``(K, B, T, *frame)`` and the mean over draws of Var[x | f, z] ``(B, T, *frame)``."""
     means, noise = [], []
     for f, z in zip(*(v.flatten(0, 1).split(at_once) for v in posterior.latents), strict=True):
-        frames = model.likelihood(f, z)
+        frames = model.frames(f, z)
         means.append(frames.mean)
         noise.append(_variance(frames))
     count = posterior.f.shape[:2]

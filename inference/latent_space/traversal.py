@@ -136,5 +136,5 @@ def _chosen(dimensions: Sequence[int] | Tensor | None, size: int, count: int, pa
 
 def _decoded(model: DSVAE, chosen: Tensor, values: Tensor, f: Tensor, z: Tensor) -> Traversal:
     # One dimension at a time bounds memory.
-    frames = [model.likelihood(*pair).mean for pair in zip(f, z, strict=True)]
+    frames = [model.frames(*pair).mean for pair in zip(f, z, strict=True)]
     return Traversal(chosen, values, f, z, torch.stack(frames))

@@ -81,7 +81,7 @@ def predictive_draws(
                 continue
             gone = (~exists[:count])[(..., *(None,) * batch.frame_ndim)]
             for drawn in (posterior, prior):
-                p = model.likelihood(drawn.f[:, :count], drawn.z[:, :count])
+                p = model.frames(drawn.f[:, :count], drawn.z[:, :count])
                 shown.append(tuple(v.masked_fill(gone, torch.nan).cpu() for v in (p.sample(), p.mean)))
             shown.append((batch.x[:count].masked_fill(~batch.observed[:count], torch.nan).cpu(),))
     data = torch.cat([part for (part,) in shown[2::3]])

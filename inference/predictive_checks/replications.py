@@ -136,7 +136,7 @@ def _chunks(
                 # Closed before a chunk is handed out: whoever reads it finds modes and generators as they were.
                 with sampler.evaluation(own[1 + LEVELS.index(level)]):
                     latents = _latents(model, level, inferred, (count, len(positions)), batch.steps)
-                    distribution = model.likelihood(*latents)
+                    distribution = model.frames(*latents)
                     x = _seen(distribution.sample(), observed)
                 yield Replications(
                     level=level,

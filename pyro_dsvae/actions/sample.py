@@ -123,7 +123,7 @@ def _decoded(run: Run, f: Tensor, z: Tensor, noise: bool, seed: int) -> Tensor:
         return run.decode(f, z)
     with evaluation(run.model, run.guide, seed + 1, run.device):
         parts = zip(f.split(AT_ONCE), z.split(AT_ONCE), strict=True)
-        return torch.cat([run.model.likelihood(*part).sample() for part in parts])
+        return torch.cat([run.model.frames(*part).sample() for part in parts])
 
 
 def _page(frames: Tensor, given: Selection | None, keep: Keep | None) -> Page:

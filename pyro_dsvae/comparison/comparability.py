@@ -145,7 +145,7 @@ def _measure(model: DSVAE, data: SequenceData) -> tuple[bool, bool, list[float]]
 @torch.no_grad()
 def _is_mass(model: DSVAE) -> bool:
     f, z = torch.zeros(1, *model.static_prior().event_shape), torch.zeros(1, 1, model.dynamic_prior.latent_size)
-    return model.likelihood.discrete or bool(model.likelihood(f, z).support.is_discrete)
+    return model.likelihood.discrete or bool(model.frames(f, z).support.is_discrete)
 
 
 def _words(model: DSVAE, data: SequenceData) -> str:
