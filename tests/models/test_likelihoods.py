@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import mpmath
 import numpy as np
 import pyro
 import pytest
@@ -431,6 +432,22 @@ def test_a_continuous_bernoulli_integrates_to_one_and_has_its_mean(eta: float, d
     tolerance = 1e-9 if dtype == torch.float64 else 1e-6 * max(1, abs(eta))
     assert (w * density).sum() == pytest.approx(1, abs=tolerance)
     assert (w * density * x.numpy()).sum() == pytest.approx(p.mean.item(), abs=2 * tolerance)
+
+
+@pytest.mark.parametrize("eta", [1e-8, 1e-3, -0.1, 0.5, 0.9, -0.999999, 1.0, 1.000001, 1.3, -2.0, 5.0, 40.0])
+def test_a_continuous_bernoulli_is_exact_in_double_precision(eta: float) -> None:
+    """Normaliser, mean and variance in 40 digits: on both sides of |eta| = 1, where a series ends, and away from it."""
+    with mpmath.workdps(40):
+        y = mpmath.mpf(eta) / 2
+        exact = {
+            "log_prob": mpmath.mpf("0.3") * 2 * y - mpmath.log((mpmath.exp(2 * y) - 1) / (2 * y)),
+            "mean": (1 + mpmath.coth(y) - 1 / y) / 2,
+            "variance": (1 / y**2 - 1 / mpmath.sinh(y) ** 2) / 4,
+        }
+    p = ContinuousBernoulliDistribution(torch.tensor(eta, dtype=torch.float64))
+    found = {"log_prob": p.log_prob(torch.tensor(0.3, dtype=torch.float64)), "mean": p.mean, "variance": p.variance}
+    for name, value in found.items():
+        assert value.item() == pytest.approx(float(exact[name]), rel=1e-13, abs=1e-15), name
 
 
 def test_a_continuous_bernoulli_is_smooth_where_its_formulas_meet() -> None:
