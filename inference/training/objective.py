@@ -62,7 +62,7 @@ class Objective(nn.Module):
             batch: The sequences.
             weights: Of the KL terms.
             recombine: Whether, while training, a guide with views infers f of half the batch from recombined clips
-                (`recombined`).
+                (`recombined`). They are held fixed: the gradient of "loss" leaves out how parameters change them.
         """
         guide = _unregistered(self.guide)
         if recombine and self.training and self.guide.views:

@@ -44,6 +44,11 @@ def recombined(model: DSVAE, guide: LatentDensity, clip: GuideInput) -> GuideInp
     own z. As with every view, q(f | x) then depends on noise, here on a random other clip. So the ELBO remains a bound, with
     unit weights.
 
+    A recombined clip is made by model and guide, and no gradient goes through it. A step follows the gradient of the bound with
+    the recombined clips held fixed. It leaves out how a change of the parameters would change these clips, so it is not the
+    gradient of one fixed bound: like an update with a target network, every step has a bound of its own. What is reported is
+    the ELBO without views.
+
     A frame counts as observed where both clips have one. A clip that shares none with its partner stays as it is.
 
     Source of training on recombinations: Mathieu et al., "Disentangling factors of variation in deep representation using
