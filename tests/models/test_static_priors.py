@@ -146,6 +146,23 @@ def test_a_gaussian_mixture_is_the_explicit_mixture() -> None:
     np.testing.assert_allclose(prior().log_prob(f).detach().numpy(), expected, rtol=1e-10)
 
 
+def test_how_far_a_new_autoregressive_mixture_is_from_the_standard_normal_is_said() -> None:
+    """Its dimensions are independent and alike, so one integral by quadrature, times F, is the divergence."""
+    prior = AutoregressiveMixture(1).double()
+    x = torch.linspace(-12, 12, 20_001, dtype=torch.float64).unsqueeze(-1)
+    normal = torch.as_tensor(stats.norm.logpdf(x.squeeze(-1).numpy()))
+    apart = normal - prior().log_prob(x).detach()
+    per_dimension = float(torch.trapezoid(normal.exp() * apart, x.squeeze(-1)))
+    f = torch.randn(4_000, 64, generator=torch.Generator().manual_seed(0))
+    several = AutoregressiveMixture(64)
+    drawn = StandardNormal(64)().log_prob(f) - several().log_prob(f).detach()
+    assert float(drawn.mean()) == pytest.approx(64 * per_dimension, abs=5 * float(drawn.std()) / 4_000**0.5)
+    manual = AutoregressiveMixture.__doc__ or ""
+    assert f"{per_dimension:.4f} nats per dimension, {64 * per_dimension:.2f} nats where F = 64" in manual
+    several.frozen = True
+    assert torch.equal(several().log_prob(f), StandardNormal(64)().log_prob(f))
+
+
 def test_a_vamp_prior_is_the_explicit_mixture_over_its_pseudo_inputs() -> None:
     prior = random_prior("VampPrior", 2)
     f = torch.randn(9, 2, dtype=torch.float64)
