@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.steps import Steps
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -34,6 +35,21 @@ class Label:
 
 
 @dataclass(frozen=True)
+class Quantity:
+    """One measured factor of every frame, which describes how a sequence moves: a position, a speed, an angle.
+
+    Attributes:
+        values: (N, T, K) floating; not read beyond the end of a sequence.
+        components: Names of the K numbers, such as ("x", "y").
+        unit: What they are measured in, such as "pixels".
+    """
+
+    values: Tensor
+    components: tuple[str, ...]
+    unit: str
+
+
+@dataclass(frozen=True)
 class SequenceData:
     """N sequences of T frames, their split, and what is known about them.
 
@@ -44,6 +60,7 @@ class SequenceData:
         mask: (N, T) or ``(N, T, *frame)`` bool, or None. True where a frame (or a value) was observed.
         times: (N, T) floating, strictly increasing, or None for equally spaced frames.
         labels: From the name of a factor to its `Label`; may be empty.
+        quantities: From the name of a factor to its `Quantity`; may be empty.
 
     Raises:
         UsageError: In one line, where a field breaks this contract.
@@ -63,11 +80,13 @@ class SequenceData:
     mask: Tensor | None = None
     times: Tensor | None = None
     labels: Mapping[str, Label] = field(default_factory=dict)
+    quantities: Mapping[str, Quantity] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_frames(self.frames)
         _check_fields(self)
         _check_labels(self)
+        _check_quantities(self)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -126,6 +145,7 @@ class SequenceData:
             mask=pick(self.mask),
             times=pick(self.times),
             labels={name: replace(label, values=label.values[rows]) for name, label in self.labels.items()},
+            quantities={name: replace(q, values=q.values[rows]) for name, q in self.quantities.items()},
         )
 
     def fingerprint(self) -> str:
@@ -136,6 +156,7 @@ class SequenceData:
         parts |= {
             f"label:{name}:{label.role}:{label.classes}": label.values for name, label in sorted(self.labels.items())
         }
+        parts |= {f"quantity:{name}:{q.unit}:{q.components}": q.values for name, q in sorted(self.quantities.items())}
         for name, value in parts.items():
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.contiguous().view(torch.uint8).numpy().data)
@@ -214,3 +235,19 @@ def _check_labels(data: SequenceData) -> None:
             )
         if label.role not in get_args(Role):
             raise UsageError(f"label {name!r} has role {label.role!r}; it must be 'static' or 'dynamic'")
+
+
+def _check_quantities(data: SequenceData) -> None:
+    n, t = data.frames.shape[:2]
+    for name, quantity in data.quantities.items():
+        shape = (n, t, len(quantity.components))
+        if name in data.labels:
+            raise UsageError(f"{name!r} is a label and a quantity; give each a name of its own")
+        if quantity.values.shape != shape or not quantity.values.is_floating_point():
+            raise UsageError(
+                f"quantity {name!r} is {quantity.values.dtype} {tuple(quantity.values.shape)}; it must be floating {shape}, "
+                f"one value of {', '.join(quantity.components)} per frame"
+            )
+        exists = Steps(t, data.lengths).valid
+        if not torch.isfinite(quantity.values if exists is None else quantity.values[exists]).all():
+            raise UsageError(f"quantity {name!r} holds non-finite values; every frame of a sequence needs finite ones")

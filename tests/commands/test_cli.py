@@ -66,7 +66,10 @@ def ended(verb: Any, capsys: pytest.CaptureFixture[str]) -> tuple[object, str]:
         (["--size=2.5"], "--size got '2.5'; it takes int"),
         (["--rate=x"], "--rate got 'x'; it takes float"),
         (["--mode=c"], "--mode got 'c'; it is one of a, b"),
-        (["--data=Sprite"], "unknown data 'Sprite' (did you mean Sprites?); it is one of Arrays, LPCSprites, Sprites"),
+        (
+            ["--data=Sprite"],
+            "unknown data 'Sprite' (did you mean Sprites?); it is one of Arrays, LPCSprites, MovingDigits, Sprites",
+        ),
         (["--data="], "unknown data ''"),
         (
             ["--data=Sprites", "--data.sise=3"],
