@@ -51,7 +51,8 @@ def training(metrics: Sequence[Mapping[str, float | str]], path: Path) -> Figure
         for split, colour, width in (("train", "#8fb8e8", 1.0), ("validation", "#c2410c", 1.8)):
             rows = [(float(row["step"]), float(row[name])) for row in metrics if row["split"] == split]
             points = np.array([row for row in rows if np.isfinite(row[1])]).reshape(-1, 2)
-            marker = "o" if len(points) < 40 and split == "validation" else ""
+            # A line through one point is nothing that one sees.
+            marker = "o" if len(points) == 1 or (len(points) < 40 and split == "validation") else ""
             axes.plot(*points.T, color=colour, linewidth=width, marker=marker, markersize=3, label=split)
             shown.append(points)
         axes.set_title(title, fontsize=11, loc="left", color=INK)
@@ -101,9 +102,15 @@ def plain_axes(axes: Axes) -> None:
 
 
 def reconstruction(true: Tensor, reconstructed: Tensor, path: Path) -> Figure:
-    """Clips ``(n, T, *frame)``, each above its reconstruction of the same shape."""
+    """Clips ``(n, T, *frame)``, each above its reconstruction of the same shape.
+
+    Vectors of up to `MOST_CURVES` values are drawn as curves instead, the reconstruction over the clip: a row for each clip, a
+    column with an axis of its own for each value, so that a value that varies little is judged on its own scale.
+    """
     above, below = as_arrays(true), as_arrays(reconstructed)
     style = Style(above, below)
+    if not style.image and above.shape[-1] <= MOST_CURVES:
+        return _curves(above, below, path)
     side, label = style.side(96), 130
     columns = 2 if len(above) > 1 else 1
     rows = -(-len(above) // columns)
@@ -118,6 +125,26 @@ def reconstruction(true: Tensor, reconstructed: Tensor, path: Path) -> Figure:
             sheet.clip(x, y, clip, style, side)
             y += side + GAP
     return save(sheet.figure, path)
+
+
+def _curves(true: Array, reconstructed: Array, path: Path) -> Figure:
+    """Every value of vectors (n, T, P) against time, true and decoded."""
+    rows, _, columns = true.shape
+    figure = blank(max(5.0, 0.4 + 1.35 * columns), 0.7 + 0.9 * rows)
+    panels = figure.subplots(rows, columns, sharex=True, sharey="col", squeeze=False)
+    for place, axes in np.ndenumerate(panels):
+        clip, value = place
+        axes.plot(true[clip, :, value], color=INK, linewidth=1.2, label="true")
+        axes.plot(reconstructed[clip, :, value], color=APPEARANCE, linewidth=1.2, label="decoded")
+        plain_axes(axes)
+        axes.tick_params(labelsize=7)
+        axes.xaxis.set_major_locator(MaxNLocator(2, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(2))
+        if clip == 0:
+            axes.set_title(f"value {value}", fontsize=9, color=INK)
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False, fontsize=9)
+    return save(figure, path)
 
 
 def samples(clips: Tensor, path: Path) -> Figure:
@@ -195,12 +222,15 @@ def swap(
 
 
 class Style:
-    """What all clips of one figure have in common: images or vectors, how many frames, the range of values."""
+    """What all clips of one figure have in common: images or vectors, how many frames, the range of each value of a vector."""
 
     def __init__(self, *clips: Array) -> None:
         filled = [values for values in clips if values.size]
         self.image = clips[0].ndim == 5
-        self.low, self.high = min(v.min() for v in filled), max(v.max() for v in filled)
+        # (P,) for vectors: each value has a scale of its own, as a temperature beside a pressure needs.
+        axes = (0, 1) if clips[0].ndim == 3 else None
+        self.low: Array = np.min([v.min(axes) for v in filled], axis=0)
+        self.range: Array = np.max([v.max(axes) for v in filled], axis=0) - self.low
         self.frames: int
         self.own_side: int
         self.frames, self.own_side = (clips[0].shape[1], clips[0].shape[3]) if self.image else (MOST_FRAMES, 1)
@@ -249,13 +279,13 @@ class Sheet:
         axes = self.figure.add_axes(place, zorder=2)
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_color(RULE)
+        scaled = np.where(style.range > 0, (clip - style.low) / np.where(style.range > 0, style.range, 1), 0.5)
         if clip.shape[1] > MOST_CURVES:
-            axes.imshow(clip.T, aspect="auto", origin="lower", vmin=style.low, vmax=style.high)
+            axes.imshow(scaled.T, aspect="auto", origin="lower", vmin=0, vmax=1)
             return
-        room = 0.06 * (style.high - style.low) or 1.0
         axes.set_xlim(0, len(clip) - 1)
-        axes.set_ylim(style.low - room, style.high + room)
-        for curve, tone in zip(clip.T, np.linspace(0, 0.85, clip.shape[1]), strict=True):
+        axes.set_ylim(-0.06, 1.06)
+        for curve, tone in zip(scaled.T, np.linspace(0, 0.85, clip.shape[1]), strict=True):
             axes.plot(curve, color=colormaps["viridis"](tone), linewidth=1.4)
 
 

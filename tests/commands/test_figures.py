@@ -93,6 +93,36 @@ def test_training_with_few_or_broken_rows(tmp_path: Path, count: int) -> None:
     check(figures.training(few, tmp_path / "training.png"), tmp_path / "training.png")
 
 
+def test_a_lone_point_is_seen(tmp_path: Path) -> None:
+    """A fit that was evaluated once: one row of each split, and a line through one point is nothing."""
+    row = rows(10)[-1]
+    figure = figures.training([{**row, "split": split} for split in ("train", "validation")], tmp_path / "a.png")
+    for axes in figure.axes:
+        assert all(line.get_marker() == "o" for line in axes.lines)
+
+
+def test_every_value_of_a_vector_is_drawn_on_a_scale_of_its_own(tmp_path: Path) -> None:
+    """Of values a thousand times apart the small one fills its panel as the large one does, and its error is seen."""
+    x = torch.rand(2, 20, 2) * torch.tensor([1000.0, 1.0])
+    wrong = x.clone()
+    wrong[..., 1] = 0.5
+    figure = figures.reconstruction(x, wrong, tmp_path / "a.png")
+    check(figure, tmp_path / "a.png")
+    first, second = figure.axes[:2]
+    assert first.get_ylim()[1] > 900
+    assert second.get_ylim()[1] < 1.2
+    assert [line.get_label() for line in second.lines] == ["true", "decoded"]
+    assert np.array_equal(second.lines[1].get_ydata(), np.full(20, 0.5))
+    drawn = figures.samples(x, tmp_path / "b.png").axes
+    for place in range(2):
+        curves = np.concatenate([np.asarray(axes.lines[place].get_ydata()) for axes in drawn])
+        low, high = drawn[0].get_ylim()
+        assert np.ptp(curves) > 0.8 * (high - low)
+    many = torch.rand(2, 20, 40) * torch.logspace(-3, 3, 40)
+    maps = [axes.images[0].get_array() for axes in figures.samples(many, tmp_path / "c.png").axes]
+    assert all(np.ptp(np.concatenate([m[value] for m in maps])) == pytest.approx(1) for value in range(40))
+
+
 @pytest.mark.parametrize("kind", SHAPES)
 def test_clips_of_every_kind(tmp_path: Path, kind: str) -> None:
     shape = SHAPES[kind]
