@@ -88,12 +88,14 @@ class SharedOptions:
     latent_size: int = option(
         8, Role.MODEL, "dimension D of each dynamic latent z_t; a small one keeps appearance out of z"
     )
-    static_prior: Callable[[int], StaticPrior] = option(AutoregressiveMixture, Role.MODEL, "p(f)")
-    dynamic_prior: Callable[[int], DynamicPrior] = option(DynamicFlow, Role.MODEL, "p(z_1:T)")
+    static_prior: Callable[[int], StaticPrior] = option(AutoregressiveMixture, Role.MODEL, "the static prior p(f)")
+    dynamic_prior: Callable[[int], DynamicPrior] = option(DynamicFlow, Role.MODEL, "the dynamic prior p(z_1:T)")
     posterior: Callable[[tuple[int, ...], int, int], Posterior] = option(
         LSTMPosterior, Role.MODEL, "the guide q(f, z | x)"
     )
-    likelihood: Callable[[int, int, tuple[int, ...]], Likelihood] = option(Normal, Role.MODEL, "p(x_t | f, z_t)")
+    likelihood: Callable[[int, int, tuple[int, ...]], Likelihood] = option(
+        Normal, Role.MODEL, "the likelihood p(x_t | f, z_t)"
+    )
     contrastive: Contrastive | None = option(
         None,
         Role.TRAINING,
