@@ -19,7 +19,17 @@ LAYERS = {
         ["dsvae"],
     ],
     "pyro_dsvae.inference": [
-        ["files", "latents", "batch", "sequences", "finding", "handlers", "inference_data", "model_comparison"],
+        [
+            "files",
+            "latents",
+            "batch",
+            "sequences",
+            "finding",
+            "handlers",
+            "inference_data",
+            "model_comparison",
+            "variable_names",
+        ],
         ["elbo", "prediction", "posteriors"],
         ["training", "estimation"],
         ["svi", "sampling"],

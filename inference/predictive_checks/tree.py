@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyro_dsvae.inference.evidence import Evidence
 from pyro_dsvae.inference.predictive_checks.draws import Drawn, PredictiveDraws
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.inference.variable_names import variable_names
 
 FRAME_DIMS = {1: ("value",), 3: ("channel", "height", "width")}
 
@@ -35,7 +35,8 @@ def predictive_tree(
         prior_predictive      x
         log_likelihood        x, monte_carlo_error, effective_sample_size, k_hat (sequence): marginal log p(x_i), in nats
         observed_data         x (sequence, time, *frame), NaN where not observed
-        constant_data         mask, lengths, times and labels, where the data have them
+        constant_data         mask, lengths, times and labels, where the data have them; the attribute "label" has a label's
+                              own name (`variable_names`)
 
     *frame is (channel, height, width) or (value). Frames are of the first M sequences only: ``observed_data`` and the
     predictive groups have their own, shorter, coordinate "sequence". NaN stands at steps that do not exist.
@@ -78,12 +79,13 @@ def predictive_tree(
             "importance_draws": evidence.draws,
         }
         groups["log_likelihood"] = _dataset({n: (("sequence",), v) for n, v in values.items()}, sequences, attrs)
-    for name, (value, classes) in (labels or {}).items():
-        # A slash would make a group of it.
-        variable = name.replace("/", "_")
-        if variable in groups["constant_data"]:
-            raise UsageError(f"a label is called {name!r}, which the tree needs for itself; rename it")
-        groups["constant_data"][variable] = ("sequence", _numpy(value), {"classes": list(classes)})
+    labels = labels or {}
+    variables = variable_names(
+        labels, [*map(str, groups["constant_data"].variables), "mask", "lengths", "times", "time"]
+    )
+    for name, (value, classes) in labels.items():
+        about = {"label": name, "classes": list(classes)}
+        groups["constant_data"][variables[name]] = ("sequence", _numpy(value), about)
     tree = xarray.DataTree.from_dict(groups)
     tree.attrs = {"inference_library": "pyro"} | dict(attributes or {})
     return tree

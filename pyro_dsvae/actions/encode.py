@@ -18,6 +18,7 @@ from pyro_dsvae.actions.selection import Source
 from pyro_dsvae.data.dataset import SPLITS, Label, Split
 from pyro_dsvae.figures import clip_pages as latent_figures
 from pyro_dsvae.inference.latent_space.encoding import Codes
+from pyro_dsvae.inference.variable_names import variable_names
 from pyro_dsvae.loading import load
 from pyro_dsvae.metrics.features import path_features
 from pyro_dsvae.metrics.probes import Probe, probe
@@ -137,8 +138,9 @@ class Encoded:
                 variables[f"{name}_draws"] = (("draw", *dims), getattr(codes, f"{name}_draws").cpu().numpy())
         if codes.lengths is not None:
             variables["length"] = ("clip", codes.lengths.cpu().numpy())
-        for name, label in self.labels.items():
-            variables[f"label_{name}"] = ("clip", np.array(label.classes)[label.values.numpy()])
+        for name, variable in variable_names(self.labels).items():
+            label = self.labels[name]
+            variables[f"label_{variable}"] = ("clip", np.array(label.classes)[label.values.numpy()], {"label": name})
         variables["index"], variables["split"] = ("clip", self.indices.numpy()), ("clip", np.array(self.split_names()))
         return xarray.Dataset(variables, {"clip": list(range(len(self.names)))}, {"about": json.dumps(about)})
 
@@ -176,7 +178,8 @@ def _write_csv(to: Output, found: Encoded) -> None:
     with (to.folder / "static.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         sizes = range(codes.f.shape[1])
-        writer.writerow(["clip", "split", *labels, *(f"f_{i}" for i in sizes), *(f"f_scale_{i}" for i in sizes)])
+        start, end = ["clip", "split"], [f"{kind}_{i}" for kind in ("f", "f_scale") for i in sizes]
+        writer.writerow([*start, *variable_names(labels, [*start, *end]).values(), *end])
         for i, (name, part) in enumerate(zip(found.names, found.split_names(), strict=True)):
             known = [values[i] for values in labels.values()]
             writer.writerow([name, part, *known, *map(_short, f[i]), *map(_short, f_scale[i])])

@@ -12,7 +12,7 @@ from pyro_dsvae.actions.output import chosen_formats, output, place
 from pyro_dsvae.actions.selection import Source
 from pyro_dsvae.data.dataset import Label, Split
 from pyro_dsvae.figures.clip_pages import Cell, Page, Row
-from pyro_dsvae.figures.run import APPEARANCE, GREY, MOTION
+from pyro_dsvae.figures.run import APPEARANCE, GREY, LONGEST_NAME, MOTION, literal
 from pyro_dsvae.inference.latent_checks.usage import latent_usage
 from pyro_dsvae.inference.latent_space.encoding import Codes
 from pyro_dsvae.inference.latent_space.traversal import DEVIATIONS, OUTER, Traversal
@@ -169,7 +169,9 @@ def _page(found: Traversal, nats: Tensor, meaning: list[Told | None], latent: st
     letter, colour = ("f", APPEARANCE) if latent == "static" else ("z", MOTION)
     rows = []
     for d, frames, amount, about in zip(found.dimensions.tolist(), found.frames, nats.tolist(), meaning, strict=True):
-        words = f"{amount:.1f} {unit}" if about is None else f"{amount:.1f} {unit}, {about.label} {about.share:.0%}"
+        words = f"{amount:.1f} {unit}"
+        if about is not None:
+            words += f"; {literal(about.label, LONGEST_NAME)} explains {100 * about.share:.0f} % of its variance"
         rows.append(Row([Cell(clip) for clip in frames], f"{letter} {d}\n{words}"))
     count = found.values.shape[1]
     columns = [f"{share:.0%}" for share in torch.linspace(OUTER, 1 - OUTER, count).tolist()]

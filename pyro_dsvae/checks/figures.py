@@ -13,7 +13,7 @@ from torch import Tensor
 from pyro_dsvae.checks.label_discrepancies import is_share
 from pyro_dsvae.checks.result import PPCResult
 from pyro_dsvae.figures.arviz import plot_pit, plot_statistics
-from pyro_dsvae.figures.run import APPEARANCE, GREY, INK, MOTION, RULE, Sheet, Style, as_arrays, blank, save
+from pyro_dsvae.figures.run import APPEARANCE, GREY, INK, MOTION, RULE, Sheet, Style, as_arrays, blank, literal, save
 from pyro_dsvae.inference.calibration.ecdf_band import ECDFBand, histograms
 from pyro_dsvae.inference.calibration.intervals import Calibration
 from pyro_dsvae.inference.calibration.ranks import BINS, RankTest
@@ -31,6 +31,8 @@ NAMES: Mapping[Level, str] = {
     "population": "generated",
 }
 WORST, STATISTICS = 6, 4
+# Of the name of a discrepancy.
+MOST_LETTERS = 48
 # Effects beyond this, in standard deviations, are drawn at the edge.
 EDGE = 6.0
 
@@ -115,7 +117,7 @@ def worst_checks(checks: PredictiveChecks, count: int = WORST) -> list[Check]:
 
 
 def _titled(check: Check) -> str:
-    return f"{check.name}, {NAMES[check.level]}"
+    return f"{literal(check.name, MOST_LETTERS)}, {NAMES[check.level]}"
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
@@ -173,7 +175,7 @@ def effects(checks: PredictiveChecks, means: PredictiveChecks, path: Path) -> Fi
     ticks = [-6, -2, -0.5, 0, 0.5, 2, 6]
     axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
     axes.minorticks_off()
-    axes.set_yticks(range(len(names)), list(reversed(names)))
+    axes.set_yticks(range(len(names)), [literal(name, MOST_LETTERS) for name in reversed(names)])
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.set_xlabel("replications minus data, standard deviations over clips (6: or more)", fontsize=8, color=GREY)
     axes.grid(axis="x", color=RULE, linewidth=0.6)
@@ -214,7 +216,7 @@ def labels(shares: list[Check], path: Path) -> Figure:
     places = np.arange(len(shares))
     axes.barh(places + 0.2, [c.observed for c in shares], 0.38, color=DATA, alpha=0.5, label="data")
     axes.barh(places - 0.2, [c.replicated for c in shares], 0.38, color=NOISY, label="generated")
-    axes.set_yticks(places, [c.name.removeprefix("share seen as ") for c in shares])
+    axes.set_yticks(places, [literal(c.name.removeprefix("share seen as "), MOST_LETTERS) for c in shares])
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_ylim(-0.6, len(shares) - 0.4)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.figures.clip_pages import Cell, Page, Row, write_png
-from pyro_dsvae.figures.run import GREY, INK, MOTION, RULE, blank, save
+from pyro_dsvae.figures.run import GREY, INK, MOTION, RULE, blank, literal, save
 from pyro_dsvae.inference.estimation import evaluation
 from pyro_dsvae.inference.prediction import decode, posterior_means
 from pyro_dsvae.inference.sequences import Sequences
@@ -40,7 +40,14 @@ def rate_distortion(points: Mapping[str, Sequence[tuple[float, float]]], path: P
         x, y = np.array(fits, dtype=np.float64).T
         axes.scatter(x, y, s=18, color=colour, marker=marker, alpha=0.6, linewidths=0)
         axes.scatter(
-            x.mean(), y.mean(), s=110, facecolors="none", edgecolors=colour, marker=marker, linewidths=1.8, label=name
+            x.mean(),
+            y.mean(),
+            s=110,
+            facecolors="none",
+            edgecolors=colour,
+            marker=marker,
+            linewidths=1.8,
+            label=literal(name),
         )
     axes.set_xlabel("rate: KL of f + KL of z, nats per sequence", color=GREY)
     axes.set_ylabel("distortion: E[−log p(x | f, z)], nats per sequence", color=GREY)

@@ -2,9 +2,10 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
+from unicodedata import category
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from pyro_dsvae.models.steps import Steps
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 Role = Literal["static", "dynamic"]
+# Characters of the name of a label or a quantity: a longer one fits no table and no picture.
+LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -225,6 +228,7 @@ def _check_fields(data: SequenceData) -> None:
 
 def _check_labels(data: SequenceData) -> None:
     for name, label in data.labels.items():
+        _check_names(name, label.classes)
         if label.values.shape != (len(data),) or label.values.dtype != torch.int64:
             raise UsageError(
                 f"label {name!r} is {label.values.dtype} {tuple(label.values.shape)}; it must be int64 ({len(data)},)"
@@ -240,6 +244,7 @@ def _check_labels(data: SequenceData) -> None:
 def _check_quantities(data: SequenceData) -> None:
     n, t = data.frames.shape[:2]
     for name, quantity in data.quantities.items():
+        _check_names(name, quantity.components)
         shape = (n, t, len(quantity.components))
         if name in data.labels:
             raise UsageError(f"{name!r} is a label and a quantity; give each a name of its own")
@@ -251,3 +256,16 @@ def _check_quantities(data: SequenceData) -> None:
         exists = Steps(t, data.lengths).valid
         if not torch.isfinite(quantity.values if exists is None else quantity.values[exists]).all():
             raise UsageError(f"quantity {name!r} holds non-finite values; every frame of a sequence needs finite ones")
+
+
+def _check_names(name: str, parts: Sequence[str]) -> None:
+    """Of a label and its classes, or a quantity and its components: what every file, table and picture can hold."""
+    if not name.strip():
+        raise UsageError(f"a label or a quantity is called {name!r}; give it a name")
+    if len(name) > LONGEST_NAME:
+        raise UsageError(f"the name {name[:20]!r}… has {len(name)} characters; use at most {LONGEST_NAME}")
+    if name.endswith(".npy"):
+        raise UsageError(f"the name {name!r} ends in .npy, which .npz files take off; choose another one")
+    for words in (name, *parts):
+        if any(category(character) in ("Cc", "Cs") for character in words):
+            raise UsageError(f"{name!r} has a name or a part with a control character, {words!r}; take it out")

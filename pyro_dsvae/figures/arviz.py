@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from pyro_dsvae.figures.run import DPI, INK
+from pyro_dsvae.figures.run import DPI, INK, any_script
 from pyro_dsvae.inference.inference_data import UNRELIABLE, USABLE
 from pyro_dsvae.inference.model_comparison.comparison import Comparison
+from pyro_dsvae.inference.variable_names import variable_names
 
 
 def plot_comparison(comparison: Comparison, path: Path) -> Any:
@@ -112,9 +113,9 @@ def plot_statistics(
     import xarray
 
     posterior, data = {}, {}
-    for name, values in replicated.items():
-        posterior[name] = (("chain", "draw", "sequence"), _array(values.nanmean(1, keepdim=True))[None])
-        data[name] = (("sequence",), _array(observed[name].nanmean(0, keepdim=True)))
+    for name, variable in variable_names(replicated).items():
+        posterior[variable] = (("chain", "draw", "sequence"), _array(replicated[name].nanmean(1, keepdim=True))[None])
+        data[variable] = (("sequence",), _array(observed[name].nanmean(0, keepdim=True)))
     tree = xarray.DataTree.from_dict(
         {"posterior_predictive": xarray.Dataset(posterior), "observed_data": xarray.Dataset(data)}
     )
@@ -169,7 +170,8 @@ def _size(width: float, height: float) -> dict[str, Any]:
 def _saved(plot: Any, path: Path) -> Any:
     from matplotlib import pyplot
 
-    plot.savefig(path, dpi=DPI)
+    with any_script():
+        plot.savefig(path, dpi=DPI)
     # Or pyplot would keep it for ever.
     pyplot.close(plot.viz["figure"].item())
     return plot

@@ -18,6 +18,7 @@ from pyro_dsvae.figures.run import (
     GAP,
     GREY,
     INK,
+    LONGEST_NAME,
     MARGIN,
     MOTION,
     SEAM,
@@ -25,6 +26,7 @@ from pyro_dsvae.figures.run import (
     Sheet,
     Style,
     blank,
+    literal,
     plain_axes,
     save,
 )
@@ -246,7 +248,7 @@ def probes(accuracy: Mapping[str, Mapping[str, float]], path: Path) -> Figure:
     line = axes.hlines(
         shares("chance"), places - 0.42, places + 0.42, color=INK, linewidth=1.4, label="by chance", zorder=3
     )
-    axes.set_xticks(range(len(accuracy)), list(accuracy), color=INK)
+    axes.set_xticks(range(len(accuracy)), [literal(name, LONGEST_NAME) for name in accuracy], color=INK)
     axes.set_xlim(-0.6, len(accuracy) - 0.4)
     axes.set_ylim(0, 105)
     axes.set_ylabel("% predicted right")

@@ -1,6 +1,8 @@
-"""The figures of a run: training curves, reconstructions, swaps, and samples. Images are shown as strips, vectors as curves."""
+"""The pictures of a run: reconstructions, swaps and samples. Images are shown as strips, vectors as curves."""
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,60 +24,16 @@ Pixels = NDArray[np.uint8]
 
 DPI = 150
 MOST_FRAMES = 8  # of a longer clip, this many at equal distances are shown
+LONGEST_NAME = 32  # characters of a label's or a class's name that a picture shows
 MOST_CURVES = 12  # vectors of more dimensions are drawn as a map, time to the right
 GAP, MARGIN, BORDER, SEAM = 8, 28, 5, 2  # pixels
 INK, GREY, RULE = "#1f2328", "#6a737d", "#d0d7de"
 APPEARANCE, MOTION = "#d9730d", "#0b6bcb"  # what belongs to f, and what to z
 
-_PANELS = {
-    "elbo": "ELBO",
-    "reconstruction": "Reconstruction",
-    "kl_static": "KL of f (static)",
-    "kl_dynamic": "KL of z (dynamic)",
-}
 
-
-# --- training ---------------------------------------------------------------------------------------------------------
-
-
-def training(metrics: Sequence[Mapping[str, float | str]], path: Path) -> Figure:
-    """ELBO, reconstruction and both KL terms against steps, in nats per sequence, for training and validation.
-
-    Args:
-        metrics: Rows with step, split ("train" or "validation") and the four terms.
-    """
-    figure = blank(9, 6)
-    panels = figure.subplots(2, 2, sharex=True)
-    for axes, (name, title) in zip(panels.flat, _PANELS.items(), strict=True):
-        shown = []
-        for split, colour, width in (("train", "#8fb8e8", 1.0), ("validation", "#c2410c", 1.8)):
-            rows = [(float(row["step"]), float(row[name])) for row in metrics if row["split"] == split]
-            points = np.array([row for row in rows if np.isfinite(row[1])]).reshape(-1, 2)
-            # A line through one point is nothing that one sees.
-            marker = "o" if len(points) == 1 or (len(points) < 40 and split == "validation") else ""
-            axes.plot(*points.T, color=colour, linewidth=width, marker=marker, markersize=3, label=split)
-            shown.append(points)
-        axes.set_title(title, fontsize=11, loc="left", color=INK)
-        axes.set_ylim(*_limits(np.concatenate(shown), nonnegative=name.startswith("kl")))
-        plain_axes(axes)
-    for axes in panels[1]:
-        axes.set_xlabel("step")
-    for axes in panels[:, 0]:
-        axes.set_ylabel("nats per sequence")
-    figure.align_ylabels(panels[:, 0])
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False, fontsize=10)
-    return save(figure, path)
-
-
-def _limits(points: Array, nonnegative: bool) -> tuple[float, float]:
-    """Limits of the ordinate for points (N, 2) that leave out the first steps, huge as they may be, and stray values."""
-    if len(points) == 0:
-        return 0.0, 1.0
-    settled = points[points[:, 0] >= 0.05 * points[:, 0].max(), 1]
-    low, high = np.quantile(settled, [0.01, 0.99])
-    room = 0.06 * (high - low) or 0.06 * abs(high) or 1.0
-    return (0.0 if nonnegative and low >= 0 else low - room), high + room
+def literal(words: str, most: int = 200) -> str:
+    """Words as a picture shows them: a dollar in the name of a label is no formula, and a very long name is cut."""
+    return (words if len(words) <= most else f"{words[: most - 1]}…").replace("$", r"\$")
 
 
 def blank(width: float, height: float) -> Figure:
@@ -257,9 +215,10 @@ class Sheet:
         """Words from x on, or up to it with ``ha="right"``, with their middle at y; returns where they end."""
         style = {"va": "center_baseline", **style}
         text = self.figure.text(
-            x, self.height - y, words, size=size, color=colour, transform=IdentityTransform(), **style
+            x, self.height - y, literal(words), size=size, color=colour, transform=IdentityTransform(), **style
         )
-        return float(text.get_window_extent().x1)
+        with any_script():
+            return float(text.get_window_extent().x1)
 
     def bar(self, x: int, y: int, width: int, height: int, colour: str) -> None:
         """A filled rectangle."""
@@ -311,5 +270,14 @@ def _film(clip: Array, side: int) -> Pixels:
 def save(figure: Figure, path: Path) -> Figure:
     """Write the figure as a PNG, which does not name the version of matplotlib."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+    with any_script():
+        figure.savefig(path, dpi=DPI, metadata={"Software": None})
     return figure
+
+
+@contextmanager
+def any_script() -> Iterator[None]:
+    """Within it, a name in a script that the font lacks is drawn as boxes without a warning per letter."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield

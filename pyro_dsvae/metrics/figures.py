@@ -14,6 +14,7 @@ from pyro_dsvae.figures.run import (
     GAP,
     GREY,
     INK,
+    LONGEST_NAME,
     MARGIN,
     MOTION,
     RULE,
@@ -21,6 +22,7 @@ from pyro_dsvae.figures.run import (
     Style,
     as_arrays,
     blank,
+    literal,
     save,
 )
 from pyro_dsvae.metrics.probes import Probe
@@ -75,8 +77,10 @@ def confusion(
             shares = table / np.maximum(table.sum(1, keepdims=True), 1)
             axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
             right = np.trace(table) / max(table.sum(), 1)
-            axes.set_title(f"{name}, {what}: {right:.1%} right", fontsize=9, loc="left", color=INK)
-            classes = labels[name].classes
+            axes.set_title(
+                f"{literal(name, LONGEST_NAME)}, {what}: {right:.1%} right", fontsize=9, loc="left", color=INK
+            )
+            classes = [literal(kind, LONGEST_NAME) for kind in labels[name].classes]
             axes.set_xticks(range(len(classes)), classes, rotation=90)
             axes.set_yticks(range(len(classes)), classes)
             axes.tick_params(labelsize=7, colors=GREY, length=0)
@@ -116,7 +120,10 @@ def probes(found: Mapping[str, Mapping[str, Mapping[str, Probe]]], labels: Mappi
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(colors=GREY)
         axes.set_title(f"What each latent tells alone, posterior {source}", fontsize=11, loc="left", color=INK)
-    ticks = [f"{name}\n(belongs to {'z' if labels[name].role == 'dynamic' else 'f'})" for name in names]
+    ticks = [
+        f"{literal(name, LONGEST_NAME)}\n(belongs to {'z' if labels[name].role == 'dynamic' else 'f'})"
+        for name in names
+    ]
     panels[-1].set_xticks(places, [tick.replace(": ", ":\n") for tick in ticks], fontsize=8)
     handles, words = panels[0].get_legend_handles_labels()
     figure.legend(handles, words, loc="outside lower center", ncols=4, frameon=False, fontsize=9)

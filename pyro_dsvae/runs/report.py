@@ -91,12 +91,14 @@ def _report(
 @torch.no_grad()
 def draw(run: RunDirectory, svi: SVI, data: SequenceData, test: Sequences) -> None:
     """The pictures of a run, from test clips: training, reconstruction, swap, sample."""
-    from pyro_dsvae.figures import run as figures  # matplotlib takes a second to import
+    # matplotlib takes a second to import
+    from pyro_dsvae.figures import run as figures
+    from pyro_dsvae.figures.training import training
 
     model, guide = svi.objective.model, svi.objective.guide
     model.eval()
     guide.eval()
-    figures.training(run.metrics(), run.figures / "training.png")
+    training(run.metrics(), run.figures / "training.png")
     source, looks, motions = _cast(data)
     clips = data.take(torch.cat([source, looks, motions]))
     device = svi.fabric.device

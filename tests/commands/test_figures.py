@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from pyro_dsvae.figures import run as figures
+from pyro_dsvae.figures.training import training
 
 SHAPES = {"colour": (3, 32, 32), "grey": (1, 16, 16), "large": (3, 128, 128), "curves": (3,), "map": (40,)}
 
@@ -74,7 +75,7 @@ def check(figure: Figure, path: Path, most_bytes: int = 600_000) -> None:
 
 
 def test_training_leaves_out_the_huge_start(tmp_path: Path) -> None:
-    figure = figures.training(rows(), tmp_path / "new" / "training.png")
+    figure = training(rows(), tmp_path / "new" / "training.png")
     check(figure, tmp_path / "new" / "training.png")
     elbo, reconstruction, static, dynamic = figure.axes
     assert [axes.get_title(loc="left") for axes in (elbo, static)] == ["ELBO", "KL of f (static)"]
@@ -90,13 +91,13 @@ def test_training_with_few_or_broken_rows(tmp_path: Path, count: int) -> None:
     if few:
         few[0]["elbo"] = "nan"
         few[0]["kl_static"] = float("inf")
-    check(figures.training(few, tmp_path / "training.png"), tmp_path / "training.png")
+    check(training(few, tmp_path / "training.png"), tmp_path / "training.png")
 
 
 def test_a_lone_point_is_seen(tmp_path: Path) -> None:
     """A fit that was evaluated once: one row of each split, and a line through one point is nothing."""
     row = rows(10)[-1]
-    figure = figures.training([{**row, "split": split} for split in ("train", "validation")], tmp_path / "a.png")
+    figure = training([{**row, "split": split} for split in ("train", "validation")], tmp_path / "a.png")
     for axes in figure.axes:
         assert all(line.get_marker() == "o" for line in axes.lines)
 
