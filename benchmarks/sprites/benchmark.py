@@ -4,9 +4,11 @@ r"""The Sprites benchmark: from the art to the table.
   python -m benchmarks.sprites --root DIR --out runs/sprites --device cuda --final      the same on test characters: the page
   python -m benchmarks.sprites --root DIR --out runs/small --reduced --minutes 60       32 pixels on a CPU
   python -m benchmarks.sprites --root DIR --out runs/sprites --only default,iid         some rows
+  python -m benchmarks.sprites --root DIR --out runs/sprites --reduced --final --page   the page anew, from the records alone
 
 Rows are parts of this project, fitted alike: default; standard-normal; no-views; factorised; iid; no-static; contrastive;
-no-views-paper; contrastive-paper.
+no-views-paper; contrastive-paper. They are measured under the guide itself. Rows that end in -anchored measure the same fits
+by anchored inference: default-anchored; standard-normal-anchored; factorised-anchored; iid-anchored.
 Without --final every figure is of characters held out from training, for development, and sprites.md and sprites.json are
 written into --out. With --final test characters are evaluated, once per run, and sprites.md, sprites.json and
 sprites-swaps.png go to --results. Options after -- go to every fit.
@@ -34,30 +36,13 @@ import pyro_dsvae
 from benchmarks.sprites.fits import fitted
 from benchmarks.sprites.page import page
 from benchmarks.sprites.records import FIT, PATHS, Record, Records, commit
+from benchmarks.sprites.rows import FITS, PAPER_SCALE, ROWS, fit_of, is_anchored
 from pyro_dsvae.data.lpc_sprites import CREDITS
 from pyro_dsvae.evaluate import PAIRS, evaluate
 from pyro_dsvae.inference.training.hardware import device_for
 from pyro_dsvae.judges.swap_scores import partners
 from pyro_dsvae.metrics import figures as evaluation_figures
 
-# Stands for the scale at which a normal likelihood is the squared error of the paper's code, summed over 64 x 64 pixels.
-PAPER_SCALE = "PAPER_SCALE"
-PAPER = ["--likelihood.scale_kind", "fixed", "--likelihood.scale", PAPER_SCALE]
-# Name for --only -> title, options of fit.
-ROWS: dict[str, tuple[str, list[str]]] = {
-    "default": ("default", []),
-    "standard-normal": ("static prior N(0, I)", ["--static_prior", "StandardNormal"]),
-    "no-views": ("without guide views", ["--posterior.views", "false"]),
-    "factorised": ("factorised posterior", ["--posterior", "Factorised"]),
-    "iid": ("IID prior", ["--dynamic_prior", "IID"]),
-    "no-static": ("without a static part", ["--static_size", "0"]),
-    "contrastive": ("C-DSVAE-style objective", ["--posterior.views", "false", "--contrastive", "Contrastive"]),
-    "no-views-paper": ("without guide views, C-DSVAE's likelihood", ["--posterior.views", "false", *PAPER]),
-    "contrastive-paper": (
-        "C-DSVAE-style objective and likelihood",
-        ["--posterior.views", "false", "--contrastive", "Contrastive", *PAPER],
-    ),
-}
 STEPS = {32: 4_700, 64: 20_000}
 PICTURE = "sprites-swaps.png"
 DRAWS = 3  # from the prior for every clip, where one latent is kept and the other drawn
@@ -90,20 +75,21 @@ class Plan:
         data = ["--data", "LPCSprites", "--data.root", str(self.root), "--data.size", str(self.size)]
         # exp(-error) is N(0, 1/2); of fewer pixels each has to count for more, or the other terms would outweigh the frames.
         scale = f"{math.sqrt(0.5) * self.size / 64:.8f}"
-        own = [scale if word == PAPER_SCALE else word for word in ROWS[row][1]]
+        own = [scale if word == PAPER_SCALE else word for word in FITS[fit_of(row)][1]]
         return ["--seed", str(seed), *data, *self.budget(), *self.extra, *own]
 
     def folder(self, row: str, seed: int) -> Path:
-        """The run directory."""
-        return self.out / f"{row}-{seed}"
+        """The run directory; that of a fit which is measured in two ways is the same."""
+        return self.out / f"{fit_of(row)}-{seed}"
 
     def commands(self, row: str, seed: int) -> tuple[str, str]:
         """What makes one run and evaluates it, whatever the machine: its directory as RUN, the folder of the sheets as DIR."""
         options = self.options(row, seed)
         options[options.index("--data.root") + 1] = "DIR"
+        measured = f"--split {self.split} --judge {self.judge} --draws {DRAWS}"
         return (
             f"python -m pyro_dsvae.fit --out RUN {shlex.join(options)}",
-            f"python -m pyro_dsvae.evaluate RUN --split {self.split} --judge {self.judge} --draws {DRAWS}",
+            f"python -m pyro_dsvae.evaluate RUN {measured}{' --anchored true' if is_anchored(row) else ''}",
         )
 
 
@@ -126,11 +112,11 @@ def check_same(plan: Plan) -> None:
     file.write_text(json.dumps(before, indent=2) + "\n")
 
 
-def evaluated(folder: Path, plan: Plan, evaluation: Callable[..., object] = evaluate) -> dict[str, Any]:
+def evaluated(folder: Path, plan: Plan, anchored: bool, evaluation: Callable[..., object] = evaluate) -> dict[str, Any]:
     """evaluation.json of a finished run, made if it is not there."""
-    out = folder / f"evaluation-{plan.split}-{plan.judge}"
+    out = folder / f"evaluation-{plan.split}-{plan.judge}{'-anchored' if anchored else ''}"
     if not (out / "evaluation.json").exists():
-        evaluation(folder, out, split=plan.split, judge=plan.judge, draws=DRAWS, device=plan.device)
+        evaluation(folder, out, split=plan.split, judge=plan.judge, draws=DRAWS, device=plan.device, anchored=anchored)
     found: dict[str, Any] = json.loads((out / "evaluation.json").read_text())
     return found
 
@@ -140,8 +126,8 @@ def collect(
     records: Records,
     fit: Callable[[Path, Sequence[str]], dict[str, Any]] = fitted,
     evaluation: Callable[..., object] = evaluate,
-) -> Iterator[Path]:
-    """Make every run that the records lack, and yield its directory once it is recorded.
+) -> Iterator[tuple[str, Path]]:
+    """Make and measure what the records lack, and yield row and run directory once it is recorded.
 
     Seed by seed, so that what there is after some hours is a whole table.
     """
@@ -156,14 +142,14 @@ def collect(
     missing = [(row, seed) for seed in range(plan.seeds) for row in plan.rows if (row, seed) not in made]
     for row, seed in missing:
         folder = plan.folder(row, seed)
-        print(f"{ROWS[row][0]}, seed {seed}: {folder}", flush=True)
+        print(f"{ROWS[row]}, seed {seed}: {folder}", flush=True)
         code = commit()
         summary = fit(folder, [*plan.options(row, seed), "--device", plan.device])
-        found = evaluated(folder, plan, evaluation)
+        found = evaluated(folder, plan, is_anchored(row), evaluation)
         fit_said = {key: summary[key] for key in FIT}
         evaluation_said = {key: value for key, value in found.items() if key not in PATHS}
         records.add(Record(row, seed, plan.commands(row, seed), code, fit_said, evaluation_said))
-        yield folder
+        yield row, folder
 
 
 @torch.no_grad()
@@ -210,7 +196,8 @@ def planned(arguments: Sequence[str]) -> tuple[Plan, argparse.Namespace]:
     parser.add_argument("--only", default=",".join(ROWS), help=f"some of {','.join(ROWS)}")
     parser.add_argument("--judge", choices=["own", "literature"], default="own")
     parser.add_argument("--final", action="store_true", help="evaluate test characters and write the page")
-    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--page", action="store_true", help="write the page from the records; fit and measure nothing")
+    parser.add_argument("--results", type=Path, default=Path(__file__).parents[1] / "results")
     end = list(arguments).index("--") if "--" in arguments else len(arguments)
     options, extra = parser.parse_args(arguments[:end]), tuple(arguments[end + 1 :])
     rows = tuple(options.only.split(","))
@@ -247,9 +234,8 @@ def write_page(plan: Plan, records: Records, final: bool) -> Path:
     words += ["--final"] if final else []
     words += ["--", *plan.extra] if plan.extra else []
     setting = {"command": f"python -m benchmarks.sprites {shlex.join(words)}", "split": plan.split, "size": plan.size}
-    titles = {row: title for row, (title, _) in ROWS.items()}
     picture = PICTURE if (target / PICTURE).exists() else None
-    (target / "sprites.md").write_text(page(records.all(), titles, {**setting, "judge": plan.judge}, picture))
+    (target / "sprites.md").write_text(page(records.all(), {**setting, "judge": plan.judge}, picture))
     return target / "sprites.md"
 
 
@@ -259,8 +245,8 @@ def main(arguments: Sequence[str]) -> None:
     target = options.results if options.final else plan.out
     records = Records(target / "sprites.json")
     try:
-        for run in collect(plan, records):
-            if options.final and run == plan.folder("default", 0):
+        for row, run in () if options.page else collect(plan, records):
+            if options.final and row == "default" and run == plan.folder(row, 0):
                 draw_swaps(run, plan.split, target / PICTURE, plan.device)
             write_page(plan, records, options.final)
     except CalledProcessError as error:

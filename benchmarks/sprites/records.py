@@ -14,14 +14,14 @@ FIT = ("steps", "seconds", "device", "threads", "versions")  # what is kept of s
 PATHS = ("path", "run")  # what is not kept of evaluation.json
 
 
-CODE = (":/pyro_dsvae", ":/models", ":/inference", ":/benchmarks/*.py")
+CODE = (":/pyro_dsvae", ":/models", ":/inference", ":/benchmarks/sprites")
 
 
 @dataclass(frozen=True)
 class Record:
     """One run.
 
-    row, seed   which
+    row, seed   which; a row says under which guide its fits are evaluated (`rows`)
     commands    what fits and evaluates it, the folder of the sheets as DIR and that of the run as RUN
     commit      of the project when it was begun
     fit         steps, seconds, device, threads and versions, of summary.json

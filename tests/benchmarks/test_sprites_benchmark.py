@@ -17,6 +17,7 @@ from PIL import Image
 from benchmarks.sprites import benchmark, fits, measures
 from benchmarks.sprites import page as pages
 from benchmarks.sprites import records as record_files
+from benchmarks.sprites import rows as benchmark_rows
 from pyro_dsvae import cli
 from pyro_dsvae.data.lpc_sprites import ACTIONS
 from pyro_dsvae.fit import fit
@@ -62,7 +63,7 @@ def evaluation(right: float, leak: float, score: float = 9.0) -> dict[str, Any]:
 
 SUMMARY = {"steps": 3, "seconds": 10.0, "device": "a device", "threads": 1, "versions": {"torch": "2.9"}}
 SETTING = {"command": "python it", "split": "test", "size": 64, "judge": "own"}
-TITLES = {row: title for row, (title, _) in benchmark.ROWS.items()}
+RESULTS = Path(benchmark.__file__).parents[1] / "results"
 
 
 def record(row: str, seed: int, found: dict[str, Any], **fit: Any) -> record_files.Record:
@@ -97,7 +98,7 @@ def test_the_targets_are_those_of_the_issue() -> None:
     assert goals["fixed motion: IS"] == "≥ 8.950"
     assert goals["fixed motion: H(y given x)"] == "≤ 0.0050"
     assert goals["fixed motion: H(y)"] == "≥ 2.1970"
-    assert goals["f replaced: action kept"] == "≥ 99.90%"
+    assert goals["f replaced: action kept (certain by construction)"] == "≥ 99.90%"
     for name in ATTRIBUTES:
         assert goals[f"fixed content: {name} kept"] == goals[f"f replaced: {name} taken over"] == "≥ 99.00%"
         assert goals[f"fixed motion: {name} drawn, distance from uniform"] == "≤ 0.050"
@@ -121,17 +122,24 @@ def test_every_measure_reads_its_own_figure() -> None:
     }
 
 
+def rows_of(**found: Sequence[dict[str, Any]]) -> dict[str, pages.Seeds]:
+    """Evaluations of the guide itself, by row, with seeds that count from 0."""
+    return {name: pages.Seeds(dict(enumerate(some)), {}) for name, some in found.items()}
+
+
 def test_the_table_has_means_spread_and_what_reaches_its_target_in_bold() -> None:
-    results = {"default": [evaluation(1.0, 0.0), evaluation(0.9, 0.02)], "IID prior": [evaluation(1.0, 0.5)] * 2}
-    text = pages.table(results, reduced=False)
+    results = rows_of(default=[evaluation(1.0, 0.0), evaluation(0.9, 0.02)], iid=[evaluation(1.0, 0.5)] * 2)
+    text = pages.table(results, measures.measures(reduced=False))
     # Mean .95; standard deviation .1 / sqrt 2.
-    assert cells(text, "f replaced: action kept")[1:] == ["≥ 99.90%", "", "95.00% ± 7.07%", "**100.00% ± 0.00%**"]
+    kept = cells(text, "f replaced: action kept (certain by construction)")
+    assert kept[1:] == ["≥ 99.90%", "", "95.00% ± 7.07%", "**100.00% ± 0.00%**"]
+    assert cells(text, "seeds")[3:] == ["2", "2"]
     leaked = cells(text, "action from f, above chance (posterior means)")
     assert leaked[1:] == ["", "", "1.00% ± 1.41%", "50.00% ± 0.00%"]
     leaked = cells(text, "action from f, above chance (posterior draws)")
     assert leaked[1:] == ["≤ 5.00%", "", "**1.00% ± 1.41%**", "50.00% ± 0.00%"]
     assert cells(text, "fixed motion: action accuracy")[2] == "99.99-100 %"
-    one = pages.table({"default": [evaluation(1.0, 0.0)]}, reduced=False)
+    one = pages.table(rows_of(default=[evaluation(1.0, 0.0)]), measures.measures(reduced=False))
     assert cells(one, "KL of f")[1:] == ["", "", "7.0"]
     assert len({line.count("|") for line in text.splitlines()}) == 1
 
@@ -139,7 +147,7 @@ def test_the_table_has_means_spread_and_what_reaches_its_target_in_bold() -> Non
 def test_scores_of_single_codes_are_means_over_the_runs_that_have_them() -> None:
     found, other, without = evaluation(1.0, 0.0), evaluation(0.5, 0.2), evaluation(1.0, 0.0) | {"scores": None}
     other["scores"]["dci"]["disentanglement"] = 0.9
-    text = pages.codes({"default": [found, other], "IID prior": [without], "contrastive": [without, found]})
+    text = pages.codes(rows_of(default=[found, other], iid=[without], contrastive=[without, found], never=[]))
     head = ["DCI disentanglement", "completeness", "informativeness", "MIG", "SAP", "attributes in f", "action in f"]
     assert cells(text, "row")[1:] == head
     # Of five labels one is never told, of four attributes one is not in f: means .8 and .4, and .75 and .375.
@@ -147,17 +155,97 @@ def test_scores_of_single_codes_are_means_over_the_runs_that_have_them() -> None
     same = ["0.400 ± 0.000", told, "0.050 ± 0.000", "0.020 ± 0.000", share]
     assert cells(text, "default")[1:] == ["0.800 ± 0.141", *same, "10.0% ± 14.1%"]
     assert cells(text, "contrastive")[1:] == ["0.700", "0.400", "80.0%", "0.050", "0.020", "75.0%", "0.0%"]
-    assert "IID prior" not in text
-    page = pages.page([record("default", 0, found)], TITLES, SETTING)
+    assert "iid" not in text
+    assert set(cells(text, "never")[1:]) == {"no record"}
+    page = pages.page([record("default", 0, found)], SETTING)
     assert "## DCI, MIG and SAP" in page
-    assert "## DCI, MIG and SAP" not in pages.page([record("default", 0, without)], TITLES, SETTING)
+    assert "## DCI, MIG and SAP" not in pages.page([record("default", 0, without)], SETTING)
+
+
+def anchored(right: float, leak: float, itself: float, elbo: float = 90.0) -> dict[str, Any]:
+    """evaluation.json by anchored inference; ``itself`` is the ELBO under the guide itself."""
+    found = evaluation(right, leak)
+    return found | {"terms": found["terms"] | {"elbo": elbo, "unanchored_elbo": itself}}
+
+
+def columns(text: str) -> dict[str, list[list[str]]]:
+    """From what heads a column, or a line, of a table of the page to its cells, in order, with the measure beside each."""
+    found: dict[str, list[list[str]]] = {}
+    head: list[str] = []
+    for line in text.splitlines():
+        row = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("| ") else []
+        head = (head or row) if row or line.startswith("|---") else []
+        if row and row is not head and head[0] == "measure":
+            for name, cell in zip(head[3:], row[3:], strict=True):
+                found.setdefault(name, []).append([row[0], cell])
+        elif row and row is not head and head[0] == "row":
+            found.setdefault(row[0], []).append(row[1:])
+    return found
+
+
+def test_no_cell_averages_raw_and_anchored_codes() -> None:
+    """What the page says of either is what it says where there is nothing else, but for the ELBO of the guide itself."""
+    raw = [record("iid", seed, evaluation(1.0, 0.0)) for seed in (0, 1)]
+    other = [record("iid-anchored", seed, anchored(0.5, 0.3, itself=100.0)) for seed in (1, 2)]
+    # The anchored runs alone say of the raw row that there is no record.
+    alone = columns(pages.page(other, SETTING)) | columns(pages.page(raw, SETTING))
+    both = columns(pages.page([*other, *raw], SETTING))
+    assert set(both) == {"IID prior", "IID prior, anchored"}
+    raw_elbo = "held-out ELBO under the guide itself, nats per sequence"
+    for name, cells_alone in alone.items():
+        assert [c for c in both[name] if c[0] != raw_elbo] == [c for c in cells_alone if c[0] != raw_elbo], name
+        assert [raw_elbo, "100.0 ± 0.0 (3 seeds)"] in both[name]  # seed 1 counts once
+    # The control: means over all four would be these.
+    assert "75.00%" not in pages.page([*other, *raw], SETTING)
+
+
+def test_what_was_measured_by_anchored_inference_alone_has_no_raw_record() -> None:
+    text = pages.page([record("default-anchored", seed, anchored(0.9, 0.1, 100.0)) for seed in (0, 1)], SETTING)
+    cells_of = columns(text)
+    told = [cell for _, cell in cells_of["default"][: len(measures.measures(False)) + 1]]
+    assert told.count("no record") == len(measures.measures(False)) - 1
+    assert [cell for cell in told if cell != "no record"] == ["0", "100.0 ± 0.0 (2 seeds)"]
+    assert "were measured by anchored inference alone" in text
+    assert "first seed, anchored inference." in pages.page(
+        [record("default-anchored", 0, anchored(1, 0, 1.0))], SETTING, "s.png"
+    )
+    assert text.index("| default |") < text.index("default, anchored")
+    assert "no record" not in pages.page([record("default", 0, evaluation(1.0, 0.0))], SETTING)
+
+
+def test_the_published_page_is_made_from_the_published_records() -> None:
+    command = "python -m benchmarks.sprites --root DIR --out runs/sprites --reduced --final"
+    records = record_files.Records(RESULTS / "sprites.json").all()
+    setting = {"command": command, "split": "test", "size": 32, "judge": "own"}
+    assert (RESULTS / "sprites.md").read_text() == pages.page(records, setting, benchmark.PICTURE)
+    for run in records:
+        switched = run.evaluation["options"]["anchored"]
+        assert (
+            switched == benchmark_rows.is_anchored(run.row) == (run.evaluation["terms"]["unanchored_elbo"] is not None)
+        )
+        assert ("--anchored true" in run.commands[1]) == switched
+
+
+def test_published_cells_are_means_over_runs_of_one_guide() -> None:
+    """From the records, without the code of the page: hair read off draws of z, IID prior."""
+    runs = json.loads((RESULTS / "sprites.json").read_text())["runs"]
+    text = (RESULTS / "sprites.md").read_text()
+    for row, title, seeds in (("iid", "IID prior", 1), ("iid-anchored", "IID prior, anchored", 2)):
+        leaks = []
+        for run in runs:
+            if run["row"] == row:
+                probe = run["evaluation"]["probes"]["draws"]["z"]["hair"]
+                leaks.append(100 * (max(probe["linear"], probe["nonlinear"]) - probe["chance"]))
+        assert len(leaks) == seeds
+        (told,) = [c[1] for c in columns(text)[title] if c[0] == "hair from z, above chance (posterior draws)"]
+        assert float(told.strip("*").split("%")[0]) == pytest.approx(np.mean(leaks), abs=0.005)
 
 
 def test_the_page_says_what_has_to_be_said() -> None:
     found = evaluation(1.0, 0.0)
     found["judged"]["confusion"]["body"][4][5] = 3
     runs = [record("iid", 0, found), record("default", 1, found, seconds=20.0), record("default", 0, found)]
-    text = pages.page(runs, TITLES, SETTING, "swaps.png")
+    text = pages.page(runs, SETTING, "swaps.png")
     for said in (
         "other judge",
         "do not compare",
@@ -172,12 +260,14 @@ def test_the_page_says_what_has_to_be_said() -> None:
         "\na device, 1 thread(s), torch 2.9.\n",
         "CC-BY-SA 3.0 or GPL 3.0",
         "![24 swaps](swaps.png)",
+        "first row, first seed, raw codes.",
+        "f cannot move anything",
         "not checked against the papers",
     ):
         assert said in text
     assert "Reduced" not in text
     assert cells(text, "measure")[3:] == ["default", "IID prior"]  # in the order of the titles
-    small = pages.page(runs, TITLES, SETTING | {"size": 32, "split": "validation"})
+    small = pages.page(runs, SETTING | {"size": 32, "split": "validation"})
     assert "Reduced setting" in small
     assert "not the benchmark's result" in small
     assert "swaps.png" not in small
@@ -246,9 +336,9 @@ class Machine:
             raise subprocess.CalledProcessError(130, command)
         (folder / "summary.json").write_text(json.dumps(SUMMARY))
 
-    def evaluate(self, run: Path, out: Path, split: str, judge: str, draws: int, device: str) -> None:
+    def evaluate(self, run: Path, out: Path, split: str, judge: str, draws: int, device: str, anchored: bool) -> None:
         assert (run / "summary.json").exists()
-        self.evaluations.append((run.name, split))
+        self.evaluations.append((run.name, f"{split}, anchored" if anchored else split))
         out.mkdir()
         paths = {"path": str(out), "run": str(run)}
         (out / "evaluation.json").write_text(json.dumps(evaluation(1.0, 0.0) | paths))
@@ -257,7 +347,7 @@ class Machine:
 def made(work: benchmark.Plan, machine: Machine, file: str = "runs/sprites.json") -> list[str]:
     """The names of the runs that had to be made."""
     records = record_files.Records(work.out.parent / file)
-    return [run.name for run in benchmark.collect(work, records, evaluation=machine.evaluate)]
+    return [run.name for _, run in benchmark.collect(work, records, evaluation=machine.evaluate)]
 
 
 def test_every_run_is_made_once_and_what_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,6 +397,26 @@ def test_test_characters_are_evaluated_with_final_alone(tmp_path: Path, monkeypa
     made(plan(tmp_path, "--seeds", "1", "--only", "iid", "--final"), machine, "results/sprites.json")
     assert machine.evaluations == [("iid-0", "validation"), ("iid-0", "test")]
     assert len(machine.fits) == 1
+
+
+def test_anchored_rows_measure_the_fits_that_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch)
+    work = plan(tmp_path, "--seeds", "1", "--only", "iid,iid-anchored", "--final")
+    assert made(work, machine) == ["iid-0", "iid-0"]
+    assert machine.evaluations == [("iid-0", "test"), ("iid-0", "test, anchored")]
+    assert len(machine.fits) == 1
+    assert work.commands("iid-anchored", 0)[1] == work.commands("iid", 0)[1] + " --anchored true"
+    assert made(work, machine) == []
+
+
+def test_the_page_alone_needs_no_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch)
+    records = record_files.Records(tmp_path / "results/sprites.json")
+    records.add(record("iid", 0, evaluation(1.0, 0.0)))
+    folders = ["--out", str(tmp_path / "runs"), "--results", str(records.file.parent)]
+    benchmark.main(["--root", "art", *folders, "--final", "--page"])
+    assert not machine.fits
+    assert "| IID prior | 1 |" in (records.file.parent / "sprites.md").read_text()
 
 
 def test_runs_with_other_options_are_not_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,7 +484,7 @@ def test_every_row_is_a_command_of_fit_and_they_differ() -> None:
     work = benchmark.planned(["--root", "art", "--out", "runs", "--reduced", "--", "--latent_size", "4"])[0]
     assert work.device == "cpu"
     parsed = {}
-    for row in benchmark.ROWS:
+    for row in benchmark_rows.FITS:
         options = cli.parse(parser, work.options(row, 2))
         assert (options.seed, options.steps, options.latent_size) == (2, benchmark.STEPS[32], 4)
         assert options.data.init_args.size == 32
@@ -382,7 +492,9 @@ def test_every_row_is_a_command_of_fit_and_they_differ() -> None:
     values = cli.instantiate(parser, parsed["contrastive"])
     assert values.contrastive is not None
     assert parsed["no-static"].static_size == 0
-    assert len({str(options) for options in parsed.values()}) == len(benchmark.ROWS)
+    assert len({str(options) for options in parsed.values()}) == len(benchmark_rows.FITS)
+    for fit_name, row in benchmark_rows.ANCHORED.items():
+        assert (benchmark_rows.fit_of(row), work.options(row, 2)) == (fit_name, work.options(fit_name, 2))
 
 
 @pytest.mark.parametrize("row", ["no-views-paper", "contrastive-paper"])
