@@ -14,7 +14,8 @@ from torch import Tensor
 
 from pyro_dsvae.clips.conversion import CHANNELS, fitted
 from pyro_dsvae.clips.writing import COMMENT
-from pyro_dsvae.data.arrays import read_arrays
+from pyro_dsvae.data.npz import read_arrays
+from pyro_dsvae.data.observed import numbered_sequences
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.errors import UsageError
 
@@ -53,10 +54,24 @@ def read_clips(path: Path, frame_shape: tuple[int, ...], resize: bool = False) -
         raise UsageError(f"{path} is taken for images, but the frames of this run are vectors {frame_shape}: use .npz")
     else:
         clips = Sequences.of(fitted(_pictures(path), frame_shape, resize, path)[None])
-    shortest = clips.length if clips.lengths is None else int(clips.lengths.min())
-    if shortest < 2:
-        raise UsageError(f"{path} holds a clip of {shortest} frame; a clip to condition on needs at least 2")
+    _check(path, clips)
     return clips
+
+
+def _check(path: Path, clips: Sequences) -> None:
+    """Raises `UsageError` for clips of fewer than two frames, or of which nothing was observed."""
+    if clips.length < 2:
+        raise UsageError(f"{path} holds a clip of {clips.length} frame; a clip to condition on needs at least 2")
+    if clips.lengths is not None:
+        wrong = (clips.lengths < 2) | (clips.lengths > clips.length)
+        if wrong.any():
+            raise UsageError(
+                f"{path}: lengths run from {int(clips.lengths.min())} to {int(clips.lengths.max())}; a clip to condition on "
+                f"needs at least 2 frames, and here has at most {clips.length}: see {numbered_sequences(wrong)}"
+            )
+    empty = clips.observed_count() == 0
+    if empty.any():
+        raise UsageError(f"{path}: mask leaves no observed value of {numbered_sequences(empty)}")
 
 
 def _pictures(path: Path) -> Tensor:
@@ -148,7 +163,7 @@ def _from_arrays(path: Path, frame_shape: tuple[int, ...], resize: bool) -> Sequ
         return Sequences.of(
             frames.unflatten(0, (n, length)),
             None if "mask" not in arrays else _mask(arrays["mask"], tuple(raw.shape), frame_shape, (n, length)),
-            None if "lengths" not in arrays else _of_clips(arrays, "lengths", "iu", (n,)).long().clamp(max=length),
+            None if "lengths" not in arrays else _of_clips(arrays, "lengths", "iu", (n,)).long(),
             None if "times" not in arrays else _of_clips(arrays, "times", "iuf", (n, length)).double(),
         )
     except UsageError as error:

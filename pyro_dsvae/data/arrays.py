@@ -1,37 +1,20 @@
 """A user's own sequences from one ``.npz`` or ``.npy`` file."""
 
 import difflib
-import zipfile
-import zlib
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from pyro_dsvae.data.dataset import SPLITS, DataSource, Label, Role, SequenceData
+from pyro_dsvae.data.dataset import SPLITS, DataSource, SequenceData
+from pyro_dsvae.data.labels import label_of
+from pyro_dsvae.data.npz import Array, near, read_arrays
 from pyro_dsvae.models.errors import UsageError
-
-Array = NDArray[Any]
 
 _FIELDS = ("frames", "x", "lengths", "mask", "times", "split")
 _PREFIXES = ("labels_", "role_", "classes_")
 _CHANNELS = (1, 3, 4)
-# Without names, labels this large are identifiers or a mistake, not classes.
-_MOST_UNNAMED_CLASSES = 10_000
-_UNREADABLE = (
-    ValueError,
-    OSError,
-    EOFError,
-    MemoryError,  # a damaged header may claim any size
-    NotImplementedError,  # zip compression that Python lacks
-    RuntimeError,  # encrypted zip
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 class Arrays(DataSource):
@@ -39,8 +22,9 @@ class Arrays(DataSource):
 
     A ``.npy`` file holds the frames. A ``.npz`` file holds ``frames`` (or ``x``) and, where known, ``lengths`` (N,)
     integers, ``mask`` (N, T) or of the frames' shape, ``times`` (N, T), ``split`` (N,) integers 0..2 or strings
-    "train", "validation", "test", and for each labelled factor ``labels_<name>`` (N,) integers with, if wanted,
-    ``role_<name>`` ("static", the default, or "dynamic") and ``classes_<name>`` (the names of its classes).
+    "train", "validation", "test", and for each labelled factor ``labels_<name>`` (N,) strings, numbers or booleans with, if
+    wanted, ``role_<name>`` ("static", the default, or "dynamic"). The values that occur are the classes. Of integers from 0,
+    ``classes_<name>`` may give the names.
 
     Frames are, by rank: (N, T) numbers, made (N, T, 1); (N, T, P) vectors; (N, T, H, W) grey images, made
     (N, T, 1, H, W); (N, T, C, H, W) images. Images (N, T, H, W, C) are made channel-first where the last axis has
@@ -84,6 +68,8 @@ class Arrays(DataSource):
     def _data(self, arrays: dict[str, Array]) -> SequenceData:
         raw = _sequences(arrays)
         frames = _frames(raw)
+        if len(raw) == 0:
+            raise UsageError("the data hold no sequence; give at least one per split")
         lengths, times = arrays.get("lengths"), arrays.get("times")
         return SequenceData(
             frames,
@@ -91,13 +77,11 @@ class Arrays(DataSource):
             lengths=None if lengths is None else _integers("lengths", lengths),
             mask=_mask(arrays["mask"], raw) if "mask" in arrays else None,
             times=None if times is None else _times(times),
-            labels={key[7:]: _label(key[7:], arrays) for key in arrays if key.startswith("labels_")},
+            labels={key[7:]: label_of(key[7:], arrays, len(raw)) for key in arrays if key.startswith("labels_")},
         )
 
     def _random_split(self, n: int) -> Tensor:
         """(n,) uint8: each fraction of n, rounded, in random places; the rest is "train"."""
-        if n == 0:
-            return torch.empty(0, dtype=torch.uint8)  # SequenceData has the words for it
         held = [round(n * self.validation), round(n * self.test)]
         counts = dict(zip(SPLITS, (n - sum(held), *held), strict=True))
         if min(counts.values()) < 1:
@@ -108,49 +92,6 @@ class Arrays(DataSource):
         order = np.random.RandomState(self.seed).permutation(n)  # its stream is the same in every NumPy
         split = np.repeat(np.arange(len(SPLITS), dtype=np.uint8), list(counts.values()))
         return torch.from_numpy(split[order.argsort()])
-
-
-def _near(name: str, names: Iterable[str], words: str = "; did you mean {!r}?") -> str:
-    """The words with the name most like this one, or nothing where none is."""
-    found = difflib.get_close_matches(name, list(names), 1)
-    return words.format(found[0]) if found else ""
-
-
-def read_arrays(path: Path) -> dict[str, Array]:
-    """Every array of the file by its key; that of a ``.npy`` file is "frames"."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(6)
-    except FileNotFoundError:
-        folder = path.parent
-        if not folder.is_dir():
-            raise UsageError(f"no such file, nor its folder {folder}") from None
-        raise UsageError("no such file" + _near(path.name, (p.name for p in folder.iterdir()))) from None
-    except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror}") from None
-    if start[:1] == b"\x80":
-        raise UsageError("is a pickle, which may run any code and is never read; save arrays with numpy.savez")
-    if start != b"\x93NUMPY" and start[:2] != b"PK":
-        raise UsageError("is neither an .npz nor an .npy file; save arrays with numpy.savez")
-    try:
-        # Opened here: NumPy leaves the file open where a broken archive makes it fail.
-        with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return {"frames": loaded}
-            with loaded:
-                arrays = {key: loaded[key] for key in loaded.files}
-    except _UNREADABLE as error:
-        if "allow_pickle" in str(error):
-            raise UsageError(
-                "holds pickled objects, which may run any code and are never read; save plain arrays"
-            ) from None
-        raise UsageError(f"is damaged: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from None
-    # Members of an ordinary zip archive come back as bytes.
-    other = next((key for key, value in arrays.items() if not isinstance(value, np.ndarray)), None)
-    if other is not None:
-        raise UsageError(f"is a zip archive with {other!r}, which is no array; save arrays with numpy.savez")
-    return arrays
 
 
 def _sequences(arrays: dict[str, Array]) -> Array:
@@ -168,7 +109,7 @@ def _sequences(arrays: dict[str, Array]) -> Array:
     for key in arrays:
         if key not in valid:
             fallback = f"; valid are {', '.join(_FIELDS)}, labels_<name>, role_<name> and classes_<name>"
-            raise UsageError(f"has an unknown array {key!r}{_near(key, [*valid, 'labels_']) or fallback}")
+            raise UsageError(f"has an unknown array {key!r}{near(key, [*valid, 'labels_']) or fallback}")
     return arrays[keys[0]]
 
 
@@ -225,7 +166,7 @@ def _split(split: Array, n: int) -> Tensor:
         names = split.astype(str)
         for name in np.unique(names):
             if name not in SPLITS:
-                raise UsageError(f"split holds {str(name)!r}{_near(str(name), SPLITS)} (valid are {', '.join(SPLITS)})")
+                raise UsageError(f"split holds {str(name)!r}{near(str(name), SPLITS)} (valid are {', '.join(SPLITS)})")
         return torch.from_numpy(sum((names == name) * np.uint8(i) for i, name in enumerate(SPLITS)))
     if split.dtype.kind not in "iu":
         raise UsageError(f"split is {split.dtype}; it must be integers 0..2 or strings ({', '.join(SPLITS)})")
@@ -233,21 +174,3 @@ def _split(split: Array, n: int) -> Tensor:
         if not 0 <= value < len(SPLITS):
             raise UsageError(f"split holds {value}; valid are 0 (train), 1 (validation) and 2 (test)")
     return torch.from_numpy(split.astype(np.uint8))
-
-
-def _label(name: str, arrays: dict[str, Array]) -> Label:
-    values = _integers(f"labels_{name}", arrays[f"labels_{name}"])
-    role = arrays.get(f"role_{name}", np.array("static"))
-    if role.ndim or str(role) not in get_args(Role):
-        raise UsageError(f"role_{name} is {role.tolist()!r}; it must be one string, 'static' or 'dynamic'")
-    classes = arrays.get(f"classes_{name}")
-    if classes is None:
-        count = int(values.max()) + 1 if values.numel() else 0
-        if count > _MOST_UNNAMED_CLASSES:
-            raise UsageError(f"labels_{name} run up to {count - 1}; number the classes 0, 1, … or give classes_{name}")
-        classes = np.arange(max(count, 1)).astype(str)
-    if classes.ndim != 1 or classes.dtype.kind not in "US":
-        raise UsageError(f"classes_{name} are {classes.dtype} {classes.shape}; they must be a list of strings")
-    if len(set(classes.tolist())) != len(classes):
-        raise UsageError(f"classes_{name} name the same class twice; every class needs a name of its own")
-    return Label(values, tuple(classes.astype(str).tolist()), cast(Role, str(role)))

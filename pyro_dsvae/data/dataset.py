@@ -4,12 +4,15 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 from unicodedata import category
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from pyro_dsvae.data.observed import numbered_sequences, observed_frames
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
@@ -30,11 +33,42 @@ class Label:
         classes: Names of the classes.
         role: "static" for a factor that stays the same within a sequence (who), "dynamic" for one that describes how it
             moves (what they do).
+        numbered: All classes as the file numbers them, where these are not ``classes``; else empty.
+        numbers: Of each class, its number among ``numbered``.
+
+    Example:
+        >>> import numpy as np
+        >>> from pyro_dsvae.data.dataset import Label
+        >>> label = Label.occurring(np.array([1, 3, 3]), ("a", "b", "c", "d"), "static")
+        >>> label.classes, label.values.tolist()
+        (('b', 'd'), [0, 1, 1])
     """
 
     values: Tensor
     classes: tuple[str, ...]
     role: Role
+    numbered: tuple[str, ...] = ()
+    numbers: tuple[int, ...] = ()
+
+    @classmethod
+    def occurring(cls, numbers: NDArray[Any], names: tuple[str, ...], role: Role) -> "Label":
+        """The label of the classes that occur, in their order.
+
+        Args:
+            numbers: (N,) integers in ``range(len(names))``.
+            names: Of all classes.
+            role: See the class.
+        """
+        found, values = np.unique(numbers, return_inverse=True)
+        classes = tuple(names[i] for i in found)
+        others = (names, tuple(found.tolist())) if len(found) < len(names) else ((), ())
+        return cls(torch.from_numpy(values.astype(np.int64)), classes, role, *others)
+
+    def as_numbered(self) -> "Label":
+        """The same with all classes of the file."""
+        if not self.numbered:
+            return self
+        return Label(torch.tensor(self.numbers)[self.values], self.numbered, self.role)
 
 
 @dataclass(frozen=True)
@@ -60,7 +94,8 @@ class SequenceData:
         frames: ``(N, T, *frame)``, uint8 (0..255) or a floating type; images are channel-first, (N, T, C, H, W).
         split: (N,) uint8, the index into ``SPLITS``. "train" fits, "validation" chooses, "test" is used once, at the end.
         lengths: (N,) int64 in 2..T, or None. Sequence i ends after ``lengths[i]`` frames.
-        mask: (N, T) or ``(N, T, *frame)`` bool, or None. True where a frame (or a value) was observed.
+        mask: (N, T) or ``(N, T, *frame)`` bool, or None. True where a frame (or a value) was observed. What else stands in the
+            frames, such as NaN, becomes 0.
         times: (N, T) floating, strictly increasing, or None for equally spaced frames.
         labels: From the name of a factor to its `Label`; may be empty.
         quantities: From the name of a factor to its `Quantity`; may be empty.
@@ -90,6 +125,8 @@ class SequenceData:
         _check_fields(self)
         _check_labels(self)
         _check_quantities(self)
+        # Of a floating type: what was not observed may be NaN in files, and no arithmetic should meet it.
+        object.__setattr__(self, "frames", observed_frames(self.frames, self.mask, self.lengths))
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -103,6 +140,17 @@ class SequenceData:
     def frame_shape(self) -> tuple[int, ...]:
         """Shape of one frame: (C, H, W) for images, (P,) for vectors."""
         return tuple(self.frames.shape[2:])
+
+    def in_words(self) -> str:
+        """What the data are: "80 sequences of 6 steps of 100 values", "200 clips of 8 frames of 32 x 32, 3 channels"."""
+        shape, image = self.frame_shape, len(self.frame_shape) == 3
+        shortest = self.length if self.lengths is None else int(self.lengths.min())
+        steps = str(self.length) if shortest == self.length else f"{shortest} to {self.length}"
+        if image:
+            frame = f"{shape[2]} x {shape[1]}, {shape[0]} channel{'s' if shape[0] > 1 else ''}"
+        else:
+            frame = f"{' x '.join(map(str, shape))} value{'s' if shape != (1,) else ''}"
+        return f"{len(self)} {'clips' if image else 'sequences'} of {steps} {'frames' if image else 'steps'} of {frame}"
 
     def rows(self, split: Split) -> Tensor:
         """Indices (n,) int64 of the sequences of one split, in order.
@@ -156,13 +204,14 @@ class SequenceData:
         digest = hashlib.sha256()
         parts = {"frames": self.frames, "split": self.split}
         parts |= {name: value for name in ("lengths", "mask", "times") if (value := getattr(self, name)) is not None}
-        parts |= {
-            f"label:{name}:{label.role}:{label.classes}": label.values for name, label in sorted(self.labels.items())
-        }
+        # With the classes that do not occur: runs of before were fitted to these.
+        labels = {name: label.as_numbered() for name, label in sorted(self.labels.items())}
+        parts |= {f"label:{name}:{label.role}:{label.classes}": label.values for name, label in labels.items()}
         parts |= {f"quantity:{name}:{q.unit}:{q.components}": q.values for name, q in sorted(self.quantities.items())}
         for name, value in parts.items():
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.contiguous().view(torch.uint8).numpy().data)
+            # Flat: an axis of size 1 may have any stride, and `view` takes only 1.
+            digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
 
@@ -191,13 +240,6 @@ def _check_frames(frames: Tensor) -> None:
         raise UsageError(f"frames have shape {tuple(frames.shape)}; every axis must have at least one element")
     if frames.dtype != torch.uint8 and not frames.is_floating_point():
         raise UsageError(f"frames are {frames.dtype}; they must be uint8 or a floating type")
-    if frames.is_floating_point():
-        bad = ~torch.isfinite(frames).flatten(1).all(1)
-        if bad.any():
-            first = int(bad.nonzero()[0])
-            raise UsageError(
-                f"frames hold non-finite values (first in sequence {first}); set them finite and mark them in mask"
-            )
 
 
 def _check_fields(data: SequenceData) -> None:
@@ -207,9 +249,11 @@ def _check_fields(data: SequenceData) -> None:
     if data.lengths is not None:
         if data.lengths.shape != (n,) or data.lengths.dtype != torch.int64:
             raise UsageError(f"lengths are {data.lengths.dtype} {tuple(data.lengths.shape)}; they must be int64 ({n},)")
-        if int(data.lengths.min()) < 2 or int(data.lengths.max()) > t:
+        wrong = (data.lengths < 2) | (data.lengths > t)
+        if wrong.any():
             raise UsageError(
-                f"lengths run from {int(data.lengths.min())} to {int(data.lengths.max())}; they must lie in 2..{t}"
+                f"lengths run from {int(data.lengths.min())} to {int(data.lengths.max())}; they must lie in 2..{t}: leave out "
+                f"{numbered_sequences(wrong)}, or mend {'its length' if wrong.sum() == 1 else 'their lengths'}"
             )
     if data.mask is not None:
         shapes = {(n, t), tuple(data.frames.shape)}

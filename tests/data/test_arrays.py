@@ -192,8 +192,35 @@ def test_pickles_are_never_read(tmp_path: Path) -> None:
     assert "is a pickle" in refusal(Arrays(str(path)))
     objects = np.array([[1, 2], [3, None]], dtype=object)
     np.save(path, objects, allow_pickle=True)
-    assert "holds pickled objects" in refusal(Arrays(str(path)))
-    assert "holds pickled objects" in refused(tmp_path, frames=objects)
+    assert "holds Python objects in 'frames'; these are pickled, may run any code" in refusal(Arrays(str(path)))
+    assert "objects in 'frames'" in refused(tmp_path, split=np.zeros(2, int), frames=objects)
+    names = np.array(["ann", "bob"] * 10, dtype=object)  # as pandas keeps strings
+    line = refused(tmp_path, frames=VECTORS, labels_who=names)
+    assert line.endswith(
+        "holds Python objects in 'labels_who'; these are pickled, may run any code and are never read: "
+        "save labels_who.astype(str)"
+    )
+    assert load(tmp_path, frames=VECTORS, labels_who=eval(line.rpartition("save ")[2], {"labels_who": names})).labels
+
+
+@pytest.mark.parametrize("frame", [(), (3,), (1, 16, 16)])
+def test_the_line_of_code_for_sequences_of_different_lengths_is_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frame: tuple[int, ...]
+) -> None:
+    """Run as it is printed, it makes a file that is read with every sequence at its own length."""
+    monkeypatch.chdir(tmp_path)
+    lengths = [3, 5, 2, 4] * 5
+    clips = [np.random.default_rng(i).normal(size=(length, *frame)) for i, length in enumerate(lengths)]
+    ragged = np.empty(len(clips), dtype=object)
+    ragged[:] = clips
+    line = refused(tmp_path, frames=ragged)
+    exec(line.partition("lengths beside them: ")[2], {"np": np, "clips": clips})
+    data = Arrays("clips.npz").load()
+    assert data.lengths is not None
+    assert data.lengths.tolist() == lengths
+    for found, clip in zip(data.frames, clips, strict=True):
+        assert np.array_equal(found[: len(clip)].numpy().reshape(clip.shape), clip.astype(np.float32))
+        assert not found[len(clip) :].any()
 
 
 @pytest.mark.parametrize("name", ["mine.npy", "mine.npz"])
@@ -239,9 +266,12 @@ def test_zip_of_something_else(tmp_path: Path) -> None:
         ({"frames": VECTORS.astype(int)}, "frames are int64; convert them to uint8 (0..255) or float32"),
         ({"frames": VECTORS.astype(complex)}, "frames are complex128; convert"),
         ({"frames": VECTORS.astype(str)}, "convert them to uint8"),
-        ({"frames": VECTORS * np.nan}, "non-finite values (first in sequence 0)"),
-        ({"frames": np.full((N, T, 2), 1e300)}, "non-finite values"),
-        ({"frames": VECTORS, "lengths": np.full(N, 1)}, "lengths run from 1 to 1; they must lie in 2..5"),
+        ({"frames": VECTORS * np.nan}, "not finite in sequences 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, … (20 in all): say"),
+        ({"frames": np.full((N, T, 2), 1e300)}, "not finite in sequences 0"),
+        (
+            {"frames": VECTORS, "lengths": np.full(N, 1)},
+            "lengths run from 1 to 1; they must lie in 2..5: leave out sequences 0, 1",
+        ),
         ({"frames": VECTORS, "lengths": np.full(N, 6)}, "lengths run from 6 to 6"),
         ({"frames": VECTORS, "lengths": np.full(N, 3.0)}, "lengths are float64; they must be integers"),
         ({"frames": VECTORS, "lengths": np.full(3, 3)}, "they must be int64 (20,)"),
@@ -255,11 +285,30 @@ def test_zip_of_something_else(tmp_path: Path) -> None:
         ({"frames": VECTORS, "split": np.full(N, -1)}, "split holds -1"),
         ({"frames": VECTORS, "split": np.full(N, 0.5)}, "split is float64; it must be integers 0..2 or strings"),
         ({"frames": VECTORS, "split": np.full(N, "valid")}, "split holds 'valid'; did you mean 'validation'? (valid"),
-        ({"frames": VECTORS, "labels_a": np.zeros(N)}, "labels_a are float64; they must be integers"),
-        ({"frames": VECTORS, "labels_a": np.zeros(3, int)}, "label 'a' is torch.int64 (3,); it must be int64 (20,)"),
-        ({"frames": VECTORS, "labels_a": np.full(N, -1)}, "label 'a' has values outside"),
-        ({"frames": VECTORS, "labels_a": np.full(N, 10**9)}, "labels_a run up to 1000000000; number the classes 0, 1"),
-        ({"frames": VECTORS, "labels_a": np.full(N, 2), "classes_a": ["p", "q"]}, "outside 0..1, its 2 classes"),
+        (
+            {"frames": VECTORS, "labels_a": np.zeros(N, complex)},
+            "labels_a are complex128; they must be strings, numbers",
+        ),
+        ({"frames": VECTORS, "labels_a": np.zeros(3, int)}, "labels_a have shape (3,); they must be (20,), one value"),
+        ({"frames": VECTORS, "labels_a": np.zeros((N, T), int)}, "labels_a have shape (20, 5); they must be (20,)"),
+        (
+            {"frames": VECTORS, "labels_a": np.where(np.arange(N) == 3, np.nan, 1)},
+            "labels_a have no value for sequence 3",
+        ),
+        ({"frames": VECTORS, "labels_a": np.array(["", "b"] * 10)}, "labels_a have no value for sequences 0, 2, 4"),
+        (
+            {"frames": VECTORS, "labels_a": np.linspace(0, 1, N)},
+            "20 different values in 20 sequences; these are no classes",
+        ),
+        (
+            {"frames": VECTORS, "labels_a": np.full(N, 2), "classes_a": ["p", "q"]},
+            "labels_a run from 2 to 2; with 2 classes_a they must be whole numbers in 0..1, or the names themselves",
+        ),
+        ({"frames": VECTORS, "labels_a": np.full(N, 0.5), "classes_a": ["p", "q"]}, "whole numbers in 0..1"),
+        (
+            {"frames": VECTORS, "labels_a": np.full(N, "r"), "classes_a": ["p", "q"]},
+            "hold 'r', which classes_a do not name",
+        ),
         ({"frames": VECTORS, "labels_a": np.full(N, 0), "classes_a": [1, 2]}, "they must be a list of strings"),
         ({"frames": VECTORS, "labels_a": np.full(N, 0), "classes_a": ["p", "p"]}, "name the same class twice"),
         ({"frames": VECTORS, "labels_a": np.full(N, 0), "role_a": "stat"}, "role_a is 'stat'; it must be one string"),

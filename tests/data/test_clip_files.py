@@ -249,11 +249,26 @@ def test_what_is_no_clip_is_told(tmp_path: Path) -> None:
         ({"frames": np.zeros(COLOUR)}, COLOUR, "at least 2"),
         ({"frames": np.zeros((T, 7))}, VECTOR, "those of this run have (6,)"),
         ({"frames": np.zeros((T, 6))}, COLOUR, "no clip; a clip of this run is (T, 3, 16, 16)"),
-        ({"frames": np.zeros((T, 6)), "mask": np.zeros((T, 6), bool)}, VECTOR, ""),
+        ({"frames": np.zeros((T, 6)), "mask": np.eye(T, 6, dtype=bool)}, VECTOR, ""),
         ({"frames": np.zeros((T, 6)), "mask": np.zeros(T + 1, bool)}, VECTOR, "mask has shape"),
         ({"frames": np.zeros((T, 6)), "mask": np.full(T, 2)}, VECTOR, "mask must be boolean"),
         ({"frames": np.zeros((T, 6)), "times": np.zeros(3)}, VECTOR, "times are"),
-        ({"frames": np.zeros((T, 6)), "lengths": np.array([1])}, VECTOR, "at least 2"),
+        (
+            {"frames": np.zeros((T, 6)), "lengths": np.array([1])},
+            VECTOR,
+            "at least 2 frames, and here has at most 5: see seq",
+        ),
+        (
+            {"frames": np.zeros((3, T, 6)), "lengths": np.array([T, T + 1, 9])},
+            VECTOR,
+            "from 5 to 9; a clip to condition on",
+        ),
+        ({"frames": np.zeros((3, T, 6)), "lengths": np.array([T, T + 1, 9])}, VECTOR, "see sequences 1 and 2"),
+        (
+            {"frames": np.zeros((3, T, 6)), "mask": np.arange(3)[:, None].repeat(T, 1) == 1},
+            VECTOR,
+            "mask leaves no observed value of sequences 0 and 2",
+        ),
     ],
 )
 def test_arrays_that_are_no_clips_are_told(

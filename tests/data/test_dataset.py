@@ -3,10 +3,12 @@
 from dataclasses import replace
 from typing import cast
 
+import numpy as np
 import pytest
 import torch
 
 from pyro_dsvae.data.dataset import SPLITS, DataSource, Label, Role, SequenceData
+from pyro_dsvae.data.observed import numbered_sequences
 from pyro_dsvae.models.errors import UsageError
 
 N, T = 6, 4
@@ -119,14 +121,29 @@ def test_fingerprint_changes_with_anything() -> None:
         ({"frames": torch.zeros(N, 0, 3)}, "T = 0 frames"),
         ({"frames": torch.zeros(N, T, 0)}, "every axis must have at least one element"),
         ({"frames": torch.zeros(N, T, 3, dtype=torch.int64)}, r"torch\.int64; they must be uint8 or a floating"),
-        ({"frames": torch.full((N, T, 3), torch.nan)}, r"non-finite values \(first in sequence 0\)"),
+        (
+            {"frames": torch.full((N, T, 3), torch.nan)},
+            "not finite in sequences 0, 1, 2, 3, 4 and 5: say in an array mask",
+        ),
         ({"split": torch.zeros(N)}, r"split must be \(6,\) uint8 with values 0\.\.2 \(train, validation, test\)"),
         ({"split": torch.zeros(N - 1, dtype=torch.uint8)}, r"split must be \(6,\)"),
         ({"split": torch.full((N,), 3, dtype=torch.uint8)}, r"values 0\.\.2"),
         ({"lengths": torch.full((N,), 4.0)}, r"lengths are torch\.float32 \(6,\); they must be int64 \(6,\)"),
         ({"lengths": torch.tensor([4])}, r"lengths are torch\.int64 \(1,\)"),
-        ({"lengths": torch.tensor([1, 2, 3, 4, 4, 4])}, r"run from 1 to 4; they must lie in 2\.\.4"),
-        ({"lengths": torch.tensor([5, 2, 3, 4, 4, 4])}, r"run from 2 to 5"),
+        (
+            {"lengths": torch.tensor([1, 2, 3, 4, 0, 4])},
+            r"run from 0 to 4; they must lie in 2\.\.4: leave out sequences 0 and 4, or mend their lengths",
+        ),
+        ({"lengths": torch.tensor([5, 2, 3, 4, 4, 4])}, r"run from 2 to 5; .*: leave out sequence 0, or"),
+        (
+            {"mask": torch.ones(N, T, dtype=torch.bool).index_fill(0, torch.tensor([1, 5]), False)},
+            "mask leaves no observed value of sequences 1 and 5: leave them out",
+        ),
+        # What lies beyond a sequence's end is not observed, whatever mask says.
+        (
+            {"mask": torch.arange(T).expand(N, T) == 2, "lengths": torch.tensor([4, 4, 2, 4, 3, 4])},
+            "mask leaves no observed value of sequence 2: leave it out",
+        ),
         ({"mask": torch.ones(N, T)}, r"mask is torch\.float32 \(6, 4\); it must be bool \(6, 4\) or \(6, 4, 3\)"),
         ({"mask": torch.ones(N, dtype=torch.bool)}, r"mask is torch\.bool \(6,\)"),
         ({"times": torch.zeros(N, T, dtype=torch.int64)}, r"times are torch\.int64"),
@@ -153,15 +170,79 @@ def test_one_line_for_each_broken_field(change: dict, words: str) -> None:
 def test_first_bad_sequence_is_named() -> None:
     frames = torch.zeros(N, T, 3)
     frames[4, 1, 2] = torch.inf
-    with pytest.raises(UsageError, match="first in sequence 4"):
+    with pytest.raises(UsageError, match="not finite in sequence 4: say"):
         replace(example(), frames=frames)
 
 
 def test_mask_may_cover_single_values() -> None:
-    mask = torch.zeros(N, T, 3, dtype=torch.bool)
+    mask = torch.arange(N * T * 3).view(N, T, 3) % 2 == 0
     taken = replace(example(), mask=mask).take(torch.tensor([1])).mask
     assert taken is not None
     assert torch.equal(taken, mask[1:2])
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(1, "sequence 0"), (2, "sequences 0 and 1"), (12, "sequences 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, … (12 in all)")],
+)
+def test_sequences_are_listed_by_their_numbers(count: int, words: str) -> None:
+    assert numbered_sequences(torch.arange(12) < count) == words
+
+
+def test_what_was_not_observed_may_be_nan() -> None:
+    """Under the mask, and beyond the end of a sequence; the same values elsewhere are refused."""
+    data = example()
+    frames = data.frames.clone()
+    frames[0, 1] = torch.nan
+    frames[1, 3] = torch.inf  # sequence 1 has 3 frames
+    mask = torch.ones(N, T, dtype=torch.bool)
+    mask[0, 1] = False
+    found = replace(data, frames=frames, mask=mask).frames
+    expected = data.frames.clone()
+    expected[0, 1] = expected[1, 3] = 0
+    assert torch.equal(found, expected)
+    assert frames.isnan().any()  # the caller's own stay as they are
+    with pytest.raises(UsageError, match="not finite in sequence 0: say in an array mask"):
+        replace(data, frames=frames)
+    with pytest.raises(UsageError, match="not finite in sequence 1: say in an array mask"):
+        replace(data, frames=frames, mask=mask, lengths=None)
+
+
+@pytest.mark.parametrize(
+    ("shape", "lengths", "words"),
+    [
+        ((80, 6, 100), None, "80 sequences of 6 steps of 100 values"),
+        ((80, 6, 1), None, "80 sequences of 6 steps of 1 value"),
+        ((3, 6, 2), [2, 6, 4], "3 sequences of 2 to 6 steps of 2 values"),
+        ((20, 8, 3, 24, 32), None, "20 clips of 8 frames of 32 x 24, 3 channels"),
+        ((20, 8, 1, 32, 32), None, "20 clips of 8 frames of 32 x 32, 1 channel"),
+    ],
+)
+def test_data_are_said_in_words(shape: tuple[int, ...], lengths: list[int] | None, words: str) -> None:
+    split = torch.zeros(shape[0], dtype=torch.uint8)
+    given = None if lengths is None else torch.tensor(lengths)
+    assert SequenceData(torch.zeros(shape), split, given).in_words() == words
+
+
+def test_the_fingerprint_of_one_number_per_step() -> None:
+    """An axis of size 1 may have stride 0, as `numpy` leaves it."""
+    values = torch.arange(N * T, dtype=torch.float32)
+    split = torch.zeros(N, dtype=torch.uint8)
+    strange = values.as_strided((N, T, 1), (T, 1, 0))
+    assert SequenceData(strange, split).fingerprint() == SequenceData(values.reshape(N, T, 1), split).fingerprint()
+
+
+def test_classes_that_do_not_occur_are_left_out_and_the_fingerprint_stays() -> None:
+    """Runs that were fitted with the classes 0 to 4 of labels 1 to 4 still open."""
+    numbers, names = np.array([1, 2, 4, 3, 1, 4]), ("0", "1", "2", "3", "4")
+    label = Label.occurring(numbers, names, "static")
+    assert (label.classes, label.values.tolist()) == (("1", "2", "3", "4"), [0, 1, 3, 2, 0, 3])
+    assert len({*label.classes}) == 4
+    before = replace(example(), labels={"who": Label(torch.from_numpy(numbers), names, "static")})
+    assert replace(example(), labels={"who": label}).fingerprint() == before.fingerprint()
+    whole = Label.occurring(numbers - 1, names[1:], "static")
+    assert whole.numbered == ()
+    assert replace(example(), labels={"who": whole}).fingerprint() != before.fingerprint()
 
 
 def test_a_source_has_to_load() -> None:

@@ -1,0 +1,83 @@
+"""The arrays in an ``.npz`` or ``.npy`` file. Pickled objects are never read."""
+
+import difflib
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyro_dsvae.models.errors import UsageError
+
+Array = NDArray[Any]
+
+_UNREADABLE = (
+    ValueError,
+    OSError,
+    EOFError,
+    MemoryError,  # a damaged header may claim any size
+    NotImplementedError,  # zip compression that Python lacks
+    RuntimeError,  # encrypted zip
+    zipfile.BadZipFile,
+    zlib.error,
+)
+# Sequences of different lengths in a list, as one array.
+PAD = (
+    "T = max(map(len, clips)); np.savez('clips.npz', frames=np.stack([np.pad(c, [(0, T - len(c))] + [(0, 0)] * (c.ndim - 1)) "
+    "for c in clips]), lengths=[len(c) for c in clips])"
+)
+
+
+def near(name: str, names: Iterable[str], words: str = "; did you mean {!r}?") -> str:
+    """The words with the name most like this one, or nothing where none is."""
+    found = difflib.get_close_matches(name, list(names), 1)
+    return words.format(found[0]) if found else ""
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """Every array of the file by its key; that of a ``.npy`` file is "frames"."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(6)
+    except FileNotFoundError:
+        folder = path.parent
+        if not folder.is_dir():
+            raise UsageError(f"no such file, nor its folder {folder}") from None
+        raise UsageError("no such file" + near(path.name, (p.name for p in folder.iterdir()))) from None
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}") from None
+    if start[:1] == b"\x80":
+        raise UsageError("is a pickle, which may run any code and is never read; save arrays with numpy.savez")
+    if start != b"\x93NUMPY" and start[:2] != b"PK":
+        raise UsageError("is neither an .npz nor an .npy file; save arrays with numpy.savez")
+    arrays: dict[str, Array] = {}
+    try:
+        # Opened here: NumPy leaves the file open where a broken archive makes it fail.
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {"frames": loaded}
+            with loaded:
+                for key in loaded.files:
+                    arrays[key] = loaded[key]
+    except _UNREADABLE as error:
+        if "allow_pickle" in str(error):
+            key = "frames" if start[:2] != b"PK" else next(key for key in loaded.files if key not in arrays)
+            raise UsageError(_objects(key)) from None
+        raise UsageError(f"is damaged: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from None
+    # Members of an ordinary zip archive come back as bytes.
+    other = next((key for key, value in arrays.items() if not isinstance(value, np.ndarray)), None)
+    if other is not None:
+        raise UsageError(f"is a zip archive with {other!r}, which is no array; save arrays with numpy.savez")
+    return arrays
+
+
+def _objects(key: str) -> str:
+    """What to do with an array of Python objects, as NumPy makes of what has no common shape."""
+    said = f"holds Python objects in {key!r}; these are pickled, may run any code and are never read: "
+    if key in ("frames", "x"):
+        return f"{said}sequences of different lengths are padded, with lengths beside them: {PAD}"
+    return f"{said}save {key}.astype({'str' if key.startswith(('labels_', 'classes_', 'role_', 'split')) else 'float'})"

@@ -1,0 +1,44 @@
+"""What of a data set was observed, and which sequences have nothing or nothing finite."""
+
+import torch
+from torch import Tensor
+
+from pyro_dsvae.inference.batch import Batch
+from pyro_dsvae.inference.sequences import Sequences
+from pyro_dsvae.models.errors import UsageError
+
+
+def observed_frames(frames: Tensor, mask: Tensor | None, lengths: Tensor | None) -> Tensor:
+    """Frames ``(N, T, *frame)`` that are finite everywhere: 0 stands for what is not finite and was not observed.
+
+    Raises:
+        UsageError: For a sequence without an observed value, or with one that is not finite.
+    """
+    if mask is not None or lengths is not None:
+        empty = Sequences.of(frames, mask, lengths).observed_count() == 0
+        if empty.any():
+            raise UsageError(f"mask leaves no observed value of {numbered_sequences(empty)}: leave {_them(empty)} out")
+    bad = ~torch.isfinite(frames) if frames.is_floating_point() else None
+    if bad is None or not bad.any():
+        return frames
+    seen = (bad & Batch(frames, mask, lengths).observed).flatten(1).any(1)
+    if seen.any():
+        raise UsageError(
+            f"frames hold values that are not finite in {numbered_sequences(seen)}: say in an array mask that they were not "
+            "observed, such as mask=np.isfinite(frames)"
+        )
+    return frames.masked_fill(bad, 0.0)
+
+
+def numbered_sequences(which: Tensor) -> str:
+    """Sequences, (N,) bool, by their numbers: "sequence 3", "sequences 1, 3 and 9", "sequences 0, 1, 2, … (80 in all)"."""
+    numbers = [str(i) for i in which.nonzero().squeeze(1).tolist()]
+    if len(numbers) == 1:
+        return f"sequence {numbers[0]}"
+    if len(numbers) > 10:
+        return f"sequences {', '.join(numbers[:10])}, … ({len(numbers)} in all)"
+    return f"sequences {', '.join(numbers[:-1])} and {numbers[-1]}"
+
+
+def _them(which: Tensor) -> str:
+    return "it" if which.sum() == 1 else "them"
