@@ -13,6 +13,7 @@ from PIL import Image, ImageSequence
 from torch import Tensor
 
 from pyro_dsvae.clips.conversion import CHANNELS, fitted
+from pyro_dsvae.clips.durations import repeats
 from pyro_dsvae.clips.writing import COMMENT
 from pyro_dsvae.data.npz import read_arrays
 from pyro_dsvae.data.observed import numbered_sequences
@@ -30,8 +31,9 @@ def read_clips(path: Path, frame_shape: tuple[int, ...], resize: bool = False) -
 
     An ``.npz`` holds ``frames`` (or ``x``) ``(T, *frame)`` or ``(n, T, *frame)``, images channel-first or channel-last,
     and where known ``mask``, ``lengths`` and ``times``; other arrays in it are ignored. An animated image holds one
-    clip; any other image is a strip of square frames, from left to right. Palettes are resolved, 16 bit become 8, and
-    what is transparent becomes black, unless the run's frames have an alpha channel themselves.
+    clip, in which each picture is repeated for as long as it lasts (`repeats`). Any other image is a strip of square frames,
+    from left to right. Palettes are resolved, 16 bit become 8, and what is transparent becomes black, unless the run's
+    frames have an alpha channel themselves.
 
     Args:
         path: A file or a folder.
@@ -120,7 +122,9 @@ def _opened(path: Path) -> tuple[list[Array], bool]:
             frames, lasts = [], []
             for frame in ImageSequence.Iterator(image):
                 frames.append(_rgba(frame))
-                lasts.append(int(frame.info.get("duration", 0)))
+                lasts.append(float(frame.info.get("duration", 0)))  # known once the frame is loaded
+            if len(frames) > 1 and image.info.get("default_image", False):
+                frames, lasts = frames[1:], lasts[1:]  # what viewers show that cannot play an APNG
             comment = image.info.get("comment", b"")
     except Image.DecompressionBombError as error:
         raise UsageError(f"{path} is refused: it claims more pixels than an image should have") from error
@@ -129,9 +133,16 @@ def _opened(path: Path) -> tuple[list[Array], bool]:
         raise UsageError(f"{path} is no image that can be read, or is cut short ({what})") from error
     if isinstance(comment, bytes) and comment.startswith(COMMENT):
         unit = int(comment[len(COMMENT) :])
-        repeats = [max(1, round(last / unit)) for last in lasts]
-        return [frame for frame, n in zip(frames, repeats, strict=True) for _ in range(n)], True
-    return frames, len(frames) > 1
+        counts = [max(1, round(last / unit)) for last in lasts]
+        return _repeated(frames, counts), True
+    try:
+        return _repeated(frames, repeats(lasts) if len(frames) > 1 else [1]), len(frames) > 1
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def _repeated(frames: list[Array], counts: list[int]) -> list[Array]:
+    return [frame for frame, n in zip(frames, counts, strict=True) for _ in range(n)]
 
 
 def _rgba(image: Image.Image) -> Array:

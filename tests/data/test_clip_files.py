@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
 
@@ -184,12 +185,70 @@ def test_a_transparent_gif_of_others_is_read_frame_by_frame(tmp_path: Path) -> N
     frames = [Image.new("RGBA", (SIDE, SIDE), (0, 0, 0, 0)) for _ in range(3)]
     for i, frame in enumerate(frames):
         frame.paste((255, 0, 0, 255), (4 * i, 0, 4 * i + 4, SIDE))
-    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=[100, 900, 100], disposal=2)
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=[100, 300, 100], disposal=2)
     read = read_clips(tmp_path / "a.gif", COLOUR).frames[0]
-    assert len(read) == 3
-    for i, frame in enumerate(read):
+    assert len(read) == 5
+    for i, frame in zip((0, 1, 1, 1, 2), read, strict=True):
         assert frame[0].float().mean(0).tolist() == [255.0 if 4 * i <= x < 4 * i + 4 else 0.0 for x in range(SIDE)]
         assert frame[1:].sum() == 0
+
+
+@pytest.mark.parametrize("kind", ["gif", "png", "webp"])
+@pytest.mark.parametrize(
+    ("order", "frame_ms"),
+    [
+        ("AAABBC", 100),
+        ("ABCABC", 40),
+        ("ABBBBBBBBB", 150),
+        ("AABBBAC", 70),
+        ("AABCCCABCBBBBBA", 100 / 3),  # 30 a second: each begins at a rounded time
+        ("ABCABCABC", 1000 / 24),
+        ("AABC", 20),
+    ],
+)
+def test_pictures_are_repeated_for_as_long_as_they_last(tmp_path: Path, kind: str, order: str, frame_ms: float) -> None:
+    """Pillow writes each picture once, with the time from its rounded beginning to its rounded end."""
+    colours = {"A": (255, 0, 0), "B": (0, 255, 0), "C": (0, 0, 255)}
+    runs = [(letter, len(list(group))) for letter, group in groupby(order)]
+    unit = 10 if kind == "gif" else 1
+    ends = [unit * round(frame_ms * count / unit) for count in accumulate(n for _, n in runs)]
+    lasts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    first, *others = (Image.new("RGB", (SIDE, SIDE), colours[letter]) for letter, _ in runs)
+    options = {"lossless": True} if kind == "webp" else {}
+    path = tmp_path / f"a.{kind}"
+    first.save(path, save_all=True, append_images=others, duration=lasts, **options)
+    with Image.open(path) as image:
+        assert image.n_frames == len(runs)  # type: ignore[attr-defined]
+    read = read_clips(path, COLOUR).frames[0]
+    assert "".join("ABC"[int(frame[:, 0, 0].argmax())] for frame in read) == order
+
+
+def test_frames_that_another_encoder_joined_come_back(tmp_path: Path) -> None:
+    """Six pictures A A A B B C, given to Pillow one by one."""
+    a, b, c = (Image.new("RGB", (SIDE, SIDE), (level, 0, 0)) for level in (0, 100, 200))
+    a.save(tmp_path / "a.gif", save_all=True, append_images=[a, a, b, b, c], duration=100)
+    with Image.open(tmp_path / "a.gif") as image:
+        assert image.n_frames == 3  # type: ignore[attr-defined]
+    assert read_clips(tmp_path / "a.gif", COLOUR).frames[0, :, 0, 0, 0].tolist() == [0, 0, 0, 100, 100, 200]
+
+
+def test_animations_without_durations_are_read_picture_by_picture(tmp_path: Path) -> None:
+    first, *others = (Image.new("RGB", (SIDE, SIDE), (level, 0, 0)) for level in (0, 100, 200))
+    first.save(tmp_path / "a.gif", save_all=True, append_images=others)
+    first.save(tmp_path / "a.tiff", save_all=True, append_images=others)
+    # Shown by viewers that play no APNG, and no frame of the animation.
+    still = Image.new("RGB", (SIDE, SIDE), (9, 9, 9))
+    still.save(
+        tmp_path / "a.png", save_all=True, default_image=True, append_images=[first, *others], duration=[50, 100, 50]
+    )
+    for name, levels in (("a.gif", [0, 100, 200]), ("a.tiff", [0, 100, 200]), ("a.png", [0, 100, 100, 200])):
+        assert read_clips(tmp_path / name, COLOUR).frames[0, :, 0, 0, 0].tolist() == levels, name
+
+
+def test_a_pause_of_too_many_frames_is_told(tmp_path: Path) -> None:
+    first, *others = (Image.new("RGB", (SIDE, SIDE), (level, 0, 0)) for level in (0, 100, 200))
+    first.save(tmp_path / "a.png", save_all=True, append_images=others, duration=[7, 60000, 60001])
+    assert "its pictures last 7 to 60001 ms, in steps of 1 ms 120,008 frames" in refusal(tmp_path / "a.png")
 
 
 def test_other_sizes_and_channels_are_converted_on_request_only(tmp_path: Path) -> None:
