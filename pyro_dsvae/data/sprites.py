@@ -6,6 +6,7 @@ says what they do. Every variant is drawn once per pose, on transparent layers, 
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import get_args
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from pyro_dsvae.data.embedded.parts import (
     waist,
 )
 from pyro_dsvae.data.embedded.pixel_art import FRAMES, MOTIONS, Floats, Limb, Pose, over, pose, stack
+from pyro_dsvae.data.grounds import Ground, Grounds
 from pyro_dsvae.models.errors import UsageError
 
 DIRECTIONS = ("front", "left", "right")
@@ -52,9 +54,10 @@ def _variants(size: int, attribute: str, painter: Painter, at: Pose) -> Floats:
     return np.stack(drawn)
 
 
-def _compose(size: int, at: Pose) -> Iterator[NDArray[np.uint8]]:
-    """For each skin (216, 3, size, size): all its characters in one pose, in the order of their number.
+def _compose(size: int, at: Pose, covers: bool = False) -> Iterator[NDArray[np.uint8]]:
+    """For each skin (216, 3, size, size): all its characters in one pose, on black, in the order of their number.
 
+    With ``covers`` there is a fourth channel, from 0, where the ground is seen, to 255. The colours are weighted by it.
     From bottom to top: back hair, far arm, legs, torso, head, hair, near arms. Alpha-over is associative, so what lies
     below and what lies above the legs is composed first, without trousers: only two steps are left for all characters.
     """
@@ -82,27 +85,39 @@ def _compose(size: int, at: Pose) -> Iterator[NDArray[np.uint8]]:
         start = int(dressed.any((0, 1, 2, 3, 5)).argmax())
         upper = over(above[skin, ..., :start, :], below[skin, ..., :start, :])
         lower = over(above[skin, ..., start:, :], over(dressed[..., start:, :], below[skin, ..., start:, :]))
-        yield np.concatenate([_bytes(np.broadcast_to(upper, (VARIANTS, *upper.shape))), _bytes(lower)], axis=-2)
+        halves = [np.broadcast_to(upper, (VARIANTS, *upper.shape)), lower]
+        picture = np.concatenate([_bytes(half[..., :3, :, :]) for half in halves], axis=-2)
+        if covers:
+            cover = np.concatenate([_bytes(255 * half[..., 3:, :, :]) for half in halves], axis=-2)
+            picture = np.concatenate([picture, cover], axis=1)
+        yield picture
 
 
 def _bytes(picture: Floats) -> NDArray[np.uint8]:
-    """(216, 3, rows, size): the colours of (6, 6, 6, 4, rows, size), on black."""
-    return (picture[..., :3, :, :] + 0.5).astype(np.uint8).reshape(-1, 3, *picture.shape[-2:])
+    """(216, channels, rows, size) from (6, 6, 6, channels, rows, size)."""
+    return (picture + 0.5).astype(np.uint8).reshape(-1, *picture.shape[-3:])
 
 
-def _frames(size: int) -> Tensor:
-    """(11664, 8, 3, size, size) uint8."""
+def _on(ground: Floats, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Colours weighted by their cover, and the cover, (n, 4, size, size), over a ground: (n, 3, size, size)."""
+    seen = ground * ((255 - picture[:, 3:]) / np.float32(255))
+    return np.minimum(picture[:, :3] + seen + 0.5, 255).astype(np.uint8)
+
+
+def _frames(size: int, grounds: Grounds | None) -> Tensor:
+    """(11664, 8, 3, size, size) uint8, on black where there are no grounds."""
     frames = torch.empty(CHARACTERS, len(MOTIONS), len(DIRECTIONS), FRAMES, 3, size, size, dtype=torch.uint8)
     per_skin = CHARACTERS // VARIANTS
     for m, motion in enumerate(MOTIONS):
         for f in range(FRAMES):
             for side in (False, True):
-                for skin, picture in enumerate(_compose(size, pose(motion, f, side))):
-                    rows = frames[skin * per_skin : (skin + 1) * per_skin, m]
-                    drawn = torch.from_numpy(picture)
-                    rows[:, int(side), f] = drawn
-                    if side:
-                        rows[:, 2, f] = drawn.flip(-1)
+                for skin, picture in enumerate(_compose(size, pose(motion, f, side), grounds is not None)):
+                    characters = np.arange(skin * per_skin, (skin + 1) * per_skin)
+                    views = [(1, picture), (2, picture[..., ::-1])] if side else [(0, picture)]
+                    for d, view in views:
+                        clips = (characters * len(MOTIONS) + m) * len(DIRECTIONS) + d
+                        seen = view.copy() if grounds is None else _on(grounds.at(clips, f, size), view)
+                        frames[characters[0] : characters[-1] + 1, m, d, f] = torch.from_numpy(seen)
     return frames.flatten(1, 2).flatten(0, 1)
 
 
@@ -119,7 +134,7 @@ def _split() -> Tensor:
 
 
 class Sprites(DataSource):
-    """Little role-playing characters, (11664, 8, 3, size, size) uint8 on black, drawn by the project itself.
+    """Little role-playing characters, (11664, 8, 3, size, size) uint8, drawn by the project itself.
 
     Sequence ``character * 9 + action`` with ``character = skin * 216 + trousers * 36 + top * 6 + hair``. Actions are
     walk, cast and slash, each seen from the front, the left and the right. 900 characters are for training, 100 for
@@ -127,6 +142,8 @@ class Sprites(DataSource):
 
     Args:
         size: Height and width of a frame in pixels, 32 to 64.
+        ground: What is behind the characters. black; grey, the same in all clips; colour, one for every clip; texture, a
+            pattern of every clip's own that drifts. Labels say nothing of it.
 
     Example:
         >>> from pyro_dsvae import Sprites
@@ -138,10 +155,13 @@ class Sprites(DataSource):
         pyro_dsvae.models.errors.UsageError: size is 16; sprites are drawn 32 to 64 pixels high and wide
     """
 
-    def __init__(self, size: int = 32) -> None:
+    def __init__(self, size: int = 32, ground: Ground = "black") -> None:
         if size not in range(32, 65):
             raise UsageError(f"size is {size}; sprites are drawn 32 to 64 pixels high and wide")
+        if ground not in get_args(Ground):
+            raise UsageError(f"ground is {ground!r}; it is one of {', '.join(get_args(Ground))}")
         self.size = size
+        self.ground: Ground = ground
 
     def load(self) -> SequenceData:
         """Draw all sequences; the same on every call."""
@@ -151,4 +171,5 @@ class Sprites(DataSource):
         for place, (name, palettes) in enumerate(PALETTES.items()):
             values = character // VARIANTS ** (len(PALETTES) - 1 - place) % VARIANTS
             labels[name] = Label(values, tuple(palettes), "static")
-        return SequenceData(_frames(self.size), _split()[character], labels=labels)
+        grounds = None if self.ground == "black" else Grounds.draw(self.ground, len(character))
+        return SequenceData(_frames(self.size, grounds), _split()[character], labels=labels)
