@@ -171,8 +171,8 @@ class Misfit:
 
 
 ORDERLESS = (
-    "mean brightness",
-    "contrast",
+    "mean value",
+    "spread within a frame",
     "largest value",
     "smallest value",
     "variation of the frame mean",
@@ -183,29 +183,29 @@ ABSORBED = math.sqrt(NOISE**2 + D)
 
 MISFITS = (
     Misfit("none (control)", unchanged, None, ()),
-    Misfit("halved motion", halved_motion, ("motion energy", "population"), ("mean brightness",)),
+    Misfit("halved motion", halved_motion, ("motion energy", "population"), ("mean value",)),
     Misfit("shuffled frames", shuffled, ("lag-1 autocorrelation", "population"), ORDERLESS),
-    Misfit("data 1.3 times noisier than the model", noisier, ("residual size", "frames"), ("mean brightness",)),
+    Misfit("data 1.3 times noisier than the model", noisier, ("residual size", "frames"), ("mean value",)),
     Misfit("brightness clipped", clipped, ("largest value", "population"), ("smallest value",)),
     Misfit(
         "model with iid dynamics",
         unchanged,
         ("lag-1 autocorrelation", "dynamic"),
-        ("mean brightness", "contrast", "sharpness"),
+        ("mean value", "spread within a frame", "sharpness"),
         lambda: World.of(IID(D)),
     ),
     Misfit(
         "collapsed z, noise in its place",
         unchanged,
         ("residual autocorrelation", "frames"),
-        ("mean brightness",),
+        ("mean value",),
         lambda: World.of(motion=0.0, noise=ABSORBED),
     ),
     Misfit(
         "static part changes midway",
         changing_static,
         ("drift between halves", "dynamic"),
-        ("mean brightness", "contrast", "sharpness"),
+        ("mean value", "spread within a frame", "sharpness"),
     ),
 )
 

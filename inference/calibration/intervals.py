@@ -204,7 +204,7 @@ def _finding(found: Calibration) -> Finding:
     if found.horizon:
         what = f"forecasts {found.horizon} {'frame' if found.horizon == 1 else 'frames'} ahead"
     said, worst = [], 0.0
-    for coverage, of in ((found.values, "values"), (found.frame_means, "mean values of a frame")):
+    for coverage, of in ((found.values, "single values"), (found.frame_means, "a frame's mean")):
         deviation = coverage.coverage - torch.tensor(coverage.levels, dtype=torch.float64)
         matters = (deviation.abs() > MATTERS) & (deviation.abs() > SURE * coverage.coverage_error)
         if matters.any():
@@ -212,15 +212,16 @@ def _finding(found: Calibration) -> Finding:
             word = "narrow" if deviation[k] < 0 else "wide"
             held, error = (100 * float(v[k]) for v in (coverage.coverage, coverage.coverage_error))
             level = 100 * coverage.levels[k]
-            said.append(f"intervals are too {word}, {level:.0f} % ones hold {held:.0f} % (± {error:.1f}) of the {of}")
+            said.append(f"intervals of {of} are too {word} (those of {level:.0f} % hold {held:.0f} ± {error:.1f} %)")
             worst = max(worst, float(deviation[k].abs()))
         bias = coverage.mean - 0.5
         if abs(bias) > max(MATTERS, SURE * coverage.mean_error):
-            said.append(f"{of} lie {'higher' if bias > 0 else 'lower'} than predicted (mean PIT {coverage.mean:.2f})")
+            where = "higher" if bias > 0 else "lower"
+            said.append(f"{of}: the truth lies {where} than predicted (mean PIT {coverage.mean:.2f}, right is 0.5)")
             worst = max(worst, abs(bias))
     if not said:
         shares = ", ".join(f"{100 * c:.0f}" for c in found.values.coverage.tolist())
         promised = ", ".join(f"{100 * level:.0f}" for level in found.values.levels)
-        return Finding("good", what, f"{what}: {promised} % intervals hold {shares} % of the values")
+        return Finding("good", what, f"{what}: intervals of {promised} % hold {shares} % of the values")
     severity: Severity = "serious" if worst > GRAVE and found.horizon else "warning"
     return Finding(severity, what, f"{what}: " + "; ".join(said))

@@ -9,7 +9,7 @@ from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.calibration.ecdf_band import ECDFBand
 from pyro_dsvae.inference.calibration.ranks import BINS, RankTest, rank_test
 from pyro_dsvae.inference.estimation import Sampler
-from pyro_dsvae.inference.finding import Finding, Severity
+from pyro_dsvae.inference.finding import Finding, Severity, p_equals
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.prediction import sample_latents
 from pyro_dsvae.inference.sampling.proposal import Joint, Proposal
@@ -163,12 +163,12 @@ def _joint_finding(test: RankTest) -> Finding:
     subject, p = "log p(x, f, z) on data of the model itself", float(test.p_values[0])
     if p > 0.01:
         return Finding(
-            "good", subject, f"draws of the guide are as likely under the model as true latents are (p = {p:.3g})"
+            "good", subject, f"draws of the guide are as likely under the model as true latents are ({p_equals(p)})"
         )
     where = "less" if test.bias[0] < 0 else "more"
     return Finding(
         "note",
         subject,
-        f"draws of the guide are {where} likely under the model than true latents are (p = {p:.3g}): "
-        "jointly, f and z are not drawn from the posterior",
+        f"draws of the guide are {where} likely under the model than true latents are ({p_equals(p)}): "
+        "f and z together are not drawn from the posterior",
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.finding import Finding, Severity
+from pyro_dsvae.inference.finding import Finding, Severity, p_equals
 from pyro_dsvae.inference.latent_checks.mmd import pair_matrix, standardised, swap_test
 
 DOUBT, SURE = 0.05, 0.01
@@ -92,7 +92,7 @@ def compare_paths(q: Tensor, p: Tensor, exists: Tensor, permutations: int, gener
 def spread_finding(found: Aggregate) -> Finding:
     """The comparison in words."""
     subject = f"{found.what} of real sequences against the prior"
-    p = f"p = {found.p_value:.3g}"
+    p = p_equals(found.p_value)
     if found.p_value > DOUBT:
         return Finding("good", subject, f"{found.what}: no difference between real sequences and the prior ({p})")
     severity: Severity = "warning" if found.p_value <= SURE else "note"
@@ -100,10 +100,10 @@ def spread_finding(found: Aggregate) -> Finding:
     return Finding(
         severity,
         subject,
-        f"{found.what}: real sequences are not spread as the prior says ({p}); the standard deviation of {moves} is "
-        f"{_median(found.spread):.2f} times the prior's in the median dimension ({float(found.spread.min()):.2f} to "
-        f"{float(found.spread.max()):.2f}), their mean off by up to {float(found.shift.abs().max()):.2f} of it; what is "
-        "generated from the prior will differ from the data in this",
+        f"{found.what}: real sequences are not spread as the prior says ({p}): in the median dimension the standard deviation "
+        f"of {moves} is {_median(found.spread):.2f} times that of the prior ({float(found.spread.min()):.2f} to "
+        f"{float(found.spread.max()):.2f} over dimensions), and means are off by up to {float(found.shift.abs().max()):.2f} "
+        "standard deviations; generated sequences will differ from the data in this",
     )
 
 

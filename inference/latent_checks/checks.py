@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.inference.estimation import Sampler
-from pyro_dsvae.inference.finding import Finding, Severity
+from pyro_dsvae.inference.finding import Finding, Severity, p_equals
 from pyro_dsvae.inference.latent_checks.aggregated_posterior import (
     Aggregate,
     compare_paths,
@@ -187,19 +187,21 @@ def _static_share(z: Tensor, exists: Tensor) -> float:
 def _dependence_finding(found: Dependence) -> Finding:
     more = found.r_squared - max(found.under_prior, 0.0)
     percent = 100 * max(found.r_squared, 0.0)
-    told = f"f predicts {percent:.0f} % of the variance of the clips' mean z (p = {found.p_value:.3g})"
+    told = f"f predicts {percent:.0f} % of the variance of the clips' mean z ({p_equals(found.p_value)})"
     if max(found.under_prior, 0.0) > 0.02:
         told += f", {100 * found.under_prior:.0f} % for draws from the prior"
     if found.p_value > SURE or more < 0.02:
-        return Finding("good", "f and z", f"{told}: no more than the model says")
+        return Finding("good", "f and z", f"{told}, no more than the model says")
     severity: Severity = "note" if more < 0.1 else "warning" if more < 0.5 else "serious"
     return Finding(
-        severity, "f and z", f"{told}: the two are not independent, and a swap of f takes part of what z holds along"
+        severity, "f and z", f"{told}: the two are not independent, and a swap of f takes along part of what z holds"
     )
 
 
 def _share_finding(real: float, prior: float) -> Finding:
-    told = f"{100 * real:.0f} % of the variance of z lies between clips, {100 * prior:.0f} % for draws from the prior"
+    told = (
+        f"{100 * real:.0f} % of the variance of z lies between clips, and {100 * prior:.0f} % for draws from the prior"
+    )
     if real < prior + 0.15:
         return Finding("good", "what z keeps within a clip", told)
     return Finding(

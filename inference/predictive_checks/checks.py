@@ -32,7 +32,8 @@ class Check:
         statistic: What of the discrepancy is compared over the sequences: its mean, or its spread (standard deviation).
         observed: The statistic of the data.
         replicated: The same of the replications, averaged over the K replicated sets.
-        percent: 100 (replicated - observed) / observed; None where the discrepancy takes both signs.
+        percent: 100 (replicated - observed) / observed; None where the discrepancy may be negative, as a share of a negative
+            number says nothing.
         effect: (replicated - observed) / standard deviation of the discrepancy over the observed sequences; infinite
             where they are all alike and the replications are not.
         severity: |replicated - observed| / root mean square of the discrepancy's standard deviations over the observed
@@ -224,8 +225,7 @@ def _rows(level: Level, group: Mapping[str, Values], twice: bool, rounds: int, s
     rows = []
     for i, (name, value) in enumerate(group.items()):
         both = torch.cat([value.observed[:1], value.replicated])
-        signs = both[~both.isnan()].sign()
-        ratio = bool((signs >= 0).all() or (signs <= 0).all())
+        ratio = bool((both[~both.isnan()] >= 0).all())
         spreads = test.observed[1, i], test.replicated[1, i]
         scale = float(torch.stack(spreads).square().mean().sqrt())
         for j, statistic in enumerate(("mean", "spread")):

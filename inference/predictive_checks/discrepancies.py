@@ -11,12 +11,12 @@ from pyro_dsvae.inference.predictive_checks.discrepancy import Discrepancy, Fram
 
 
 def value_mean(frames: Frames) -> Tensor:
-    """Mean of all observed values of a clip: its brightness."""
+    """Mean of all observed values of a clip: of images, the brightness."""
     return frames.average(frames.x)
 
 
 def value_spread(frames: Frames) -> Tensor:
-    """Standard deviation of the values within a frame, averaged over the frames: contrast."""
+    """Standard deviation of the values within a frame, averaged over the frames: of images, the contrast."""
     ndim = frames.frame_ndim
     mean = frames.average(frames.x, ndim)
     centred = frames.x - mean.nan_to_num()[(..., *(None,) * ndim)].to(frames.x.dtype)
@@ -152,8 +152,8 @@ def surprise(frames: Frames) -> Tensor:
 
 
 BUILT_IN: tuple[Discrepancy, ...] = (
-    Discrepancy("mean brightness", value_mean),
-    Discrepancy("contrast", value_spread),
+    Discrepancy("mean value", value_mean),
+    Discrepancy("spread within a frame", value_spread),
     Discrepancy("largest value", largest_value),
     Discrepancy("smallest value", smallest_value),
     Discrepancy("motion energy", motion_energy),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pyro_dsvae.inference.finding import p_equals
 from pyro_dsvae.inference.predictive_checks.replications import Level
 
 # Beyond this a sentence gives both numbers alone.
@@ -12,7 +13,7 @@ MOST_PERCENT = 1_000
 SUBJECT: Mapping[Level, str] = {
     "frames": "clips with new frames (same f and z)",
     "dynamic": "clips with new motion (same f, new z)",
-    "static": "clips with a new static part (new f, same z)",
+    "static": "clips with new appearances (new f, same z)",
     "population": "generated clips",
 }
 
@@ -20,7 +21,7 @@ SUBJECT: Mapping[Level, str] = {
 def sentence_of(row: Mapping[str, Any], finding: bool) -> str:
     """One line: what, of which clips, how much, and p. ``row`` has the fields of a `Check` known before all are adjusted."""
     name, subject, realised = row["name"], SUBJECT[row["level"]], row["values"].realised
-    p = "p < .001" if row["p"] < 0.001 else f"p = {row['p']:.3f}".replace("0.", ".", 1)
+    p = p_equals(row["p"])
     more = row["replicated"] > row["observed"]
     numbers = f"{row['replicated']:.3g} against {row['observed']:.3g} in the data"
     if row["statistic"] == "spread":

@@ -1,7 +1,8 @@
-"""Predictive checks in plain words: one sentence per discrepancy, where it arises, and whether noise causes it."""
+"""Predictive checks in plain words: one sentence per discrepancy, which part of the model makes it, and whether noise does."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import torch
 
@@ -19,8 +20,23 @@ SHARE_WARNING, SHARE_SERIOUS = 0.1, 0.3
 MADE_BY_NOISE = 0.5
 # Levels at which a difference is at least this share of the largest are where it shows.
 COMPARABLE = 0.5
+# A note on a difference of less than this, in %, is left out where findings are read.
+SMALL = 1.0
 
 NOISE = "observation noise"
+FREQUENCIES, CONFIDENCE = "label frequencies in", "the judge's confidence in"
+
+# Which part of the model makes a difference, and how that is known.
+Origin = Literal["likelihood", "decoder", "dynamic prior", "static prior", "both priors together", "either prior"]
+ORIGINS: Mapping[Origin, str] = {
+    "likelihood": "it concerns p(x | f, z): the likelihood, or a guide that misses the posterior, and not the priors",
+    "decoder": "it shows already where only frames are new: the decoder and its noise make it, not the priors",
+    "dynamic prior": "it comes with new motion, not with new appearances: the dynamic prior makes it",
+    "static prior": "it comes with new appearances, not with new motion: the static prior makes it, or appearances that the "
+    "decoder never saw",
+    "both priors together": "it shows only where f and z are both new: the priors together make it",
+    "either prior": "it comes with new motion and with new appearances, not with new frames: the priors make it, not the noise",
+}
 
 
 def severity_of(check: Check) -> Severity:
@@ -37,56 +53,70 @@ def check_findings(checks: PredictiveChecks, without_noise: PredictiveChecks | N
     Args:
         without_noise: The same checks of decoder means.
     """
-    by_name = _by_name(checks.checks)
     means = by_key(without_noise)
-    found, shrunk, compared = [], [], 0
-    for name, group in by_name.items():
-        wrong = [c for c in group if c.finding]
-        if not wrong:
-            continue
-        worst = max(wrong, key=lambda c: c.severity)
-        said = [worst.sentence, _where(worst, wrong)]
+    wrong = differences(checks)
+    found = []
+    for name, group in wrong.items():
+        worst = group[0]
+        said = [worst.sentence, ORIGINS[origin(group)]]
         mean = means.get(worst.key)
         if mean is not None:
-            compared += 1
-            if _turned(worst, mean) or mean.severity < MADE_BY_NOISE * worst.severity:
-                shrunk.append(name)
             said.append(_beside(worst, mean))
-        found.append(Finding(severity_of(worst), name, "; ".join(part for part in said if part)))
-    agreeing = [name for name, group in by_name.items() if not any(c.finding for c in group)]
+        found.append(_finding(worst, name, "; ".join(said)))
+    agreeing = [name for name in dict.fromkeys(c.name for c in checks.checks) if name not in wrong]
     if agreeing:
         found.append(Finding("good", "predictive checks", "no difference found in " + ", ".join(agreeing)))
     if without_noise is not None:
-        found += _without_noise(by_name, without_noise)
-    if len(shrunk) >= 3 and 2 * len(shrunk) >= compared:
-        found.append(_noise_finding(shrunk, compared, found))
+        found += _without_noise(wrong, without_noise)
+        shrunk = made_by_noise(checks, without_noise)
+        if shrunk:
+            found.append(_noise_finding(shrunk, sum(g[0].key in means for g in wrong.values()), found))
     return found
 
 
-def _by_name(checks: Sequence[Check]) -> Mapping[str, list[Check]]:
+def differences(checks: PredictiveChecks) -> Mapping[str, list[Check]]:
+    """The checks that found a difference, by discrepancy, the most severe first."""
     groups: dict[str, list[Check]] = {}
-    for check in checks:
-        groups.setdefault(check.name, []).append(check)
+    for check in sorted(checks.checks, key=lambda c: -c.severity):
+        if check.finding:
+            groups.setdefault(check.name, []).append(check)
     return groups
 
 
-def _where(worst: Check, wrong: Sequence[Check]) -> str:
-    """Which part of the model makes the difference, by the levels at which it shows."""
+def origin(wrong: Sequence[Check]) -> Origin:
+    """Which part of the model makes a difference, by the levels at which it shows.
+
+    Args:
+        wrong: The checks of one discrepancy that found it, the most severe first.
+    """
+    worst = wrong[0]
     if worst.values.realised:
-        return "this is about p(x | f, z), so the likelihood, or a guide that misses the posterior, not the priors"
+        return "likelihood"
     same = [c for c in wrong if c.statistic == worst.statistic and c.severity >= COMPARABLE * worst.severity]
     levels = {c.level for c in same}
     if "frames" in levels:
-        return "new frames of the same clips differ already, so decoder and noise make it, not the priors"
+        return "decoder"
     if "dynamic" in levels and "static" not in levels:
-        return "it comes with new motion, not with new appearances: the dynamic prior"
+        return "dynamic prior"
     if "static" in levels and "dynamic" not in levels:
-        return "it comes with new appearances, not with new motion: the static prior, or appearances that the decoder never saw"
-    if "population" in levels and len(levels) == 1:
-        return "only where both f and z are new: the priors together"
-    return (
-        "new motion and new appearances both bring it, new frames of the same clips do not: the priors, not the noise"
-    )
+        return "static prior"
+    return "both priors together" if levels == {"population"} else "either prior"
+
+
+def made_by_noise(checks: PredictiveChecks, without_noise: PredictiveChecks) -> list[str]:
+    """Discrepancies that shrink to less than half, or turn round, in decoder means; none where most of them do not."""
+    means = by_key(without_noise)
+    pairs = [(g[0], means[g[0].key]) for g in differences(checks).values() if g[0].key in means]
+    shrunk = [
+        worst.name for worst, mean in pairs if _turned(worst, mean) or mean.severity < MADE_BY_NOISE * worst.severity
+    ]
+    return shrunk if len(shrunk) >= 3 and 2 * len(shrunk) >= len(pairs) else []
+
+
+def _finding(check: Check, subject: str, sentence: str) -> Finding:
+    severity = severity_of(check)
+    small = severity == "note" and check.percent is not None and abs(check.percent) < SMALL
+    return Finding(severity, subject, sentence, small=small)
 
 
 def _beside(worst: Check, mean: Check) -> str:
@@ -110,15 +140,15 @@ def _turned(worst: Check, mean: Check) -> bool:
     return mean.finding and (mean.replicated > mean.observed) != (worst.replicated > worst.observed)
 
 
-def _without_noise(by_name: Mapping[str, list[Check]], without: PredictiveChecks) -> list[Finding]:
+def _without_noise(wrong: Mapping[str, list[Check]], without: PredictiveChecks) -> list[Finding]:
     """Differences that only decoder means show."""
     found = []
-    for name, group in _by_name(without.checks).items():
-        wrong = [c for c in group if c.finding]
-        if wrong and not any(c.finding for c in by_name.get(name, [])):
-            worst = max(wrong, key=lambda c: c.severity)
-            sentence = f"decoder means, without observation noise: {worst.sentence}; with noise there is no difference"
-            found.append(Finding("note", f"{name}, decoder means", sentence))
+    for name, group in differences(without).items():
+        if name not in wrong:
+            sentence = (
+                f"in decoder means, without observation noise, {group[0].sentence}; with noise there is no difference"
+            )
+            found.append(replace(_finding(group[0], f"{name}, decoder means", sentence), severity="note"))
     return found
 
 
@@ -128,9 +158,9 @@ def _noise_finding(shrunk: Sequence[str], compared: int, others: Sequence[Findin
         severity,
         NOISE,
         f"the likelihood puts more noise on the frames than the data have: of {compared} differences {len(shrunk)} shrink to "
-        "less than half, or turn round, when decoder means (the pictures that one looks at) take the place of draws with "
-        f"observation noise (what the model says of a frame): {', '.join(shrunk)}; a likelihood with a smaller scale, or one "
-        "of 8-bit values, is what to try",
+        "less than half, or change their sign, where decoder means (the pictures that one looks at) replace draws with "
+        "observation noise (what the model says a frame looks like); try a likelihood with a smaller scale, or one of 8-bit "
+        "values such as DiscretizedLogistic",
     )
 
 
@@ -144,17 +174,18 @@ def label_findings(checks: PredictiveChecks, without_noise: PredictiveChecks | N
     found, quiet = [], []
     for (kind, level), group in groups.items():
         wrong = [c for c in group if c.finding and c.statistic == "mean"]
-        subject = f"{'label frequencies' if kind == 'shares' else 'the confidence'} of {SUBJECT[level]}"
+        subject = f"{FREQUENCIES if kind == 'shares' else CONFIDENCE} {SUBJECT[level]}"
         if not wrong:
             quiet.append(subject)
             continue
         worst = max(wrong, key=lambda c: abs(c.replicated - c.observed))
         names = {c.name for c in group}
-        said = [worst.sentence, f"{len({c.name for c in wrong})} of {len(names)} such numbers differ at this level"]
+        of = "classes" if kind == "shares" else "labels"
+        said = [worst.sentence, f"{len({c.name for c in wrong})} of {len(names)} {of} differ"]
         mean = means.get(worst.key)
         if mean is not None:
-            said.append(f"seen in decoder means, without observation noise: {mean.replicated:.3g}")
-        found.append(Finding(severity_of(worst), subject, "; ".join(said)))
+            said.append(f"in decoder means, without observation noise, it is {mean.replicated:.3g}")
+        found.append(_finding(worst, subject, "; ".join(said)))
     if quiet:
         found.append(Finding("good", "labels under the judge", "the judge finds no difference in " + ", ".join(quiet)))
     return found
@@ -170,7 +201,7 @@ def calibration_findings(found: Calibrations) -> list[Finding]:
     for places in groups.values():
         worst = max(places, key=lambda i: _off(found.forecasts[i]))
         others = ", ".join(str(found.forecasts[i].horizon) for i in places if i != worst)
-        more = f"; likewise {others} ahead" if others else ""
+        more = f"; likewise {others} {'frames' if others != '1' else 'frame'} ahead" if others else ""
         merged.append(replace(ahead[worst], sentence=ahead[worst].sentence + more))
     return merged
 
@@ -185,8 +216,3 @@ def failure_findings(*checks: PredictiveChecks | None) -> list[Finding]:
     """Discrepancies that were left out, and why."""
     reasons = {f.name: f.reason for some in checks if some is not None for f in some.failures}
     return [Finding("warning", f"failed: {name}", f"{name} was left out: {why}") for name, why in reasons.items()]
-
-
-def by_severity(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """The most severe first; equally severe ones in their order, but the one about noise before the differences it causes."""
-    return tuple(sorted(findings, key=lambda f: (-f.rank, f.subject != NOISE)))

@@ -21,13 +21,16 @@ h3 { font-size: 1.05rem; margin: 1.4rem 0 .4rem; }
 p, li, dd { max-width: 75ch; }
 .soft, figcaption, caption { color: var(--soft); font-size: .9rem; }
 .mark { border: 2px solid var(--warning); border-radius: 6px; padding: .5rem .8rem; }
-ul.findings { list-style: none; padding: 0; }
-ul.findings li { max-width: none; margin: .5rem 0; padding: .5rem .8rem; background: var(--box); border-left: 5px solid;
+ul.findings, ul.findings ul { list-style: none; padding: 0; }
+ul.findings > li { max-width: none; margin: .5rem 0; padding: .5rem .8rem; background: var(--box); border-left: 5px solid;
   border-radius: 4px; overflow-wrap: anywhere; }
 .serious { border-color: var(--serious) !important; } .warning { border-color: var(--warning) !important; }
 .note { border-color: var(--note) !important; } .good { border-color: var(--good) !important; }
 .word { font-weight: 600; } .serious .word { color: var(--serious); } .warning .word { color: var(--warning); }
 .note .word { color: var(--note); } .good .word { color: var(--good); }
+ul.findings ul li { max-width: none; margin: .4rem 0; font-size: .92rem; }
+summary { cursor: pointer; color: var(--soft); padding: .25rem 0; overflow-wrap: anywhere; }
+.verdict li { font-size: 1.05rem; }
 .scroll { overflow-x: auto; margin: .8rem 0; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding-bottom: .3rem; }
@@ -73,13 +76,6 @@ def number(value: float) -> str:
     return f"{value:.3g}" if math.isfinite(value) else "–"
 
 
-def p_value(value: float) -> str:
-    """Two decimals, more of what is small."""
-    if math.isnan(value):
-        return "–"
-    return f"{value:.5f}" if value < 0.001 else f"{value:.4f}" if value < 0.01 else f"{value:.2f}"
-
-
 def table(
     caption: str,
     head: Sequence[str],
@@ -102,6 +98,11 @@ def table(
         f'<div class="scroll" tabindex="0" role="region" aria-label="{text(caption)}"><table><caption>{text(caption)}'
         f"</caption><thead><tr>{tops}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
     )
+
+
+def folded(summary: str, content: str) -> str:
+    """Content that opens on demand."""
+    return f"<details><summary>{text(summary)}</summary>{content}</details>"
 
 
 def picture(file: Path, alt: str, caption: str, wide: bool = False, film: bool = False) -> str:

@@ -2,20 +2,17 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
-from pyro_dsvae.checks.findings import (
-    by_severity,
-    calibration_findings,
-    check_findings,
-    failure_findings,
-    label_findings,
-)
+from pyro_dsvae.checks.findings import calibration_findings, check_findings, failure_findings, label_findings
+from pyro_dsvae.checks.folding import folded
 from pyro_dsvae.checks.label_discrepancies import LABEL_LEVELS, label_discrepancies
 from pyro_dsvae.checks.result import Judged, PPCResult
+from pyro_dsvae.checks.verdict import verdict
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.calibration.intervals import calibration
 from pyro_dsvae.inference.calibration.sbc import simulation_based_calibration
@@ -102,7 +99,7 @@ class Checking:
             *(collapse_findings(use) if use is not None else ()),
             *(latents.findings if latents is not None else ()),
         ]
-        return PPCResult(
+        result = PPCResult(
             path=path,
             run=self.run.path,
             options=options,
@@ -114,9 +111,10 @@ class Checking:
             latents=latents,
             use=use,
             evidence=evidence,
-            findings=by_severity(findings),
+            findings=folded(findings, noisy, means),
             left_out=tuple(self.left_out),
         )
+        return replace(result, verdict=verdict(result))
 
     def draws(self, count: int) -> PredictiveDraws:
         """What predictive.nc holds: frames of as many sequences as its size allows."""

@@ -1,26 +1,25 @@
 """The report of predictive checks: one HTML file that needs nothing else, and a summary for the terminal."""
 
 import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pyro_dsvae.checks.figures import NAMES, worst_checks
-from pyro_dsvae.checks.html import document, number, p_value, picture, sentence, table, text
+from pyro_dsvae.checks.findings_html import findings_section, verdict_section
+from pyro_dsvae.checks.html import document, folded, number, picture, sentence, table, text
 from pyro_dsvae.checks.result import PPCResult
 from pyro_dsvae.inference.calibration.intervals import Calibration
 from pyro_dsvae.inference.calibration.ranks import RankTest
-from pyro_dsvae.inference.finding import Finding, Severity
+from pyro_dsvae.inference.finding import p_equals, p_value
 from pyro_dsvae.inference.predictive_checks.checks import Check, PredictiveChecks, by_key
 
 TOP = 24
-WORDS: Mapping[Severity, str] = {"serious": "Serious", "warning": "Warning", "note": "Note", "good": "As it should be"}
 
 
 def page(result: PPCResult, figures: Path) -> str:
     """The whole file; ``figures`` is the folder that `pyro_dsvae.checks.figures.draw` filled."""
     sections = [
-        _checked(result),
-        _findings(result.findings),
+        verdict_section(result),
+        findings_section(result.findings),
         _clips(figures),
         _discrepancies(result, figures),
         _labels(result, figures),
@@ -28,6 +27,7 @@ def page(result: PPCResult, figures: Path) -> str:
         _simulated(result, figures),
         _latents(result, figures),
         _failures(result),
+        _checked(result),
         _reading(),
     ]
     title = f"Predictive checks of {result.run.name}"
@@ -56,26 +56,7 @@ def _checked(result: PPCResult) -> str:
             f"above .7 for {e.unreliable_share:.0%} of the sequences, for which it is a lower bound"
         )
     items = "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in rows.items())
-    return f"<section><h2>What was checked</h2>{'' if result.held_out else TRAINING}<dl>{items}</dl></section>"
-
-
-TRAINING = (
-    '<p class="mark"><strong>Training data.</strong> The model was fitted to these sequences, so every check uses the data '
-    "twice and is conservative: what differs does differ, but what agrees may still be wrong on new data. Held-out sequences "
-    "are the default.</p>"
-)
-
-
-def _findings(findings: Sequence[Finding]) -> str:
-    items = "".join(
-        f'<li class="{f.severity}"><span class="word">{WORDS[f.severity]}.</span> {text(sentence(f.sentence))}</li>'
-        for f in findings
-    )
-    return (
-        "<section><h2>Findings</h2><p>The most severe first. Serious: a difference of 1.5 standard deviations over clips and "
-        "more, or what rests on it is not to be trusted; warning: half of one and more; note: sure, but small.</p>"
-        f'<ul class="findings">{items}</ul></section>'
-    )
+    return f"<section><h2>What was checked</h2><dl>{items}</dl></section>"
 
 
 def _clips(figures: Path) -> str:
@@ -134,7 +115,8 @@ def _discrepancies(result: PPCResult, figures: Path) -> str:
 
 def _check_table(title: str, checks: PredictiveChecks, means: PredictiveChecks | None) -> str:
     beside = by_key(means)
-    rows = [_check_row(c, beside.get(c.key)) for c in checks.checks]
+    least = 2 / (checks.rounds + 1)
+    rows = [_check_row(c, beside.get(c.key), least) for c in checks.checks]
     found = [c.finding for c in checks.checks]
     head = ("discrepancy", "replications", "of", "data", "model", "without noise", "%", "in sd", "p", "adjusted p")
     words = (1, 2)
@@ -145,10 +127,11 @@ def _check_table(title: str, checks: PredictiveChecks, means: PredictiveChecks |
     if len(rows) <= TOP:
         return first
     rest = table(f"The other {len(rows) - TOP}", head, rows[TOP:], words, found[TOP:])
-    return f"{first}<details><summary>All {len(rows)} checks</summary>{rest}</details>"
+    return f"{first}{folded(f'All {len(rows)} checks', rest)}"
 
 
-def _check_row(c: Check, mean: Check | None) -> tuple[str, ...]:
+def _check_row(c: Check, mean: Check | None, least: float) -> tuple[str, ...]:
+    error = f" ± {p_value(c.p_error)}" if c.p > least and c.p_error >= 0.001 else ""
     return (
         c.name,
         NAMES[c.level] + ("²" if c.uses_data_twice else ""),
@@ -158,9 +141,14 @@ def _check_row(c: Check, mean: Check | None) -> tuple[str, ...]:
         "–" if mean is None else number(mean.replicated),
         "–" if c.percent is None else f"{c.percent:+,.0f}",
         "∞" if math.isinf(c.severity) else f"{c.severity:.2f}",
-        f"{p_value(c.p)} ± {p_value(c.p_error)}",
-        p_value(c.adjusted_p),
+        p_value(c.p, least) + error,
+        adjusted(c, least),
     )
+
+
+def adjusted(check: Check, least: float) -> str:
+    """The adjusted p-value, an upper bound where p is the smallest that the test can give."""
+    return p_value(check.adjusted_p, check.adjusted_p if check.p <= least else 0.0)
 
 
 def _labels(result: PPCResult, figures: Path) -> str:
@@ -270,7 +258,7 @@ def _latents(result: PPCResult, figures: Path) -> str:
             facts.append((f"active units of {name}", f"{int(active.sum())} of {len(active)}"))
     if result.latents is not None and result.latents.dependence is not None:
         d = result.latents.dependence
-        facts.append(("f predicts mean z", f"R² {d.r_squared:.2f} (prior {d.under_prior:.2f}), p {p_value(d.p_value)}"))
+        facts.append(("f predicts mean z", f"R² {d.r_squared:.2f} (prior {d.under_prior:.2f}), {p_equals(d.p_value)}"))
     terms = "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in facts)
     if not any(pictures):
         return ""
@@ -294,8 +282,8 @@ def _reading() -> str:
     return (
         "<section><h2>How to read this</h2><ul>"
         "<li>p is the share of random exchanges between clips and replications that differ as much; ± is its Monte Carlo "
-        "error. With many checks some p are small by chance, so the adjusted p (Holm) decides what is called a "
-        "difference.</li>"
+        "error. &lt; marks the smallest p that so many exchanges can give. With many checks some p are small by chance, so the "
+        "adjusted p (Holm) decides what is called a difference.</li>"
         "<li>A small p says that a difference is there, not that it matters. With enough clips every model is wrong: look at "
         "the column in standard deviations, and at the pictures.</li>"
         "<li>² marks replications made from the clip itself, or from data the model was fitted to: conservative.</li>"

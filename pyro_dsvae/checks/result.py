@@ -12,7 +12,7 @@ from typing import Any
 from pyro_dsvae.inference.calibration.intervals import Calibrations
 from pyro_dsvae.inference.calibration.sbc import SimulationBasedCalibration
 from pyro_dsvae.inference.evidence import Evidence
-from pyro_dsvae.inference.finding import Finding
+from pyro_dsvae.inference.finding import Finding, Severity
 from pyro_dsvae.inference.latent_checks.checks import LatentChecks
 from pyro_dsvae.inference.latent_checks.usage import LatentUsage
 from pyro_dsvae.inference.predictive_checks.checks import PredictiveChecks
@@ -37,6 +37,21 @@ class Judged:
     labels: PredictiveChecks | None
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """One line of the verdict that a report begins with.
+
+    Attributes:
+        about: What it is about.
+        severity: Of the most severe finding behind it.
+        sentence: What is so.
+    """
+
+    about: str
+    severity: Severity
+    sentence: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class PPCResult:
     """The result of `pyro_dsvae.ppc.ppc`. A part that was left out is None, and ``left_out`` gives the reason.
@@ -53,7 +68,8 @@ class PPCResult:
         latents: Latents of real sequences against their priors.
         use: How much information the latents carry.
         evidence: log p(x) of every sequence, nats.
-        findings: In plain words, the most severe first.
+        findings: In plain words, the most severe first; some are explained by others, and some are small.
+        verdict: Two lines that say the most of it (`pyro_dsvae.checks.verdict.verdict`).
         left_out: Parts that this run cannot have.
         seconds: Time of the whole.
     """
@@ -71,6 +87,7 @@ class PPCResult:
     evidence: Evidence | None
     findings: tuple[Finding, ...]
     left_out: tuple[str, ...]
+    verdict: tuple[Verdict, ...] = ()
     seconds: float = math.nan
 
     @cached_property

@@ -7,9 +7,10 @@ from rich.markup import escape as rich_escape
 from rich.table import Table
 
 from pyro_dsvae.checks.figures import NAMES, worst_checks
-from pyro_dsvae.checks.html import number, p_value, sentence
+from pyro_dsvae.checks.findings_html import WORDS
+from pyro_dsvae.checks.html import number, sentence
 from pyro_dsvae.checks.label_discrepancies import is_share
-from pyro_dsvae.checks.report import WORDS
+from pyro_dsvae.checks.report import adjusted
 from pyro_dsvae.checks.result import PPCResult
 from pyro_dsvae.inference.finding import Severity
 from pyro_dsvae.inference.predictive_checks.checks import Check
@@ -18,17 +19,20 @@ COLOURS: Mapping[Severity, str] = {"serious": "red", "warning": "yellow", "note"
 
 
 def print_summary(result: PPCResult, console: Console) -> None:
-    """Print the findings, the most severe first, and the worst discrepancies."""
+    """Print the verdict, the worst discrepancies, and the findings that no other explains, the most severe first."""
     if not result.held_out:
         console.print("[bold]Training data:[/bold] every check uses the data twice and is conservative.")
+    for line in result.verdict:
+        console.print(f"[bold {COLOURS[line.severity]}]{line.about}:[/] {rich_escape(line.sentence)}.")
     shown = Table(title="the worst discrepancies", title_justify="left")
+    least = 2 / (result.checks.frames.rounds + 1)
     columns: tuple[tuple[str, Callable[[Check], str]], ...] = (
         ("discrepancy", lambda c: c.name),
         ("replications", lambda c: NAMES[c.level]),
         ("data", lambda c: number(c.observed)),
         ("model", lambda c: number(c.replicated)),
         ("in sd", lambda c: f"{c.severity:.2f}"),
-        ("adjusted p", lambda c: p_value(c.adjusted_p)),
+        ("adjusted p", lambda c: adjusted(c, least)),
     )
     for name, _ in columns:
         shown.add_column(name, justify="left" if name in ("discrepancy", "replications") else "right")
@@ -40,8 +44,24 @@ def print_summary(result: PPCResult, console: Console) -> None:
         shown.add_row(*(rich_escape(show(check)) for _, show in columns))
     if worst:
         console.print(shown)
-    for finding in result.findings:
-        colour = COLOURS[finding.severity]
-        console.print(f"[bold {colour}]{WORDS[finding.severity]}.[/] {rich_escape(sentence(finding.sentence))}")
+    _print_findings(result, console)
     for reason in result.left_out:
         console.print(f"[dim]Left out: {rich_escape(reason)}.[/]")
+
+
+def _print_findings(result: PPCResult, console: Console) -> None:
+    """Those that no other explains, with the names of those that they explain; what is good in one paragraph."""
+    seen = [f for f in result.findings if not f.small]
+    for finding in seen:
+        if finding.explained_by or finding.severity == "good":
+            continue
+        explains = [f.subject for f in seen if f.explained_by == finding.subject]
+        more = f" Explains {len(explains)} more: {', '.join(explains)}." if explains else ""
+        word = f"[bold {COLOURS[finding.severity]}]{WORDS[finding.severity]}.[/]"
+        console.print(f"{word} {rich_escape(sentence(finding.sentence) + more)}")
+    good = [f.sentence for f in seen if f.severity == "good" and not f.explained_by]
+    if good:
+        console.print(f"[bold green]{WORDS['good']}:[/] {rich_escape('; '.join(good))}.")
+    small = len(result.findings) - len(seen)
+    if small:
+        console.print(f"[dim]Sure, but less than 1 %, and not shown: {small}; ppc.json has all.[/]")

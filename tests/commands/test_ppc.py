@@ -19,9 +19,10 @@ from torch import Tensor
 
 from pyro_dsvae import ppc as verb
 from pyro_dsvae.checks import figures as ppc_figures
-from pyro_dsvae.checks.findings import NOISE, by_severity, calibration_findings, check_findings, label_findings
+from pyro_dsvae.checks.findings import NOISE, calibration_findings, check_findings, label_findings
+from pyro_dsvae.checks.folding import folded
 from pyro_dsvae.checks.label_discrepancies import JudgedClips, label_discrepancies
-from pyro_dsvae.checks.result import PPCResult
+from pyro_dsvae.checks.result import Judged, PPCResult
 from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.fit import fit
 from pyro_dsvae.inference.calibration.intervals import calibration
@@ -240,7 +241,7 @@ def test_the_tree_survives_netcdf_for_plain_xarray(tree: xarray.DataTree, tmp_pa
         assert opened["constant_data/mask"].dtype == bool
 
 
-def test_images_have_channels_height_and_width_and_labels_may_not_take_names() -> None:
+def test_images_have_channels_height_and_width_and_labels_take_no_names() -> None:
     world = World.of()
     x = world.frames(*world.latents(4))
     draws = predictive_draws(Sampler(world.model, world.guide), Sequences(x, None, None, torch.arange(4)), 2, 2)
@@ -248,8 +249,11 @@ def test_images_have_channels_height_and_width_and_labels_may_not_take_names() -
     assert tree["posterior_predictive/x"].dims == ("chain", "draw", "sequence", "time", "channel", "height", "width")
     assert "log_likelihood" not in tree.children
     lengths = torch.full((4,), x.shape[1])
-    with pytest.raises(UsageError, match="a label is called 'lengths'"):
-        predictive_tree(draws, torch.arange(4), lengths=lengths, labels={"lengths": (torch.arange(4), ("a",) * 4)})
+    labels = {"lengths": (torch.arange(4), ("a",) * 4)}
+    constants = predictive_tree(draws, torch.arange(4), lengths=lengths, labels=labels)["constant_data"]
+    assert constants["lengths"].values.tolist() == lengths.tolist()
+    assert constants["lengths_2"].values.tolist() == [0, 1, 2, 3]
+    assert constants["lengths_2"].attrs["label"] == "lengths"
 
 
 def test_draws_do_not_depend_on_the_world_around_them() -> None:
@@ -336,12 +340,15 @@ def world_checks(world: World, noise: float = 0.5) -> tuple[PredictiveChecks, Pr
 
 
 def test_a_likelihood_with_too_much_noise_is_said_to_be_that() -> None:
-    findings = by_severity(check_findings(*world_checks(World.of(noise=0.8), noise=0.05)))
+    noisy, means = world_checks(World.of(noise=0.8), noise=0.05)
+    findings = folded(check_findings(noisy, means), Judged(noisy, None), Judged(means, None))
     assert findings[0].subject == NOISE
     assert findings[0].severity == "serious"
-    assert "motion energy" in findings[0].sentence
     motion = next(f for f in findings if f.subject == "motion energy")
-    assert "decoder and noise make it, not the priors" in motion.sentence
+    assert motion.explained_by == NOISE
+    assert "the decoder and its noise make it, not the priors" in motion.sentence
+    shown = [f.subject for f in findings if not f.explained_by and f.severity != "good"]
+    assert len(shown) <= 3 < len(findings)
 
 
 def test_a_right_model_has_no_noise_to_complain_of() -> None:
@@ -358,7 +365,7 @@ def test_the_dynamic_prior_is_named_where_motion_is_wrong() -> None:
 
     found = check_findings(*world_checks(World.of(IID(2))))
     sentence = next(f for f in found if f.subject == "lag-1 autocorrelation").sentence
-    assert "it comes with new motion, not with new appearances: the dynamic prior" in sentence
+    assert "it comes with new motion, not with new appearances: the dynamic prior makes it" in sentence
 
 
 def test_labels_that_come_too_often_are_said_with_both_numbers() -> None:
@@ -369,9 +376,9 @@ def test_labels_that_come_too_often_are_said_with_both_numbers() -> None:
     checks = predictive_checks(Sampler(world.model, world.guide), sequences, discrepancies, ("population",), 5, 6_000)
     judged = [checks.check(f"share seen as light {name}", "population") for name in ("dark", "light")]
     findings = label_findings(checks, checks)
-    shares = next(f for f in findings if f.subject == "label frequencies of generated clips")
+    shares = next(f for f in findings if f.subject == "label frequencies in generated clips")
     assert any(f"{c.replicated:.3g} against {c.observed:.3g} in the data" in shares.sentence for c in judged)
-    assert "2 of 2 such numbers differ" in shares.sentence
+    assert "2 of 2 classes differ" in shares.sentence
     assert shares.severity in ("warning", "serious")
 
 
@@ -395,7 +402,7 @@ def test_numbers_become_plain() -> None:
     value = {"a": (torch.tensor([1.0, float("nan")]), float("inf")), "b": Finding("note", "s", "t"), "c": Path("x")}
     assert json_values(value) == {
         "a": [[1.0, None], None],
-        "b": {"severity": "note", "subject": "s", "sentence": "t"},
+        "b": {"severity": "note", "subject": "s", "sentence": "t", "explained_by": "", "small": False},
         "c": "x",
     }
 
@@ -466,7 +473,8 @@ def test_json_holds_the_numbers(result: PPCResult) -> None:
     checks = result.checks.frames.checks
     assert [c["p"] for c in found["checks"]["frames"]["checks"]] == [c.p for c in checks]
     assert found["options"] == dict(result.options)
-    assert len(found["findings"]) == len(result.findings)
+    assert [f["sentence"] for f in found["findings"]] == [f.sentence for f in result.findings]
+    assert [line["sentence"] for line in found["verdict"]] == [line.sentence for line in result.verdict]
     assert result.evidence is not None
     assert found["evidence"]["log_evidence"] == result.evidence.log_evidence.tolist()
     assert found["versions"]["torch"] == torch.__version__

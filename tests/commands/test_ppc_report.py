@@ -123,7 +123,9 @@ def test_headings_are_nested_and_tables_scroll_inside_their_box(report: Page) ->
 
 def test_findings_and_numbers_are_those_of_the_result(report: Page, result: PPCResult) -> None:
     for finding in result.findings:
-        assert finding.sentence[1:] in report.text
+        assert (finding.sentence[1:] in report.text) != finding.small
+    for line in result.verdict:
+        assert f"{line.about}: {line.sentence}." in report.text.replace(":  ", ": ")
     rows = sum(parents.count("tbody") > 0 for tag, _, parents in report.tags if tag == "tr")
     expected = len(result.checks.frames.checks)
     assert result.calibration is not None
@@ -162,7 +164,37 @@ def test_the_terminal_shows_what_the_report_shows(result: PPCResult) -> None:
     said = console.file.getvalue()  # type: ignore[attr-defined]
     assert "[red]brackets[/red] stay" in said
     for finding in result.findings:
-        assert finding.sentence[1:] in said
+        assert (finding.subject if finding.explained_by else finding.sentence[1:]) in said or finding.small
+    for line in result.verdict:
+        assert line.sentence in said
+
+
+def test_what_a_finding_explains_is_folded_under_it_and_what_is_small_is_counted(result: PPCResult) -> None:
+    """The page shows causes; what follows from them opens on demand; nothing of it leaves the JSON."""
+    findings = (
+        Finding("serious", "cause", "the cause is wrong"),
+        Finding("warning", "effect", "the effect follows", explained_by="cause"),
+        Finding("note", "speck", "a speck is off", small=True),
+        Finding("good", "rest", "the rest is right"),
+    )
+    read = Page(page(replace(result, findings=findings), result.path / "figures"))
+    places = {words: place for place, words in enumerate(read.words)}
+    assert " The cause is wrong." in places
+    assert "Explains 1 more: effect" in places
+    assert "The effect follows." in places
+    assert "As it should be: 1 findings" not in places
+    assert "As it should be: 1 finding" in places
+    assert "speck" not in read.text
+    assert "1 sure difference of less than 1 % is not shown" in read.text
+    summaries = [i for i, (tag, _, _) in enumerate(read.tags) if tag == "summary"]
+    assert all("details" in read.tags[i][2] for i in summaries)
+    console = Console(file=io.StringIO(), width=400, highlight=False)
+    print_summary(replace(result, findings=findings), console)
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "Serious. The cause is wrong. Explains 1 more: effect." in said
+    assert "As it should be: the rest is right." in said
+    assert "speck" not in said
+    assert "the effect follows" not in said
 
 
 # --- figures: what is drawn is what was found -------------------------------------------------------------------------

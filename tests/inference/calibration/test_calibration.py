@@ -89,7 +89,7 @@ def test_a_wrong_scale_gives_the_coverage_that_normals_give(factor: float) -> No
     assert_near(result.given_latents.values, list(2 * stats.norm.cdf(factor * half) - 1))
     word = "narrow" if factor < 1 else "wide"
     assert result.findings[0].severity == "warning"
-    assert f"intervals are too {word}" in result.findings[0].sentence
+    assert f"intervals of single values are too {word}" in result.findings[0].sentence
     assert result.given_latents.values.p_value < 0.01
     # The forecast's own uncertainty hides part of it.
     off = [(c.values.coverage - torch.tensor(LEVELS)).abs().max() for c in (result.given_latents, *result.forecasts)]
@@ -136,7 +136,7 @@ def test_frame_means_show_what_single_values_hide() -> None:
     expected = 2 * stats.norm.cdf(half / math.sqrt(P)) - 1
     deviation = result.given_latents.frame_means.coverage.numpy() - expected
     assert np.abs(deviation).max() < 0.05
-    assert "of the mean values of a frame" in result.findings[0].sentence
+    assert "a frame's mean" in result.findings[0].sentence
 
 
 LATENTS = np.linalg.cholesky(EXACT.prior_covariance(T)) @ np.random.default_rng(6).standard_normal((F + T * D, 600))

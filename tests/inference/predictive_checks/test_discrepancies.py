@@ -96,8 +96,8 @@ def sharpness(x: Array) -> float:
 
 
 LOOPS: dict[str, Callable[[Array], float]] = {
-    "mean brightness": mean,
-    "contrast": spread,
+    "mean value": mean,
+    "spread within a frame": spread,
     "largest value": lambda x: float(seen(x).max()),
     "smallest value": lambda x: float(seen(x).min()),
     "motion energy": lambda x: mean(np.abs(np.diff(x, axis=0))),

@@ -269,11 +269,11 @@ def test_tails_of_single_clips_are_uniform_where_clips_are_new_and_gather_in_the
 
 def test_tails_of_new_frames_of_the_same_clip_vary_less_than_uniform_ones() -> None:
     """Mean brightness is what f and z know best, so nearly every clip lies amid its own replications."""
-    v = simulated()["frames"]["mean brightness"]
+    v = simulated()["frames"]["mean value"]
     tail = tails(v.observed.unsqueeze(-1), v.replicated.unsqueeze(-1))
     # Of uniform ranks on 7 places: (1 - 1 / 49) / 12.
     assert float(tail.var()) < 0.92 * (1 - 1 / 49) / 12
-    generated = simulated()["population"]["mean brightness"]
+    generated = simulated()["population"]["mean value"]
     tail = tails(generated.observed.unsqueeze(-1), generated.replicated.unsqueeze(-1))
     assert float(tail.var()) == pytest.approx((1 - 1 / 49) / 12, rel=0.08)
 
@@ -417,7 +417,7 @@ def test_a_quiet_world_stays_quiet_in_ninety_five_of_a_hundred() -> None:
 
 # --- options ----------------------------------------------------------------------------------------------------------
 
-TWO = [Discrepancy("motion energy", motion_energy), Discrepancy("mean brightness", value_mean)]
+TWO = [Discrepancy("motion energy", motion_energy), Discrepancy("mean value", value_mean)]
 
 
 def check(sequences: Sequences, **options: Any) -> PredictiveChecks:
@@ -439,7 +439,7 @@ def test_without_noise_means_stand_in_for_draws() -> None:
 
     world, sequences = World.of(), clips(5)
     result = check(sequences, discrepancies=[*TWO, BUILT_IN[-1]], levels=("dynamic",), noise=False)
-    assert {c.name for c in result.checks} == {"motion energy", "mean brightness"}
+    assert {c.name for c in result.checks} == {"motion energy", "mean value"}
     (made,) = replicate(Sampler(world.model, world.guide), sequences, levels=("dynamic",), draws=4)
     expected = made.mean.double().diff(dim=2).abs().mean((2, 3, 4, 5))
     torch.testing.assert_close(result.check("motion energy", "dynamic").values.replicated, expected, rtol=1e-5, atol=0)
