@@ -11,6 +11,9 @@ prior and z kept, with z drawn and f kept, and with f and z of different clips. 
 predicted from f alone and from z alone. DCI, MIG and SAP (with scikit-learn: pip install 'pyro-dsvae[evaluate]') measure how
 far each label is determined by a single code.
 
+Where the data have quantities, such as a position in every frame, a network is trained to measure them on true training clips.
+It says, in their units, how far they are in swapped clips from those of the clip that gave z.
+
 Anchored inference removes from each latent what belongs to the other. This lowers the ELBO, which is reported beside that of
 the guide. The evidence is that of the model, so its proposal is always the guide itself.
 
@@ -36,8 +39,9 @@ from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.prediction import decode
 from pyro_dsvae.inference.training.hardware import Device, device_for
-from pyro_dsvae.judges.cache import Kind, load_or_train_judge
+from pyro_dsvae.judges.cache import Kind, load_or_train_judge, load_or_train_regression_judge
 from pyro_dsvae.judges.judge import Judge
+from pyro_dsvae.judges.quantity_errors import QuantityErrors, quantity_errors
 from pyro_dsvae.judges.swap_scores import partners
 from pyro_dsvae.loading import Run, load
 from pyro_dsvae.metrics import tables
@@ -132,6 +136,8 @@ def evaluate(
             console.print(tables.judge_table(judge, accuracy, certainty, split, len(data)).rich())
         with Bar("evaluating") as bar:
             result, latents = _measured(opened, guide, everything, data, path, options, knows, bar, place)
+        if data.quantities and len(data) > 1:
+            result = replace(result, quantities=_quantities(opened, everything, data, latents, seed, place))
         found = result.tables(data)
         for table in found[1 if result.accuracy else 0 :]:
             console.print(table.rich())
@@ -224,6 +230,17 @@ def _measured(
         notes=tuple(notes),
     )
     return found, latents
+
+
+def _quantities(
+    run: Run, everything: SequenceData, data: SequenceData, latents: Latents, seed: int, device: torch.device
+) -> dict[str, QuantityErrors]:
+    """Distances in swaps, by a judge that is trained on all true training clips."""
+    to_model_units = run.model.likelihood.to_model_units
+    judge = load_or_train_regression_judge(
+        everything, to_model_units, seed=seed, device=device, progress=sys.stderr.isatty()
+    )
+    return quantity_errors(judge, run.model, latents, data, to_model_units, seed=seed)
 
 
 def _some(train: SequenceData, seed: int) -> SequenceData:

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.data.dataset import SPLITS, DataSource, SequenceData
-from pyro_dsvae.data.labels import label_of
+from pyro_dsvae.data.labels import label_of, quantity_of
 from pyro_dsvae.data.npz import Array, near, read_arrays
 from pyro_dsvae.models.errors import UsageError
 
 _FIELDS = ("frames", "x", "lengths", "mask", "times", "split")
-_PREFIXES = ("labels_", "role_", "classes_")
+# What a file may hold for each name that a first array has given.
+_FACTORS = {"labels_": ("labels_", "role_", "classes_"), "quantities_": ("quantities_", "components_", "unit_")}
 _CHANNELS = (1, 3, 4)
 
 
@@ -24,7 +25,8 @@ class Arrays(DataSource):
     integers, ``mask`` (N, T) or of the frames' shape, ``times`` (N, T), ``split`` (N,) integers 0..2 or strings
     "train", "validation", "test", and for each labelled factor ``labels_<name>`` (N,) strings, numbers or booleans with, if
     wanted, ``role_<name>`` ("static", the default, or "dynamic"). The values that occur are the classes. Of integers from 0,
-    ``classes_<name>`` may give the names.
+    ``classes_<name>`` may give the names. ``quantities_<name>`` (N, T) or (N, T, K) are numbers of every frame, such as a
+    position, with, if wanted, ``components_<name>`` (K names) and ``unit_<name>`` (a string).
 
     Frames are, by rank: (N, T) numbers, made (N, T, 1); (N, T, P) vectors; (N, T, H, W) grey images, made
     (N, T, 1, H, W); (N, T, C, H, W) images. Images (N, T, H, W, C) are made channel-first where the last axis has
@@ -67,7 +69,7 @@ class Arrays(DataSource):
 
     def _data(self, arrays: dict[str, Array]) -> SequenceData:
         raw = _sequences(arrays)
-        frames = _frames(raw)
+        frames, names = _frames(raw), _names(arrays)
         if len(raw) == 0:
             raise UsageError("the data hold no sequence; give at least one per split")
         lengths, times = arrays.get("lengths"), arrays.get("times")
@@ -77,7 +79,8 @@ class Arrays(DataSource):
             lengths=None if lengths is None else _integers("lengths", lengths),
             mask=_mask(arrays["mask"], raw) if "mask" in arrays else None,
             times=None if times is None else _times(times),
-            labels={key[7:]: label_of(key[7:], arrays, len(raw)) for key in arrays if key.startswith("labels_")},
+            labels={name: label_of(name, arrays, len(raw)) for name in names["labels_"]},
+            quantities={name: quantity_of(name, arrays) for name in names["quantities_"]},
         )
 
     def _random_split(self, n: int) -> Tensor:
@@ -104,13 +107,19 @@ def _sequences(arrays: dict[str, Array]) -> Array:
         raise UsageError(f"has no 'frames' (or 'x'); it holds {held}: {hint}")
     if len(keys) == 2:
         raise UsageError("has both 'frames' and 'x', which mean the same; keep one")
-    names = [key[7:] for key in arrays if key.startswith("labels_")]
-    valid = [*_FIELDS, *(prefix + name for prefix in _PREFIXES for name in names)]
+    found = _names(arrays)
+    valid = [*_FIELDS, *(p + name for first, names in found.items() for p in _FACTORS[first] for name in names)]
     for key in arrays:
         if key not in valid:
-            fallback = f"; valid are {', '.join(_FIELDS)}, labels_<name>, role_<name> and classes_<name>"
-            raise UsageError(f"has an unknown array {key!r}{near(key, [*valid, 'labels_']) or fallback}")
+            others = ", ".join(f"{prefix}<name>" for prefixes in _FACTORS.values() for prefix in prefixes)
+            fallback = f"; valid are {', '.join(_FIELDS)}, {others}"
+            raise UsageError(f"has an unknown array {key!r}{near(key, [*valid, *_FACTORS]) or fallback}")
     return arrays[keys[0]]
+
+
+def _names(arrays: dict[str, Array]) -> dict[str, list[str]]:
+    """The names of the labels and of the quantities in a file."""
+    return {first: [key[len(first) :] for key in arrays if key.startswith(first)] for first in _FACTORS}
 
 
 def _arrange(values: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Labelled factors of sequences, from the arrays of a user's own file."""
+"""Labelled and measured factors of sequences, from the arrays of a user's own file."""
 
 from collections.abc import Mapping
 from typing import cast, get_args
@@ -6,7 +6,7 @@ from typing import cast, get_args
 import numpy as np
 import torch
 
-from pyro_dsvae.data.dataset import Label, Role
+from pyro_dsvae.data.dataset import Label, Quantity, Role
 from pyro_dsvae.data.npz import Array
 from pyro_dsvae.data.observed import numbered_sequences
 from pyro_dsvae.models.errors import UsageError
@@ -42,6 +42,34 @@ def label_of(name: str, arrays: Mapping[str, Array], n: int) -> Label:
     if f"classes_{name}" in arrays:
         return _named(name, values, arrays[f"classes_{name}"], cast(Role, str(role)))
     return _unnamed(name, values, cast(Role, str(role)))
+
+
+def quantity_of(name: str, arrays: Mapping[str, Array]) -> Quantity:
+    """The quantity ``quantities_<name>`` (N, T) or (N, T, K), whose shape `SequenceData` checks.
+
+    Args:
+        name: Of the factor.
+        arrays: Of the file, also ``components_<name>`` (K,) strings and ``unit_<name>``, a string, where there are.
+
+    Raises:
+        UsageError: Where the arrays are no quantity.
+    """
+    values = arrays[f"quantities_{name}"]
+    if values.ndim not in (2, 3) or values.dtype.kind not in "iuf":
+        raise UsageError(
+            f"quantities_{name} are {values.dtype} {values.shape}; they must be numbers (N, T) or (N, T, K), of every frame"
+        )
+    values = (values if values.ndim == 3 else values[..., None]).astype(np.float32)
+    unit = arrays.get(f"unit_{name}", np.array(""))
+    if unit.ndim or unit.dtype.kind not in "US":
+        raise UsageError(f"unit_{name} is {unit.tolist()!r}; it must be one string, such as 'pixels'")
+    count = values.shape[2]
+    components = arrays.get(f"components_{name}", np.arange(1, count + 1).astype(str))
+    if components.shape != (count,) or components.dtype.kind not in "US":
+        raise UsageError(
+            f"components_{name} are {components.dtype} {components.shape}; they must be {count} strings, one for each number"
+        )
+    return Quantity(torch.from_numpy(values), tuple(_texts(components).tolist()), str(_texts(unit)))
 
 
 def _unnamed(name: str, values: Array, role: Role) -> Label:

@@ -16,12 +16,11 @@ ToModelUnits = Callable[[Tensor], Tensor]
 Device = torch.device | str
 
 
-class Judge(nn.Module, ABC):
-    """A classifier that predicts the class of every label from a clip. Images are first clipped to the range of true ones.
+class ClipReader(nn.Module, ABC):
+    """A network that reads clips of these data, and the scale of its input. Images are clipped to the range of true ones.
 
     Args:
         frame_shape: (C, S, S) or (P,).
-        classes: Label -> number of its classes.
 
     Attributes:
         standardises: Whether values are brought to mean 0 and variance 1 per channel.
@@ -32,13 +31,46 @@ class Judge(nn.Module, ABC):
     scale: Tensor  # (C, 1, 1) or (P,)
     bounds: Tensor  # (2,)
 
-    def __init__(self, frame_shape: tuple[int, ...], classes: Mapping[str, int]) -> None:
+    def __init__(self, frame_shape: tuple[int, ...]) -> None:
         super().__init__()
         self.frame_shape = tuple(frame_shape)
-        self.classes = dict(classes)
         self.register_buffer("shift", torch.zeros(frame_shape[0], *(1,) * (len(frame_shape) - 1)))
         self.register_buffer("scale", torch.ones_like(self.shift))
         self.register_buffer("bounds", torch.tensor([-math.inf, math.inf]))
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the network; its input has to be there."""
+        return self.shift.device
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """Frames x ``(B, T, *frame)``, clipped and standardised."""
+        return (x.clamp(self.bounds[0], self.bounds[1]) - self.shift) / self.scale
+
+    def fit_scale(self, x: Tensor) -> None:
+        """Set shift, scale and bounds from some true clips x ``(B, T, *frame)``, nan where not observed."""
+        values = x.flatten(0, 1).transpose(0, 1).flatten(1)
+        mean = values.nanmean(1, keepdim=True).nan_to_num()
+        if self.standardises:
+            deviation = (values - mean).square().nanmean(1).sqrt()
+            self.shift.copy_(mean.view_as(self.shift))
+            self.scale.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)).view_as(self.scale))
+        if len(self.frame_shape) == 3:
+            low, high = (float(v) for v in values.nan_to_num(float(mean[0])).aminmax())
+            self.bounds.copy_(torch.tensor((0.0, 1.0) if low >= 0 and high <= 1 else (low, high)))
+
+
+class Judge(ClipReader, ABC):
+    """A classifier that predicts the class of every label from a clip.
+
+    Args:
+        frame_shape: (C, S, S) or (P,).
+        classes: Label -> number of its classes.
+    """
+
+    def __init__(self, frame_shape: tuple[int, ...], classes: Mapping[str, int]) -> None:
+        super().__init__(frame_shape)
+        self.classes = dict(classes)
 
     @abstractmethod
     def logits(self, x: Tensor, lengths: Tensor | None) -> dict[str, Tensor]:
@@ -54,24 +86,7 @@ class Judge(nn.Module, ABC):
         Returns:
             From the name of each label to (B, classes).
         """
-        return self.logits((x.clamp(self.bounds[0], self.bounds[1]) - self.shift) / self.scale, lengths)
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the judge; its input has to be there."""
-        return self.shift.device
-
-    def fit_scale(self, x: Tensor) -> None:
-        """Set shift, scale and bounds from some true clips x ``(B, T, *frame)``, nan where not observed."""
-        values = x.flatten(0, 1).transpose(0, 1).flatten(1)
-        mean = values.nanmean(1, keepdim=True).nan_to_num()
-        if self.standardises:
-            deviation = (values - mean).square().nanmean(1).sqrt()
-            self.shift.copy_(mean.view_as(self.shift))
-            self.scale.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)).view_as(self.scale))
-        if len(self.frame_shape) == 3:
-            low, high = (float(v) for v in values.nan_to_num(float(mean[0])).aminmax())
-            self.bounds.copy_(torch.tensor((0.0, 1.0) if low >= 0 and high <= 1 else (low, high)))
+        return self.logits(self.scaled(x), lengths)
 
 
 def mask_and_lengths(data: SequenceData, rows: Tensor, device: Device) -> tuple[Tensor | None, Tensor | None]:
@@ -81,7 +96,7 @@ def mask_and_lengths(data: SequenceData, rows: Tensor, device: Device) -> tuple[
 
 
 def shown(
-    judge: Judge,
+    judge: ClipReader,
     data: SequenceData,
     rows: Tensor,
     to_model_units: ToModelUnits,

@@ -81,11 +81,11 @@ def train_judge(
     judge = new_judge(part, OwnJudge, seed, to_model_units, device)
     optimiser = torch.optim.Adam(judge.parameters(), lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS, pct_start=0.15)
-    batches = _batches(len(part), seed)
+    endless = batches(len(part), seed)
     for _ in track(range(STEPS), "The judge", console=Console(stderr=True), transient=True, disable=not progress):
-        rows, strength = next(batches)
+        rows, strength = next(endless)
         x, lengths = shown(judge, part, rows, to_model_units)
-        logits = judge(_blurred(x, strength.to(x)) if x.ndim == 5 else x, lengths)
+        logits = judge(blurred(x, strength.to(x)) if x.ndim == 5 else x, lengths)
         losses = [cross_entropy(logits[name], label.values[rows].to(device)) for name, label in part.labels.items()]
         optimiser.zero_grad()
         torch.stack(losses).sum().backward()
@@ -95,7 +95,7 @@ def train_judge(
     return judge.eval().requires_grad_(False)
 
 
-def _batches(count: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(count: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless batches: rows (B,), all sequences before one comes again, and strengths of blur (B,), half of them 0."""
     generator = torch.Generator().manual_seed(seed)
     size = min(count, BATCH)
@@ -104,7 +104,7 @@ def _batches(count: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
             yield rows, (2 * torch.rand(size, generator=generator) - 1).clamp(min=0)
 
 
-def _blurred(x: Tensor, strength: Tensor) -> Tensor:
+def blurred(x: Tensor, strength: Tensor) -> Tensor:
     """Clips x (B, T, C, H, W) mixed with their 3x3 means: decoded frames are soft, whoever they show."""
     smooth = avg_pool2d(x.flatten(0, 1), 3, stride=1, padding=1, count_include_pad=False).view_as(x)
     return x.lerp(smooth, strength.view(-1, 1, 1, 1, 1))

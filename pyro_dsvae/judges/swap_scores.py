@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.prediction import decode, posterior_means
 from pyro_dsvae.judges.judge import Judge, ToModelUnits, evaluating, mask_and_lengths, shown
 from pyro_dsvae.models.dsvae import DSVAE
@@ -76,14 +77,10 @@ def swap_scores(
     """
     partner = partners(len(data), seed)
     chunks = torch.arange(len(data)).split(batch_size)
-    latents: list[tuple[Tensor, Tensor]] = []
+    f, z = means_of(guide, data, to_model_units, judge.device, batch_size)
     swapped: list[dict[str, Tensor]] = []
     plain: list[dict[str, Tensor]] = []
-    with torch.no_grad(), evaluating(judge, model, guide):
-        for rows in chunks:
-            x = to_model_units(data.frames[rows].to(judge.device))
-            latents.append(posterior_means(guide, x, *mask_and_lengths(data, rows, judge.device)))
-        f, z = (torch.cat(values) for values in zip(*latents, strict=True))
+    with torch.no_grad(), evaluating(judge, model):
         for rows in chunks:
             for look, found in ((partner[rows], swapped), (rows, plain)):
                 frames = decode(model, f[look], z[rows])
@@ -95,6 +92,18 @@ def swap_scores(
         {name: _share([{name: label.values}], name, label.values[partner]) for name, label in labels},
         {name: _share(plain, name, label.values) for name, label in labels},
     )
+
+
+def means_of(
+    guide: nn.Module, data: SequenceData, to_model_units: ToModelUnits, device: torch.device, batch_size: int = 256
+) -> Latents:
+    """Posterior means f (N, F) and z (N, T, D) of these sequences, on the device of the guide."""
+    found = []
+    with torch.no_grad(), evaluating(guide):
+        for rows in torch.arange(len(data)).split(batch_size):
+            x = to_model_units(data.frames[rows].to(device))
+            found.append(Latents(*posterior_means(guide, x, *mask_and_lengths(data, rows, device))))
+    return Latents.joined(found)
 
 
 def partners(count: int, seed: int) -> Tensor:

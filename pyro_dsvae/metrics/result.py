@@ -1,11 +1,12 @@
 """The result of an evaluation, as a page and as JSON."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.judges.quantity_errors import QuantityErrors
 from pyro_dsvae.metrics import tables
 from pyro_dsvae.metrics.factors import parts_of, with_parts
 from pyro_dsvae.metrics.generation import Entropies
@@ -42,6 +43,7 @@ class EvaluationResult:
             have.
         judged: Generation and swaps, None without labels.
         probes: "means" and "draws" of the posterior -> "f" and "z" -> label -> probe; empty without labels.
+        quantities: Quantity -> distances in swaps; empty where the data have none.
         scores: DCI, MIG and SAP, None without labels or without scikit-learn.
         notes: What could not be had, and why.
     """
@@ -58,6 +60,7 @@ class EvaluationResult:
     probes: dict[str, dict[str, dict[str, Probe]]]
     scores: Scores | None
     notes: tuple[str, ...]
+    quantities: dict[str, QuantityErrors] = field(default_factory=dict)
 
     def json(self) -> str:
         """All of it; null for what is not finite."""
@@ -82,6 +85,8 @@ class EvaluationResult:
             found.append(tables.distribution_table(anew, labels))
             if self.judged.swaps is not None:
                 found.append(tables.swap_table(self.judged.swaps, labels))
+        if self.quantities:
+            found.append(tables.quantity_table(self.quantities))
         found += [tables.probe_table(probes, labels, source) for source, probes in self.probes.items()]
         if self.scores is not None:
             found.append(tables.score_table(self.scores))

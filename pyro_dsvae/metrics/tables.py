@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from pyro_dsvae.data.dataset import Label
+from pyro_dsvae.judges.quantity_errors import QuantityErrors
 from pyro_dsvae.metrics.generation import KEPT, Entropies, Fixed, HeadScores
 from pyro_dsvae.metrics.labelled import Scores
 from pyro_dsvae.metrics.probes import Probe
@@ -155,6 +156,20 @@ def swap_table(swaps: Swaps, labels: Mapping[str, Label]) -> Table:
         rows.append((name, f"{with_f} {told[0]}", f"{with_z} {told[1]}", *told[2:]))
     columns = ("label", "f replaced", "z replaced", "by chance", "reconstructed")
     return Table("Swaps between clips: share judged as it should be", columns, rows)
+
+
+def quantity_table(errors: Mapping[str, QuantityErrors]) -> Table:
+    """Both directions, in the units of the quantities."""
+    rows = [
+        (name, e.unit, *(f"{v:.3f}" for v in (e.f_replaced, e.z_replaced, e.chance, e.reconstructed, e.true)))
+        for name, e in errors.items()
+    ]
+    columns = ("quantity", "unit", "f replaced", "z replaced", "by chance", "reconstructed", "true clips")
+    note = (
+        "By a network trained on true clips. f replaced, z replaced: from the values of the clip that gave z. By chance: "
+        "between the true values of both clips. True clips: the error of the network itself, which bounds all others."
+    )
+    return Table("Quantities in swaps: mean distance from what they should be, per frame", columns, rows, note)
 
 
 def probe_table(probes: Mapping[str, Mapping[str, Probe]], labels: Mapping[str, Label], source: str) -> Table:

@@ -3,6 +3,7 @@
 import math
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -16,8 +17,9 @@ from pyro_dsvae.inference.sequences import Sequences, evenly_spaced
 from pyro_dsvae.inference.svi import SVI
 from pyro_dsvae.inference.training.objective import TERMS
 from pyro_dsvae.inference.training.seeding import generators_kept
-from pyro_dsvae.judges.cache import load_or_train_judge
-from pyro_dsvae.judges.swap_scores import SwapScores, accuracies, swap_scores
+from pyro_dsvae.judges.cache import load_or_train_judge, load_or_train_regression_judge
+from pyro_dsvae.judges.quantity_errors import QuantityErrors, quantity_errors
+from pyro_dsvae.judges.swap_scores import SwapScores, accuracies, means_of, swap_scores
 from pyro_dsvae.models.steps import Steps
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.versions import installed
@@ -83,6 +85,13 @@ def _report(
             "mean_taken_over": scores.mean_taken_over if scores.taken_over else None,
         }
         _print_scores(console, truth, scores)
+    if data.quantities and len(held_out) > 1:
+        to_model_units, device = model.likelihood.to_model_units, svi.fabric.device
+        reader = load_or_train_regression_judge(data, to_model_units, device=device)
+        means = means_of(guide, held_out, to_model_units, device)
+        errors = quantity_errors(reader, model, means, held_out, to_model_units)
+        summary["quantities"] = {name: asdict(error) for name, error in errors.items()}
+        _print_quantities(console, errors)
     draw(run, svi, data, test)
     run.write_summary(summary)
     return summary
@@ -166,6 +175,15 @@ def _print_scores(console: Console, truth: Mapping[str, float], scores: SwapScor
             table.add_row(
                 name, kind, *(f"{v:.1%}" for v in (value, scores.chance[name], scores.reconstructed[name], truth[name]))
             )
+    console.print(table)
+
+
+def _print_quantities(console: Console, errors: Mapping[str, QuantityErrors]) -> None:
+    table = Table(title="swaps between test clips: mean distance from z's clip", title_justify="left")
+    for column in ("quantity", "unit", "swapped", "by chance", "reconstructed", "true clips"):
+        table.add_column(column, justify="left" if column in ("quantity", "unit") else "right")
+    for name, e in errors.items():
+        table.add_row(name, e.unit, *(f"{v:.2f}" for v in (e.f_replaced, e.chance, e.reconstructed, e.true)))
     console.print(table)
 
 

@@ -16,6 +16,7 @@ from scipy import stats
 
 from pyro_dsvae import cli, evaluate, fit
 from pyro_dsvae.judges.cache import load_or_train_judge
+from pyro_dsvae.judges.swap_scores import partners
 from pyro_dsvae.loading import load
 from pyro_dsvae.metrics.generation import judge_clips
 from pyro_dsvae.metrics.result import EvaluationResult
@@ -48,6 +49,7 @@ def clips(path: Path, labelled: bool, sequences: int = N, test: int = 20, images
     if labelled:
         arrays |= {"labels_who": np.arange(sequences) % 3, "role_who": "static"}
         arrays |= {"labels_act": np.arange(sequences) % 4, "role_act": "dynamic", "classes_act": ACTIONS}
+        arrays |= {"quantities_place": rng.normal(size=(sequences, T, 2)), "unit_place": "cm"}
     np.savez(path, **arrays)
     return path
 
@@ -62,6 +64,7 @@ def quick(home: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(home / "cache"))
         patch.setattr("pyro_dsvae.judges.own.STEPS", 4)
+        patch.setattr("pyro_dsvae.judges.regression.STEPS", 4)
         patch.setattr("pyro_dsvae.metrics.probes.STEPS", 20)
         patch.setattr("pyro_dsvae.metrics.probes.ITERATIONS", 10)
         for name in ("WIDTH", "HIDDEN", "FEATURES", "UNITS"):
@@ -157,6 +160,28 @@ def test_every_metric_is_in_it(done: EvaluationResult) -> None:
     assert int(done.judged.confusion["who"].sum()) == 20
     assert done.evidence.sequences == 3
     assert done.notes == ()
+
+
+def test_quantities_are_measured_by_fit_and_evaluate(done: EvaluationResult) -> None:
+    data = load(done.run).sequences().part("test")
+    partner, place = partners(len(data), 0), data.quantities["place"].values
+    assert data.lengths is not None
+    apart = [
+        float((place[i, t] - place[j, t]).norm())
+        for i, j in enumerate(partner.tolist())
+        for t in range(int(torch.minimum(data.lengths[i], data.lengths[j])))
+    ]
+    found = done.quantities["place"]
+    assert found.unit == "cm"
+    assert found.chance == pytest.approx(np.mean(apart))
+    assert min(found.true, found.reconstructed, found.f_replaced, found.z_replaced) > 0
+    assert measured(done)["quantities"]["place"]["chance"] == found.chance
+    assert "## Quantities in swaps" in (done.path / "evaluation.md").read_text()
+    # After the fit, with the same seed of judge and partners.
+    after = json.loads((done.run / "summary.json").read_text())["quantities"]["place"]
+    assert after.pop("unit") == "cm"
+    assert after == pytest.approx({name: getattr(found, name) for name in after}, rel=1e-3)
+    assert set(after) == {"true", "reconstructed", "f_replaced", "z_replaced", "chance"}
 
 
 def test_certainty_is_that_of_the_judges_answers_on_the_true_clips(done: EvaluationResult) -> None:

@@ -112,6 +112,19 @@ def test_every_optional_array(tmp_path: Path) -> None:
     assert gait.values.tolist() == [i % 4 for i in range(N)]
 
 
+def test_quantities_of_every_frame(tmp_path: Path) -> None:
+    numbers = np.random.default_rng(0).normal(size=(*VECTORS.shape[:2], 2))
+    path = tmp_path / "mine.npz"
+    named = {"quantities_place": numbers, "components_place": ["x", "y"], "unit_place": "m"}
+    np.savez(path, frames=VECTORS, quantities_speed=numbers[..., 0], **named)
+    data = Arrays(str(path)).load()
+    place, speed = data.quantities["place"], data.quantities["speed"]
+    assert (place.components, place.unit, speed.components, speed.unit) == (("x", "y"), "m", ("1",), "")
+    np.testing.assert_allclose(place.values, numbers, rtol=1e-6)
+    np.testing.assert_allclose(speed.values[..., 0], numbers[..., 0], rtol=1e-6)
+    np.testing.assert_array_equal(data.part("test").quantities["place"].values, place.values[data.split == 2])
+
+
 def test_mask_of_the_frames_shape_moves_with_them(tmp_path: Path) -> None:
     images = np.zeros((N, T, 6, 7, 3), np.uint8)
     mask = np.random.default_rng(2).random(images.shape) < 0.5
@@ -255,6 +268,16 @@ def test_zip_of_something_else(tmp_path: Path) -> None:
         (
             {"frames": VECTORS, "qqq": 1},
             "unknown array 'qqq'; valid are frames, x, lengths, mask, times, split, labels_",
+        ),
+        ({"frames": VECTORS, "unit_place": "m"}, "has an unknown array 'unit_place'"),
+        ({"frames": VECTORS, "quantities_a": np.zeros(VECTORS.shape[0])}, "they must be numbers (N, T) or (N, T, K)"),
+        ({"frames": VECTORS, "quantities_a": VECTORS[:, 1:]}, "quantity 'a' is torch.float32"),
+        ({"frames": VECTORS, "quantities_a": VECTORS * np.nan}, "quantity 'a' holds non-finite values"),
+        ({"frames": VECTORS, "quantities_a": VECTORS, "unit_a": ["m"]}, "unit_a is ['m']; it must be one string"),
+        ({"frames": VECTORS, "quantities_a": VECTORS, "components_a": ["x"]}, "they must be 3 strings"),
+        (
+            {"frames": VECTORS, "quantities_a": VECTORS, "labels_a": np.arange(len(VECTORS)) % 2},
+            "is a label and a quantity",
         ),
         ({"frames": VECTORS, "role_who": "static"}, "has an unknown array 'role_who'"),
         ({"frames": VECTORS[0, 0]}, "frames have shape (3,); they must be (N, T), (N, T, P)"),
