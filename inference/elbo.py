@@ -22,7 +22,7 @@ from pyro_dsvae.models.errors import UsageError
 # How a KL was computed, from exact to noisy.
 CLOSED_FORM = "closed form"
 CLOSED_FORM_PER_STEP = "closed form per step"
-STICKING_THE_LANDING = "Monte Carlo, sticking the landing"
+STICKING_THE_LANDING = "Monte Carlo (STL)"
 MONTE_CARLO = "Monte Carlo"
 
 
@@ -64,9 +64,9 @@ class SequenceELBO(TraceMeanField_ELBO):
     1. ``closed form``: `kl_divergence` of the two; for paths, where both are jointly normal.
     2. ``closed form per step``: sum_t KL(q(z_t | z_<t) || p(z_t | z_<t)). All conditionals, of prior and posterior, are
        evaluated along the sampled path (teacher forcing), so each step has a closed form.
-    3. ``Monte Carlo, sticking the landing``: log q(z) - log p(z), with the parameters of q held fixed in log q, where they
-       are known (`detached`). The score term that is left out has expectation zero, and a variance that does not vanish as q
-       approaches the posterior (Roeder et al., "Sticking the Landing", NeurIPS 2017).
+    3. ``Monte Carlo (STL)``, sticking the landing: log q(z) - log p(z), with the parameters of q held fixed in log q, where
+       they are known (`detached`). The score term that is left out has expectation zero, and a variance that does not vanish
+       as q approaches the posterior (Roeder et al., "Sticking the Landing", NeurIPS 2017).
     4. ``Monte Carlo``: log q(z) - log p(z).
 
     It can be used wherever Pyro takes an ELBO (``SVI``, ``elbo(model, guide)``); the training loop uses `terms`.

@@ -123,7 +123,7 @@ class Sampler:
 
     def __post_init__(self) -> None:
         if self.max_frames is not None and self.max_frames < 1:
-            raise UsageError(f"max_frames is {self.max_frames}; at least one frame is decoded at once")
+            raise UsageError(f"max_frames is {self.max_frames}; it must be at least 1")
 
     def evaluation(self, seed: int, gradients: bool = False) -> AbstractContextManager[None]:
         """`evaluation` of model and guide."""

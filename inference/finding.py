@@ -51,8 +51,9 @@ def p_value(p: float, least: float = 0.0) -> str:
         return "–"
     if p <= least:
         digit = 10.0 ** math.floor(math.log10(p))
-        # Rounding must not lift 2.0000001 to 3.
-        return "< " + _without_zero(f"{math.ceil(p / digit - 1e-9) * digit:.{max(0, -round(math.log10(digit)))}f}")
+        # Rounded up to one digit, but 2.0000001 not to 3.
+        bound = math.ceil(p / digit - 1e-9) * digit
+        return "< " + _without_zero(f"{bound:.{max(0, -math.floor(math.log10(bound) + 1e-9))}f}")
     return "< .001" if p < 0.001 else _without_zero(f"{p:.3f}") if p < 0.9995 else "1"
 
 

@@ -1,5 +1,7 @@
 """The one exception for what a user can put right."""
 
+import math
+
 
 class UsageError(ValueError):
     """Something the caller got wrong: an option, a file, a shape, a value.
@@ -16,3 +18,21 @@ class UsageError(ValueError):
     def __init__(self, message: str, *options: str) -> None:
         super().__init__(message)
         self.options = options
+
+
+def check_positive(name: str, value: float) -> None:
+    """Refuse a number that is not positive, or that is none.
+
+    Raises:
+        UsageError: Unless 0 < ``value`` < infinity.
+
+    Example:
+        >>> from pyro_dsvae.models.errors import check_positive
+        >>> check_positive("scale", float("nan"))
+        Traceback (most recent call last):
+        pyro_dsvae.models.errors.UsageError: scale is nan; it must be a finite number
+    """
+    if not math.isfinite(value):
+        raise UsageError(f"{name} is {value}; it must be a finite number")
+    if value <= 0:
+        raise UsageError(f"{name} is {value}; it must be positive")

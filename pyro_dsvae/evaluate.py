@@ -89,7 +89,8 @@ def evaluate(
         seed: of all draws, partners, and the training of probes and judge
         device: where to work: auto (a GPU where there is one), cpu, cuda, cuda:1 for that GPU, mps
         overwrite: replace what is at --out
-        anchored: use anchored inference for everything but --evidence
+        anchored: f and z are inferred from a redrawn clip, so that they tell less of each other (anchored inference);
+            --evidence is without
 
     Raises:
         UsageError: For anything the caller can put right.

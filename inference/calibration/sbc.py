@@ -143,8 +143,8 @@ def _finding(name: str, test: RankTest) -> Finding:
         if which.any():
             widths = test.width[which]
             said.append(
-                f"{word} in {int(which.sum())} of {size} dimensions (median width {float(widths.median()):.2f} "
-                "of what it should be)"
+                f"{word} in {int(which.sum())} of {size} dimensions (median width {float(widths.median()):.2f} of the right "
+                f"one: {_cure(float(widths.median()))} error bars by about {_factor(float(widths.median()))})"
             )
     if test.biased.any():
         low, high = (int((test.biased & (s * test.bias < 0)).sum()) for s in (1, -1))
@@ -157,6 +157,15 @@ def _finding(name: str, test: RankTest) -> Finding:
     severe = bool((off > NEARLY).any()) or bool(test.biased.any())
     severity: Severity = "warning" if severe else "note"
     return Finding(severity, subject, f"q({name}) is " + "; ".join(said))
+
+
+def _cure(width: float) -> str:
+    return "multiply" if width < 1 else "divide"
+
+
+def _factor(width: float) -> str:
+    """Of error bars: two digits."""
+    return f"{max(width, 1 / max(width, 1e-6)):.2g}"
 
 
 def _joint_finding(test: RankTest) -> Finding:

@@ -44,7 +44,7 @@ def generate(
     if keep is None:
         return Latents(*sample_latents(model, count, Steps(length, times=times)))
     if codes is None or len(codes) == 0:
-        raise UsageError(f"to keep what is {keep} takes a clip to keep it of")
+        raise UsageError(f"keep is {keep!r}, so codes of a clip are needed that has what is kept")
     rows = torch.arange(count, device=codes.f.device) % len(codes)
     if keep == "static":
         f = codes.f[rows]

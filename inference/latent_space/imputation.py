@@ -148,7 +148,8 @@ def _check(batch: Batch) -> None:
         raise UsageError(f"imputation needs frames (B, T, *frame), B and T at least 1, not {tuple(x.shape)}")
     if mask is not None and mask.shape not in (x.shape[:2], x.shape):
         raise UsageError(
-            f"a mask of frames {tuple(x.shape)} is {tuple(x.shape[:2])} or the same, not {tuple(mask.shape)}"
+            f"mask has shape {tuple(mask.shape)}; of frames {tuple(x.shape)} it must be {tuple(x.shape[:2])} or that of the "
+            "frames"
         )
     if lengths is not None and not bool(((lengths >= 1) & (lengths <= x.shape[1])).all()):
         raise UsageError(f"lengths lie from 1 to the {x.shape[1]} frames that are there")

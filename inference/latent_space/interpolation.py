@@ -16,9 +16,9 @@ from pyro_dsvae.models.steps import Steps
 Part = Literal["f", "z", "both"]
 PARTS = ("f", "z", "both")
 
-SPHERICAL = "spherical in the noise of the prior"
-STRAIGHT = "straight: the noise of this prior is not known"
-HELD = "held at the first clip"
+SPHERICAL = "on a great circle in the prior's noise space"
+STRAIGHT = "on a straight line, since this prior has no known noise space"
+HELD = "as in the first clip throughout"
 # Below this sine of an angle two directions are the same, or opposite, and there is no one great circle through both.
 PARALLEL = 1e-4
 

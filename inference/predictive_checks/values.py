@@ -69,7 +69,7 @@ def discrepancy_values(
         raise UsageError("there is nothing to check: predictive checks need a sequence and a discrepancy")
     if len(set(names)) < len(names):
         raise UsageError(
-            f"two discrepancies are called {next(n for n in names if names.count(n) > 1)!r}; name them apart"
+            f"two discrepancies are called {next(n for n in names if names.count(n) > 1)!r}; give each a name of its own"
         )
     made = list(dict.fromkeys(check_levels(levels)))
     if any(d.realised for d in discrepancies) and "frames" not in made:

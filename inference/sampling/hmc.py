@@ -33,7 +33,7 @@ class Langevin:
     def __post_init__(self) -> None:
         for name, least in (("transitions", 2), ("leapfrogs", 1)):
             if getattr(self, name) < least:
-                raise UsageError(f"Langevin needs {name} of at least {least}, not {getattr(self, name)}")
+                raise UsageError(f"HMC needs {name} of at least {least}, not {getattr(self, name)}")
 
     @property
     def cost(self) -> float:

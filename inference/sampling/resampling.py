@@ -45,7 +45,7 @@ class Conditioning:
 
     def __post_init__(self) -> None:
         if self.draws < 1:
-            raise UsageError(f"at least 1 draw is needed, not {self.draws}")
+            raise UsageError(f"draws is {self.draws}; it must be at least 1")
         if self.resample and self.proposals < self.draws:
             raise UsageError(f"{self.draws} draws cannot be kept of {self.proposals} proposals; propose more")
 

@@ -20,7 +20,7 @@ from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.latent_density import LatentDensity
 from pyro_dsvae.inference.training.contrastive_views import content_view, motion_view
 from pyro_dsvae.models.distributions.density import unwrapped
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import UsageError, check_positive
 
 
 class ContrastiveTerms(NamedTuple):
@@ -56,9 +56,10 @@ class Contrastive:
     def __post_init__(self) -> None:
         for name in ("weight_f", "weight_z", "weight_mi"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise UsageError(f"contrastive.{name} is {getattr(self, name)}; it must not be negative")
-        if not 0 < self.temperature < math.inf:
-            raise UsageError(f"contrastive.temperature is {self.temperature}; it must be positive")
+                raise UsageError(
+                    f"contrastive.{name} is {getattr(self, name)}; it must be a finite number of at least 0"
+                )
+        check_positive("contrastive.temperature", self.temperature)
 
     def check(self, frame_shape: tuple[int, ...], static_size: int) -> None:
         """Refuse frames or models that have no such terms.

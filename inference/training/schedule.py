@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pyro_dsvae.inference.training.objective import KLWeights
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import UsageError, check_positive
 
 DEFAULT_STEPS = 1_800
 
@@ -72,8 +72,7 @@ class Optimisation:
             "kl_dynamic",
             "evaluations",
         ):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be positive")
+            check_positive(name, getattr(self, name))
         if not 0 <= self.kl_warmup <= 1:
             raise UsageError(f"kl_warmup is {self.kl_warmup}; it is a share of the fit, between 0 and 1")
         if not 0 <= self.prior_start < 1:
@@ -127,8 +126,8 @@ class Budget:
     def __post_init__(self) -> None:
         if self.steps is not None and self.steps < 1:
             raise UsageError(f"steps is {self.steps}; a fit needs at least 1")
-        if self.minutes is not None and not 0 < self.minutes < math.inf:
-            raise UsageError(f"minutes is {self.minutes}; it must be positive")
+        if self.minutes is not None:
+            check_positive("minutes", self.minutes)
 
     def progress(self, step: int, seconds: float) -> float:
         """Share of the budget used, 1 or more at the end."""

@@ -31,7 +31,7 @@ class Damage:
         if not 0 <= self.missing_pixels <= 1:
             raise UsageError(f"--missing-pixels is {self.missing_pixels}; it is a share from 0 to 1")
         if not 0 <= self.noise < float("inf"):
-            raise UsageError(f"--noise is {self.noise}; it is a standard deviation of at least 0")
+            raise UsageError(f"--noise is {self.noise}; it is a standard deviation, a finite number of at least 0")
 
     @property
     def nothing(self) -> bool:

@@ -58,7 +58,7 @@ def encode(
         out: the new folder; by default RUN/latents/encode-NNN
         overwrite: replace what is there
         seed: of the draws and the probes
-        anchored: use anchored inference, so that neither latent holds information about the other
+        anchored: f and z are inferred from a redrawn clip, so that they tell less of each other (anchored inference)
 
     Returns:
         The new folder.

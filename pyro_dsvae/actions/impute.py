@@ -14,6 +14,7 @@ from pyro_dsvae.figures.run import GREY, MOTION
 from pyro_dsvae.inference.latent_space.imputation import Imputation, Method
 from pyro_dsvae.inference.sampling.gap_filling import nearest_frame
 from pyro_dsvae.loading import load
+from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.progress import Bar
 
 SHOWN_DRAWS = 2
@@ -40,7 +41,7 @@ def impute(
 
     For clips of the data the gaps are made here, by --missing-frames, --missing-pixels, --crop and --noise (by default half
     of the pixels), so that the result can be held against the truth. A clip of one's own brings its gaps in its .npz, as an
-    array mask, True where observed.
+    array mask, True where observed; without it, gaps have to be asked for.
 
     Args:
         run: the run directory
@@ -78,7 +79,7 @@ def impute(
     path = place("impute", run, out, overwrite)
     truth = Source(opened, split, resize).named_or_varied(clips, count, "dynamic", seed)
     if damage.nothing and bool(truth.batch.observed.all()):
-        damage = replace(damage, missing_pixels=0.5)
+        damage = _default(damage, truth)
     seen = damage.of(truth, opened)
     with Bar("imputing") as bar:
         found = opened.impute(*seen.batch, draws=draws, method=method, seed=seed, progress=bar)
@@ -104,6 +105,22 @@ def impute(
         )
     _say(truth, seen, found, bool(noise))
     return path
+
+
+def _default(damage: Damage, clips: Selection) -> Damage:
+    """What is hidden where nothing is missing and nothing was asked for.
+
+    Raises:
+        UsageError: For a clip from a file, whose owner has gaps in mind.
+    """
+    own = [name for name, index in zip(clips.names, clips.indices.tolist(), strict=True) if index < 0]
+    if own:
+        raise UsageError(
+            f"nothing is missing in {own[0]}: give its .npz an array mask, True where observed, or make gaps with "
+            "--missing-frames, --missing-pixels, --crop or --noise"
+        )
+    print("nothing is missing and no gaps were asked for, so half of the pixels are hidden (--missing-pixels 0.5)")
+    return replace(damage, missing_pixels=0.5)
 
 
 def restored(found: Imputation, noisy: bool) -> Tensor:

@@ -33,7 +33,7 @@ def interpolate(
     overwrite: bool = False,
     seed: int = 0,
 ) -> Path:
-    """Go from one clip to another in f, in z, or in both, along the geometry of the priors.
+    """Go from one clip to another in f, in z, or in both, along the geometry of the priors; the longer one is cut.
 
     Args:
         run: the run directory
@@ -68,6 +68,9 @@ def interpolate(
     times = None if ends.batch.times is None else ends.batch.times[:1]
     found = opened.interpolate_latents(ends.encode(opened), steps, latent, times)
     frames = opened.decode(found.f[:, 0], found.z[:, 0])
+    one, other = ends.frame_counts
+    if one != other:
+        print(f"the clips have {one} and {other} frames; only the first {min(one, other)} of both are used")
     options = {"between": between, "latent": latent, "steps": steps, "split": split, "seed": seed}
     with output("interpolate", run, path, formats, options, overwrite) as to:
         to.page(_page(ends, found, frames, latent))

@@ -39,6 +39,12 @@ class Selection:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def frame_counts(self) -> list[int]:
+        """How many frames each clip has."""
+        whole, lengths = self.batch.x.shape[1], self.batch.lengths
+        return [whole] * len(self) if lengths is None else lengths.tolist()
+
     def encode(
         self, run: Run, draws: int = 0, seed: int = 0, progress: Progress | None = None, anchored: bool = False
     ) -> Codes:

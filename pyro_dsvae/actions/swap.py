@@ -24,7 +24,7 @@ def swap(
     overwrite: bool = False,
     seed: int = 0,
 ) -> Path:
-    """A grid of clips, each with the appearance of its row and the motion of its column.
+    """A grid of clips, each with the appearance of its row and the motion of its column, and as long as that motion.
 
     Args:
         run: the run directory
@@ -58,6 +58,11 @@ def swap(
     columns = source.named_or_varied(motions, count, "dynamic", seed + 1)
     appearance, motion = rows.encode(opened), columns.encode(opened)
     frames = opened.decode(appearance.f[:, None], motion.z[None])
+    counts = {*rows.frame_counts, *columns.frame_counts}
+    if len(counts) > 1:
+        print(
+            f"clips have {min(counts)} to {max(counts)} frames; each swap is as long as the clip that gives its motion"
+        )
     options = {"appearances": appearances, "motions": motions, "count": count, "split": split, "seed": seed}
     with output("swap", run, path, formats, options, overwrite) as to:
         to.page(_page(rows, columns, frames))

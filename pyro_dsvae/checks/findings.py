@@ -159,8 +159,8 @@ def _noise_finding(shrunk: Sequence[str], compared: int, others: Sequence[Findin
         NOISE,
         f"the likelihood puts more noise on the frames than the data have: of {compared} differences {len(shrunk)} shrink to "
         "less than half, or change their sign, where decoder means (the pictures that one looks at) replace draws with "
-        "observation noise (what the model says a frame looks like); try a likelihood with a smaller scale, or one of 8-bit "
-        "values such as DiscretizedLogistic",
+        "observation noise (what the model says a frame looks like); try a likelihood with a smaller scale or, for 8-bit "
+        "images, DiscretizedLogistic",
     )
 
 

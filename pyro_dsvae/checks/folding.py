@@ -73,7 +73,7 @@ def _candidates(findings: Sequence[Finding], checks: Judged, means: Judged) -> d
     residuals = [name for name in wrong if name in RESIDUALS]
     found |= dict.fromkeys(residuals[1:], tuple(residuals[:1]))
     found |= _labels(findings)
-    found |= {f.subject: (FRAMES,) for f in findings if f.subject.startswith(FORECASTS) and _alike(f, findings)}
+    found |= _intervals(findings)
     found[PATHS_OF_Z] = (STEPS_OF_Z,)
     found["log p(x, f, z) on data of the model itself"] = GUIDES
     collapsed = [use for use in ABOUT if any(f.subject == use and f.severity == "serious" for f in findings)]
@@ -94,8 +94,17 @@ def _labels(findings: Sequence[Finding]) -> dict[str, tuple[str, ...]]:
     return found | {both: (new_f, new_z), new_f: (PRIOR_OF_F,), new_z: (STEPS_OF_Z, PATHS_OF_Z)}
 
 
-def _alike(forecast: Finding, findings: Sequence[Finding]) -> bool:
-    """Whether the intervals of frames given their latents are wrong in every way in which those of a forecast are."""
-    given = next((f.sentence for f in findings if f.subject == FRAMES), "")
-    ways = [part.partition(" (")[0] for part in forecast.sentence.partition(": ")[2].split("; ")]
-    return all(way in given for way in ways if not way.startswith("likewise"))
+def _intervals(findings: Sequence[Finding]) -> dict[str, tuple[str, ...]]:
+    """Intervals of a forecast follow from those of frames given their latents, or of a worse forecast, that are wrong alike."""
+    found = {}
+    seen = [f for f in findings if f.subject == FRAMES]
+    for forecast in sorted((f for f in findings if f.subject.startswith(FORECASTS)), key=lambda f: -f.rank):
+        found[forecast.subject] = tuple(f.subject for f in seen if _ways(forecast) <= _ways(f))
+        seen.append(forecast)
+    return found
+
+
+def _ways(finding: Finding) -> set[str]:
+    """In which ways intervals are wrong, without the numbers."""
+    parts = finding.sentence.partition(": ")[2].split("; ")
+    return {part.partition(" (")[0] for part in parts if not part.startswith("likewise")}

@@ -1,6 +1,5 @@
 """The options of a comparison: what varies and how it is measured, beside what all candidates have in common."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from pyro_dsvae.configuration.options import Role, SharedOptions, option, option
 from pyro_dsvae.data.dataset import Split
 from pyro_dsvae.inference.inference_data import MIN_DRAWS
 from pyro_dsvae.inference.training.schedule import Budget
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import UsageError, check_positive
 
 STEPS = 700
 
@@ -104,8 +103,7 @@ def _check_measures(options: ComparisonOptions) -> None:
             raise UsageError(f"{name} is {getattr(options, name)}; it must be at least {least}")
     if not 0 < options.confidence < 1:
         raise UsageError(f"confidence is {options.confidence}; it lies between 0 and 1, such as 0.95")
-    if not 0 < options.scale < math.inf:
-        raise UsageError(f"scale is {options.scale}; it must be positive")
+    check_positive("scale", options.scale)
     share, draws = options.defensive, options.draws
     if not 0 <= share < 1 or (share > 0 and not 2 <= round(share * draws) <= draws - 2):
         raise UsageError(

@@ -13,11 +13,8 @@ from rich.table import Table as RichTable
 
 from pyro_dsvae.comparison.measurement import FORECASTS, Evaluation, Measure
 from pyro_dsvae.comparison.row import Row
-from pyro_dsvae.inference.elbo import CLOSED_FORM, CLOSED_FORM_PER_STEP, MONTE_CARLO, STICKING_THE_LANDING
 from pyro_dsvae.inference.model_comparison.comparison import Comparison
 
-# How a KL is computed, as the README has it.
-SHORT = {CLOSED_FORM: "exact", CLOSED_FORM_PER_STEP: "per step", STICKING_THE_LANDING: "MC-STL", MONTE_CARLO: "MC"}
 # Verdicts of so many pairs are read; of more, only those with the best are printed.
 MOST_VERDICTS = 10
 
@@ -55,7 +52,7 @@ def _tables(rows: Sequence[Row]) -> list[tuple[str, list[Column]]]:
         Column("distortion", lambda r: _number(r.distortion)),
         Column("active f", lambda r: f"{r.active_f:g} of {r.size_f}"),
         Column("active z", lambda r: f"{r.active_z:g} of {r.size_z}"),
-        Column("KL of f, z by", lambda r: f"{_short(r.estimator_f)}, {_short(r.estimator_z)}"),
+        Column("KL of f, z by", lambda r: f"{r.estimator_f}, {r.estimator_z}"),
         Column("weights", lambda r: f"{r.parameters:,}"),
         Column("seconds", lambda r: f"{r.seconds:,.0f}"),
     ]
@@ -252,11 +249,6 @@ def write_report(report: Report, out: Path, write: Callable[[Path, str], None]) 
     """comparison.md and comparison.csv."""
     write(out / "comparison.md", report.markdown)
     write(out / "comparison.csv", report.csv)
-
-
-def _short(estimator: str) -> str:
-    """exact, per step, MC-STL or MC."""
-    return SHORT.get(estimator, estimator)
 
 
 def _number(value: float | None, decimals: int = 1) -> str:

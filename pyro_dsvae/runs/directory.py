@@ -105,10 +105,12 @@ class RunDirectory:
         """
         try:
             config = yaml.safe_load(self.config_file.read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except OSError as error:
             raise UsageError(f"{self.config_file} cannot be read: {one_line(error)}") from error
+        except (UnicodeDecodeError, yaml.YAMLError):
+            config = None
         if not isinstance(config, dict):
-            raise UsageError(f"{self.config_file} is empty or no mapping; the run cannot be opened")
+            raise UsageError(f"{self.config_file} is empty, damaged or no YAML")
         return modern_config(config, str(self.config_file))
 
     def options(self) -> FitOptions:

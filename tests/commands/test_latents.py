@@ -601,3 +601,43 @@ def test_a_dimension_is_named_after_what_it_tells() -> None:
 def test_the_old_name_of_appearances_is_understood_with_a_line() -> None:
     with pytest.warns(OldConfiguration, match="--looks is now --appearances"):
         assert modern_arguments(["RUN", "--looks=1,3"]) == ["RUN", "--appearances=1,3"]
+
+
+# --- what is said -----------------------------------------------------------------------------------------------------
+
+
+def test_clips_of_different_lengths_are_said_to_be_cut(run: Run, tmp_path: Path) -> None:
+    """A swap is as long as its motion; an interpolation is as long as the shorter clip."""
+    short = tmp_path / "short.npz"
+    np.savez(short, frames=np.random.RandomState(1).rand(1, 4, *IMAGE).astype(np.float32))
+    swapped = command("swap", run.path, "--appearances=0", f"--motions={short}", NPZ, f"--out={tmp_path / 'swap'}")
+    assert f"clips have 4 to {T} frames; each swap is as long as the clip that gives its motion" in swapped.out
+    way = command("interpolate", run.path, f"--between=0,{short}", NPZ, f"--out={tmp_path / 'way'}")
+    assert f"the clips have {T} and 4 frames; only the first 4 of both are used" in way.out
+    assert "f: on a great circle in the prior's noise space" in way.out
+    alike = command("swap", run.path, "--appearances=0", "--motions=1", NPZ, f"--out={tmp_path / 'alike'}")
+    assert "frames;" not in alike.out
+
+
+def test_what_is_hidden_unasked_is_said_and_ones_own_clip_needs_gaps(run: Run, tmp_path: Path) -> None:
+    few = ("--draws=2", "--method=amortised", NPZ)
+    asked = command("impute", run.path, "--clips=0", *few, f"--out={tmp_path / 'a'}")
+    assert "no gaps were asked for, so half of the pixels are hidden (--missing-pixels 0.5)" in asked.out
+    own = tmp_path / "own.npz"
+    np.savez(own, frames=np.random.RandomState(1).rand(1, T, *IMAGE).astype(np.float32))
+    refused = command("impute", run.path, f"--clips={own}", *few, f"--out={tmp_path / 'b'}")
+    assert refused.code == 2
+    assert refused.err.count("\n") == 1
+    assert (
+        "nothing is missing in own: give its .npz an array mask, True where observed, or make gaps with" in refused.err
+    )
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_dimension_is_said_to_be_explained(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(
+        "pyro_dsvae.actions.output.Output.page", lambda _, page: said.extend(row.label for row in page.rows)
+    )
+    done("traverse", run.path, "--reference=8", NPZ, f"--out={tmp_path / 'out'}")
+    assert any(" explains " in label and label.endswith(" % of its variance") for label in said)

@@ -341,8 +341,11 @@ def test_clips_are_independent_of_those_beside_them_and_keep_their_order() -> No
     ("options", "message"),
     [
         ({"method": "gibbs"}, "methods amortised, refined, langevin, not 'gibbs'"),
-        ({"draws": 0}, "at least 1 draw"),
-        ({"mask": torch.ones(3, 4, dtype=torch.bool)}, r"a mask of frames \(3, 5, 4\) is \(3, 5\)"),
+        ({"draws": 0}, "draws is 0; it must be at least 1"),
+        (
+            {"mask": torch.ones(3, 4, dtype=torch.bool)},
+            r"mask has shape \(3, 4\); of frames \(3, 5, 4\) it must be \(3, 5\)",
+        ),
         ({"lengths": torch.tensor([6, 1, 1])}, "lengths lie from 1 to the 5"),
         ({"guide": "Delta"}, "Delta is a point.*amortised"),
         ({"draws": 5, "proposals": 4}, "5 draws cannot be kept of 4"),
