@@ -36,3 +36,7 @@ def check_positive(name: str, value: float) -> None:
         raise UsageError(f"{name} is {value}; it must be a finite number")
     if value <= 0:
         raise UsageError(f"{name} is {value}; it must be positive")
+
+
+class Remark(UserWarning):
+    """What a user should know and need not put right. A command prints it as one line."""

@@ -1,9 +1,9 @@
 """List the verbs, or run one: ``pyro-dsvae VERB …`` is ``python -m pyro_dsvae.VERB …``."""
 
 import sys
-from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
+
+from pyro_dsvae.process import run_verb
 
 VERBS = {
     "fit": "fit a model and leave a run directory",
@@ -25,16 +25,10 @@ def main() -> None:
         if wrong:
             print(f"error: unknown verb {verb!r}; it is one of {', '.join(VERBS)}", file=sys.stderr)
         sys.exit(2 if wrong else 0)
-    from pyro_dsvae import cli
-
-    def run(arguments: Sequence[str]) -> int:
-        # Imported here, so that Ctrl-C during the seconds that it takes is answered like any other.
-        return int(import_module(f"pyro_dsvae.{verb}").main(arguments))
-
     del sys.argv[1]
     # As ``python -m`` does: a user's own parts are found in the folder they are in.
     sys.path.insert(0, str(Path.cwd()))
-    cli.main(run)
+    run_verb(verb)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from jsonargparse import ArgumentParser, Namespace
 
 from pyro_dsvae.configuration.parts import describe, is_option
 from pyro_dsvae.configuration.spellings import OldConfiguration, modern_arguments
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import Remark, UsageError
+from pyro_dsvae.process import stoppable
 
 Taken = TypeVar("Taken")
 
@@ -30,7 +31,7 @@ def parser_for(function: Callable[..., Any], manual: str | None) -> ArgumentPars
     from pyro_dsvae.configuration.catalogue import PARTS  # its import makes the parts known by their short names
 
     parser = ArgumentParser(
-        prog=f"python -m {_module(function)}",
+        prog=f"python -m {function.__module__}",
         description=manual,
         exit_on_error=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -46,12 +47,6 @@ def parser_for(function: Callable[..., Any], manual: str | None) -> ArgumentPars
             # A default that is an object; config.yaml and --help show how it is made.
             parser.set_defaults({name: describe(parameter.default)})
     return parser
-
-
-def _module(function: Callable[..., Any]) -> str:
-    """The name to run a verb's module by, also while it runs as ``__main__``."""
-    spec = sys.modules[function.__module__].__spec__
-    return function.__module__ if spec is None else spec.name
 
 
 def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
@@ -111,26 +106,24 @@ def from_config(kind: Callable[..., Taken], config: Mapping[str, Any]) -> Taken:
 def main(verb: Callable[[Sequence[str]], int]) -> None:
     """Run a verb on the command line's arguments and exit with its status.
 
-    What the user got wrong is one line on standard error and status 2; an interrupt is status 130.
+    What the user got wrong is one line on standard error and status 2; Ctrl-C is status 130, SIGTERM 143, SIGHUP 129.
     """
     try:
-        with _old_configurations_told():
+        with stoppable(), _remarks_told():
             status = verb(sys.argv[1:])
         sys.exit(status)
     except UsageError as error:
         flags = ", ".join(f"--{name}" for name in error.options)
         print(f"error: {' '.join(str(error).split())}{f' ({flags})' if flags else ''}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
 
 
 @contextlib.contextmanager
-def _old_configurations_told() -> Iterator[None]:
-    """Within it each `OldConfiguration` is one line on standard error, once; other warnings are shown as ever."""
+def _remarks_told() -> Iterator[None]:
+    """Within it each `OldConfiguration` and `Remark` is one line on standard error, once; other warnings are shown as ever."""
     with warnings.catch_warnings():
-        warnings.simplefilter("default", OldConfiguration)
+        for kind in (OldConfiguration, Remark):
+            warnings.simplefilter("default", kind)
         others, told = warnings.showwarning, set[str]()
 
         def show(
@@ -141,7 +134,7 @@ def _old_configurations_told() -> Iterator[None]:
             file: TextIO | None = None,
             line: str | None = None,
         ) -> None:
-            if not issubclass(category, OldConfiguration):
+            if not issubclass(category, OldConfiguration | Remark):
                 others(message, category, filename, lineno, file, line)
             elif str(message) not in told:
                 told.add(str(message))

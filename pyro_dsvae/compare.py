@@ -20,27 +20,36 @@ took 22 minutes on two cores. k-hat says how reliable it is. Few seeds give wide
 
 Writes OUT (by default runs/compare-NNN): comparison.md, comparison.csv, summary.json, comparison.nc (an ArviZ tree of all
 values per sequence), figures/, runs/, evidence/ and config.yaml, and prints OUT as the last line: wrote: OUT. Exits 0,
-with 2 and one line for what can be put right, with 130 after Ctrl-C; all that was done is kept.
+with 2 and one line for what can be put right, with 130 after Ctrl-C (143 after SIGTERM, 129 after SIGHUP); all that was done
+is kept.
 """
+
+if __name__ == "__main__":
+    # Before the imports, which take seconds: a request to stop is answered at any moment.
+    from pyro_dsvae.process import run_verb
+
+    run_verb("compare")
 
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pyro_dsvae import cli
 from pyro_dsvae.comparison.measurement import Evaluation
 from pyro_dsvae.comparison.options import ComparisonOptions, checked
-from pyro_dsvae.comparison.plan import planned
+from pyro_dsvae.comparison.plan import Plan, planned
 from pyro_dsvae.comparison.result import ComparisonResult, concluded
 from pyro_dsvae.comparison.workers import spread
 from pyro_dsvae.configuration.options import takes
 from pyro_dsvae.inference.training.hardware import check_devices, device_for
 from pyro_dsvae.loading import Run
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.process import as_stopped
 from pyro_dsvae.runs.directory import RunDirectory
-from pyro_dsvae.runs.output_folder import next_free
+from pyro_dsvae.runs.output_folder import in_next_free
 
 __all__ = ["compare"]
 
@@ -69,10 +78,19 @@ def compare(options: ComparisonOptions) -> ComparisonResult:
         1
     """
     options = checked(options)
-    place = device_for(options.device)
-    check_devices(options.devices, place)
+    check_devices(options.devices, device_for(options.device))
+    return in_next_free(options.out, "compare", lambda out: _compared(replace(options, out=out)))
+
+
+def _compared(options: ComparisonOptions) -> ComparisonResult:
+    """The comparison in its folder. Raises `TakenError` where that is taken."""
     plan = planned(options)
-    plan.folder.claim()
+    with plan.folder.claimed():
+        return _done(plan, options)
+
+
+def _done(plan: Plan, options: ComparisonOptions) -> ComparisonResult:
+    place = device_for(options.device)
     todo = plan.tasks()
     if options.devices > 1:
         spread(todo, plan.source, options.devices, place.type, plan.folder.path)
@@ -88,22 +106,27 @@ def compare(options: ComparisonOptions) -> ComparisonResult:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command: 0, or 130 after Ctrl-C."""
+    """The command: 0, or 130 after Ctrl-C, 143 after SIGTERM."""
     parser = cli.parser_for(compare, __doc__)
     parser.add_argument("RUN", nargs="*", help="finished runs to compare")
     arguments, vary = _gathered(arguments)
     values = cli.values(parser, arguments)
     values["vary"] = vary or None
     values["runs"] = [Path(run) for run in values.pop("RUN")] or values["runs"]
-    values["out"] = out = values["out"] or next_free("compare")
+    return in_next_free(values["out"], "compare", lambda out: _told({**values, "out": out}))
+
+
+def _told(values: dict[str, Any]) -> int:
+    """Compare, print what was found or how to go on, and return the exit status."""
+    out = values["out"]
     try:
         result = compare(**values)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         if not (out / "config.yaml").is_file():
             raise
         print(f"stopped and saved; go on with: python -m pyro_dsvae.compare --out {out}", file=sys.stderr)
         print(f"wrote: {out}")
-        return 130
+        return as_stopped(error).status
     print(result)
     print(f"wrote: {result.out}")
     return 0
@@ -152,7 +175,3 @@ def _vary(text: str, vary: dict[str, list[Any]]) -> None:
     vary[key] = values.split(",")
     if not all(vary[key]):
         raise UsageError(f"--vary {key} has an empty value; it takes A,B without spaces")
-
-
-if __name__ == "__main__":
-    cli.main(main)

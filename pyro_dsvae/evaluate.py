@@ -21,7 +21,12 @@ Writes evaluation.json, evaluation.md and figures to --out and prints its path a
 is a function of the run, the options and --seed.
 """
 
-import sys
+if __name__ == "__main__":
+    # Before the imports, which take seconds: a request to stop is answered at any moment.
+    from pyro_dsvae.process import run_verb
+
+    run_verb("evaluate")
+
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -127,15 +132,16 @@ def evaluate(
     with new_folder(path, overwrite) as folder:
         knows: tuple[Judge, dict[str, Tensor]] | None = None
         if data.labels:
-            to_model_units, terminal = opened.model.likelihood.to_model_units, sys.stderr.isatty()
-            trained = load_or_train_judge(
-                everything, to_model_units, seed=seed, device=place, progress=terminal, kind=judge, epochs=judge_epochs
-            )
+            to_model_units = opened.model.likelihood.to_model_units
+            with Bar("judge of labels: from the cache, or trained") as bar:
+                trained = load_or_train_judge(
+                    everything, to_model_units, seed=seed, device=place, progress=bar, kind=judge, epochs=judge_epochs
+                )
             said = judge_clips(trained, data, opened.model)
             knows = trained, said
             accuracy, certainty = _accuracy(said, data), _certainty(said, data)
             console.print(tables.judge_table(judge, accuracy, certainty, split, len(data)).rich())
-        with Bar("evaluating") as bar:
+        with Bar("encoding") as bar:
             result, latents = _measured(opened, guide, everything, data, path, options, knows, bar, place)
         if data.quantities and len(data) > 1:
             result = replace(result, quantities=_quantities(opened, everything, data, latents, seed, place))
@@ -186,11 +192,12 @@ def _measured(
     notes: list[str] = []
     sampler = Sampler(model, guide, device)
     latents = encode(replace(sampler, progress=bar.part(0.0, 0.05)), sequences)
+    bar(0.05, stage="ELBO and reconstructions")
     terms = measure_terms(model, guide, sequences, latents, seed, device)
     evidence = None
     if options["evidence"]:
         number, count = options["evidence"], options["evidence_draws"]
-        evidence = measure_evidence(run.sampler(bar.part(0.15, 0.3)), sequences, number, count, seed)
+        evidence = measure_evidence(run.sampler(bar.part(0.15, 0.3, "evidence")), sequences, number, count, seed)
     accuracy, certainty, judged, probes, scores = {}, {}, None, {}, None
     if knows is None:
         notes.append("The data have no labels, so there are no judge, swaps, probes, DCI, MIG and SAP.")
@@ -199,19 +206,18 @@ def _measured(
         parts = parts_of(data.labels)
         accuracy, certainty = _accuracy(said, data), _certainty(said, data)
         whole = everything.part("train")
-        judged = measure_judged(
-            model, latents, data, whole, judge, said, parts, options["draws"], seed, bar.part(0.3, 0.65)
-        )
+        told = bar.part(0.3, 0.65, "generation and swaps")
+        judged = measure_judged(model, latents, data, whole, judge, said, parts, options["draws"], seed, told)
         if judged.swaps is None:
             notes.append(f"The {options['split']} split has one sequence, so nothing can be swapped.")
         train = _some(whole, seed)
-        training = encode(replace(sampler, progress=bar.part(0.65, 0.7)), one_split(train))
+        training = encode(replace(sampler, progress=bar.part(0.65, 0.7, "encoding training clips")), one_split(train))
         drawn = [draw(sampler, one_split(part), seed) for part in (train, data)]
-        bar(0.78)
+        bar(0.78, stage="probes of means")
         probes["means"] = measure_probes(training, train, latents, data, parts, seed)
-        bar(0.85)
+        bar(0.85, stage="probes of draws")
         probes["draws"] = measure_probes(drawn[0], train, drawn[1], data, parts, seed)
-        bar(0.92)
+        bar(0.92, stage="DCI, MIG and SAP")
         try:
             scores = measure_scores(training, train, latents, data, seed)
         except UsageError as error:
@@ -238,9 +244,8 @@ def _quantities(
 ) -> dict[str, QuantityErrors]:
     """Distances in swaps, by a judge that is trained on all true training clips."""
     to_model_units = run.model.likelihood.to_model_units
-    judge = load_or_train_regression_judge(
-        everything, to_model_units, seed=seed, device=device, progress=sys.stderr.isatty()
-    )
+    with Bar("judge of quantities: from the cache, or trained") as bar:
+        judge = load_or_train_regression_judge(everything, to_model_units, seed=seed, device=device, progress=bar)
     return quantity_errors(judge, run.model, latents, data, to_model_units, seed=seed)
 
 
@@ -287,7 +292,3 @@ def main(arguments: Sequence[str]) -> int:
     result = evaluate(**cli.values(parser, arguments))
     print(f"wrote: {result.path}")
     return 0
-
-
-if __name__ == "__main__":
-    cli.main(main)

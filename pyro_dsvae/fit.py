@@ -16,14 +16,18 @@
 --dynamic_prior.hidden_size 64, and --dynamic_prior.help LSTM lists them. Fitting ends at --steps or --minutes, whichever
 comes first. Writes the run directory (config.yaml, checkpoint.pt, best.pt, metrics.csv, summary.json, figures/) and prints
 its path as the last line: run: DIR. Exits 0, with 2 and one line for what can be put right, with 130 after Ctrl-C, which
-saves everything first.
+saves everything first (143 after SIGTERM, 129 after SIGHUP, which do the same).
 """
 
-import signal
+if __name__ == "__main__":
+    # Before the imports, which take seconds: a request to stop is answered at any moment.
+    from pyro_dsvae.process import run_verb
+
+    run_verb("fit")
+
 import sys
-import threading
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,10 +42,11 @@ from pyro_dsvae.inference.training.distributed import is_rank_zero
 from pyro_dsvae.inference.training.hardware import Hardware, check_devices, device_for
 from pyro_dsvae.inference.training.schedule import DEFAULT_STEPS, Budget
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.process import Stopped, as_stopped, listening
 from pyro_dsvae.runs.directory import RunDirectory
-from pyro_dsvae.runs.output_folder import next_free
+from pyro_dsvae.runs.fit_journal import FitJournal
+from pyro_dsvae.runs.output_folder import in_next_free, locked
 from pyro_dsvae.runs.profiling import StepProfile
-from pyro_dsvae.runs.progress import FitJournal
 from pyro_dsvae.runs.report import report
 
 __all__ = ["FitResult", "fit"]
@@ -53,13 +58,15 @@ class FitResult:
 
     Attributes:
         run: The run directory.
-        finished: Whether the fit ended; False after Ctrl-C.
+        finished: Whether the fit ended; False after Ctrl-C, SIGTERM or SIGHUP.
         summary: What summary.json holds, in nats per sequence; empty where it did not end.
+        stopped: The request that ended it early.
     """
 
     run: Path
     finished: bool
     summary: Mapping[str, Any]
+    stopped: Stopped | None = None
 
 
 @takes(FitOptions)
@@ -89,7 +96,11 @@ def fit(options: FitOptions) -> FitResult:
     if options.steps is None and options.minutes is None:
         options = replace(options, steps=DEFAULT_STEPS)
     _check(options)
-    path = next_free(type(options.data).__name__.lower()) if options.out is None else Path(options.out)
+    return in_next_free(options.out, type(options.data).__name__.lower(), lambda out: _fitted(Path(out), options))
+
+
+def _fitted(path: Path, options: FitOptions) -> FitResult:
+    """The fit in its folder. Raises `TakenError` where that is taken."""
     run = _resumed(path, options) if options.resume else None
     if run is None:
         RunDirectory.check_free(path)
@@ -97,16 +108,22 @@ def fit(options: FitOptions) -> FitResult:
     svi = _svi(options, data)
     test = data.sequences("test")
     fingerprint = data.fingerprint()
+    new = run is None
     if run is None:
         start = {**svi.state(), "data": fingerprint}
-        run = svi.processes.on_rank_zero(lambda: RunDirectory.create(path, options.config(), start)) or RunDirectory(
-            path
-        )
-    else:
-        _restore(run, svi, fingerprint)
-    if not _run(svi, run, fingerprint, options.profile):
-        return FitResult(run.path, False, {})
-    return FitResult(run.path, True, report(run, svi, data, test))
+        run = RunDirectory(path)
+        svi.processes.on_rank_zero(lambda: RunDirectory.create(path, options.config(), start))
+    with ExitStack() as stack:
+        svi.processes.on_rank_zero(lambda: stack.enter_context(locked(path)))
+        if not new:
+            _restore(run, svi, fingerprint)
+        stopped = _run(svi, run, fingerprint, options.profile)
+        if stopped is not None:
+            return FitResult(path, False, {}, stopped)
+        try:
+            return FitResult(path, True, report(run, svi, data, test))
+        except KeyboardInterrupt as error:
+            return FitResult(path, False, {}, as_stopped(error))
 
 
 def _check(options: FitOptions) -> None:
@@ -133,16 +150,16 @@ def _svi(options: FitOptions, data: SequenceData) -> SVI:
     return SVI(objective, train, data.sequences("validation"), options.optimisation, budget, options.seed, hardware)
 
 
-def _run(svi: SVI, run: RunDirectory, fingerprint: str, profile: bool) -> bool:
-    """Fit until the budget is used; return whether it was (False: the user stopped it)."""
+def _run(svi: SVI, run: RunDirectory, fingerprint: str, profile: bool) -> Stopped | None:
+    """Fit until the budget is used, or until a request to stop, which is returned."""
     first = svi.processes.rank == 0
     with (
         StepProfile(run) if profile and first else nullcontext() as profiled,
-        FitJournal(run, svi.budget, svi.step, fingerprint, first, profiled) as journal,
-        _Interrupts(journal),
+        FitJournal(run, svi.step, fingerprint, first, profiled) as journal,
+        listening(journal.ask_to_stop),
     ):
         try:
-            return svi.run(journal)
+            return None if svi.run(journal) else journal.stopped or Stopped()
         except NonFiniteError as error:
             said = f"{error}. The last good state is in {run.path / 'checkpoint.pt'}"
             raise UsageError(said, "optimisation.learning_rate") from error
@@ -175,29 +192,8 @@ def _restore(run: RunDirectory, svi: SVI, fingerprint: str) -> None:
     svi.processes.on_rank_zero(lambda: run.forget_after(svi.step))
 
 
-class _Interrupts:
-    """Ctrl-C asks the fit to stop after the step it is in; a second one stops it at once."""
-
-    def __init__(self, journal: FitJournal) -> None:
-        self.journal = journal
-
-    def __enter__(self) -> None:
-        self.main = threading.current_thread() is threading.main_thread()
-        if self.main:
-            self.before = signal.signal(signal.SIGINT, self._ask)
-
-    def __exit__(self, *_: object) -> None:
-        if self.main:
-            signal.signal(signal.SIGINT, self.before)
-
-    def _ask(self, *_: object) -> None:
-        if self.journal.stopping:
-            raise KeyboardInterrupt
-        self.journal.stopping = True
-
-
 def main(arguments: Sequence[str]) -> int:
-    """The command: 0, or 130 after Ctrl-C."""
+    """The command: 0, or 130 after Ctrl-C, 143 after SIGTERM."""
     parser = cli.parser_for(fit, f"{__doc__}\nRecipes:\n\n{recipes.listing()}")
     arguments = recipes.resolve(arguments)
     arguments = _bare_flag(arguments)
@@ -208,12 +204,13 @@ def main(arguments: Sequence[str]) -> int:
         before.config()  # says in one line where the file is spoilt
         arguments = ["--config", str(before.config_file), *arguments]
     result = fit(**cli.values(parser, arguments))
+    status = 0 if result.finished else (result.stopped or Stopped()).status
     if not is_rank_zero():  # of several processes the first one speaks
-        return 0 if result.finished else 130
+        return status
     if not result.finished:
         print(f"stopped and saved; go on with: python -m pyro_dsvae.fit --out {result.run} --resume", file=sys.stderr)
     print(f"run: {result.run}")
-    return 0 if result.finished else 130
+    return status
 
 
 def _bare_flag(arguments: Sequence[str]) -> list[str]:
@@ -221,7 +218,3 @@ def _bare_flag(arguments: Sequence[str]) -> list[str]:
     following = [*arguments, "-"][1:]
     flags = ("--resume", "--profile")
     return [f"{a}=true" if a in flags and n.startswith("-") else a for a, n in zip(arguments, following, strict=True)]
-
-
-if __name__ == "__main__":
-    cli.main(main)

@@ -5,6 +5,12 @@ python -m pyro_dsvae.latents ACTION --help      the options of an action
 
 """
 
+if __name__ == "__main__":
+    # Before the imports, which take seconds: a request to stop is answered at any moment.
+    from pyro_dsvae.process import run_verb
+
+    run_verb("latents")
+
 import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -86,7 +92,3 @@ def _dashed(argument: str) -> str:
     """``--missing-frames`` is ``--missing_frames``."""
     name, equals, value = argument.partition("=")
     return name.replace("-", "_").replace("__", "--", 1) + equals + value if name.startswith("--") else argument
-
-
-if __name__ == "__main__":
-    cli.main(main)

@@ -15,6 +15,12 @@ Writes report.html (one file, opens anywhere), ppc.json, predictive.nc (for Arvi
 prints its path as the last line: wrote: DIR. Every figure is a function of the run, the options and --seed.
 """
 
+if __name__ == "__main__":
+    # Before the imports, which take seconds: a request to stop is answered at any moment.
+    from pyro_dsvae.process import run_verb
+
+    run_verb("ppc")
+
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -111,7 +117,7 @@ def ppc(
     }
     with new_folder(path, overwrite) as folder:
         start = time.monotonic()
-        with Bar("checking") as bar:
+        with Bar("checking, in up to eight stages") as bar:
             work = Checking(opened, data, chosen, place, seed, bar)
             result = work.result(path, options, own)
             kept = work.draws(draws)
@@ -185,7 +191,3 @@ def main(arguments: Sequence[str]) -> int:
     result = ppc(**cli.values(parser, arguments))
     print(f"wrote: {result.path}")
     return 0
-
-
-if __name__ == "__main__":
-    cli.main(main)

@@ -39,7 +39,7 @@ LAYERS = {
     "pyro_dsvae": [
         ["models"],
         ["inference"],
-        ["data", "recipes"],
+        ["data", "recipes", "process"],
         ["configuration", "judges", "clips"],
         ["cli", "figures"],
         ["runs", "metrics"],

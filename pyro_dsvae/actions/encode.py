@@ -13,7 +13,7 @@ import xarray
 from rich.console import Console
 from torch import Tensor
 
-from pyro_dsvae.actions.output import Output, chosen_formats, output, place
+from pyro_dsvae.actions.output import Output, check_place, chosen_formats, output
 from pyro_dsvae.actions.selection import Source
 from pyro_dsvae.data.dataset import SPLITS, Label, Split
 from pyro_dsvae.figures import clip_pages as latent_figures
@@ -74,7 +74,7 @@ def encode(
     """
     opened = load(run)
     formats = chosen_formats(format, False, FORMATS)
-    path = place("encode", run, out, overwrite)
+    check_place(out, overwrite)
     source = Source(opened, "test" if split == "all" else split, resize)
     with Bar("encoding") as bar:
         if clips is None:
@@ -84,7 +84,7 @@ def encode(
             codes = chosen.encode(opened, draws, seed, bar, anchored)
             found = Encoded(codes, chosen.names, chosen.indices, torch.full((len(chosen),), -1), chosen.labels)
     options = {"clips": clips, "draws": draws, "split": split, "probes": probes, "seed": seed, "anchored": anchored}
-    with output("encode", run, path, formats, options, overwrite) as to:
+    with output("encode", run, out, formats, options, overwrite) as to:
         to.arrays(found.arrays())
         if "nc" in formats:
             found.dataset(to.about).to_netcdf(to.folder / "encode.nc", engine="h5netcdf")
@@ -94,7 +94,7 @@ def encode(
             with Bar("probing") as bar:
                 report = _probes(found, seed, bar)
             _tell(to, report)
-    return path
+    return to.path
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pyro_dsvae.actions.output import chosen_formats, output, place
+from pyro_dsvae.actions.output import check_place, chosen_formats, output
 from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.data.dataset import Split
 from pyro_dsvae.figures.clip_pages import Page, Row, heat, named_rows
@@ -17,7 +17,7 @@ from pyro_dsvae.inference.forecasting.scores import forecast_scores
 from pyro_dsvae.loading import load
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.progress import Bar
-from pyro_dsvae.runs.run import Run
+from pyro_dsvae.runs.run import Progress, Run
 
 SHOWN_DRAWS = 3
 INTERVAL = 0.9
@@ -74,15 +74,14 @@ def forecast(
             raise UsageError(f"--{name} is {value}; it is at least {least}")
     opened = load(run)
     formats = chosen_formats(format, len(opened.frame_shape) == 3)
-    path = place("forecast", run, out, overwrite)
+    check_place(out, overwrite)
     source = Source(opened, split, resize)
     chosen = source.named_or_varied(clips, count, "dynamic", seed)
     given = _given(chosen, given)
     options = {"clips": clips, "count": count, "given": given, "horizon": horizon, "draws": draws, "score": score}
     options |= {"split": split, "seed": seed}
-    with output("forecast", run, path, formats, options, overwrite) as to, Bar("forecasting") as bar:
-        found = _forecast(opened, chosen, given, horizon, draws, seed)
-        bar(0.1)
+    with output("forecast", run, out, formats, options, overwrite) as to, Bar("forecasting") as bar:
+        found = _forecast(opened, chosen, given, horizon, draws, seed, bar.part(0.0, 0.1))
         low, high = found.interval(INTERVAL)
         to.page(_page(chosen, found, given))
         to.strips({f"{i:02}": mean for i, mean in enumerate(found.mean)})
@@ -103,7 +102,7 @@ def forecast(
             if given < length:
                 sequences = source.data.sequences(source.split).take(source.spread(score))
                 scores = forecast_scores(
-                    opened.sampler(bar.part(0.1, 1.0)),
+                    opened.sampler(bar.part(0.1, 1.0, "scores on held-out clips")),
                     sequences,
                     given,
                     max(draws, 25),
@@ -124,7 +123,7 @@ def forecast(
                     print(sentence)
             else:
                 print(f"nothing to score: all {length} frames of the data are given")
-    return path
+    return to.path
 
 
 def _given(chosen: Selection, given: int | None) -> int:
@@ -139,14 +138,16 @@ def _given(chosen: Selection, given: int | None) -> int:
     return given
 
 
-def _forecast(run: Run, chosen: Selection, given: int, horizon: int, draws: int, seed: int) -> Forecast:
+def _forecast(
+    run: Run, chosen: Selection, given: int, horizon: int, draws: int, seed: int, progress: Progress
+) -> Forecast:
     past, future = chosen.batch.until(given)._replace(lengths=None), None
     if chosen.batch.times is not None and chosen.batch.lengths is None:
         later = chosen.batch.times[:, given : given + horizon]
         more = horizon - later.shape[1]
         last = chosen.batch.times[:, -1:] - chosen.batch.times[:, -2:-1]
         future = torch.cat([later, chosen.batch.times[:, -1:] + last * torch.arange(1, more + 1)], dim=1)
-    return run.forecast(past.x, horizon, *past[1:], future, draws, seed)
+    return run.forecast(past.x, horizon, *past[1:], future, draws, seed, progress)
 
 
 def _mean(values: Tensor) -> float:

@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from pyro_dsvae.actions.damage import Damage
-from pyro_dsvae.actions.output import chosen_formats, output, place
+from pyro_dsvae.actions.output import check_place, chosen_formats, output
 from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.data.dataset import Split
 from pyro_dsvae.figures.clip_pages import Page, Row, heat, named_rows, veiled
@@ -76,7 +76,7 @@ def impute(
     damage = Damage(missing_frames, missing_pixels, crop, noise, seed)
     opened = load(run)
     formats = chosen_formats(format, len(opened.frame_shape) == 3)
-    path = place("impute", run, out, overwrite)
+    check_place(out, overwrite)
     truth = Source(opened, split, resize).named_or_varied(clips, count, "dynamic", seed)
     if damage.nothing and bool(truth.batch.observed.all()):
         damage = _default(damage, truth)
@@ -85,7 +85,7 @@ def impute(
         found = opened.impute(*seen.batch, draws=draws, method=method, seed=seed, progress=bar)
     options = {"clips": clips, "count": count, "missing_frames": missing_frames, "crop": crop, "noise": noise}
     options |= {"missing_pixels": damage.missing_pixels, "draws": draws, "method": method, "split": split, "seed": seed}
-    with output("impute", run, path, formats, options, overwrite) as to:
+    with output("impute", run, out, formats, options, overwrite) as to:
         to.page(_page(truth, seen, found, bool(noise)))
         to.strips({f"{i:02}": mean[: _length(truth, i)] for i, mean in enumerate(restored(found, bool(noise)))})
         to.arrays(
@@ -104,7 +104,7 @@ def impute(
             }
         )
     _say(truth, seen, found, bool(noise))
-    return path
+    return to.path
 
 
 def _default(damage: Damage, clips: Selection) -> Damage:

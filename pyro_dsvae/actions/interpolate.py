@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from pyro_dsvae.actions.output import chosen_formats, output, place
+from pyro_dsvae.actions.output import check_place, chosen_formats, output
 from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.data.dataset import Role, Split
 from pyro_dsvae.figures.clip_pages import Cell, Page, Row
@@ -60,7 +60,7 @@ def interpolate(
     """
     opened = load(run)
     formats = chosen_formats(format, len(opened.frame_shape) == 3)
-    path = place("interpolate", run, out, overwrite)
+    check_place(out, overwrite)
     role: Role = "dynamic" if latent == "dynamic" else "static"
     ends = Source(opened, split, resize).named_or_varied(between, 2, role, seed)
     if len(ends) != 2:
@@ -72,7 +72,7 @@ def interpolate(
     if one != other:
         print(f"the clips have {one} and {other} frames; only the first {min(one, other)} of both are used")
     options = {"between": between, "latent": latent, "steps": steps, "split": split, "seed": seed}
-    with output("interpolate", run, path, formats, options, overwrite) as to:
+    with output("interpolate", run, out, formats, options, overwrite) as to:
         to.page(_page(ends, found, frames, latent))
         to.strips({f"{i:02}": clip for i, clip in enumerate(frames)})
         to.arrays(
@@ -80,7 +80,7 @@ def interpolate(
         )
     for name, way in found.geometry.items():
         print(f"{name}: {way}")
-    return path
+    return to.path
 
 
 def _page(ends: Selection, found: Interpolation, frames: Tensor, latent: Latent) -> Page:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from pyro_dsvae.figures import clip_pages as latent_figures
 from pyro_dsvae.figures.clip_pages import Page
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.json_values import json_values
-from pyro_dsvae.runs.output_folder import check_free, new_folder
+from pyro_dsvae.runs.output_folder import check_free, new_folder, new_numbered_folder
 from pyro_dsvae.runs.versions import installed
 
 FORMATS = ("gif", "png", "npz")
@@ -27,12 +27,14 @@ class Output:
 
     Attributes:
         action: Name of the action, and of its files.
-        folder: Where to write.
+        path: Where it will be found.
+        folder: Where to write it.
         formats: Which of `FORMATS`.
         about: Version, action, run and options, for options.json and for every .npz.
     """
 
     action: str
+    path: Path
     folder: Path
     formats: Sequence[str]
     about: Mapping[str, Any]
@@ -60,30 +62,37 @@ class Output:
 
 @contextmanager
 def output(
-    action: str, run: Path, path: Path, formats: Sequence[str], options: Mapping[str, Any], overwrite: bool = False
+    action: str,
+    run: Path,
+    out: Path | None,
+    formats: Sequence[str],
+    options: Mapping[str, Any],
+    overwrite: bool = False,
 ) -> Iterator[Output]:
-    """The folder of an action, at the ``path`` that `place` gave; it appears whole or not at all."""
+    """The folder of an action, which appears whole or not at all: ``out``, or the next free RUN/latents/ACTION-NNN."""
     about = {
         "pyro_dsvae": installed("pyro-dsvae"),
         "command": f"python -m pyro_dsvae.latents {action}",
         "run": str(run.resolve()),
         "options": json_values(options),
     }
-    with new_folder(path, overwrite) as folder:
+    with ExitStack() as stack:
+        if out is None:
+            path, folder = stack.enter_context(new_numbered_folder(run / "latents", action))
+        else:
+            path, folder = out, stack.enter_context(new_folder(out, overwrite))
         (folder / "options.json").write_text(json.dumps(about, indent=2) + "\n")
-        yield Output(action, folder, formats, about)
+        yield Output(action, path, folder, formats, about)
 
 
-def place(action: str, run: Path, out: Path | None, overwrite: bool = False) -> Path:
-    """The folder that an action will write, by default the next free RUN/latents/ACTION-NNN.
+def check_place(out: Path | None, overwrite: bool) -> None:
+    """Check, before the work begins, that the folder which the user named may be written.
 
     Raises:
-        UsageError: Where that is taken.
+        UsageError: Where it is there already and may not be replaced.
     """
-    if out is None:
-        return next(p for n in range(1, 10**6) if not (p := run / "latents" / f"{action}-{n:03}").exists())
-    check_free(out, overwrite)
-    return out
+    if out is not None:
+        check_free(out, overwrite)
 
 
 def chosen_formats(text: str | None, image: bool, known: Sequence[str] = FORMATS) -> list[str]:

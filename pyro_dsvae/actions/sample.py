@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_dsvae.actions.output import Output, chosen_formats, output, place
+from pyro_dsvae.actions.output import Output, check_place, chosen_formats, output
 from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.clips.writing import write_npz
 from pyro_dsvae.data.dataset import Split
@@ -77,7 +77,7 @@ def sample(
             raise UsageError(f"--{name} is {value}; it is a number of at least 1")
     opened = load(run)
     formats = chosen_formats(format, len(opened.frame_shape) == 3)
-    path = place("sample", run, out, overwrite)
+    check_place(out, overwrite)
     source = Source(opened, split, resize)
     given = None if keep is None else source.named(clip or "0")
     codes = None if given is None else given.encode(opened)
@@ -85,7 +85,7 @@ def sample(
     frames = _decoded(opened, f, z, noise, seed)
     options = {"number": number, "keep": keep, "clip": clip, "length": length, "augment": augment, "noise": noise}
     options |= {"split": split, "seed": seed}
-    with output("sample", run, path, formats, options, overwrite) as to, Bar("data set") as bar:
+    with output("sample", run, out, formats, options, overwrite) as to, Bar("data set") as bar:
         to.page(_page(frames, given, keep))
         to.strips({f"{i:03}": made for i, made in enumerate(frames)})
         indices = {} if given is None else {"kept_indices": given.indices}
@@ -93,7 +93,7 @@ def sample(
         if augment is not None:
             kept = given if keep is None or clip is not None else _looks_of_training(source, augment, seed)
             _augment(to, source, augment, kept, _How(keep, length, noise, seed), bar)
-    return path
+    return to.path
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from pyro_dsvae.actions.output import chosen_formats, output, place
+from pyro_dsvae.actions.output import check_place, chosen_formats, output
 from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.data.dataset import Split
 from pyro_dsvae.figures.clip_pages import Cell, Page, Row
@@ -51,7 +51,7 @@ def swap(
     """
     opened = load(run)
     formats = chosen_formats(format, len(opened.frame_shape) == 3)
-    path = place("swap", run, out, overwrite)
+    check_place(out, overwrite)
     source = Source(opened, split, resize)
     rows = source.named_or_varied(appearances, count, "static", seed)
     # Other clips than the appearances.
@@ -64,7 +64,7 @@ def swap(
             f"clips have {min(counts)} to {max(counts)} frames; each swap is as long as the clip that gives its motion"
         )
     options = {"appearances": appearances, "motions": motions, "count": count, "split": split, "seed": seed}
-    with output("swap", run, path, formats, options, overwrite) as to:
+    with output("swap", run, out, formats, options, overwrite) as to:
         to.page(_page(rows, columns, frames))
         to.strips(
             {
@@ -84,7 +84,7 @@ def swap(
                 **lengths,
             }
         )
-    return path
+    return to.path
 
 
 def _existing(frames: Tensor, clips: Selection, row: int) -> Tensor:

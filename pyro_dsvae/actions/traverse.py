@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pyro_dsvae.actions.output import chosen_formats, output, place
+from pyro_dsvae.actions.output import check_place, chosen_formats, output
 from pyro_dsvae.actions.selection import Source
 from pyro_dsvae.data.dataset import Label, Split
 from pyro_dsvae.figures.clip_pages import Cell, Page, Row
@@ -77,7 +77,7 @@ def traverse(
             raise UsageError(f"--{name} is {value}; it is at least {least}")
     opened = load(run)
     formats = chosen_formats(format, len(opened.frame_shape) == 3)
-    path = place("traverse", run, out, overwrite)
+    check_place(out, overwrite)
     source = Source(opened, split, resize)
     start = source.named(clip)
     if len(start) != 1:
@@ -95,7 +95,7 @@ def traverse(
     meaning = [told(_values(codes, latent, int(d)), others.labels) for d in order]
     options = {"clip": clip, "latent": latent, "number": number, "dimensions": dimensions, "steps": steps}
     options |= {"reference": reference, "split": split, "seed": seed}
-    with output("traverse", run, path, formats, options, overwrite) as to:
+    with output("traverse", run, out, formats, options, overwrite) as to:
         to.page(_page(found, nats[order], meaning, latent, "nats" if opened.guide.comparable else "variance"))
         to.arrays(
             {
@@ -108,7 +108,7 @@ def traverse(
                 "indices": start.indices,
             }
         )
-    return path
+    return to.path
 
 
 def information(codes: Codes, latent: str) -> Tensor:

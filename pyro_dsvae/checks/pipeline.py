@@ -1,6 +1,5 @@
 """The parts of the predictive checks of one run."""
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -63,32 +62,34 @@ class Checking:
         held_out = options["split"] != "train"
         frames, labels = self._discrepancies(own), self._labels()
         fewer = max(2, draws // DRAWS_WITHOUT_NOISE)
-        noisy = self._checks(frames, labels, draws, held_out, True, bar.part(0.0, 0.3))
-        means = self._checks(frames, labels, fewer, held_out, False, bar.part(0.3, 0.45))
+        noisy = self._checks(frames, labels, draws, held_out, True, bar.part(0.1, 0.35, "replications"))
+        means = self._checks(frames, labels, fewer, held_out, False, bar.part(0.35, 0.45, "replications without noise"))
         calibrated = self._tried(
             "calibration",
-            lambda: calibration(run.sampler(bar.part(0.45, 0.6)), chosen, at_most=len(chosen), seed=seed),
+            lambda: calibration(
+                run.sampler(bar.part(0.45, 0.6, "calibration")), chosen, at_most=len(chosen), seed=seed
+            ),
         )
         simulated = None
         if simulations:
             simulated = self._tried(
                 "simulation-based calibration",
                 lambda: simulation_based_calibration(
-                    run.sampler(bar.part(0.6, 0.75)),
+                    run.sampler(bar.part(0.6, 0.75, "simulation-based calibration")),
                     chosen,
                     simulations=simulations,
                     seed=seed,
                 ),
             )
-        latents = self._tried("latents", lambda: latent_checks(run.sampler(), chosen, seed=seed))
-        bar(0.78)
-        use = self._tried("latent usage", lambda: latent_usage(run.sampler(), chosen, seed))
-        bar(0.82)
+        told = bar.part(0.75, 0.78, "latents")
+        latents = self._tried("latents", lambda: latent_checks(run.sampler(told), chosen, seed=seed))
+        told = bar.part(0.78, 0.82, "latent usage")
+        use = self._tried("latent usage", lambda: latent_usage(run.sampler(told), chosen, seed))
         evidence = None
         if weights:
             evidence = self._tried(
                 "evidence",
-                lambda: estimate_evidence(run.sampler(bar.part(0.82, 0.97)), chosen, weights, seed=seed),
+                lambda: estimate_evidence(run.sampler(bar.part(0.82, 0.95, "evidence")), chosen, weights, seed=seed),
             )
         findings = [
             *check_findings(noisy.frames, means.frames),
@@ -120,7 +121,8 @@ class Checking:
         """What predictive.nc holds: frames of as many sequences as its size allows."""
         size = 4 * count * FRAME_VARIABLES * self.chosen.frames[0].numel()
         few = max(1, min(MOST_FRAMES_OF, len(self.chosen), FRAME_BYTES // size))
-        return predictive_draws(self.run.sampler(), self.chosen, count, few, self.seed)
+        told = self.bar.part(0.95, 1.0, "draws for predictive.nc")
+        return predictive_draws(self.run.sampler(told), self.chosen, count, few, self.seed)
 
     def _discrepancies(self, own: Sequence[Discrepancy]) -> list[Discrepancy]:
         """Those that apply, the distance from the palette of the training data for images, and the user's own."""
@@ -140,7 +142,11 @@ class Checking:
         judge = self._tried(
             "labels",
             lambda: load_or_train_judge(
-                self.data, to_model_units, seed=self.seed, device=self.device, progress=sys.stderr.isatty()
+                self.data,
+                to_model_units,
+                seed=self.seed,
+                device=self.device,
+                progress=self.bar.part(0.0, 0.1, "judge of labels: from the cache, or trained"),
             ),
         )
         classes = {name: label.classes for name, label in self.data.labels.items()}

@@ -1,6 +1,7 @@
 """The folder of a comparison: what is where, and whether it is still the same comparison."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +12,32 @@ from pyro_dsvae.comparison.options import ComparisonOptions
 from pyro_dsvae.configuration.options import Role, option_names
 from pyro_dsvae.configuration.parts import in_words
 from pyro_dsvae.configuration.spellings import modern_label
-from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.runs.directory import RunDirectory, complete, writing
+from pyro_dsvae.runs.directory import RunDirectory, complete
+from pyro_dsvae.runs.lock import LOCK, TakenError
+from pyro_dsvae.runs.output_folder import locked, writing
 
 
 class Folder:
     """Where a comparison is written, and what says whether it is the same as before.
 
     Raises:
-        UsageError: Where something else is there, or a comparison with other options.
+        TakenError: Where something else is there, or a comparison with other options.
     """
 
     def __init__(self, path: Path, options: ComparisonOptions) -> None:
         self.path, self.config = path, options.config()
         self.files = RunDirectory(path)
-        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        if not path.exists() or (path.is_dir() and {each.name for each in path.iterdir()} <= {LOCK}):
             return
         before = self.files.config() if (path / "config.yaml").is_file() else {}
         if not {"vary", "runs", "sequences"} <= before.keys():
-            raise UsageError(f"{path} exists and is no comparison; name another folder with --out")
+            raise TakenError(f"{path} exists and is no comparison; name another folder with --out")
         whole = complete(ComparisonOptions, {**before, "vary": None}, self.files.config_file).config()
         before = {**whole, "vary": before["vary"]}
         free = option_names(ComparisonOptions, Role.INCIDENTAL)
         for name, value in self.config.items():
             if name not in free and before[name] != value:
-                raise UsageError(
+                raise TakenError(
                     f"{path} was compared with {name} = {_short(before[name])}, not {_short(value)}; go on with the same "
                     "options (--out alone takes them from it) or name another --out"
                 )
@@ -49,22 +51,28 @@ class Folder:
         name = Candidate(fit.candidate, {}).folder
         return self.path / "evidence" / f"{name}-seed{fit.seed}.pt"
 
-    def claim(self) -> None:
-        """Make the folder and write down the options.
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Make the folder, lock it for the block, and write down the options.
 
         What an earlier version named after old spellings of options is renamed.
 
         Raises:
+            TakenError: Where another process works on this comparison.
             UsageError: Where that cannot be done.
         """
         with writing(self.path):
-            for folder in ("evidence", "figures"):
-                (self.path / folder).mkdir(parents=True, exist_ok=True)
-            for path in [*self.path.glob("runs/*"), *self.path.glob("evidence/*")]:
-                modern = path.with_name(modern_label(path.name))
-                if not modern.exists():
-                    path.rename(modern)
-        self.files.write_text(self.path / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
+            self.path.mkdir(parents=True, exist_ok=True)
+        with locked(self.path):
+            with writing(self.path):
+                for folder in ("evidence", "figures"):
+                    (self.path / folder).mkdir(exist_ok=True)
+                for path in [*self.path.glob("runs/*"), *self.path.glob("evidence/*")]:
+                    modern = path.with_name(modern_label(path.name))
+                    if not modern.exists():
+                        path.rename(modern)
+            self.files.write_text(self.path / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
+            yield
 
 
 def _short(value: Any) -> str:

@@ -27,7 +27,8 @@ from pyro_dsvae.inference.sequences import Sequences, evenly_spaced
 from pyro_dsvae.judges.cache import load_or_train_judge
 from pyro_dsvae.judges.motion import JudgedMotion, judge_motion
 from pyro_dsvae.loading import Run
-from pyro_dsvae.runs.directory import RunDirectory, writing
+from pyro_dsvae.runs.directory import RunDirectory
+from pyro_dsvae.runs.output_folder import writing
 
 # Raise it when the meaning of what is kept changes: files of another number are computed anew.
 SCHEMA = 1

@@ -14,7 +14,6 @@ from pyro_dsvae.comparison.workers import Task
 from pyro_dsvae.data.dataset import DataSource, SequenceData
 from pyro_dsvae.inference.forecasting.forecast import check_context
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.runs.output_folder import next_free
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,8 @@ def planned(options: ComparisonOptions) -> Plan:
 
 def _folder(options: ComparisonOptions, vary: Mapping[str, list[Any]] | None) -> Folder:
     """The folder of the comparison; ``vary`` as it is written down."""
-    return Folder(Path(options.out or next_free("compare")), replace(options, vary=vary))
+    assert options.out is not None
+    return Folder(Path(options.out), replace(options, vary=vary))
 
 
 def _measure(options: ComparisonOptions, data: SequenceData) -> Measure:

@@ -5,12 +5,13 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from multiprocessing.queues import Queue
 from pathlib import Path
-from queue import Queue
 
 import torch
 from rich.console import Console
@@ -21,6 +22,7 @@ from pyro_dsvae.data.dataset import DataSource, SequenceData
 from pyro_dsvae.fit import fit
 from pyro_dsvae.loading import Run, load
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.process import SIGNALS, Stopped, as_stopped, held_back, listen, listening, raise_stopped
 from pyro_dsvae.runs.progress import Bar
 
 
@@ -57,7 +59,7 @@ class Task:
             options = replace(candidate.options(), out=path, seed=self.fit.seed, resume=path.exists())
             result = fit(**vars(options))
         if not result.finished:
-            raise KeyboardInterrupt
+            raise result.stopped or Stopped()
 
 
 def spread(todo: Sequence[Task], source: DataSource | None, devices: int, kind: str, logs: Path) -> None:
@@ -78,18 +80,20 @@ def spread(todo: Sequence[Task], source: DataSource | None, devices: int, kind: 
         KeyboardInterrupt: Where the user stopped, when all have saved what they had.
     """
     context = multiprocessing.get_context("spawn")
-    numbers = context.Manager().Queue()
+    numbers: Queue[int] = context.Queue()
     for number in range(devices):
         numbers.put(number)
     where = (numbers, devices, kind, source, todo[0].fit.path, logs)
+    others = set(multiprocessing.active_children())
     with (
         Bar(f"{len(todo)} fits on {devices} devices") as bar,
         ProcessPoolExecutor(devices, context, _begin, where) as pool,
     ):
-        futures = [
-            pool.submit(_do, task, f"[{n}/{len(todo)}] {task.fit.candidate}, seed {task.fit.seed}")
-            for n, task in enumerate(todo, 1)
-        ]
+        with held_back():  # a new process hears of requests to stop when it can answer them
+            futures = [
+                pool.submit(_do, task, f"[{n}/{len(todo)}] {task.fit.candidate}, seed {task.fit.seed}")
+                for n, task in enumerate(todo, 1)
+            ]
         try:
             for done, future in enumerate(as_completed(futures), 1):
                 future.result()
@@ -99,7 +103,10 @@ def spread(todo: Sequence[Task], source: DataSource | None, devices: int, kind: 
                 f"a process of the comparison died, of too little memory perhaps; device-N.log in {logs} tells how far it "
                 "came. What was done is kept: go on with fewer --devices"
             ) from error
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):  # SIGTERM, unlike Ctrl-C, has reached this process alone
+                for worker in set(multiprocessing.active_children()) - others:
+                    worker.terminate()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 
@@ -109,11 +116,14 @@ class _Worker:
 
     data: SequenceData
     device: str
-    stopped = False
+    stopped: Stopped | None = None
 
 
 def _begin(numbers: "Queue[int]", devices: int, kind: str, source: DataSource | None, first: Path, logs: Path) -> None:
     """In a new process, before its first task: take a device, open the log, read the data."""
+    listen(_no_more)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    threading.Thread(target=_follow, daemon=True).start()
     number = numbers.get()
     if kind == "cuda":
         # Before anything here has touched CUDA: this process sees its own device only.
@@ -124,15 +134,30 @@ def _begin(numbers: "Queue[int]", devices: int, kind: str, source: DataSource | 
     sys.stdout = sys.stderr = (logs / f"device-{number}.log").open("a", buffering=1)
     _Worker.data = load(first, device="cpu").sequences() if source is None else source.load()
     _Worker.device = kind
-    # Between fits, which have a handler of their own, Ctrl-C must not end the process before it can say so.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _do(task: Task, title: str) -> None:
-    if _Worker.stopped:  # a task that was handed out before the user stopped
-        raise KeyboardInterrupt
+    if _Worker.stopped is not None:  # a task that was handed out before the user stopped
+        raise _Worker.stopped
     try:
-        task.do(_Worker.data, _Worker.device, title)
-    except KeyboardInterrupt:
-        _Worker.stopped = True
+        with listening(raise_stopped):
+            task.do(_Worker.data, _Worker.device, title)
+    except KeyboardInterrupt as error:
+        _no_more(as_stopped(error).number)
         raise
+
+
+def _no_more(number: int) -> None:
+    """Take no further task; and where the comparison itself has died, so that there will be none, end."""
+    _Worker.stopped = Stopped(number)
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():
+        os._exit(_Worker.stopped.status)
+
+
+def _follow() -> None:
+    """When the comparison has died (of SIGKILL it cannot tell its processes), stop as it would have asked to."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyro_dsvae.data.cache import cache_folder
 from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.inference.estimation import Progress
 from pyro_dsvae.inference.files import DAMAGE, replacing
 from pyro_dsvae.judges.judge import ClipReader, Device, Judge, ToModelUnits
 from pyro_dsvae.judges.literature import LiteratureJudge, train_literature_judge
@@ -34,7 +35,7 @@ def load_or_train_judge(
     *,
     seed: int = 0,
     device: Device = "cpu",
-    progress: bool = False,
+    progress: Progress | None = None,
     kind: Kind = "own",
     epochs: int = 100,
 ) -> Judge:
@@ -48,7 +49,7 @@ def load_or_train_judge(
         cache_dir: Folder of the cache; None: pyro_dsvae/judges below the user's cache directory.
         seed: Of weights and batches.
         device: Where to train, and where the judge is returned.
-        progress: Show a bar on standard error.
+        progress: Called with the share of the work that is done.
         kind: This project's judge, or the literature's.
         epochs: Limit of epochs for the literature's (see `train_literature_judge`).
 
@@ -77,7 +78,7 @@ def load_or_train_regression_judge(
     *,
     seed: int = 0,
     device: Device = "cpu",
-    progress: bool = False,
+    progress: Progress | None = None,
 ) -> RegressionJudge:
     """The judge of these data's quantities: loaded from the cache, or trained and stored there.
 
@@ -87,7 +88,7 @@ def load_or_train_regression_judge(
         cache_dir: As in `load_or_train_judge`.
         seed: Of weights and batches.
         device: Where to train, and where the judge is returned.
-        progress: Show a bar on standard error.
+        progress: Called with the share of the work that is done.
 
     Raises:
         UsageError: Where the data have no quantities or no network takes their frames.

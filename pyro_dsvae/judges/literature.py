@@ -5,12 +5,11 @@ import math
 from collections.abc import Mapping
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.inference.estimation import Progress, Work
 from pyro_dsvae.judges.judge import Device, Judge, ToModelUnits, log_probabilities, shown
 from pyro_dsvae.judges.own import new_judge
 from pyro_dsvae.models.errors import UsageError
@@ -69,7 +68,7 @@ def train_literature_judge(
     device: Device = "cpu",
     *,
     epochs: int = 100,
-    progress: bool = False,
+    progress: Progress | None = None,
 ) -> Judge:
     """Train the literature's judge on the train split; it is returned in evaluation mode, and global random state is kept.
 
@@ -83,7 +82,7 @@ def train_literature_judge(
         seed: Of weights and batches.
         device: Where to train.
         epochs: At most.
-        progress: Show a bar on standard error.
+        progress: Called with the share of the work that is done.
 
     Raises:
         UsageError: Where the data have no labels or are no images.
@@ -96,8 +95,8 @@ def train_literature_judge(
     generator = torch.Generator().manual_seed(seed)
     size = min(BATCH, len(part))
     lowest, since, best = math.inf, 0, copy.deepcopy(judge.state_dict())
-    bar = Console(stderr=True)
-    for _ in track(range(epochs), "The judge", console=bar, transient=True, disable=not progress):
+    work = Work(progress, epochs * len(part))
+    for _ in range(epochs):
         judge.train()
         for rows in torch.randperm(len(part), generator=generator)[: len(part) - len(part) % size].split(size):
             logits = judge(*shown(judge, part, rows, to_model_units))
@@ -105,6 +104,7 @@ def train_literature_judge(
             optimiser.zero_grad()
             torch.stack(losses).sum().backward()
             optimiser.step()
+            work.did(len(rows))
         loss = _loss(judge, held_out, to_model_units)
         since += 1
         if loss < lowest:

@@ -97,7 +97,7 @@ def judge_motion(
         judge: A judge of labels on ``device``, for ``JudgedMotion.confident``; None without labels.
         seed: Of weights, batches and draws.
         device: Where everything is.
-        progress: Show a bar on standard error.
+        progress: Called with the share of the work that is done.
     """
     size = min(MOST_STEPS, data.length) * math.prod(data.frame_shape)
     most = max(16, min(TRAINED, NUMBERS // size))

@@ -4,12 +4,11 @@ import math
 from collections.abc import Iterator, Mapping
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy
 
 from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.inference.estimation import Progress, Work
 from pyro_dsvae.judges.judge import Device, Judge, ToModelUnits, shown
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.networks.factory import frame_encoder
@@ -63,7 +62,12 @@ def new_judge(
 
 
 def train_judge(
-    data: SequenceData, to_model_units: ToModelUnits, seed: int = 0, device: Device = "cpu", *, progress: bool = False
+    data: SequenceData,
+    to_model_units: ToModelUnits,
+    seed: int = 0,
+    device: Device = "cpu",
+    *,
+    progress: Progress | None = None,
 ) -> Judge:
     """Train this project's judge on the train split; it is returned in evaluation mode, and global random state is kept.
 
@@ -72,7 +76,7 @@ def train_judge(
         seed: Of weights and batches.
         device: Where to train.
         to_model_units: Stored frames ``(B, T, *frame)`` -> floating values, as `Likelihood.to_model_units`.
-        progress: Show a bar on standard error.
+        progress: Called with the share of the work that is done.
 
     Raises:
         UsageError: Where the data have no labels or no network takes their frames.
@@ -82,7 +86,8 @@ def train_judge(
     optimiser = torch.optim.Adam(judge.parameters(), lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS, pct_start=0.15)
     endless = batches(len(part), seed)
-    for _ in track(range(STEPS), "The judge", console=Console(stderr=True), transient=True, disable=not progress):
+    work = Work(progress, STEPS)
+    for _ in range(STEPS):
         rows, strength = next(endless)
         x, lengths = shown(judge, part, rows, to_model_units)
         logits = judge(blurred(x, strength.to(x)) if x.ndim == 5 else x, lengths)
@@ -92,6 +97,7 @@ def train_judge(
         nn.utils.clip_grad_norm_(judge.parameters(), 5.0)
         optimiser.step()
         schedule.step()
+        work.did(1)
     return judge.eval().requires_grad_(False)
 
 

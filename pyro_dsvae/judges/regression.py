@@ -4,12 +4,11 @@ import math
 from collections.abc import Mapping
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
 
 from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.inference.estimation import Progress, Work
 from pyro_dsvae.judges.judge import ClipReader, Device, ToModelUnits, shown
 from pyro_dsvae.judges.own import FEATURES, HIDDEN, LEARNING_RATE, WIDTH, batches, blurred
 from pyro_dsvae.models.errors import UsageError
@@ -71,7 +70,12 @@ def components_of(data: SequenceData) -> dict[str, int]:
 
 
 def train_regression_judge(
-    data: SequenceData, to_model_units: ToModelUnits, seed: int = 0, device: Device = "cpu", *, progress: bool = False
+    data: SequenceData,
+    to_model_units: ToModelUnits,
+    seed: int = 0,
+    device: Device = "cpu",
+    *,
+    progress: Progress | None = None,
 ) -> RegressionJudge:
     """Train on the train split; the judge is returned in evaluation mode, and global random state is kept.
 
@@ -82,7 +86,7 @@ def train_regression_judge(
         to_model_units: Stored frames ``(B, T, *frame)`` -> floating values, as `Likelihood.to_model_units`.
         seed: Of weights and batches.
         device: Where to train.
-        progress: Show a bar on standard error.
+        progress: Called with the share of the work that is done.
 
     Raises:
         UsageError: Where the data have no quantities or no network takes their frames.
@@ -106,8 +110,8 @@ def train_regression_judge(
     optimiser = torch.optim.Adam(judge.parameters(), lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS, pct_start=0.15)
     endless, counted = batches(len(part), seed), exists.to(device)
-    bar = Console(stderr=True)
-    for _ in track(range(STEPS), "The judge of quantities", console=bar, transient=True, disable=not progress):
+    work = Work(progress, STEPS)
+    for _ in range(STEPS):
         rows, strength = next(endless)
         x, lengths = shown(judge, part, rows, to_model_units)
         found = judge.standardised(blurred(x, strength.to(x)) if x.ndim == 5 else x, lengths)
@@ -118,4 +122,5 @@ def train_regression_judge(
         nn.utils.clip_grad_norm_(judge.parameters(), 5.0)
         optimiser.step()
         schedule.step()
+        work.did(1)
     return judge.eval().requires_grad_(False)

@@ -101,7 +101,7 @@ def generate(
         judge: On the model's device.
         draws: R, the draws for each clip.
         seed: Of the draws.
-        progress: Show a bar on standard error.
+        progress: Called with the share of the work that is done.
 
     Returns:
         From each label to (R, N, classes), float64.

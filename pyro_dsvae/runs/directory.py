@@ -1,15 +1,12 @@
 """Run directories: what a fit leaves behind, and how it is opened again."""
 
-import contextlib
 import csv
 import io
 import json
-import os
 import pickle
-import shutil
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +18,9 @@ from pyro_dsvae.configuration.options import FitOptions, SharedOptions
 from pyro_dsvae.configuration.spellings import OldConfiguration, lacking, modern_config
 from pyro_dsvae.inference.files import DAMAGE, replacing
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.runs.lock import TakenError
 from pyro_dsvae.runs.older_checkpoints import upgraded
+from pyro_dsvae.runs.output_folder import new_folder, one_line, writing
 from pyro_dsvae.runs.versions import installed
 
 Taken = TypeVar("Taken", bound=SharedOptions)
@@ -61,18 +60,13 @@ class RunDirectory:
             UsageError: Where something is there already or nothing can be written.
         """
         cls.check_free(path)
-        part = cls(path.with_name(f".{path.name}.{os.getpid()}"))
-        try:
-            with writing(path):
-                part.figures.mkdir(parents=True)
-                part.write_text(part.config_file, yaml.safe_dump(dict(config), sort_keys=False))
-                part.write_text(part.metrics_file, ",".join(COLUMNS) + "\n")
-                if checkpoint is not None:
-                    part.save("checkpoint.pt", checkpoint)
-                part.path.rename(path)
-        except BaseException:
-            shutil.rmtree(part.path, ignore_errors=True)
-            raise
+        with new_folder(path) as folder:
+            part = cls(folder)
+            part.figures.mkdir()
+            part.write_text(part.config_file, yaml.safe_dump(dict(config), sort_keys=False))
+            part.write_text(part.metrics_file, ",".join(COLUMNS) + "\n")
+            if checkpoint is not None:
+                part.save("checkpoint.pt", checkpoint)
         return cls(path)
 
     @staticmethod
@@ -80,11 +74,11 @@ class RunDirectory:
         """Check, before the work begins, that ``path`` may be written.
 
         Raises:
-            UsageError: Where something is there already.
+            TakenError: Where something is there already.
         """
         if path.exists() or path.is_symlink():
             hint = f"; continue it with --out {path} --resume" if (path / "config.yaml").exists() else ""
-            raise UsageError(f"{path} exists{hint}, or name another folder with --out")
+            raise TakenError(f"{path} exists{hint}, or name another folder with --out")
 
     @classmethod
     def open(cls, path: Path) -> "RunDirectory":
@@ -247,17 +241,3 @@ def complete(kind: type[Taken], config: Mapping[str, Any], file: Path) -> Taken:
             stacklevel=2,
         )
     return options
-
-
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turns a failure to write into one line that names the path and the cause."""
-    try:
-        yield
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or one_line(error)}") from error
-
-
-def one_line(error: BaseException) -> str:
-    """The first line of an exception's message, or its name."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

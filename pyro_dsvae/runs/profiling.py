@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
-from pyro_dsvae.runs.directory import RunDirectory, writing
+from pyro_dsvae.runs.directory import RunDirectory
+from pyro_dsvae.runs.output_folder import writing
 
 WAIT, WARM_UP, STEPS = 10, 2, 5
 ROWS = 25

@@ -1,124 +1,106 @@
-"""The progress of long work, and the journal of a fit."""
+"""The progress of long work: a bar on a terminal; elsewhere a line per stage, and one a minute."""
 
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
+import threading
+import time
+from collections.abc import Callable
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from pyro_dsvae.inference.estimation import part_of
-from pyro_dsvae.inference.training.journal import REFIT, UNDONE
-from pyro_dsvae.inference.training.schedule import Budget
-from pyro_dsvae.runs.directory import RunDirectory
-from pyro_dsvae.runs.profiling import StepProfile
 
-REFITTED = "after refitting the static prior"
-
-
-class FitJournal:
-    """The journal of one fit: files of the run directory, and a progress bar with the ELBO and the time left.
-
-    On a terminal the bar moves in place; elsewhere one line is printed per held-out evaluation. ``stopping`` set to True
-    ends the fit after the step it is in. Of several processes only one has a bar that is ``shown``.
-    """
-
-    def __init__(
-        self,
-        run: RunDirectory,
-        budget: Budget,
-        step: int,
-        fingerprint: str,
-        shown: bool = True,
-        profile: StepProfile | None = None,
-    ) -> None:
-        self.profile = profile
-        self.run, self.budget, self.step, self.fingerprint = run, budget, step, fingerprint
-        self.stopping = False
-        self.first: tuple[float, float] | None = None
-        self.console = Console(file=sys.stderr)
-        self.bar = Progress(
-            TextColumn("fitting"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[status]}"),
-            console=self.console,
-            disable=not (shown and self.console.is_terminal),
-        )
-        self.task = self.bar.add_task("fitting", total=1.0, status="")
-
-    def __enter__(self) -> "FitJournal":
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def log(self, row: Mapping[str, Any]) -> None:
-        self.run.append_metrics(row)
-        self.step = row["step"]
-        when = {"validation": f"step {row['step']}", REFIT: REFITTED, UNDONE: REFITTED}.get(row["split"])
-        if when is not None:
-            undone = ". That is no better than before, so the prior stays as it was" if row["split"] == UNDONE else ""
-            self.console.print(
-                f"{when}: held-out ELBO {row['elbo']:,.1f} nats per sequence"
-                f" (reconstruction {row['reconstruction']:,.1f},"
-                f" KL of f {row['kl_static']:.1f}, KL of z {row['kl_dynamic']:.1f}){undone}",
-                highlight=False,
-                soft_wrap=True,
-            )
-
-    def save(self, state: Mapping[str, Any]) -> None:
-        self.run.save("checkpoint.pt", {**state, "data": self.fingerprint})
-
-    def save_best(self, state: Mapping[str, Any]) -> None:
-        kept = ("step", "best", "frame_shape", "length", "objective")
-        self.run.save("best.pt", {**{key: state[key] for key in kept}, "data": self.fingerprint})
-
-    def advance(self, progress: float, seconds: float, elbo: float) -> None:
-        if self.first is None:
-            self.first = (progress, seconds)
-        gained = progress - self.first[0]
-        # The rate of this process: what went before a resume may have run on another machine.
-        left = "" if gained <= 0 else f", {_clock((1 - progress) / gained * (seconds - self.first[1]))} left"
-        status = f"step {self.step}, ELBO {elbo:,.1f} nats per sequence{left}"
-        self.bar.update(self.task, completed=min(progress, 1.0), status=status)
-
-    def stop(self) -> bool:
-        if self.profile is not None:
-            self.profile.step()
-        return self.stopping
+# Where there is no terminal: seconds of work that nothing is said of, and then between lines.
+PATIENCE, INTERVAL = 5.0, 60.0
 
 
 class Bar:
-    """A progress bar on standard error for work that reports its share, with the time left.
+    """The progress, on standard error, of work that reports its share.
 
-    ``Bar`` itself is what such work takes as ``progress``: ``bar(0.3)``. It prints nothing unless it is on a terminal.
+    ``Bar`` itself is what such work takes as ``progress``: ``bar(0.3)``. On a terminal a bar moves in place, with the time
+    left. Elsewhere (a pipe, a file, a job of a cluster) work that is over within seconds is silent. Of longer work the name
+    of each stage is a line when it begins, and a line a minute says how far it is, whether the work reports or not.
 
     Args:
-        what: The work, in a few words.
+        stage: The work, or its first stage, in a few words.
+        shown: Whether anything is printed.
+        announced: Whether the first stage has a line, too; not where the work prints lines of its own.
     """
 
-    def __init__(self, what: str) -> None:
-        console = Console(file=sys.stderr)
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-        self.bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
-        self.task = self.bar.add_task(what, total=1.0)
+    def __init__(self, stage: str, shown: bool = True, announced: bool = True) -> None:
+        self.console = Console(file=sys.stderr)
+        self.terminal, self.shown, self.announced = self.console.is_terminal, shown, announced
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        self.bar = Progress(*columns, console=self.console, disable=not (shown and self.terminal), transient=True)
+        self.task = self.bar.add_task(stage, total=1.0, note="")
+        self.name, self.note, self.share, self.told = stage, "", 0.0, ""
+        self.first: tuple[float, float] | None = None
+        self.began = time.monotonic()
+        self.over = threading.Event()
+        self.clock = threading.Thread(target=self._say_every_interval, daemon=True)
 
     def __enter__(self) -> "Bar":
         self.bar.start()
+        if self.shown and not self.terminal:
+            if self.announced:
+                self._announce()
+            self.clock.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.over.set()
         self.bar.stop()
 
-    def __call__(self, share: float) -> None:
-        """``share`` (0 to 1) of the work is done."""
-        self.bar.update(self.task, completed=share)
+    def __call__(self, share: float, note: str = "", stage: str | None = None) -> None:
+        """``share`` (0 to 1) of the work is done; ``note`` is shown beside it, and ``stage`` begins."""
+        if stage is not None:
+            self.name = stage
+            self.bar.update(self.task, description=stage)
+            self._announce()
+        now = time.monotonic()
+        if self.first is None:
+            self.first = share, now
+        self.share = share
+        # The rate of this process: what went before a resume may have run on another machine.
+        gained = share - self.first[0]
+        left = f"{_clock((1 - share) / gained * (now - self.first[1]))} left" if gained > 0 else ""
+        self.note = ", ".join(part for part in (note, left) if part)
+        self.bar.update(self.task, completed=min(share, 1.0), note=self.note)
 
-    def part(self, start: float, stop: float) -> Callable[[float], None]:
-        """What a part of the work takes as ``progress``: its 0 is ``start`` of the whole, its 1 ``stop``."""
+    def part(self, start: float, stop: float, stage: str | None = None) -> Callable[[float], None]:
+        """What a part of the work takes as ``progress``: its 0 is ``start`` of the whole, its 1 ``stop``.
+
+        Args:
+            start, stop: Shares of the whole.
+            stage: A name of the part, which begins now.
+        """
+        if stage is not None:
+            self(start, stage=stage)
         return part_of(self, start, stop)
+
+    def say(self, line: str) -> None:
+        """A line above the bar."""
+        self.console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+    def _announce(self) -> None:
+        """The name of the stage, unless it was told, or the work is too young."""
+        piped = self.shown and not self.terminal
+        if piped and self.told != self.name and time.monotonic() - self.began >= PATIENCE:
+            self.told = self.name
+            self.say(self.name)
+
+    def _say_every_interval(self) -> None:
+        if self.announced and not self.over.wait(PATIENCE):
+            self._announce()
+        while not self.over.wait(INTERVAL):
+            so_far = _clock(time.monotonic() - self.began)
+            done = [f"{self.share:.0%} of the whole after {so_far}" if self.share else f"{so_far} so far"]
+            self.say(": ".join([self.name, ", ".join(done + [self.note] * bool(self.note))]))
 
 
 def _clock(seconds: float) -> str:

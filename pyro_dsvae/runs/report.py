@@ -22,6 +22,7 @@ from pyro_dsvae.judges.quantity_errors import QuantityErrors, quantity_errors
 from pyro_dsvae.judges.swap_scores import SwapScores, accuracies, means_of, swap_scores
 from pyro_dsvae.models.steps import Steps
 from pyro_dsvae.runs.directory import RunDirectory
+from pyro_dsvae.runs.progress import Bar
 from pyro_dsvae.runs.versions import installed
 
 # Of appearances, and of motions, in the swap picture.
@@ -72,7 +73,8 @@ def _report(
         console.print("The guide is a point: this ELBO bounds no evidence and compares with no other.")
     held_out = data.part("test")
     if data.labels and len(held_out) > 1:
-        judge = load_or_train_judge(data, model.likelihood.to_model_units, device=svi.fabric.device)
+        with Bar("judge of labels: from the cache, or trained") as bar:
+            judge = load_or_train_judge(data, model.likelihood.to_model_units, device=svi.fabric.device, progress=bar)
         truth = accuracies(judge, held_out, model.likelihood.to_model_units)
         scores = swap_scores(judge, model, guide, held_out, model.likelihood.to_model_units)
         summary["judge"] = {
@@ -87,7 +89,8 @@ def _report(
         _print_scores(console, truth, scores)
     if data.quantities and len(held_out) > 1:
         to_model_units, device = model.likelihood.to_model_units, svi.fabric.device
-        reader = load_or_train_regression_judge(data, to_model_units, device=device)
+        with Bar("judge of quantities: from the cache, or trained") as bar:
+            reader = load_or_train_regression_judge(data, to_model_units, device=device, progress=bar)
         means = means_of(guide, held_out, to_model_units, device)
         errors = quantity_errors(reader, model, means, held_out, to_model_units)
         summary["quantities"] = {name: asdict(error) for name, error in errors.items()}

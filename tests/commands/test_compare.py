@@ -6,6 +6,7 @@ import inspect
 import io
 import json
 import math
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -44,6 +45,7 @@ from pyro_dsvae.models.dynamic_priors.gru import GRU
 from pyro_dsvae.models.dynamic_priors.iid import IID
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.runs.output_folder import locked
 
 N, T = 30, 4
 SMALL = ["--static_size=2", "--latent_size=2", "--posterior.hidden_size=6", "--posterior.feature_size=6"]
@@ -309,6 +311,14 @@ def test_a_finished_comparison_says_it_again_without_work(copy: Path, monkeypatc
     assert table(copy) == before
 
 
+def test_a_comparison_that_another_process_works_on_is_left_alone(copy: Path) -> None:
+    before = table(copy)
+    with locked(copy):
+        assert f"{copy} is being written by process {os.getpid()} on " in refused("--out", copy)
+    assert table(copy) == before
+    assert command("--out", copy).code == 0
+
+
 def test_what_was_measured_of_other_weights_is_not_used(copy: Path) -> None:
     shutil.copy(copy / "runs" / "IID-seed1" / "best.pt", copy / "runs" / "IID-seed0" / "best.pt")
     assert command("--out", copy).code == 0
@@ -387,7 +397,10 @@ def test_candidates_spread_over_two_processes_give_the_same_figures(
 def test_what_is_wrong_in_one_process_is_told_by_all(data: list[str], tmp_path: Path) -> None:
     """A learning rate that makes the loss infinite is noticed in a fit, in another process."""
     options = [*data, *TINY, *QUICK, VARY, "--seeds=2", "--devices=2", "--optimisation.learning_rate=1e30"]
-    said = refused(*options, "--out", tmp_path / "out")
+    outcome = command(*options, "--out", tmp_path / "out")
+    assert outcome.code == 2
+    assert "Traceback" not in outcome.err
+    said = outcome.err.splitlines()[-1]
     assert "became" in said
     assert "checkpoint.pt" in said
 
@@ -422,7 +435,7 @@ def test_after_a_stop_a_process_takes_no_further_task(monkeypatch: pytest.Monkey
         raise KeyboardInterrupt
 
     monkeypatch.setattr(comparison_work.Task, "do", do)
-    monkeypatch.setattr(comparison_work._Worker, "stopped", False)
+    monkeypatch.setattr(comparison_work._Worker, "stopped", None)
     monkeypatch.setattr(comparison_work._Worker, "data", None, raising=False)
     monkeypatch.setattr(comparison_work._Worker, "device", "cpu", raising=False)
     task = comparison_work.Task(

@@ -31,8 +31,8 @@ from pyro_dsvae.inference.training.hardware import Hardware
 from pyro_dsvae.inference.training.held_out_elbo import held_out_terms
 from pyro_dsvae.inference.training.objective import TERMS, Objective
 from pyro_dsvae.inference.training.schedule import Budget, Optimisation
-from pyro_dsvae.runs import directory as runs
 from pyro_dsvae.runs.directory import COLUMNS, RunDirectory
+from pyro_dsvae.runs.output_folder import locked
 
 PROJECT = Path(__file__).parents[2]
 EXAMPLE = PROJECT / "tests" / "examples" / "my_priors.py"
@@ -259,8 +259,7 @@ def test_run_directory_is_complete(done: Outcome) -> None:
 
 def test_progress_goes_to_standard_error_one_line_per_evaluation(done: Outcome) -> None:
     assert "nats per sequence" in done.out
-    assert "step 3: " in done.err
-    assert all(line.startswith("step ") for line in done.err.splitlines())
+    assert [line.partition(":")[0] for line in done.err.splitlines()] == ["step 3", "step 6"]
 
 
 def test_config_repeats_the_run_to_the_same_bits(done: Outcome, tmp_path: Path) -> None:
@@ -557,7 +556,7 @@ def full_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         replace(source, target)
 
-    monkeypatch.setattr(runs.os, "replace", refuse)
+    monkeypatch.setattr(os, "replace", refuse)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
@@ -614,13 +613,18 @@ def test_huge_learning_rate_is_reported_in_one_line(options: list[str], tmp_path
     RunDirectory.open(tmp_path / "run").load("checkpoint.pt")
 
 
-def test_interrupted_run_ends_as_if_it_had_not_been(options: list[str], tmp_path: Path, uninterrupted: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_stopped_run_ends_as_if_it_had_not_been(
+    options: list[str], tmp_path: Path, uninterrupted: Path, number: signal.Signals
+) -> None:
     run = tmp_path / "run"
     process = started(*options, *LONG, "--out", run)
     wait_for_steps(process, run)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     outcome = finished(process)
-    assert outcome.code == 130, outcome
+    assert outcome.code == 128 + number, outcome
+    assert os.listdir(tmp_path) == ["run"]
+    assert not any(path.name.startswith(".") for path in run.rglob("*"))
     assert f"python -m pyro_dsvae.fit --out {run} --resume" in outcome.err.splitlines()[-1]
     assert "Traceback" not in outcome.err
     assert outcome.run == run
@@ -628,6 +632,21 @@ def test_interrupted_run_ends_as_if_it_had_not_been(options: list[str], tmp_path
     resumed = command("--out", run, "--resume")
     assert resumed.code == 0, resumed
     assert_same_run(uninterrupted, run, stopped=True)
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Every file of a folder but locks, with what it holds."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+def test_a_run_that_another_process_fits_is_left_alone(copy: Path) -> None:
+    before = contents(copy)
+    with locked(copy):
+        said = refused(command("--out", copy, "--resume", "--steps=9"))
+        assert f"{copy} is being written by process {os.getpid()} on " in said
+        assert contents(copy) == before
+    assert command("--out", copy, "--resume", "--steps=9").code == 0
+    assert rows(copy)[-1]["step"] == 9
 
 
 def assert_survives_kills(options: list[str], run: Path, uninterrupted: Path, kills: int) -> None:

@@ -5,6 +5,9 @@ import csv
 import io
 import json
 import math
+import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,6 +40,7 @@ from pyro_dsvae.loading import Run
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.likelihoods.normal import Normal
 
+PROJECT = Path(__file__).parents[2]
 N, T, F, D = 24, 6, 5, 2
 WHO, WHAT = ("ann", "bob"), ("jump", "run", "sit")
 IMAGE, VECTOR = (3, 16, 16), (4,)
@@ -436,6 +440,15 @@ def test_folders_are_numbered_and_never_replaced_unasked(run: Run, tmp_path: Pat
     assert "exists; name another place with --out" in refused.err
     done("swap", run.path, "--out", tmp_path / "taken", "--overwrite=true", "--format=npz")
     assert (tmp_path / "taken" / "swap.npz").exists()
+
+
+def test_three_at_once_take_the_next_numbers(vectors: Run, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(vectors.path, tmp_path / "run"))
+    command = [sys.executable, "-m", "pyro_dsvae.latents", "sample", str(run), "--format=npz"]
+    started = [subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    said = [process.communicate(timeout=120)[0].splitlines()[-1] for process in started]
+    assert sorted(said) == [f"wrote: {run / 'latents' / f'sample-{n:03}'}" for n in (1, 2, 3)]
+    assert sorted(os.listdir(run / "latents")) == ["sample-001", "sample-002", "sample-003"]
 
 
 def test_the_same_seed_gives_the_same_files(run: Run, tmp_path: Path) -> None:

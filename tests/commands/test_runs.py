@@ -78,11 +78,11 @@ def test_folder_under_a_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
-@pytest.mark.parametrize("step", ["os.fsync", "os.replace", "Path.rename", "Path.mkdir"])
+@pytest.mark.parametrize("step", ["os.fsync", "os.replace", "pathlib.Path.rename", "pathlib.Path.mkdir"])
 def test_failed_creation_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, step: str
 ) -> None:
-    monkeypatch.setattr(f"pyro_dsvae.runs.directory.{step}", fail(number))
+    monkeypatch.setattr(step, fail(number))
     assert os.strerror(number) in refusal(RunDirectory.create, tmp_path / "run", CONFIG, STATE)
     assert os.listdir(tmp_path) == []
 
@@ -91,7 +91,7 @@ def test_interrupted_creation_leaves_nothing(tmp_path: Path, monkeypatch: pytest
     def interrupt(_: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs.os, "fsync", interrupt)
+    monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         RunDirectory.create(tmp_path / "run", CONFIG)
     assert os.listdir(tmp_path) == []
@@ -102,7 +102,7 @@ def test_failed_save_keeps_what_was_there(run: RunDirectory, monkeypatch: pytest
     before = (run.path / "checkpoint.pt").read_bytes()
     names = sorted(os.listdir(run.path))
     with monkeypatch.context() as patch:
-        patch.setattr(runs.os, step, fail(errno.ENOSPC))
+        patch.setattr(os, step, fail(errno.ENOSPC))
         assert "checkpoint.pt: No space left" in refusal(run.save, "checkpoint.pt", {"step": 8})
     assert (run.path / "checkpoint.pt").read_bytes() == before
     assert sorted(os.listdir(run.path)) == names

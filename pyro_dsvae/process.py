@@ -1,0 +1,155 @@
+"""A command as a process: how it begins, and how it is asked to stop. SIGTERM and SIGHUP do what Ctrl-C does.
+
+Nothing heavy is imported here, so that a command answers from its first moment on.
+"""
+
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from types import FrameType
+
+# Windows has no SIGHUP.
+SIGNALS = [each for each in signal.Signals if each.name in ("SIGINT", "SIGTERM", "SIGHUP")]
+# Seconds within which further signals are the same request: a process is often told twice, alone and as one of its group.
+ONE_REQUEST = 0.5
+
+_last = [-math.inf]  # when the last request came
+
+
+def run_verb(verb: str) -> None:
+    """Run a verb on the command line's arguments and exit with its status.
+
+    A request to stop during the seconds of imports is answered like any other.
+    """
+    with listening(end_at_once):
+        cli = import_module("pyro_dsvae.cli")
+        cli.main(import_module(f"pyro_dsvae.{verb}").main)
+
+
+class Stopped(KeyboardInterrupt):
+    """The process was asked to stop.
+
+    Args:
+        number: Of the signal.
+    """
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__(number)
+        self.number = number
+
+    @property
+    def status(self) -> int:
+        """The exit status that shells expect: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
+        return 128 + self.number
+
+    def __str__(self) -> str:
+        return "interrupted" if self.number == signal.SIGINT else f"stopped by {signal.Signals(self.number).name}"
+
+
+def as_stopped(error: KeyboardInterrupt) -> Stopped:
+    """The interrupt with its signal; one that names none was Ctrl-C."""
+    return error if isinstance(error, Stopped) else Stopped()
+
+
+def listen(answer: Callable[[int], None]) -> None:
+    """From now on every request to stop calls ``answer`` with the number of the signal. Only in the main thread.
+
+    A signal that this process was started to ignore (``nohup``) stays ignored.
+    """
+    terminals = [fd for fd in (1, 2) if os.isatty(fd)]
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if number not in (signal.SIGINT, signal.SIGTERM):
+            _without(terminals)
+        before, _last[0] = _last[0], time.monotonic()
+        if _last[0] - before > ONE_REQUEST:
+            answer(number)
+
+    for number in SIGNALS:
+        if signal.getsignal(number) not in (signal.SIG_IGN, None):
+            signal.signal(number, handle)
+
+
+@contextmanager
+def listening(answer: Callable[[int], None]) -> Iterator[None]:
+    """`listen` within a block. In another thread than the main one, which signals do not reach, nothing is done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        listen(answer)
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
+
+
+def raise_stopped(number: int) -> None:
+    """An answer: raise `Stopped` where the process is, so that what it has begun is cleaned up."""
+    raise Stopped(number)
+
+
+def end_at_once(number: int) -> None:
+    """An answer for a process that has not begun anything: one line, and the exit status.
+
+    An exception would be lost now and then: Python swallows those that are raised in its callbacks, of which imports have many.
+    """
+    os.write(2, f"{Stopped(number)}\n".encode())
+    os._exit(Stopped(number).status)
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Requests to stop wait until the block is over; in processes that it starts, until these let them in."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """A command's work: a request to stop raises `Stopped` in it, and is one line and an exit status after it.
+
+    Raises:
+        SystemExit: After a request to stop.
+    """
+    others = sys.unraisablehook
+
+    def again(raised: "sys.UnraisableHookArgs") -> None:
+        # Swallowed by a destructor, or by the callback of a weak reference: ask once more, when that is over.
+        if isinstance(raised.exc_value, Stopped):
+            _last[0] = -math.inf
+            threading.Timer(0.05, os.kill, (os.getpid(), raised.exc_value.number)).start()
+        else:
+            others(raised)
+
+    sys.unraisablehook = again
+    try:
+        with listening(raise_stopped):
+            yield
+    except KeyboardInterrupt as error:
+        print(as_stopped(error), file=sys.stderr)
+        sys.exit(as_stopped(error).status)
+    finally:
+        sys.unraisablehook = others
+
+
+def _without(terminals: list[int]) -> None:
+    """After the terminal was closed: what is printed goes nowhere, instead of failing."""
+    for fd in terminals:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, fd)
+        os.close(nowhere)

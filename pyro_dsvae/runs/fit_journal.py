@@ -1,0 +1,76 @@
+"""The journal of a fit: the files of its run directory, and its progress."""
+
+from collections.abc import Mapping
+from signal import SIGINT
+from typing import Any
+
+from pyro_dsvae.inference.training.journal import REFIT, UNDONE
+from pyro_dsvae.process import Stopped
+from pyro_dsvae.runs.directory import RunDirectory
+from pyro_dsvae.runs.profiling import StepProfile
+from pyro_dsvae.runs.progress import Bar
+
+REFITTED = "after refitting the static prior"
+
+
+class FitJournal:
+    """The journal of one fit: files of the run directory, a line per held-out evaluation, and a `Bar`.
+
+    Args:
+        run: The run directory.
+        step: The step that the fit begins after.
+        fingerprint: Of the data.
+        shown: Whether progress is printed; of several processes only one does.
+        profile: Of the first steps.
+
+    Attributes:
+        stopped: The request to stop, which ends the fit after the step it is in.
+    """
+
+    def __init__(
+        self, run: RunDirectory, step: int, fingerprint: str, shown: bool = True, profile: StepProfile | None = None
+    ) -> None:
+        self.profile = profile
+        self.run, self.step, self.fingerprint = run, step, fingerprint
+        self.stopped: Stopped | None = None
+        self.bar = Bar("fitting", shown, announced=False)
+
+    def __enter__(self) -> "FitJournal":
+        self.bar.__enter__()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.bar.__exit__(*raised)
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        self.run.append_metrics(row)
+        self.step = row["step"]
+        when = {"validation": f"step {row['step']}", REFIT: REFITTED, UNDONE: REFITTED}.get(row["split"])
+        if when is not None:
+            undone = ". That is no better than before, so the prior stays as it was" if row["split"] == UNDONE else ""
+            self.bar.say(
+                f"{when}: held-out ELBO {row['elbo']:,.1f} nats per sequence"
+                f" (reconstruction {row['reconstruction']:,.1f},"
+                f" KL of f {row['kl_static']:.1f}, KL of z {row['kl_dynamic']:.1f}){undone}"
+            )
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        self.run.save("checkpoint.pt", {**state, "data": self.fingerprint})
+
+    def save_best(self, state: Mapping[str, Any]) -> None:
+        kept = ("step", "best", "frame_shape", "length", "objective")
+        self.run.save("best.pt", {**{key: state[key] for key in kept}, "data": self.fingerprint})
+
+    def advance(self, progress: float, seconds: float, elbo: float) -> None:
+        self.bar(progress, f"step {self.step}, ELBO {elbo:,.1f} nats per sequence")
+
+    def stop(self) -> bool:
+        if self.profile is not None:
+            self.profile.step()
+        return self.stopped is not None
+
+    def ask_to_stop(self, number: int) -> None:
+        """End the fit after the step it is in. A second Ctrl-C, and no other signal, stops it at once."""
+        if self.stopped is not None and number == SIGINT:
+            raise Stopped(number)
+        self.stopped = self.stopped or Stopped(number)
