@@ -182,7 +182,7 @@ def _wrong_value(option: str, text: str) -> str:
     if given is None:
         return one_sentence(re.sub(r'(Parser key "[\w.]+": )+', f"--{option}: ", text, count=1))
     if match := re.search(r"typing\.Literal\[(.*?)\]", text):
-        names = re.findall(r"'([^']*)'", match[1])
+        names = [name.strip("'\"") for name in match[1].split(", ")]
         return one_sentence(f"--{option} got {given[1]!r}; it is one of {', '.join(names)}")
     kinds = re.findall(r"Expected a (?:<class '(\w+)'>|(\w+))", text)
     wanted = " or ".join(sorted({a or b for a, b in kinds} - {"NoneType"}))
