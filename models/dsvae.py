@@ -9,6 +9,7 @@ from torch import Tensor
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+from pyro_dsvae.models.standardisation import Standardisation
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 from pyro_dsvae.models.steps import Steps
 
@@ -30,6 +31,9 @@ class DSVAE(PyroModule):
         dynamic_prior: p(z_1:T).
         likelihood: p(x_t | f, z_t), with the decoder.
 
+    Attributes:
+        standardisation: Of vectors under a real-valued likelihood; None for images and for other likelihoods.
+
     Example:
         >>> from pyro_dsvae.models.dsvae import DSVAE
         >>> from pyro_dsvae.models.dynamic_priors import LSTM
@@ -45,6 +49,8 @@ class DSVAE(PyroModule):
         self.static_prior = static_prior
         self.dynamic_prior = dynamic_prior
         self.likelihood = likelihood
+        series = likelihood.real_valued and len(likelihood.frame_shape) == 1
+        self.standardisation = Standardisation(likelihood.frame_shape) if series else None
 
     def forward(
         self,
@@ -89,4 +95,4 @@ class DSVAE(PyroModule):
     def frames(self, f: Tensor, z: Tensor) -> TorchDistribution:
         """p(x | f, z), one distribution per value: batch ``(*B, T, *frame)``, for f ``(*B, F)`` and z ``(*B, T, D)``."""
         frames: TorchDistribution = self.likelihood(f, z)
-        return frames
+        return frames if self.standardisation is None else self.standardisation.invert(frames)

@@ -36,6 +36,7 @@ from pyro_dsvae import cli, recipes
 from pyro_dsvae.configuration.build import build_from, check_times, examples
 from pyro_dsvae.configuration.options import FitOptions, Role, option_names, takes
 from pyro_dsvae.configuration.parts import in_words
+from pyro_dsvae.data.columns import ColumnMoments
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.svi import SVI, NonFiniteError
 from pyro_dsvae.inference.training.distributed import is_rank_zero
@@ -105,7 +106,9 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
     if run is None:
         RunDirectory.check_free(path)
     data = options.data.load()
-    svi = _svi(options, data)
+    series = options.standardise and len(data.frame_shape) == 1
+    columns = ColumnMoments.of(data.sequences("train")) if series else None
+    svi = _svi(options, data, columns)
     test = data.sequences("test")
     fingerprint = data.fingerprint()
     new = run is None
@@ -113,6 +116,8 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
         start = {**svi.state(), "data": fingerprint}
         run = RunDirectory(path)
         svi.processes.on_rank_zero(lambda: RunDirectory.create(path, options.config(), start))
+        if columns is not None and svi.objective.model.standardisation is not None and is_rank_zero():
+            print("\n".join(columns.sentences()), file=sys.stderr)
     with ExitStack() as stack:
         svi.processes.on_rank_zero(lambda: stack.enter_context(locked(path)))
         if not new:
@@ -138,10 +143,10 @@ def _check(options: FitOptions) -> None:
         raise UsageError("--resume needs --out DIR, the run to go on with")
 
 
-def _svi(options: FitOptions, data: SequenceData) -> SVI:
+def _svi(options: FitOptions, data: SequenceData, columns: ColumnMoments | None) -> SVI:
     """The loop at its start. Raises `UsageError` where the parts and the data do not go together."""
     train = data.sequences("train")
-    objective = build_from(options, examples(data))
+    objective = build_from(options, examples(data), columns)
     objective.model.likelihood.check(data.frames)
     check_times(data, objective.model.dynamic_prior)
     hardware = Hardware(options.device, options.precision, options.devices, options.compile, options.data_on)

@@ -48,6 +48,7 @@ class Anchored(Posterior):
         self.likelihood = likelihood
         self.register_buffer("clip", clip)
         self.comparable = guide.comparable
+        self.standardisation = guide.standardisation
 
     def static(self, clip: GuideInput) -> TorchDistribution:
         return self.guide.static(self.with_anchor_motion(clip))
@@ -70,7 +71,7 @@ class Anchored(Posterior):
         return clip.showing(self.likelihood(f, self.guide.dynamic(clip, f).mean).mean)
 
     def _anchor(self) -> GuideInput:
-        return GuideInput.of(self.clip.unsqueeze(0))
+        return self.guide.see(self.clip.unsqueeze(0))
 
     @torch.no_grad()
     def _anchor_f(self) -> Tensor:

@@ -1,5 +1,7 @@
 """Frames with Laplace noise: a few values far off weigh less than under a normal."""
 
+from typing import ClassVar
+
 from pyro.distributions import Laplace as LaplaceDistribution
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
@@ -20,7 +22,8 @@ class Laplace(Likelihood):
         latent_size: D, supplied by the model.
         frame_shape: (C, S, S) or (P,), supplied by the model.
         width: Channels of the decoder's finest layer (images) or units / 16 (vectors).
-        scale: Initial b, the mean absolute deviation, in units of the frames.
+        scale: Initial b, the mean absolute deviation, in units of the frames, of standardised series
+            in standard deviations.
         min_scale: Lower bound of b.
         max_scale: Upper bound of b.
 
@@ -31,6 +34,8 @@ class Laplace(Likelihood):
         >>> p.log_prob(p.mean).mean().item()  # log(1 / 2b) at the median
         1.609...
     """
+
+    real_valued: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -23,10 +23,12 @@ class Likelihood(nn.Module, ABC):
 
     Attributes:
         discrete: Whether log p is a log probability of 8-bit values, so that bits per dimension can be reported.
+        real_valued: Whether every real number has a density, so that series can be standardised (`Standardisation`).
         bytes_per_unit: The stored byte that is one model unit: 255 for intensities, 1 for counts.
     """
 
     discrete: ClassVar[bool] = False
+    real_valued: ClassVar[bool] = False
     bytes_per_unit: ClassVar[int] = 255
 
     def __init__(self, decoder: FrameDecoder, frame_shape: tuple[int, ...] | None = None) -> None:

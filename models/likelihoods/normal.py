@@ -1,7 +1,7 @@
 """Gaussian frames with a bounded scale, learned or given."""
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pyro.distributions import Normal as NormalDistribution
@@ -27,7 +27,7 @@ class Normal(Likelihood):
         latent_size: D, supplied by the model.
         frame_shape: (C, S, S) or (P,), supplied by the model.
         width: Channels of the decoder's finest layer (images) or units / 16 (vectors).
-        scale: Initial sigma, in units of the frames.
+        scale: Initial sigma, in units of the frames, of standardised series in standard deviations.
         min_scale: Lower bound of sigma.
         max_scale: Upper bound of sigma.
         scale_kind: How many sigmas there are. "global": one for all values; "channel": one for each channel of an image or
@@ -45,6 +45,7 @@ class Normal(Likelihood):
         tensor([0.1000, 0.1000, 0.1000])
     """
 
+    real_valued: ClassVar[bool] = True
     raw_scale: Tensor
 
     def __init__(

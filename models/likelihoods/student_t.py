@@ -1,5 +1,7 @@
 """Frames with heavy-tailed noise: outliers such as lost joints or clicks hardly move the fit."""
 
+from typing import ClassVar
+
 from pyro.distributions import StudentT as StudentTDistribution
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
@@ -27,7 +29,7 @@ class StudentT(Likelihood):
         latent_size: D, supplied by the model.
         frame_shape: (C, S, S) or (P,), supplied by the model.
         width: Channels of the decoder's finest layer (images) or units / 16 (vectors).
-        scale: Initial s, in units of the frames.
+        scale: Initial s, in units of the frames, of standardised series in standard deviations.
         min_scale: Lower bound of s.
         max_scale: Upper bound of s.
         degrees: Initial nu, the degrees of freedom: small for heavy tails.
@@ -38,6 +40,8 @@ class StudentT(Likelihood):
         >>> f"{likelihood.scale.item():.3f} {likelihood.degrees.item():.3f}"
         '0.100 4.000'
     """
+
+    real_valued: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import math
 import warnings
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,6 +14,7 @@ from torch import Tensor
 from pyro_dsvae.configuration.catalogue import DYNAMIC_PRIORS
 from pyro_dsvae.configuration.options import SharedOptions
 from pyro_dsvae.configuration.parts import part_class
+from pyro_dsvae.data.columns import ColumnMoments
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.posteriors.anchored import anchor_clip
 from pyro_dsvae.inference.posteriors.delta import Delta
@@ -24,6 +26,7 @@ from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+from pyro_dsvae.models.standardisation import standardised
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 from pyro_dsvae.models.static_priors.vamp_prior import VampPrior
 
@@ -40,6 +43,7 @@ def build(
     posterior: Callable[[tuple[int, ...], int, int], Posterior],
     likelihood: Callable[[int, int, tuple[int, ...]], Likelihood],
     contrastive: Contrastive | None = None,
+    columns: ColumnMoments | None = None,
 ) -> Objective:
     """Build model and guide with initial weights drawn from ``seed``; the global random state is kept.
 
@@ -54,6 +58,7 @@ def build(
         posterior: Recipe for the guide, called with the frame shape, F and D.
         likelihood: Recipe for p(x_t | f, z_t), called with F, D and the frame shape.
         contrastive: Terms beside the ELBO.
+        columns: Of the training split, to standardise series by; None where they are fitted as they are.
 
     Returns:
         Model and guide as one objective.
@@ -73,18 +78,23 @@ def build(
             made("likelihood", lambda: likelihood(static_size, latent_size, frame_shape)),
         )
         guide = made("posterior", lambda: posterior(frame_shape, static_size, latent_size))
+        guide.standardisation = model.standardisation
+        if columns is not None and model.standardisation is not None:
+            unit = model.likelihood.bytes_per_unit if examples.dtype == torch.uint8 else 1
+            model.standardisation.set(columns.mean / unit, columns.sd / unit)
         if isinstance(model.static_prior, VampPrior):
             if isinstance(guide, Delta):
                 raise UsageError(
                     "--static_prior VampPrior mixes densities of the posterior and --posterior Delta has none: "
                     "take any other posterior, or GaussianMixture as the prior"
                 )
-            model.static_prior.connect(functools.partial(_encode, guide), model.likelihood.to_model_units(examples))
+            seen = standardised(model.likelihood.to_model_units(examples), model.standardisation)
+            model.static_prior.connect(functools.partial(_encode, guide), seen)
         anchor = anchor_clip(model.likelihood, examples) if guide.views and static_size > 0 else None
         return Objective(model, guide, contrastive, anchor)
 
 
-def build_from(options: SharedOptions, examples: Tensor) -> Objective:
+def build_from(options: SharedOptions, examples: Tensor, columns: ColumnMoments | None = None) -> Objective:
     """`build` with the options of a fit or of a comparison."""
     return build(
         examples,
@@ -96,13 +106,17 @@ def build_from(options: SharedOptions, examples: Tensor) -> Objective:
         options.posterior,
         options.likelihood,
         options.contrastive,
+        columns,
     )
 
 
 def examples(data: SequenceData) -> Tensor:
-    """Frames of at most 256 training sequences, evenly spaced."""
+    """Frames of at most 256 training sequences, evenly spaced; what was not observed is NaN, or a byte of 0."""
     rows = data.rows("train")
-    return data.frames[rows[:: -(-len(rows) // 256)]]
+    some = data.sequences("train").stored().rows(rows[:: -(-len(rows) // 256)])
+    if some.mask is None and some.lengths is None:
+        return some.x
+    return some.x.masked_fill(~some.observed, math.nan if some.x.is_floating_point() else 0)
 
 
 def check_times(data: SequenceData, prior: DynamicPrior) -> None:
@@ -123,7 +137,7 @@ def check_times(data: SequenceData, prior: DynamicPrior) -> None:
 
 
 def _encode(guide: Posterior, x: Tensor) -> TorchDistribution:
-    """q(f | x) for whole frames x ``(K, T, *frame)``."""
+    """q(f | x) for whole frames x ``(K, T, *frame)``, as the guide sees them."""
     return guide.static(GuideInput.of(x))
 
 

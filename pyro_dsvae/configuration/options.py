@@ -96,6 +96,12 @@ class SharedOptions:
     likelihood: Callable[[int, int, tuple[int, ...]], Likelihood] = option(
         Normal, Role.MODEL, "the likelihood p(x_t | f, z_t)"
     )
+    standardise: bool = option(
+        True,
+        Role.MODEL,
+        "series (vectors under a real-valued likelihood): networks and noise are in standard deviations from the mean of each "
+        "column, both of the training split; results stay in the units of the data",
+    )
     contrastive: Contrastive | None = option(
         None,
         Role.TRAINING,

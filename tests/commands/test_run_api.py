@@ -122,7 +122,7 @@ def test_scales_are_those_of_draws(vectors: Run) -> None:
     torch.testing.assert_close(codes.f_draws.mean(0), codes.f, rtol=0, atol=0.1 * float(codes.f_scale.max()))
     torch.manual_seed(0)
     with torch.no_grad():
-        path = vectors.guide.dynamic(GuideInput.of(x), codes.f).sample(torch.Size([4000]))
+        path = vectors.guide.dynamic(vectors.guide.see(x), codes.f).sample(torch.Size([4000]))
     torch.testing.assert_close(path.std(0), codes.z_scale, rtol=0.06, atol=0)
 
 
@@ -133,7 +133,7 @@ def test_a_guide_without_moments_is_asked_for_draws(tmp_path: Path) -> None:
     codes = run.encode(x)
     torch.manual_seed(1)
     with torch.no_grad():
-        path = run.guide.dynamic(GuideInput.of(x), codes.f).sample(torch.Size([4000]))
+        path = run.guide.dynamic(run.guide.see(x), codes.f).sample(torch.Size([4000]))
     torch.testing.assert_close(path.std(0), codes.z_scale, rtol=0.22, atol=0)
     assert torch.equal(run.encode(x).z_scale, codes.z_scale)
 

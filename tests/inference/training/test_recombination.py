@@ -25,6 +25,8 @@ IMAGE = (3, 16, 16)
 class Exact:
     """A guide and a model that know the truth: a frame is (f, z_t)."""
 
+    standardisation = None
+
     def static(self, clip: GuideInput) -> Any:
         seen = clip.observed.unsqueeze(-1)
         return SimpleNamespace(sample=lambda: (clip.x[..., :F] * seen).sum(1) / seen.sum(1).clamp(min=1))
@@ -33,7 +35,7 @@ class Exact:
         assert f.shape == (len(clip.x), F)
         return SimpleNamespace(sample=lambda: clip.x[..., F:])
 
-    def likelihood(self, f: Tensor, z: Tensor) -> Any:
+    def frames(self, f: Tensor, z: Tensor) -> Any:
         return SimpleNamespace(mean=torch.cat([f.unsqueeze(1).expand(-1, T, -1), z], dim=-1))
 
 
