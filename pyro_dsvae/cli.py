@@ -43,7 +43,7 @@ def parser_for(function: Callable[..., Any], manual: str | None) -> ArgumentPars
     else:
         parser.add_function_arguments(function, as_positional=True, sub_configs=False)
     for name, parameter in inspect.signature(function).parameters.items():
-        if name in PARTS and is_option(parameter) and not isinstance(parameter.default, type | None):
+        if name in PARTS and is_option(parameter) and not isinstance(parameter.default, type):
             # A default that is an object; config.yaml and --help show how it is made.
             parser.set_defaults({name: describe(parameter.default)})
     return parser
@@ -182,7 +182,7 @@ def _wrong_value(option: str, text: str) -> str:
     if given is None:
         return one_sentence(re.sub(r'(Parser key "[\w.]+": )+', f"--{option}: ", text, count=1))
     if match := re.search(r"typing\.Literal\[(.*?)\]", text):
-        names = re.findall(r"'([^']*)'", match[1])
+        names = [name.strip("'\"") for name in match[1].split(", ")]
         return one_sentence(f"--{option} got {given[1]!r}; it is one of {', '.join(names)}")
     kinds = re.findall(r"Expected a (?:<class '(\w+)'>|(\w+))", text)
     wanted = " or ".join(sorted({a or b for a, b in kinds} - {"NoneType"}))
@@ -202,7 +202,7 @@ def _unknown_part(option: str, _: str, match: re.Match[str]) -> str:
 
 def _no_such_class(option: str, owner: str, match: re.Match[str]) -> str:
     """A dotted path that leads nowhere."""
-    found = re.search(r"(?:Got|Given) value: ([\w.]+)", match.string)
+    found = re.search(r"Got value: ([\w.]+)", match.string)
     given = owner or (found[1] if found else "this path")
     near = _nearest(given.rpartition(".")[2], part_names(option))
     return f"unknown {option} {given!r}: {match[0][0].lower()}{match[0][1:]}{near}; {_choices(option)}"
@@ -222,11 +222,6 @@ def _no_such_option(option: str, owner: str, match: re.Match[str]) -> str:
     )
 
 
-def _unnamed(option: str, _: str, match: re.Match[str]) -> str:
-    """Options of a part that is not named."""
-    return f"options of a {option} need its name, --{option} NAME; {_choices(option)}"
-
-
 def _missing(option: str, owner: str, match: re.Match[str]) -> str:
     """A part without an option that it needs."""
     needed = " and ".join(f"--{option}.{name}" for name in match[1].split(", "))
@@ -236,7 +231,6 @@ def _missing(option: str, owner: str, match: re.Match[str]) -> str:
 # What the parser's message says -> what to say instead of option, class path of the part and match.
 _EXPLANATIONS: dict[str, Callable[[str, str, re.Match[str]], str]] = {
     r"Expected a dot import path string: ?(\S*)": _unknown_part,
-    r"Dict must include a class_path": _unnamed,
     r"Option '([\w.]+)' is not accepted": _no_such_option,
     r"the following arguments are required: ([\w, ]+)": _missing,
     r"Expected '([\w.]+)' to be a subclass of <class '([\w.]+)'>": _no_such_part,

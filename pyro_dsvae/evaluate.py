@@ -127,7 +127,7 @@ def evaluate(
         "seed": seed,
         "anchored": anchored,
     }
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     # The folder comes first: one that cannot be written is to be known before the work.
     with new_folder(path, overwrite) as folder:
         knows: tuple[Judge, dict[str, Tensor]] | None = None

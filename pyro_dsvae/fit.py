@@ -12,11 +12,11 @@
   python -m pyro_dsvae.fit --devices 2                       every batch shared by two devices of this machine …
   torchrun --nproc-per-node 8 --nnodes 2 … -m pyro_dsvae.fit … or by those of several
 
---data, --static_prior, --dynamic_prior, --posterior, --decoder and --likelihood take the name of a class; its options
-follow as --dynamic_prior.hidden_size 64, and --dynamic_prior.help LSTM lists them. Fitting ends at --steps or --minutes,
-whichever comes first. Writes the run directory (config.yaml, checkpoint.pt, best.pt, metrics.csv, summary.json, figures/) and
-prints its path as the last line: run: DIR. Exits 0, with 2 and one line for what can be put right, with 130 after Ctrl-C,
-which saves everything first (143 after SIGTERM, 129 after SIGHUP, which do the same).
+--data, --static_prior, --dynamic_prior, --posterior and --likelihood take the name of a class; its options follow as
+--dynamic_prior.hidden_size 64, and --dynamic_prior.help LSTM lists them. Fitting ends at --steps or --minutes, whichever
+comes first. Writes the run directory (config.yaml, checkpoint.pt, best.pt, metrics.csv, summary.json, figures/) and prints
+its path as the last line: run: DIR. Exits 0, with 2 and one line for what can be put right, with 130 after Ctrl-C, which
+saves everything first (143 after SIGTERM, 129 after SIGHUP, which do the same).
 """
 
 if __name__ == "__main__":
@@ -34,9 +34,9 @@ from typing import Any
 
 from pyro_dsvae import cli, recipes
 from pyro_dsvae.configuration.build import build_from, check_times, examples
-from pyro_dsvae.configuration.networks import for_frames
 from pyro_dsvae.configuration.options import FitOptions, Role, option_names, takes
 from pyro_dsvae.configuration.parts import in_words
+from pyro_dsvae.data.columns import ColumnMoments
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.svi import SVI, NonFiniteError
 from pyro_dsvae.inference.training.distributed import is_rank_zero
@@ -102,15 +102,13 @@ def fit(options: FitOptions) -> FitResult:
 
 def _fitted(path: Path, options: FitOptions) -> FitResult:
     """The fit in its folder. Raises `TakenError` where that is taken."""
-    if options.resume:
-        # What is left open was chosen when the run began.
-        options = replace(options, decoder=options.decoder or RunDirectory.open(path).options().decoder)
-    else:
+    run = _resumed(path, options) if options.resume else None
+    if run is None:
         RunDirectory.check_free(path)
     data = options.data.load()
-    options = for_frames(options, data.frame_shape)
-    run = _resumed(path, options, data.frame_shape) if options.resume else None
-    svi = _svi(options, data)
+    series = options.standardise and len(data.frame_shape) == 1
+    columns = ColumnMoments.of(data.sequences("train")) if series else None
+    svi = _svi(options, data, columns)
     test = data.sequences("test")
     fingerprint = data.fingerprint()
     new = run is None
@@ -118,6 +116,8 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
         start = {**svi.state(), "data": fingerprint}
         run = RunDirectory(path)
         svi.processes.on_rank_zero(lambda: RunDirectory.create(path, options.config(), start))
+        if columns is not None and svi.objective.model.standardisation is not None and is_rank_zero():
+            print("\n".join(columns.sentences()), file=sys.stderr)
     with ExitStack() as stack:
         svi.processes.on_rank_zero(lambda: stack.enter_context(locked(path)))
         if not new:
@@ -143,10 +143,10 @@ def _check(options: FitOptions) -> None:
         raise UsageError("--resume needs --out DIR, the run to go on with")
 
 
-def _svi(options: FitOptions, data: SequenceData) -> SVI:
+def _svi(options: FitOptions, data: SequenceData, columns: ColumnMoments | None) -> SVI:
     """The loop at its start. Raises `UsageError` where the parts and the data do not go together."""
     train = data.sequences("train")
-    objective = build_from(options, examples(data))
+    objective = build_from(options, examples(data), columns)
     objective.model.likelihood.check(data.frames)
     check_times(data, objective.model.dynamic_prior)
     hardware = Hardware(options.device, options.precision, options.devices, options.compile, options.data_on)
@@ -170,10 +170,10 @@ def _run(svi: SVI, run: RunDirectory, fingerprint: str, profile: bool) -> Stoppe
             raise UsageError(said, "optimisation.learning_rate") from error
 
 
-def _resumed(path: Path, options: FitOptions, frame_shape: tuple[int, ...]) -> RunDirectory:
+def _resumed(path: Path, options: FitOptions) -> RunDirectory:
     """The run at ``path``. Raises `UsageError` where it was fitted to other data or with other parts."""
     run = RunDirectory.open(path)
-    before = for_frames(run.options(), frame_shape).config()
+    before = run.options().config()
     free = option_names(FitOptions, Role.BUDGET, Role.INCIDENTAL)
     for name, value in options.config().items():
         if name not in free and before[name] != value:

@@ -139,7 +139,7 @@ def ppc(
         result = replace(result, seconds=time.monotonic() - start)
         (folder / "ppc.json").write_text(result.json())
         (folder / "report.html").write_text(page(result, folder / "figures"))
-    print_summary(result, Console(highlight=False))
+    print_summary(result, Console(highlight=False, emoji=False))
     return result
 
 

@@ -19,27 +19,17 @@ class LatentDensity(Protocol):
         """q(z_1:T | f, x), batch ``*B`` and event (T, D), for f ``(*B, F)``."""
 
 
-def sample_posterior(
-    q: LatentDensity,
-    x: Tensor,
-    mask: Tensor | None = None,
-    lengths: Tensor | None = None,
-    times: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
+def sample_posterior(q: LatentDensity, clip: GuideInput) -> tuple[Tensor, Tensor]:
     """The guide as a Pyro program: sample "f", then "z", in the model's order.
 
     Args:
         q: The density over both latents.
-        x: Frames, ``(B, T, *frame)``.
-        mask: As in `DSVAE.forward`.
-        lengths: As in `DSVAE.forward`.
-        times: As in `DSVAE.forward`.
+        clip: What it may see.
 
     Returns:
         f ``(*B, F)`` and z ``(*B, T, D)``.
     """
-    clip = GuideInput.of(x, mask, lengths, times)
-    with pyro.plate("sequences", x.shape[0], dim=-1):
+    with pyro.plate("sequences", len(clip.x), dim=-1):
         f = pyro.sample("f", q.static(clip))
         z = pyro.sample("z", q.dynamic(clip, f))
     return f, z

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.latent_density import sample_posterior
+from pyro_dsvae.models.standardisation import Standardisation, standardised
 
 
 class _AbstractPyroModule(type(PyroModule), ABCMeta):  # type: ignore[misc]
@@ -24,10 +25,16 @@ class Posterior(PyroModule, metaclass=_AbstractPyroModule):
     Attributes:
         views: Whether q is given random views of a clip in training (`pyro_dsvae.inference.posteriors.views`).
         comparable: Whether the ELBO under this guide bounds the evidence, so that models can be compared by it.
+        standardisation: That of the model, for what the guide sees; None where the model has none.
     """
 
     views: bool = False
     comparable: bool = True
+    standardisation: Standardisation | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_module("standardisation", None)
 
     @abstractmethod
     def static(self, clip: GuideInput) -> TorchDistribution:
@@ -45,4 +52,10 @@ class Posterior(PyroModule, metaclass=_AbstractPyroModule):
         times: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Sample f ``(*B, F)`` and z ``(*B, T, D)`` for frames x ``(B, T, *frame)``; arguments as in `DSVAE.forward`."""
-        return sample_posterior(self, x, mask, lengths, times)
+        return sample_posterior(self, self.see(x, mask, lengths, times))
+
+    def see(
+        self, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None, times: Tensor | None = None
+    ) -> GuideInput:
+        """What the guide may see of frames x ``(B, T, *frame)``: standardised where the model is, zero where not observed."""
+        return GuideInput.of(standardised(x, self.standardisation), mask, lengths, times)

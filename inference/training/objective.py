@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.elbo import SequenceELBO
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
-from pyro_dsvae.inference.posteriors.latent_density import sample_posterior
+from pyro_dsvae.inference.posteriors.latent_density import LatentDensity, sample_posterior
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.training.contrastive import Contrastive
 from pyro_dsvae.inference.training.kl_weights import weigh_kl
@@ -66,15 +66,14 @@ class Objective(nn.Module):
         """
         guide = _unregistered(self.guide)
         if recombine and self.training and self.guide.views:
-            clip = recombined(self.model, self.guide, GuideInput.of(*batch))
-            guide = functools.partial(sample_posterior, RecombinedView(self.guide, clip))
+            seen = self.guide.see(*batch)
+            guide = _seeing(seen, RecombinedView(self.guide, recombined(self.model, self.guide, seen)))
         weighed = weigh_kl(_unregistered(self.model), guide, {"f": weights.static, "z": weights.dynamic})
         terms = self.elbo.terms(*weighed, *batch)
         self.estimators = dict(terms.estimators)
         loss = terms.loss
         if self.contrastive is not None and self.training:
-            clip = GuideInput.of(*batch)
-            loss = loss - self.contrastive.gain(self.contrastive.terms(self.guide, clip))
+            loss = loss - self.contrastive.gain(self.contrastive.terms(self.guide, self.guide.see(*batch)))
         return {
             "loss": loss,
             "elbo": terms.elbo.mean(),
@@ -82,6 +81,11 @@ class Objective(nn.Module):
             "kl_static": terms.kl["f"].mean(),
             "kl_dynamic": terms.kl["z"].mean(),
         }
+
+
+def _seeing(clip: GuideInput, q: LatentDensity) -> Callable[..., Any]:
+    """``q`` as a Pyro program that sees this clip, whatever it is given."""
+    return lambda *_: sample_posterior(q, clip)
 
 
 def _unregistered(module: PyroModule) -> Callable[..., Any]:

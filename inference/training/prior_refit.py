@@ -5,7 +5,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.objective import Objective
 from pyro_dsvae.inference.training.schedule import half_cosine
@@ -37,7 +36,7 @@ def draw_static(objective: Objective, sequences: Sequences, device: torch.device
     found, count = [], len(sequences)
     which = torch.arange(count) if count <= SEQUENCES else torch.randperm(count)[:SEQUENCES].sort().values
     for rows in which.split(CHUNK):
-        clip = GuideInput.of(*sequences.batch(rows, objective.model.likelihood, device))
+        clip = objective.guide.see(*sequences.batch(rows, objective.model.likelihood, device))
         found.append(objective.guide.static(clip).sample(torch.Size([DRAWS])).flatten(0, 1))
     objective.train(training)
     return torch.cat(found).to(next(objective.model.static_prior.parameters()).dtype)

@@ -11,6 +11,7 @@ from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.latent_density import LatentDensity
 from pyro_dsvae.inference.prediction import decode
 from pyro_dsvae.models.dsvae import DSVAE
+from pyro_dsvae.models.standardisation import standardised
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ def recombined(model: DSVAE, guide: LatentDensity, clip: GuideInput) -> GuideInp
         z = guide.dynamic(motion, guide.static(motion).sample()).sample()
     observed = looks.observed & motion.observed
     shared = observed.any(dim=1)[:, None]
-    frames = GuideInput(looks.x, observed, looks.steps).showing(decode(model, f, z)).x
+    decoded = standardised(decode(model, f, z), model.standardisation)
+    frames = GuideInput(looks.x, observed, looks.steps).showing(decoded).x
     # What follows is the second half, and the last clip of an odd number.
     x = torch.where(shared.view(-1, *(1,) * (clip.x.ndim - 1)), frames, looks.x)
     observed = torch.where(shared, observed, looks.observed)

@@ -8,42 +8,41 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.networks.frames import FrameDecoder
 
 
 class Likelihood(nn.Module, ABC):
-    """p(x_t | f, z_t) for every frame: the family of distributions around what a decoder says of (f, z_t).
+    """p(x_t | f, z_t) for every frame: a decoder network and a family of distributions.
 
-    The first constructor argument of every likelihood is ``frame_shape``, which the model supplies; all others are options.
+    The first three constructor arguments of every likelihood are ``static_size`` (F), ``latent_size`` (D) and
+    ``frame_shape``, which the model supplies; all others are options.
 
     Args:
-        frame_shape: (C, S, S) or (P,).
+        decoder: From (f, z_t) to the parameters of a frame.
+        frame_shape: Needed only where the decoder returns several parameters per value.
 
     Attributes:
-        parameters_per_value: How many numbers the decoder has to give for each value of a frame.
         discrete: Whether log p is a log probability of 8-bit values, so that bits per dimension can be reported.
+        real_valued: Whether every real number has a density, so that series can be standardised (`Standardisation`).
         bytes_per_unit: The stored byte that is one model unit: 255 for intensities, 1 for counts.
     """
 
     discrete: ClassVar[bool] = False
+    real_valued: ClassVar[bool] = False
     bytes_per_unit: ClassVar[int] = 255
 
-    parameters_per_value: int = 1
-
-    def __init__(self, frame_shape: tuple[int, ...]) -> None:
+    def __init__(self, decoder: FrameDecoder, frame_shape: tuple[int, ...] | None = None) -> None:
         super().__init__()
-        self.frame_shape = frame_shape
-
-    @property
-    def parameter_shape(self) -> tuple[int, ...]:
-        """The shape of what the decoder gives for a frame: that of a frame, with K times as many channels or values."""
-        return (self.parameters_per_value * self.frame_shape[0], *self.frame_shape[1:])
+        self.decoder = decoder
+        self.frame_shape = decoder.frame_shape if frame_shape is None else frame_shape
 
     @abstractmethod
-    def forward(self, decoded: Tensor) -> TorchDistribution:
+    def forward(self, f: Tensor, z: Tensor) -> TorchDistribution:
         """p(x | f, z), one distribution per value.
 
         Args:
-            decoded: What the decoder gives for (f, z), ``(*B, T, *parameter_shape)``.
+            f: Static latents, ``(*B, F)``.
+            z: Paths, ``(*B, T, D)``.
 
         Returns:
             A distribution with batch ``(*B, T, *frame)`` and event ().

@@ -1,7 +1,7 @@
 """Gaussian frames with a bounded scale, learned or given."""
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pyro.distributions import Normal as NormalDistribution
@@ -12,6 +12,7 @@ from pyro_dsvae.models.distributions.shared_scale_normal import SharedScaleNorma
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.bounded import BoundedScale
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+from pyro_dsvae.models.networks.factory import frame_decoder
 
 
 class Normal(Likelihood):
@@ -22,8 +23,11 @@ class Normal(Likelihood):
     can explain all variation as noise.
 
     Args:
+        static_size: F, supplied by the model.
+        latent_size: D, supplied by the model.
         frame_shape: (C, S, S) or (P,), supplied by the model.
-        scale: Initial sigma, in units of the frames.
+        width: Channels of the decoder's finest layer (images) or units / 16 (vectors).
+        scale: Initial sigma, in units of the frames, of standardised series in standard deviations.
         min_scale: Lower bound of sigma.
         max_scale: Upper bound of sigma.
         scale_kind: How many sigmas there are. "global": one for all values; "channel": one for each channel of an image or
@@ -33,19 +37,23 @@ class Normal(Likelihood):
     Example:
         >>> import torch
         >>> from pyro_dsvae.models.likelihoods import Normal
-        >>> likelihood = Normal(frame_shape=(3,), scale_kind="channel", scale=0.1)
-        >>> p = likelihood(torch.zeros(8, 5, 3))  # what a decoder says
+        >>> likelihood = Normal(4, 2, frame_shape=(3,), scale_kind="channel", scale=0.1)
+        >>> p = likelihood(torch.zeros(8, 4), torch.zeros(8, 5, 2))  # f, z
         >>> p.mean.shape
         torch.Size([8, 5, 3])
         >>> likelihood.scale.detach()
         tensor([0.1000, 0.1000, 0.1000])
     """
 
+    real_valued: ClassVar[bool] = True
     raw_scale: Tensor
 
     def __init__(
         self,
+        static_size: int,
+        latent_size: int,
         frame_shape: tuple[int, ...],
+        width: int = 16,
         scale: float = 0.1,
         min_scale: float = 0.05,
         max_scale: float = 1.0,
@@ -58,8 +66,9 @@ class Normal(Likelihood):
             raise UsageError(f"Normal with a fixed scale needs 0 < scale, not {scale}")
         bounded_scale = None if fixed else BoundedScale.of("Normal", min_scale, scale, max_scale)
         predicted = scale_kind == "predicted"
-        super().__init__(frame_shape)
-        self.parameters_per_value = 2 if predicted else 1
+        channels = frame_shape[0] * (2 if predicted else 1)
+        decoder = frame_decoder(static_size, latent_size, (channels, *frame_shape[1:]), width)
+        super().__init__(decoder, frame_shape)
         self.bounded_scale = bounded_scale
         self.scale_kind = scale_kind
         if bounded_scale is None:
@@ -79,7 +88,8 @@ class Normal(Likelihood):
         """sigma: a scalar, or one per channel, broadcastable to a frame; where predicted, that of a decoder saying 0."""
         return self.raw_scale if self.bounded_scale is None else self.bounded_scale(self.raw_scale)
 
-    def forward(self, decoded: Tensor) -> TorchDistribution:
+    def forward(self, f: Tensor, z: Tensor) -> TorchDistribution:
+        decoded = self.decoder(f, z)
         if self.bounded_scale is None or self.scale_kind != "predicted":
             return SharedScaleNormal(decoded, self.scale)
         loc, deviation = decoded.chunk(2, dim=-len(self.frame_shape))

@@ -60,7 +60,7 @@ class VampPrior(StaticPrior):
         Args:
             encode: From frames ``(K, T, *frame)`` to q(f | x), batch (K,) and event (F,). A function of a module, or
                 `functools.partial` of one over the guide, so that both are copied and pickled together.
-            examples: ``(N, T, *frame)`` training sequences, as `Likelihood.to_model_units` returns them; repeated where N < K.
+            examples: ``(N, T, *frame)`` training sequences as the guide sees them (`Posterior.see`); repeated where N < K.
 
         Raises:
             UsageError: Where the examples are not at least one sequence of frames.

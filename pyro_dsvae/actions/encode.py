@@ -229,4 +229,4 @@ def _tell(to: Output, report: Mapping[str, Mapping[str, Probe]]) -> None:
     table = Table(
         "linear probes on test clips: share predicted right", ("label", "from f", "from z", "by chance"), rows
     )
-    Console(highlight=False).print(table.rich())
+    Console(highlight=False, emoji=False).print(table.rich())

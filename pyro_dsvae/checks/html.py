@@ -36,7 +36,10 @@ table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabu
 caption { text-align: left; padding-bottom: .3rem; }
 th, td { padding: .25rem .5rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--rule); }
 th:first-child, td:first-child, th.words, td.words { text-align: left; }
+th:first-child, td:first-child { position: sticky; left: 0; background: var(--paper); }
 tr.found td:first-child { font-weight: 600; }
+@media (max-width: 600px) { table { font-size: .8rem; } th, td { padding: .25rem .35rem; }
+  th:first-child, td:first-child, td.words { white-space: normal; min-width: 6.5rem; } }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 320px), 1fr)); gap: .8rem; }
 figure { margin: 0; }
 img { display: block; max-width: 100%; height: auto; background: #fff; border: 1px solid var(--rule); border-radius: 6px; }

@@ -12,7 +12,7 @@ from pyro_dsvae.inference.calibration.ranks import RankTest
 from pyro_dsvae.inference.finding import p_equals, p_value
 from pyro_dsvae.inference.predictive_checks.checks import Check, PredictiveChecks, by_key
 
-TOP = 24
+TOP = 12
 
 
 def page(result: PPCResult, figures: Path) -> str:

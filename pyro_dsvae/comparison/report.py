@@ -105,7 +105,13 @@ class Report:
         """For a terminal of at least 100 characters, or a file."""
         stream = io.StringIO()
         here = Console()
-        console = Console(file=stream, width=max(100, here.width) if here.is_terminal else 140, highlight=False)
+        console = Console(
+            file=stream,
+            width=max(100, here.width) if here.is_terminal else 140,
+            highlight=False,
+            markup=False,
+            emoji=False,
+        )
         for title, columns in _tables(self.rows):
             table = RichTable(title=title, title_justify="left", padding=(0, 0))
             for number, column in enumerate(columns):

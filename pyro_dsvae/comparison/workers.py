@@ -52,7 +52,7 @@ class Task:
             return evaluate(self.fit, run, data, self.measure, self.evidence, bar), run
 
     def _fit(self, candidate: Candidate, title: str) -> None:
-        Console(stderr=True).print(f"{title}: fitting", highlight=False)
+        Console(stderr=True, markup=False, emoji=False).print(f"{title}: fitting", highlight=False)
         path = self.fit.path
         # Standard output is for the comparison.
         with contextlib.redirect_stdout(sys.stderr):

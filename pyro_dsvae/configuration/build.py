@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import math
 import warnings
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,9 +12,9 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyro_dsvae.configuration.catalogue import DYNAMIC_PRIORS
-from pyro_dsvae.configuration.networks import decoder_for
 from pyro_dsvae.configuration.options import SharedOptions
 from pyro_dsvae.configuration.parts import part_class
+from pyro_dsvae.data.columns import ColumnMoments
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.posteriors.anchored import anchor_clip
 from pyro_dsvae.inference.posteriors.delta import Delta
@@ -25,7 +26,7 @@ from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
-from pyro_dsvae.models.networks.frames import FrameDecoder
+from pyro_dsvae.models.standardisation import standardised
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 from pyro_dsvae.models.static_priors.vamp_prior import VampPrior
 
@@ -40,9 +41,9 @@ def build(
     static_prior: Callable[[int], StaticPrior],
     dynamic_prior: Callable[[int], DynamicPrior],
     posterior: Callable[[tuple[int, ...], int, int], Posterior],
-    likelihood: Callable[[tuple[int, ...]], Likelihood],
-    decoder: Callable[[int, int, tuple[int, ...]], FrameDecoder] | None = None,
+    likelihood: Callable[[int, int, tuple[int, ...]], Likelihood],
     contrastive: Contrastive | None = None,
+    columns: ColumnMoments | None = None,
 ) -> Objective:
     """Build model and guide with initial weights drawn from ``seed``; the global random state is kept.
 
@@ -55,9 +56,9 @@ def build(
         static_prior: Recipe for p(f), called with F.
         dynamic_prior: Recipe for p(z_1:T), called with D.
         posterior: Recipe for the guide, called with the frame shape, F and D.
-        likelihood: Recipe for p(x_t | f, z_t), called with the frame shape.
-        decoder: Recipe for the decoder, called with F, D and the shape of the parameters of a frame; None for the default.
+        likelihood: Recipe for p(x_t | f, z_t), called with F, D and the frame shape.
         contrastive: Terms beside the ELBO.
+        columns: Of the training split, to standardise series by; None where they are fitted as they are.
 
     Returns:
         Model and guide as one objective.
@@ -71,25 +72,29 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         made = functools.partial(_made, empty=static_size == 0)
-        static = made("static_prior", lambda: static_prior(static_size))
-        dynamic = made("dynamic_prior", lambda: _with_static_size(dynamic_prior, static_size)(latent_size))
-        family = made("likelihood", lambda: likelihood(frame_shape))
-        network = decoder_for(frame_shape, decoder)
-        decode = made("decoder", lambda: network(static_size, latent_size, family.parameter_shape))
-        model = DSVAE(static, dynamic, decode, family)
+        model = DSVAE(
+            made("static_prior", lambda: static_prior(static_size)),
+            made("dynamic_prior", lambda: _with_static_size(dynamic_prior, static_size)(latent_size)),
+            made("likelihood", lambda: likelihood(static_size, latent_size, frame_shape)),
+        )
         guide = made("posterior", lambda: posterior(frame_shape, static_size, latent_size))
+        guide.standardisation = model.standardisation
+        if columns is not None and model.standardisation is not None:
+            unit = model.likelihood.bytes_per_unit if examples.dtype == torch.uint8 else 1
+            model.standardisation.set(columns.mean / unit, columns.sd / unit)
         if isinstance(model.static_prior, VampPrior):
             if isinstance(guide, Delta):
                 raise UsageError(
                     "--static_prior VampPrior mixes densities of the posterior and --posterior Delta has none: "
                     "take any other posterior, or GaussianMixture as the prior"
                 )
-            model.static_prior.connect(functools.partial(_encode, guide), model.likelihood.to_model_units(examples))
+            seen = standardised(model.likelihood.to_model_units(examples), model.standardisation)
+            model.static_prior.connect(functools.partial(_encode, guide), seen)
         anchor = anchor_clip(model.likelihood, examples) if guide.views and static_size > 0 else None
         return Objective(model, guide, contrastive, anchor)
 
 
-def build_from(options: SharedOptions, examples: Tensor) -> Objective:
+def build_from(options: SharedOptions, examples: Tensor, columns: ColumnMoments | None = None) -> Objective:
     """`build` with the options of a fit or of a comparison."""
     return build(
         examples,
@@ -100,15 +105,18 @@ def build_from(options: SharedOptions, examples: Tensor) -> Objective:
         options.dynamic_prior,
         options.posterior,
         options.likelihood,
-        options.decoder,
         options.contrastive,
+        columns,
     )
 
 
 def examples(data: SequenceData) -> Tensor:
-    """Frames of at most 256 training sequences, evenly spaced."""
+    """Frames of at most 256 training sequences, evenly spaced; what was not observed is NaN, or a byte of 0."""
     rows = data.rows("train")
-    return data.frames[rows[:: -(-len(rows) // 256)]]
+    some = data.sequences("train").stored().rows(rows[:: -(-len(rows) // 256)])
+    if some.mask is None and some.lengths is None:
+        return some.x
+    return some.x.masked_fill(~some.observed, math.nan if some.x.is_floating_point() else 0)
 
 
 def check_times(data: SequenceData, prior: DynamicPrior) -> None:
@@ -129,7 +137,7 @@ def check_times(data: SequenceData, prior: DynamicPrior) -> None:
 
 
 def _encode(guide: Posterior, x: Tensor) -> TorchDistribution:
-    """q(f | x) for whole frames x ``(K, T, *frame)``."""
+    """q(f | x) for whole frames x ``(K, T, *frame)``, as the guide sees them."""
     return guide.static(GuideInput.of(x))
 
 

@@ -187,8 +187,8 @@ def probe_table(probes: Mapping[str, Mapping[str, Probe]], labels: Mapping[str, 
     note = (
         "A label should be told by the latent that it belongs to, and be at chance from the other. "
         + {
-            "means": "Means of q tell more than q does: differences far below its scale count in full.",
-            "draws": "One draw of q for each clip: what the decoder is given, noise included.",
+            "means": "Posterior means tell more than draws: they show differences far below the posterior's own spread.",
+            "draws": "One draw from the posterior for each clip: what the decoder is given, noise included.",
         }[source]
     )
     return Table(f"Probes of f alone and of z alone, posterior {source}", columns, rows, note)

@@ -26,6 +26,8 @@ from pyro_dsvae.runs.versions import installed
 Taken = TypeVar("Taken", bound=SharedOptions)
 
 SCHEMA = 1
+# What was done before there was an option for it, where that is not the option's default.
+BEFORE = {"standardise": False}
 COLUMNS = ("step", "seconds", "split", "elbo", "reconstruction", "kl_static", "kl_dynamic", "learning_rate")
 
 
@@ -228,6 +230,7 @@ def complete(kind: type[Taken], config: Mapping[str, Any], file: Path) -> Taken:
     Raises:
         UsageError: Where it names what does not exist.
     """
+    config = {**BEFORE, **config}
     try:
         options = cli.from_config(kind, config)
     except UsageError as error:

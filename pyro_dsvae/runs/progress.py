@@ -31,7 +31,7 @@ class Bar:
         self.console = Console(file=sys.stderr)
         self.terminal, self.shown, self.announced = self.console.is_terminal, shown, announced
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
             TextColumn("{task.fields[note]}"),

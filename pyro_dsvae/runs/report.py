@@ -67,7 +67,7 @@ def _report(
         "versions": {name: installed(name) for name in ("pyro-dsvae", "torch", "pyro-ppl")}
         | {"python": platform.python_version()},
     }
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     _print_terms(console, terms, svi.objective.estimators)
     if not guide.comparable:
         console.print("The guide is a point: this ELBO bounds no evidence and compares with no other.")

@@ -1,6 +1,8 @@
 """Names of labels with odd characters: every writer takes them, and every reader gets them back."""
 
+import contextlib
 import csv
+import io
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -45,6 +47,8 @@ ODD = (
     "🎩",
     "$x$ and $y",
     "[red]",
+    "[/red]",
+    ":cat:",
     "<b>&amp;",
     'quo"te, comma',
     "100 %s {x}",
@@ -66,7 +70,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     for number, name in enumerate(ODD):
         labels |= {f"labels_{name}": (np.arange(N) + number) % 2, f"classes_{name}": np.array([f"no/{name}", name])}
     np.savez(folder / "clips.npz", frames=np.random.RandomState(0).rand(N, 4, 2), split=np.arange(N) // 4, **labels)
-    with pytest.MonkeyPatch.context() as patch:
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.setenv("COLUMNS", "240")
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         patch.setattr("pyro_dsvae.judges.own.STEPS", 2)
         result = fit(
@@ -80,17 +86,28 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             device="cpu",
             optimisation=Optimisation(batch_size=4, evaluations=1),
         )
+    (folder / "printed").write_text(printed.getvalue())
     return pyro_dsvae.load(result.run)
 
 
+def test_a_fit_prints_the_names_as_they_are(run: Run) -> None:
+    """Brackets are no markup, and colons no picture."""
+    printed = (run.path.parent / "printed").read_text()
+    for name in ODD:
+        assert f"│ {name.strip()}" in printed or f"│ {name}" in printed, name
+
+
 def test_codes_come_back_under_the_names_of_their_labels(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From npz under the very names, from netCDF by the attribute, from CSV by the same rule."""
     monkeypatch.setattr("pyro_dsvae.metrics.probes.STEPS", 10)
     known = run.sequences().labels
     assert tuple(known) == ODD
+    monkeypatch.setenv("COLUMNS", "240")
     folder = encode(run.path, format="npz,nc,csv", out=tmp_path / "codes")
+    printed = capsys.readouterr().out
+    assert all(f"│ {name.strip()}" in printed or f"│ {name}" in printed for name in ODD)
     arrays = read_arrays(folder / "encode.npz")
     with xarray.open_dataset(folder / "encode.nc", engine="h5netcdf") as opened:
         nc = opened.load()

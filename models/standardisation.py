@@ -1,0 +1,103 @@
+"""Series in units of their own: networks and noise see standard deviations from the mean, everything else the data's units."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pyro.distributions import TorchDistribution, TransformedDistribution
+from torch import Tensor, nn
+from torch.distributions.transforms import AffineTransform
+
+
+class Standardisation(nn.Module):
+    """u = (x - mean) / sd for every value of a frame, and back.
+
+        log p(x | f, z) = log p(u | f, z) - sum over values of log sd
+
+    The decoder and the noise of the likelihood are in units of u, and so is what the guide's encoder sees. x is in the data's
+    own units everywhere else: in samples, means, intervals and in densities, which have the log Jacobian. So a standardised
+    fit and one that is not have comparable ELBOs. Before `set`, mean is 0 and sd is 1.
+
+    Args:
+        frame_shape: (P,).
+
+    Attributes:
+        mean: (P,), in the units of the data.
+        sd: (P,), above 0, in the units of the data.
+
+    Example:
+        >>> import torch
+        >>> from pyro.distributions import Normal
+        >>> from pyro_dsvae.models.standardisation import Standardisation
+        >>> units = Standardisation((2,))
+        >>> units.set(mean=torch.tensor([100.0, 0.0]), sd=torch.tensor([10.0, 0.5]))
+        >>> units(torch.tensor([120.0, 1.0]))  # two standard deviations above the mean, both
+        tensor([2., 2.])
+        >>> units.invert(Normal(torch.zeros(2), 1.0)).mean
+        tensor([100.,   0.])
+    """
+
+    mean: Tensor
+    sd: Tensor
+
+    def __init__(self, frame_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(frame_shape))
+        self.register_buffer("sd", torch.ones(frame_shape))
+        self.register_load_state_dict_pre_hook(_none_before)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """u ``(*B, P)`` for x ``(*B, P)``."""
+        return (x - self.mean) / self.sd
+
+    def invert(self, u: TorchDistribution) -> TorchDistribution:
+        """The distribution of x = mean + sd u, for that of u with batch ``(*B, P)`` and event ()."""
+        return Unstandardised(u, self.mean, self.sd)
+
+    def set(self, mean: Tensor, sd: Tensor) -> None:
+        """Take these, (P,) each."""
+        self.mean.copy_(mean)
+        self.sd.copy_(sd)
+
+
+class Unstandardised(TransformedDistribution):
+    """The distribution of x = mean + sd u.
+
+    Args:
+        u: Of standardised values, batch ``(*B, P)`` and event ().
+        mean: (P,).
+        sd: (P,), above 0.
+    """
+
+    def __init__(self, u: TorchDistribution, mean: Tensor, sd: Tensor) -> None:
+        super().__init__(u, AffineTransform(mean, sd), validate_args=False)
+
+    def expand(self, batch_shape: torch.Size, _instance: Any = None) -> "Unstandardised":
+        return Unstandardised(self.base_dist.expand(batch_shape), *self._units)
+
+    @property
+    def mean(self) -> Tensor:
+        """mean + sd E u."""
+        mean, sd = self._units
+        return mean + sd * self.base_dist.mean
+
+    @property
+    def variance(self) -> Tensor:
+        """sd^2 Var u."""
+        return self._units[1].square() * self.base_dist.variance
+
+    @property
+    def _units(self) -> tuple[Tensor, Tensor]:
+        (transform,) = self.transforms
+        return transform.loc, transform.scale
+
+
+def standardised(x: Tensor, by: Standardisation | None) -> Tensor:
+    """x ``(*B, *frame)`` as networks see it: itself where nothing is standardised."""
+    return x if by is None else by(x)
+
+
+def _none_before(module: Standardisation, state: dict[str, Any], prefix: str, *_: Mapping[str, Any]) -> None:
+    """Fits of before there was standardisation saved none: theirs is mean 0 and sd 1."""
+    state.setdefault(f"{prefix}mean", torch.zeros_like(module.mean))
+    state.setdefault(f"{prefix}sd", torch.ones_like(module.sd))

@@ -1,0 +1,105 @@
+"""The columns of series: what each holds, by which they are standardised."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyro_dsvae.inference.batch import Batch
+from pyro_dsvae.inference.sequences import Sequences
+
+# Values at once, in double precision.
+CHUNK = 2**24
+# Of a column that is rounded to steps of this many standard deviations, single precision holds too little.
+COARSE = 0.01
+# Columns that a sentence names.
+NAMED = 8
+
+
+@dataclass(frozen=True)
+class ColumnMoments:
+    """Mean and standard deviation of each value of a frame, over all observed steps of some sequences.
+
+    Attributes:
+        mean: (P,) float64, in stored units; 0 for a column that was never observed.
+        sd: (P,) float64, above 0, in stored units; 1 for a column that is constant or was never observed.
+        constant: (P,) bool, the column holds one value only.
+        unobserved: (P,) bool, the column was never observed.
+        coarse: (P,) bool, the column lies so far from zero that single precision rounds it to steps of more than a hundredth
+            of its standard deviation.
+    """
+
+    mean: Tensor
+    sd: Tensor
+    constant: Tensor
+    unobserved: Tensor
+    coarse: Tensor
+
+    @classmethod
+    def of(cls, sequences: Sequences) -> "ColumnMoments":
+        """Of the stored frames ``(N, T, P)``; what was not observed, or does not exist, does not count."""
+        size = sequences.frames.shape[-1]
+        count, total, square = (torch.zeros(size, dtype=torch.float64) for _ in range(3))
+        low, high = torch.full_like(total, torch.inf), torch.full_like(total, -torch.inf)
+        for values, observed in _chunks(sequences):
+            count += observed.sum(0)
+            total += values.sum(0)
+            low = torch.minimum(low, values.masked_fill(~observed, torch.inf).amin(0))
+            high = torch.maximum(high, values.masked_fill(~observed, -torch.inf).amax(0))
+        mean = total / count.clamp(min=1)
+        for values, observed in _chunks(sequences):
+            square += torch.where(observed, values - mean, torch.zeros_like(values)).square().sum(0)
+        unobserved, constant = count == 0, low == high
+        # The mean of equal values is that value, without rounding.
+        mean = torch.where(constant, low, mean)
+        sd = torch.where(constant | unobserved, torch.ones_like(mean), (square / count.clamp(min=1)).sqrt())
+        farthest = torch.where(unobserved, torch.zeros_like(mean), torch.maximum(low.abs(), high.abs()))
+        spacing = torch.from_numpy(np.spacing(farthest.numpy().astype(np.float32)).astype(np.float64))
+        return cls(mean, sd, constant, unobserved, ~constant & ~unobserved & (spacing > COARSE * sd))
+
+    def sentences(self) -> list[str]:
+        """What is done with the columns, a line for each matter."""
+        varying = ~(self.constant | self.unobserved)
+        count = int(varying.sum())
+        said = []
+        if count:
+            means, sds = (_range(values[varying]) for values in (self.mean, self.sd))
+            said.append(
+                f"series are standardised on the training split: {count} {_columns(count)}, mean {means}, standard deviation "
+                f"{sds}; results stay in the units of the data, and --standardise false fits them as they are"
+            )
+        for which, words in (
+            (self.constant, "constant in the training split, so only centred"),
+            (self.unobserved, "never observed in the training split, so not standardised"),
+            (self.coarse, "too far from zero for single precision to hold well: subtract a constant before you save"),
+        ):
+            if which.any():
+                said.append(f"{_named(which)} {'is' if which.sum() == 1 else 'are'} {words}")
+        return said
+
+
+def _chunks(sequences: Sequences) -> Iterator[tuple[Tensor, Tensor]]:
+    """Values (n, P) float64, zero where not observed, and which were observed; n steps of some sequences."""
+    stored: Batch = sequences.stored()
+    for rows in sequences.rows.split(max(1, CHUNK // stored.x[0].numel())):
+        part = stored.rows(rows)
+        yield part.visible.double().flatten(0, 1), part.observed.flatten(0, 1)
+
+
+def _columns(count: int) -> str:
+    return "column" if count == 1 else "columns"
+
+
+def _named(which: Tensor) -> str:
+    """ "column 2", "columns 0, 3", or the first few of many."""
+    numbers = which.nonzero().squeeze(1).tolist()
+    rest = len(numbers) - NAMED
+    listed = ", ".join(str(n) for n in numbers[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
+    return f"{_columns(len(numbers))} {listed}"
+
+
+def _range(values: Tensor) -> str:
+    low, high = (f"{float(v):.3g}" for v in values.aminmax())
+    return low if low == high else f"{low} to {high}"
