@@ -35,7 +35,7 @@ class Networks(nn.Module):
         self.static_encoder, self.static_head = guide.static_encoder, guide.static_head
         self.dynamic_encoder, self.context, self.lstm = guide.dynamic_encoder, guide.context, guide.lstm
         self.direct, self.dynamic_head = guide.direct, guide.dynamic_head
-        self.decoder, self.likelihood = likelihood.decoder, likelihood
+        self.decoder, self.likelihood = objective.model.decoder, likelihood
 
     def infer_f(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Location and scale of q(f | x)."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pyro
 import torch
-from pyro.distributions import MultivariateNormal, Normal, TorchDistribution, TransformedDistribution
+from pyro.distributions import MultivariateNormal, TransformedDistribution
 from torch import Tensor
 from torch.distributions.transforms import ReshapeTransform
 
@@ -12,7 +12,7 @@ from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.dynamic_priors.linear_gaussian import LinearGaussian
-from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+from pyro_dsvae.models.likelihoods.normal import Normal as NormalFrames
 from pyro_dsvae.models.networks.frames import FrameDecoder
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 
@@ -28,23 +28,10 @@ class LinearDecoder(FrameDecoder):
         return (f @ self.W.T).unsqueeze(-2) + z @ self.C.T
 
 
-class LinearFrames(Likelihood):
-    """N(x_t; W f + C z_t, scale^2 I), known and fixed."""
-
-    def __init__(self, W: Tensor, C: Tensor, scale: float) -> None:
-        super().__init__(LinearDecoder(W, C))
-        self.scale = scale
-
-    def forward(self, f: Tensor, z: Tensor) -> TorchDistribution:
-        return Normal(self.decoder(f, z), self.scale)
-
-    def check(self, frames: Tensor) -> None:
-        """Every finite frame lies in the support."""
-
-
 def linear_dsvae(prior: DynamicPrior, W: Tensor, C: Tensor, scale: float) -> DSVAE:
     """Any dynamic prior under linear frames."""
-    return DSVAE(StandardNormal(W.shape[1]), prior, LinearFrames(W, C, scale))
+    frames = NormalFrames((len(W),), scale=scale, scale_kind="fixed")
+    return DSVAE(StandardNormal(W.shape[1]), prior, LinearDecoder(W, C), frames)
 
 
 @dataclass(frozen=True)

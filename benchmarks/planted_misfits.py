@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pyro
 import torch
-from pyro.distributions import Delta, MultivariateNormal, Normal, TorchDistribution
+from pyro.distributions import Delta, MultivariateNormal
 from torch import Tensor
 
 from pyro_dsvae.inference.estimation import Sampler
@@ -30,7 +30,7 @@ from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.dynamic_priors.iid import IID
 from pyro_dsvae.models.dynamic_priors.linear_gaussian import LinearGaussian
-from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+from pyro_dsvae.models.likelihoods.normal import Normal as NormalFrames
 from pyro_dsvae.models.networks.frames import FrameDecoder
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.steps import Steps
@@ -53,26 +53,12 @@ class LinearDecoder(FrameDecoder):
         return ((f @ self.W.T).unsqueeze(-2) + z @ self.C.T).unflatten(-1, SHAPE)
 
 
-class LinearFrames(Likelihood):
-    """N(x; W f + C z_t, noise^2 I)."""
-
-    def __init__(self, decoder: LinearDecoder, noise: float) -> None:
-        super().__init__(decoder)
-        self.noise = noise
-
-    def forward(self, f: Tensor, z: Tensor) -> TorchDistribution:
-        return Normal(self.decoder(f, z), torch.tensor(self.noise))
-
-    def check(self, frames: Tensor) -> None:
-        """Every finite frame lies in the support."""
-
-
 class ExactPosterior:
     """The posterior of a linear-Gaussian model for complete clips, as a guide: one normal over (f, z_1, ..., z_T)."""
 
     def __init__(self, model: DSVAE, covariance: Tensor, length: int = T) -> None:
         """``covariance`` (T D, T D) is that of z_1:T under the model's dynamic prior."""
-        decoder, noise = model.likelihood.decoder, model.likelihood.noise
+        decoder, noise = model.decoder, float(model.likelihood.scale)
         emission = torch.cat([decoder.W.repeat(length, 1), torch.kron(torch.eye(length), decoder.C)], 1).double()
         prior = torch.block_diag(torch.eye(decoder.W.shape[1]), covariance).double()
         precision = torch.linalg.inv(prior) + emission.T @ emission / noise**2
@@ -107,7 +93,8 @@ class World:
         generator = torch.Generator().manual_seed(0)
         static, dynamic = (torch.randn(math.prod(SHAPE), size, generator=generator) for size in (F, D))
         prior = LinearGaussian(D, timescale=4.0) if dynamic_prior is None else dynamic_prior
-        model = DSVAE(StandardNormal(F), prior, LinearFrames(LinearDecoder(static, motion * dynamic), noise)).eval()
+        frames = NormalFrames(SHAPE, scale=noise, scale_kind="fixed")
+        model = DSVAE(StandardNormal(F), prior, LinearDecoder(static, motion * dynamic), frames).eval()
         with torch.no_grad():
             path = prior(torch.zeros(1, F), Steps(T))
             covariance = path.covariance().float() if isinstance(prior, LinearGaussian) else torch.eye(T * D)
@@ -120,7 +107,7 @@ class World:
 
     @torch.no_grad()
     def frames(self, f: Tensor, z: Tensor, noise: float = NOISE) -> Tensor:
-        mean = self.model.likelihood.decoder(f, z)
+        mean = self.model.decoder(f, z)
         return mean + noise * torch.randn_like(mean)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+from pyro_dsvae.models.networks.frames import FrameDecoder
 from pyro_dsvae.models.standardisation import Standardisation
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 from pyro_dsvae.models.steps import Steps
@@ -29,26 +30,37 @@ class DSVAE(PyroModule):
     Args:
         static_prior: p(f).
         dynamic_prior: p(z_1:T).
-        likelihood: p(x_t | f, z_t), with the decoder.
+        decoder: From (f, z_t) to the parameters of a frame.
+        likelihood: p(x_t | f, z_t) given what the decoder says.
 
     Attributes:
         standardisation: Of vectors under a real-valued likelihood; None for images and for other likelihoods.
 
     Example:
+        >>> from pyro_dsvae.models.decoders import Regions
         >>> from pyro_dsvae.models.dsvae import DSVAE
         >>> from pyro_dsvae.models.dynamic_priors import LSTM
         >>> from pyro_dsvae.models.likelihoods import Normal
         >>> from pyro_dsvae.models.static_priors import StandardNormal
-        >>> model = DSVAE(StandardNormal(4), LSTM(2), Normal(4, 2, frame_shape=(3, 16, 16)))
+        >>> model = DSVAE(StandardNormal(4), LSTM(2), Regions(4, 2, (3, 16, 16)), Normal((3, 16, 16)))
         >>> model(shape=(8, 5)).shape  # 8 generated sequences of 5 frames
         torch.Size([8, 5, 3, 16, 16])
     """
 
-    def __init__(self, static_prior: StaticPrior, dynamic_prior: DynamicPrior, likelihood: Likelihood) -> None:
+    def __init__(
+        self, static_prior: StaticPrior, dynamic_prior: DynamicPrior, decoder: FrameDecoder, likelihood: Likelihood
+    ) -> None:
         super().__init__()
+        if tuple(decoder.frame_shape) != tuple(likelihood.parameter_shape):
+            raise UsageError(
+                f"the decoder {type(decoder).__name__} gives numbers of shape {tuple(decoder.frame_shape)} for a frame, and "
+                f"the likelihood {type(likelihood).__name__} needs {tuple(likelihood.parameter_shape)}"
+            )
         self.static_prior = static_prior
         self.dynamic_prior = dynamic_prior
+        # In this order: optimisers number the parameters, and checkpoints keep their state by number.
         self.likelihood = likelihood
+        self.decoder = decoder
         series = likelihood.real_valued and len(likelihood.frame_shape) == 1
         self.standardisation = Standardisation(likelihood.frame_shape) if series else None
 
@@ -94,5 +106,5 @@ class DSVAE(PyroModule):
 
     def frames(self, f: Tensor, z: Tensor) -> TorchDistribution:
         """p(x | f, z), one distribution per value: batch ``(*B, T, *frame)``, for f ``(*B, F)`` and z ``(*B, T, D)``."""
-        frames: TorchDistribution = self.likelihood(f, z)
+        frames: TorchDistribution = self.likelihood(self.decoder(f, z))
         return frames if self.standardisation is None else self.standardisation.invert(frames)

@@ -43,7 +43,7 @@ def parser_for(function: Callable[..., Any], manual: str | None) -> ArgumentPars
     else:
         parser.add_function_arguments(function, as_positional=True, sub_configs=False)
     for name, parameter in inspect.signature(function).parameters.items():
-        if name in PARTS and is_option(parameter) and not isinstance(parameter.default, type):
+        if name in PARTS and is_option(parameter) and not isinstance(parameter.default, type | None):
             # A default that is an object; config.yaml and --help show how it is made.
             parser.set_defaults({name: describe(parameter.default)})
     return parser
@@ -202,7 +202,7 @@ def _unknown_part(option: str, _: str, match: re.Match[str]) -> str:
 
 def _no_such_class(option: str, owner: str, match: re.Match[str]) -> str:
     """A dotted path that leads nowhere."""
-    found = re.search(r"Got value: ([\w.]+)", match.string)
+    found = re.search(r"(?:Got|Given) value: ([\w.]+)", match.string)
     given = owner or (found[1] if found else "this path")
     near = _nearest(given.rpartition(".")[2], part_names(option))
     return f"unknown {option} {given!r}: {match[0][0].lower()}{match[0][1:]}{near}; {_choices(option)}"
@@ -222,6 +222,11 @@ def _no_such_option(option: str, owner: str, match: re.Match[str]) -> str:
     )
 
 
+def _unnamed(option: str, _: str, match: re.Match[str]) -> str:
+    """Options of a part that is not named."""
+    return f"options of a {option} need its name, --{option} NAME; {_choices(option)}"
+
+
 def _missing(option: str, owner: str, match: re.Match[str]) -> str:
     """A part without an option that it needs."""
     needed = " and ".join(f"--{option}.{name}" for name in match[1].split(", "))
@@ -231,6 +236,7 @@ def _missing(option: str, owner: str, match: re.Match[str]) -> str:
 # What the parser's message says -> what to say instead of option, class path of the part and match.
 _EXPLANATIONS: dict[str, Callable[[str, str, re.Match[str]], str]] = {
     r"Expected a dot import path string: ?(\S*)": _unknown_part,
+    r"Dict must include a class_path": _unnamed,
     r"Option '([\w.]+)' is not accepted": _no_such_option,
     r"the following arguments are required: ([\w, ]+)": _missing,
     r"Expected '([\w.]+)' to be a subclass of <class '([\w.]+)'>": _no_such_part,

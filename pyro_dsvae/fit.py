@@ -12,11 +12,11 @@
   python -m pyro_dsvae.fit --devices 2                       every batch shared by two devices of this machine …
   torchrun --nproc-per-node 8 --nnodes 2 … -m pyro_dsvae.fit … or by those of several
 
---data, --static_prior, --dynamic_prior, --posterior and --likelihood take the name of a class; its options follow as
---dynamic_prior.hidden_size 64, and --dynamic_prior.help LSTM lists them. Fitting ends at --steps or --minutes, whichever
-comes first. Writes the run directory (config.yaml, checkpoint.pt, best.pt, metrics.csv, summary.json, figures/) and prints
-its path as the last line: run: DIR. Exits 0, with 2 and one line for what can be put right, with 130 after Ctrl-C, which
-saves everything first (143 after SIGTERM, 129 after SIGHUP, which do the same).
+--data, --static_prior, --dynamic_prior, --posterior, --decoder and --likelihood take the name of a class; its options
+follow as --dynamic_prior.hidden_size 64, and --dynamic_prior.help LSTM lists them. Fitting ends at --steps or --minutes,
+whichever comes first. Writes the run directory (config.yaml, checkpoint.pt, best.pt, metrics.csv, summary.json, figures/) and
+prints its path as the last line: run: DIR. Exits 0, with 2 and one line for what can be put right, with 130 after Ctrl-C,
+which saves everything first (143 after SIGTERM, 129 after SIGHUP, which do the same).
 """
 
 if __name__ == "__main__":
@@ -34,6 +34,7 @@ from typing import Any
 
 from pyro_dsvae import cli, recipes
 from pyro_dsvae.configuration.build import build_from, check_times, examples
+from pyro_dsvae.configuration.networks import for_frames
 from pyro_dsvae.configuration.options import FitOptions, Role, option_names, takes
 from pyro_dsvae.configuration.parts import in_words
 from pyro_dsvae.data.columns import ColumnMoments
@@ -102,10 +103,14 @@ def fit(options: FitOptions) -> FitResult:
 
 def _fitted(path: Path, options: FitOptions) -> FitResult:
     """The fit in its folder. Raises `TakenError` where that is taken."""
-    run = _resumed(path, options) if options.resume else None
-    if run is None:
+    if options.resume:
+        # What is left open was chosen when the run began.
+        options = replace(options, decoder=options.decoder or RunDirectory.open(path).options().decoder)
+    else:
         RunDirectory.check_free(path)
     data = options.data.load()
+    options = for_frames(options, data.frame_shape)
+    run = _resumed(path, options, data.frame_shape) if options.resume else None
     series = options.standardise and len(data.frame_shape) == 1
     columns = ColumnMoments.of(data.sequences("train")) if series else None
     svi = _svi(options, data, columns)
@@ -170,10 +175,10 @@ def _run(svi: SVI, run: RunDirectory, fingerprint: str, profile: bool) -> Stoppe
             raise UsageError(said, "optimisation.learning_rate") from error
 
 
-def _resumed(path: Path, options: FitOptions) -> RunDirectory:
+def _resumed(path: Path, options: FitOptions, frame_shape: tuple[int, ...]) -> RunDirectory:
     """The run at ``path``. Raises `UsageError` where it was fitted to other data or with other parts."""
     run = RunDirectory.open(path)
-    before = run.options().config()
+    before = for_frames(run.options(), frame_shape).config()
     free = option_names(FitOptions, Role.BUDGET, Role.INCIDENTAL)
     for name, value in options.config().items():
         if name not in free and before[name] != value:

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from pyro_dsvae.configuration.build import build_from
+from pyro_dsvae.configuration.networks import for_frames
 from pyro_dsvae.inference.training.hardware import Device, device_for, lay_out
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.directory import RunDirectory
@@ -38,8 +39,8 @@ def load(path: str | Path, checkpoint: str = "best.pt", device: Device = "cpu") 
     """
     place = device_for(device)
     directory = RunDirectory.open(Path(path))
-    options = directory.options()
     state = directory.load(checkpoint, place)
+    options = for_frames(directory.options(), tuple(state.get("frame_shape", ())))
     # What is initialised from data is overwritten by the checkpoint; only shapes matter.
     examples = torch.zeros(1, state.get("length", 1), *state.get("frame_shape", ()), dtype=torch.uint8)
     # Contrastive terms have no weights, and are of no use after the fit.

@@ -161,7 +161,7 @@ def textbook_model(model: DSVAE, x: Tensor, mask: Tensor | None = None, lengths:
                 scale = loc + 1
             with poutine.mask(mask=batch.exists[:, t]):
                 z = pyro.sample(f"z_{t}", Normal(loc, scale).to_event(1))
-            decoded = likelihood.decoder(f, z.unsqueeze(1)).squeeze(1)
+            decoded = model.decoder(f, z.unsqueeze(1)).squeeze(1)
             if isinstance(likelihood, NormalLikelihood):
                 frame = Normal(decoded, likelihood.scale)
             else:

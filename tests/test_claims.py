@@ -11,8 +11,7 @@ import torch
 from pyro_dsvae.comparison.report import make_report
 from pyro_dsvae.inference.forecasting.log_prob import ForecastScore
 from pyro_dsvae.inference.forecasting.paired import paired_forecast
-from pyro_dsvae.models.likelihoods.normal import Normal
-from pyro_dsvae.models.networks.conv import REGIONS
+from pyro_dsvae.models.decoders.regions import REGIONS, Regions
 
 PROJECT = Path(__file__).parents[1]
 README = PROJECT / "README.md"
@@ -24,12 +23,12 @@ PAGES = [page for page in PAGES if "_build" not in page.parts]
 def test_the_default_decoder_forbids_f_to_move_anything() -> None:
     """Frames of one z under any f: each channel spans at most as many dimensions as there are regions."""
     torch.manual_seed(0)
-    likelihood = Normal(8, 3, (3, 32, 32)).double()
+    decoder = Regions(8, 3, (3, 32, 32)).double()
     count = 3 * REGIONS
     f, z = 3 * torch.randn(count, 8, dtype=torch.float64), torch.randn(1, 1, 3, dtype=torch.float64)
     with torch.no_grad():
-        of_one_z = likelihood(f, z.expand(count, 1, 3)).mean[:, 0]
-        of_one_f = likelihood(f[:1].expand(count, 8), torch.randn(count, 1, 3, dtype=torch.float64)).mean[:, 0]
+        of_one_z = decoder(f, z.expand(count, 1, 3))[:, 0]
+        of_one_f = decoder(f[:1].expand(count, 8), torch.randn(count, 1, 3, dtype=torch.float64))[:, 0]
     for channel in range(3):
         assert int(torch.linalg.matrix_rank(of_one_z[:, channel].flatten(1), rtol=1e-10)) <= REGIONS == 24
         assert int(torch.linalg.matrix_rank(of_one_f[:, channel].flatten(1), rtol=1e-10)) > REGIONS  # the control

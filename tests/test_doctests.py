@@ -23,7 +23,7 @@ from pyro_dsvae.latents import ACTIONS
 from pyro_dsvae.loading import Run, load
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors import IID, LSTM
-from pyro_dsvae.models.likelihoods.normal import Normal
+from tests.decoded import small_decoder
 from tests.test_package import FOLDERS, PROJECT, modules
 
 # Some verbs print a report, whose words are not what an example is about.
@@ -76,7 +76,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             latent_size=2,
             dynamic_prior=prior,
             posterior=partial(Posterior, hidden_size=6, feature_size=6, width=1),
-            likelihood=partial(Normal, width=1),
+            decoder=small_decoder,
             device="cpu",
             optimisation=Optimisation(batch_size=4, evaluations=1),
         )

@@ -7,6 +7,7 @@ from torch import Tensor
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+from pyro_dsvae.models.networks.frames import FrameDecoder
 
 # Of an anchor clip at most; longer clips go through them again.
 FRAMES = 32
@@ -36,15 +37,17 @@ class Anchored(Posterior):
 
     Args:
         guide: q_0, fitted with guide views and to recombined clips (`pyro_dsvae.inference.training.recombination`).
-        likelihood: p(x | f, z) of the model that the guide was fitted with.
+        decoder: Of the model that the guide was fitted with.
+        likelihood: Of that model.
         clip: The anchor clip ``(T, *frame)``, as `Likelihood.to_model_units` returns it (`anchor_clip`).
     """
 
     clip: Tensor
 
-    def __init__(self, guide: Posterior, likelihood: Likelihood, clip: Tensor) -> None:
+    def __init__(self, guide: Posterior, decoder: FrameDecoder, likelihood: Likelihood, clip: Tensor) -> None:
         super().__init__()
         self.guide = guide
+        self.decoder = decoder
         self.likelihood = likelihood
         self.register_buffer("clip", clip)
         self.comparable = guide.comparable
@@ -62,13 +65,18 @@ class Anchored(Posterior):
         z = self.guide.dynamic(self._anchor(), self._anchor_f()).mean
         z = z[:, torch.arange(clip.steps.length, device=z.device) % z.shape[1]]
         f = self.guide.static(clip).mean
-        return clip.showing(self.likelihood(f, z.expand(len(f), -1, -1)).mean)
+        return clip.showing(self._decoded(f, z.expand(len(f), -1, -1)))
 
     @torch.no_grad()
     def with_anchor_appearance(self, clip: GuideInput) -> GuideInput:
         """E[x | f*, z_0]: the motion of every clip with the appearance of the anchor."""
         f = self._anchor_f().expand(len(clip.x), -1)
-        return clip.showing(self.likelihood(f, self.guide.dynamic(clip, f).mean).mean)
+        return clip.showing(self._decoded(f, self.guide.dynamic(clip, f).mean))
+
+    def _decoded(self, f: Tensor, z: Tensor) -> Tensor:
+        """E[x | f, z]."""
+        mean: Tensor = self.likelihood(self.decoder(f, z)).mean
+        return mean
 
     def _anchor(self) -> GuideInput:
         return self.guide.see(self.clip.unsqueeze(0))

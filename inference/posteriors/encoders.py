@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_dsvae.inference.posteriors.views import choose_frames, recolour, warp
-from pyro_dsvae.models.networks.conv import PatchEncoder, check_image
+from pyro_dsvae.models.networks.conv import PatchEncoder
 from pyro_dsvae.models.networks.factory import frame_encoder
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM, run_lstm
 
@@ -53,7 +53,6 @@ class UnorderedStaticEncoder(StaticEncoder):
         self, frame_shape: tuple[int, ...], feature_size: int, hidden_size: int, width: int, count: int = 3
     ) -> None:
         super().__init__()
-        check_image(frame_shape)
         self.count = count
         self.encoder = PatchEncoder(frame_shape, 2 * feature_size, 2 * width)
         self.layers = nn.Sequential(

@@ -11,7 +11,6 @@ from torch.distributions import constraints
 
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood, check_unit_interval
-from pyro_dsvae.models.networks.factory import frame_decoder
 
 # Where |eta| / 2 is below, a series replaces formulas that divide zero by zero. The formulas lose one digit at this point.
 SERIES = 0.5
@@ -44,16 +43,13 @@ class ContinuousBernoulli(Likelihood):
     NeurIPS 2019.
 
     Args:
-        static_size: F, supplied by the model.
-        latent_size: D, supplied by the model.
         frame_shape: (C, S, S) or (P,), supplied by the model.
-        width: Channels of the decoder's finest layer (images) or units / 16 (vectors).
         max_logit: Bound of eta in absolute value; the mean stays 1 / max_logit away from 0 and 1.
 
     Example:
         >>> import torch
         >>> from pyro_dsvae.models.likelihoods import ContinuousBernoulli
-        >>> p = ContinuousBernoulli(4, 2, frame_shape=(1, 16, 16))(torch.zeros(8, 4), torch.zeros(8, 5, 2))
+        >>> p = ContinuousBernoulli(frame_shape=(1, 16, 16))(torch.zeros(8, 5, 1, 16, 16))
         >>> x = p.rsample()
         >>> bool(x.min() >= 0), bool(x.max() <= 1)
         (True, True)
@@ -61,19 +57,15 @@ class ContinuousBernoulli(Likelihood):
 
     def __init__(
         self,
-        static_size: int,
-        latent_size: int,
         frame_shape: tuple[int, ...],
-        width: int = 16,
         max_logit: float = 100.0,
     ) -> None:
         if not 1 <= max_logit < math.inf:
             raise UsageError(f"ContinuousBernoulli needs a max_logit of at least 1, not {max_logit}")
-        super().__init__(frame_decoder(static_size, latent_size, frame_shape, width))
+        super().__init__(frame_shape)
         self.max_logit = max_logit
 
-    def forward(self, f: Tensor, z: Tensor) -> TorchDistribution:
-        decoded = self.decoder(f, z)
+    def forward(self, decoded: Tensor) -> TorchDistribution:
         return ContinuousBernoulliDistribution(decoded / (1 + decoded.abs() / self.max_logit))
 
     def check(self, frames: Tensor) -> None:

@@ -12,7 +12,6 @@ from torch.nn.functional import logsigmoid, softplus
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.bounded import BoundedScale
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
-from pyro_dsvae.models.networks.factory import frame_decoder
 
 # Grey levels above black, and half the distance between two.
 LEVELS = 255
@@ -29,10 +28,7 @@ class DiscretizedLogistic(Likelihood):
     Source: Kingma et al., "Improved Variational Inference with Inverse Autoregressive Flow", NeurIPS 2016.
 
     Args:
-        static_size: F, supplied by the model.
-        latent_size: D, supplied by the model.
         frame_shape: (C, S, S) or (P,), supplied by the model.
-        width: Channels of the decoder's finest layer (images) or units / 16 (vectors).
         scale: Initial s, in units of the frames; the standard deviation of the logistic is 1.8 s.
         min_scale: Lower bound of s, at least 0.002, half a grey level.
         max_scale: Upper bound of s.
@@ -41,7 +37,7 @@ class DiscretizedLogistic(Likelihood):
     Example:
         >>> import torch
         >>> from pyro_dsvae.models.likelihoods import DiscretizedLogistic
-        >>> p = DiscretizedLogistic(4, 2, frame_shape=(1, 16, 16))(torch.zeros(1, 4), torch.zeros(1, 2, 2))
+        >>> p = DiscretizedLogistic(frame_shape=(1, 16, 16))(torch.zeros(1, 2, 1, 16, 16))
         >>> levels = torch.arange(256) / 255
         >>> total = sum(p.log_prob(torch.full((1, 2, 1, 16, 16), float(x))).exp() for x in levels)
         >>> torch.allclose(total, torch.ones_like(total), atol=1e-4)  # probabilities of 256 grey levels
@@ -52,10 +48,7 @@ class DiscretizedLogistic(Likelihood):
 
     def __init__(
         self,
-        static_size: int,
-        latent_size: int,
         frame_shape: tuple[int, ...],
-        width: int = 16,
         scale: float = 0.05,
         min_scale: float = 0.002,
         max_scale: float = 1.0,
@@ -68,7 +61,7 @@ class DiscretizedLogistic(Likelihood):
             )
         if scale_kind not in ("channel", "global"):
             raise UsageError(f"DiscretizedLogistic knows the scale_kind channel and global, not {scale_kind}")
-        super().__init__(frame_decoder(static_size, latent_size, frame_shape, width))
+        super().__init__(frame_shape)
         self.bounded_scale = bounded_scale
         start = bounded_scale.raw(scale)
         if scale_kind == "channel":
@@ -80,8 +73,8 @@ class DiscretizedLogistic(Likelihood):
         """s: a scalar, or one per channel, broadcastable to a frame."""
         return self.bounded_scale(self.raw_scale)
 
-    def forward(self, f: Tensor, z: Tensor) -> TorchDistribution:
-        return DiscretizedLogisticDistribution(self.decoder(f, z), self.scale)
+    def forward(self, decoded: Tensor) -> TorchDistribution:
+        return DiscretizedLogisticDistribution(decoded, self.scale)
 
     def check(self, frames: Tensor) -> None:
         if frames.dtype == torch.uint8:

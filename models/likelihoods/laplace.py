@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from pyro_dsvae.models.likelihoods.bounded import BoundedScale
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
-from pyro_dsvae.models.networks.factory import frame_decoder
 
 
 class Laplace(Likelihood):
@@ -18,10 +17,7 @@ class Laplace(Likelihood):
     b = min_scale (max_scale / min_scale)^sigmoid(10 raw); for the bounds see `Normal`.
 
     Args:
-        static_size: F, supplied by the model.
-        latent_size: D, supplied by the model.
         frame_shape: (C, S, S) or (P,), supplied by the model.
-        width: Channels of the decoder's finest layer (images) or units / 16 (vectors).
         scale: Initial b, the mean absolute deviation, in units of the frames, of standardised series
             in standard deviations.
         min_scale: Lower bound of b.
@@ -30,7 +26,7 @@ class Laplace(Likelihood):
     Example:
         >>> import torch
         >>> from pyro_dsvae.models.likelihoods import Laplace
-        >>> p = Laplace(4, 2, frame_shape=(3,), scale=0.1)(torch.zeros(8, 4), torch.zeros(8, 5, 2))
+        >>> p = Laplace(frame_shape=(3,), scale=0.1)(torch.zeros(8, 5, 3))
         >>> p.log_prob(p.mean).mean().item()  # log(1 / 2b) at the median
         1.609...
     """
@@ -39,16 +35,13 @@ class Laplace(Likelihood):
 
     def __init__(
         self,
-        static_size: int,
-        latent_size: int,
         frame_shape: tuple[int, ...],
-        width: int = 16,
         scale: float = 0.1,
         min_scale: float = 0.03,
         max_scale: float = 1.0,
     ) -> None:
         bounded_scale = BoundedScale.of("Laplace", min_scale, scale, max_scale)
-        super().__init__(frame_decoder(static_size, latent_size, frame_shape, width))
+        super().__init__(frame_shape)
         self.bounded_scale = bounded_scale
         self.raw_scale = nn.Parameter(bounded_scale.raw(scale))
 
@@ -57,8 +50,8 @@ class Laplace(Likelihood):
         """b, a scalar."""
         return self.bounded_scale(self.raw_scale)
 
-    def forward(self, f: Tensor, z: Tensor) -> TorchDistribution:
-        return LaplaceDistribution(self.decoder(f, z), self.scale)
+    def forward(self, decoded: Tensor) -> TorchDistribution:
+        return LaplaceDistribution(decoded, self.scale)
 
     def check(self, frames: Tensor) -> None:
         """Every finite frame lies in the support; the data set contract has refused the others."""

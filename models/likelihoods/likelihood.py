@@ -8,20 +8,18 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.networks.frames import FrameDecoder
 
 
 class Likelihood(nn.Module, ABC):
-    """p(x_t | f, z_t) for every frame: a decoder network and a family of distributions.
+    """p(x_t | f, z_t) for every frame: the family of distributions around what a decoder says of (f, z_t).
 
-    The first three constructor arguments of every likelihood are ``static_size`` (F), ``latent_size`` (D) and
-    ``frame_shape``, which the model supplies; all others are options.
+    The first constructor argument of every likelihood is ``frame_shape``, which the model supplies; all others are options.
 
     Args:
-        decoder: From (f, z_t) to the parameters of a frame.
-        frame_shape: Needed only where the decoder returns several parameters per value.
+        frame_shape: (C, S, S) or (P,).
 
     Attributes:
+        parameters_per_value: How many numbers the decoder has to give for each value of a frame.
         discrete: Whether log p is a log probability of 8-bit values, so that bits per dimension can be reported.
         real_valued: Whether every real number has a density, so that series can be standardised (`Standardisation`).
         bytes_per_unit: The stored byte that is one model unit: 255 for intensities, 1 for counts.
@@ -31,18 +29,23 @@ class Likelihood(nn.Module, ABC):
     real_valued: ClassVar[bool] = False
     bytes_per_unit: ClassVar[int] = 255
 
-    def __init__(self, decoder: FrameDecoder, frame_shape: tuple[int, ...] | None = None) -> None:
+    parameters_per_value: int = 1
+
+    def __init__(self, frame_shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.decoder = decoder
-        self.frame_shape = decoder.frame_shape if frame_shape is None else frame_shape
+        self.frame_shape = frame_shape
+
+    @property
+    def parameter_shape(self) -> tuple[int, ...]:
+        """The shape of what the decoder gives for a frame: that of a frame, with K times as many channels or values."""
+        return (self.parameters_per_value * self.frame_shape[0], *self.frame_shape[1:])
 
     @abstractmethod
-    def forward(self, f: Tensor, z: Tensor) -> TorchDistribution:
+    def forward(self, decoded: Tensor) -> TorchDistribution:
         """p(x | f, z), one distribution per value.
 
         Args:
-            f: Static latents, ``(*B, F)``.
-            z: Paths, ``(*B, T, D)``.
+            decoded: What the decoder gives for (f, z), ``(*B, T, *parameter_shape)``.
 
         Returns:
             A distribution with batch ``(*B, T, *frame)`` and event ().

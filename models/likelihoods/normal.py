@@ -12,7 +12,6 @@ from pyro_dsvae.models.distributions.shared_scale_normal import SharedScaleNorma
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.bounded import BoundedScale
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
-from pyro_dsvae.models.networks.factory import frame_decoder
 
 
 class Normal(Likelihood):
@@ -23,10 +22,7 @@ class Normal(Likelihood):
     can explain all variation as noise.
 
     Args:
-        static_size: F, supplied by the model.
-        latent_size: D, supplied by the model.
         frame_shape: (C, S, S) or (P,), supplied by the model.
-        width: Channels of the decoder's finest layer (images) or units / 16 (vectors).
         scale: Initial sigma, in units of the frames, of standardised series in standard deviations.
         min_scale: Lower bound of sigma.
         max_scale: Upper bound of sigma.
@@ -37,8 +33,8 @@ class Normal(Likelihood):
     Example:
         >>> import torch
         >>> from pyro_dsvae.models.likelihoods import Normal
-        >>> likelihood = Normal(4, 2, frame_shape=(3,), scale_kind="channel", scale=0.1)
-        >>> p = likelihood(torch.zeros(8, 4), torch.zeros(8, 5, 2))  # f, z
+        >>> likelihood = Normal(frame_shape=(3,), scale_kind="channel", scale=0.1)
+        >>> p = likelihood(torch.zeros(8, 5, 3))  # what a decoder says
         >>> p.mean.shape
         torch.Size([8, 5, 3])
         >>> likelihood.scale.detach()
@@ -50,10 +46,7 @@ class Normal(Likelihood):
 
     def __init__(
         self,
-        static_size: int,
-        latent_size: int,
         frame_shape: tuple[int, ...],
-        width: int = 16,
         scale: float = 0.1,
         min_scale: float = 0.05,
         max_scale: float = 1.0,
@@ -66,9 +59,8 @@ class Normal(Likelihood):
             raise UsageError(f"Normal with a fixed scale needs 0 < scale, not {scale}")
         bounded_scale = None if fixed else BoundedScale.of("Normal", min_scale, scale, max_scale)
         predicted = scale_kind == "predicted"
-        channels = frame_shape[0] * (2 if predicted else 1)
-        decoder = frame_decoder(static_size, latent_size, (channels, *frame_shape[1:]), width)
-        super().__init__(decoder, frame_shape)
+        super().__init__(frame_shape)
+        self.parameters_per_value = 2 if predicted else 1
         self.bounded_scale = bounded_scale
         self.scale_kind = scale_kind
         if bounded_scale is None:
@@ -88,8 +80,7 @@ class Normal(Likelihood):
         """sigma: a scalar, or one per channel, broadcastable to a frame; where predicted, that of a decoder saying 0."""
         return self.raw_scale if self.bounded_scale is None else self.bounded_scale(self.raw_scale)
 
-    def forward(self, f: Tensor, z: Tensor) -> TorchDistribution:
-        decoded = self.decoder(f, z)
+    def forward(self, decoded: Tensor) -> TorchDistribution:
         if self.bounded_scale is None or self.scale_kind != "predicted":
             return SharedScaleNormal(decoded, self.scale)
         loc, deviation = decoded.chunk(2, dim=-len(self.frame_shape))

@@ -11,7 +11,6 @@ from torch.nn.functional import softplus
 
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
-from pyro_dsvae.models.networks.factory import frame_decoder
 
 # A rate of zero makes a single stray count impossible.
 MIN_RATE = 1e-4
@@ -23,34 +22,29 @@ class Poisson(Likelihood):
     Counts may be stored as bytes, other integers or floats. Bytes are not divided by 255.
 
     Args:
-        static_size: F, supplied by the model.
-        latent_size: D, supplied by the model.
         frame_shape: (C, S, S) or (P,), supplied by the model.
-        width: Channels of the decoder's finest layer (images) or units / 16 (vectors).
         scale: A typical count: networks reach numbers near one more easily than near a hundred.
 
     Example:
         >>> import torch
         >>> from pyro_dsvae.models.likelihoods import Poisson
-        >>> likelihood = Poisson(4, 2, frame_shape=(3,), scale=10.0)
+        >>> likelihood = Poisson(frame_shape=(3,), scale=10.0)
         >>> likelihood.to_model_units(torch.tensor([0, 7], dtype=torch.uint8))
         tensor([0., 7.])
-        >>> likelihood(torch.zeros(8, 4), torch.zeros(8, 5, 2)).sample().shape
+        >>> likelihood(torch.zeros(8, 5, 3)).sample().shape
         torch.Size([8, 5, 3])
     """
 
     bytes_per_unit: ClassVar[int] = 1
 
-    def __init__(
-        self, static_size: int, latent_size: int, frame_shape: tuple[int, ...], width: int = 16, scale: float = 1.0
-    ) -> None:
+    def __init__(self, frame_shape: tuple[int, ...], scale: float = 1.0) -> None:
         if not 0 < scale < math.inf:
             raise UsageError(f"Poisson needs 0 < scale, not {scale}")
-        super().__init__(frame_decoder(static_size, latent_size, frame_shape, width))
+        super().__init__(frame_shape)
         self.scale = scale
 
-    def forward(self, f: Tensor, z: Tensor) -> TorchDistribution:
-        return PoissonDistribution(self.scale * softplus(self.decoder(f, z)) + MIN_RATE)
+    def forward(self, decoded: Tensor) -> TorchDistribution:
+        return PoissonDistribution(self.scale * softplus(decoded) + MIN_RATE)
 
     def check(self, frames: Tensor) -> None:
         if frames.dtype == torch.uint8:

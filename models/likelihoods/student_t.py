@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.bounded import BoundedScale
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
-from pyro_dsvae.models.networks.factory import frame_decoder
 
 # Mean and variance exist above 2; a hundred degrees of freedom are as good as a normal.
 DEGREES = BoundedScale(2.05, 100.0)
@@ -25,10 +24,7 @@ class StudentT(Likelihood):
     Source: Takahashi et al., "Student-t Variational Autoencoder for Robust Density Estimation", IJCAI 2018.
 
     Args:
-        static_size: F, supplied by the model.
-        latent_size: D, supplied by the model.
         frame_shape: (C, S, S) or (P,), supplied by the model.
-        width: Channels of the decoder's finest layer (images) or units / 16 (vectors).
         scale: Initial s, in units of the frames, of standardised series in standard deviations.
         min_scale: Lower bound of s.
         max_scale: Upper bound of s.
@@ -36,7 +32,7 @@ class StudentT(Likelihood):
 
     Example:
         >>> from pyro_dsvae.models.likelihoods import StudentT
-        >>> likelihood = StudentT(4, 2, frame_shape=(3,), scale=0.1, degrees=4.0)
+        >>> likelihood = StudentT(frame_shape=(3,), scale=0.1, degrees=4.0)
         >>> f"{likelihood.scale.item():.3f} {likelihood.degrees.item():.3f}"
         '0.100 4.000'
     """
@@ -45,10 +41,7 @@ class StudentT(Likelihood):
 
     def __init__(
         self,
-        static_size: int,
-        latent_size: int,
         frame_shape: tuple[int, ...],
-        width: int = 16,
         scale: float = 0.1,
         min_scale: float = 0.03,
         max_scale: float = 1.0,
@@ -57,7 +50,7 @@ class StudentT(Likelihood):
         bounded_scale = BoundedScale.of("StudentT", min_scale, scale, max_scale)
         if not DEGREES.low < degrees < DEGREES.high:
             raise UsageError(f"StudentT needs {DEGREES.low} < degrees < {DEGREES.high:g}, not {degrees}")
-        super().__init__(frame_decoder(static_size, latent_size, frame_shape, width))
+        super().__init__(frame_shape)
         self.bounded_scale = bounded_scale
         self.raw_scale = nn.Parameter(bounded_scale.raw(scale))
         self.raw_degrees = nn.Parameter(DEGREES.raw(degrees))
@@ -72,8 +65,8 @@ class StudentT(Likelihood):
         """nu, a scalar."""
         return DEGREES(self.raw_degrees)
 
-    def forward(self, f: Tensor, z: Tensor) -> TorchDistribution:
-        return StudentTDistribution(self.degrees, self.decoder(f, z), self.scale)
+    def forward(self, decoded: Tensor) -> TorchDistribution:
+        return StudentTDistribution(self.degrees, decoded, self.scale)
 
     def check(self, frames: Tensor) -> None:
         """Every finite frame lies in the support; the data set contract has refused the others."""

@@ -1,34 +1,16 @@
-"""Convolutional frame networks for square images of 16 to 128 pixels."""
+"""Convolutional frame encoders for square images of 16 to 128 pixels."""
 
 import math
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import group_norm, pad, pixel_shuffle, silu
+from torch.nn.functional import pad
 
-from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.networks.frames import FrameDecoder, FrameEncoder
-from pyro_dsvae.models.ops.precision import full_precision
+from pyro_dsvae.models.networks.frames import FrameEncoder
+from pyro_dsvae.models.networks.images import check_image, levels
 
-MIN_SIDE, MAX_SIDE = 16, 128
-REGIONS, STEEPNESS = 24, 4.0
 # Standard deviation of the steepness of a patch's waves, per channel and for a patch of one colour.
 PATCH_WAVES = 6.0
-
-
-def check_image(frame_shape: tuple[int, ...]) -> None:
-    """Raise `UsageError` unless a frame is (C, S, S) with S from 16 to 128."""
-    if len(frame_shape) != 3 or frame_shape[1] != frame_shape[2] or not MIN_SIDE <= frame_shape[1] <= MAX_SIDE:
-        raise UsageError(
-            f"frames of shape {frame_shape} fit no network: give vectors (P,) or square images (C, S, S), "
-            f"S from {MIN_SIDE} to {MAX_SIDE}"
-        )
-
-
-def _levels(side: int) -> int:
-    """Halvings that bring ``side`` to a map of 4 to 7 pixels."""
-    return (side // 4).bit_length() - 1
 
 
 class ConvEncoder(FrameEncoder):
@@ -42,9 +24,10 @@ class ConvEncoder(FrameEncoder):
 
     def __init__(self, frame_shape: tuple[int, ...], feature_size: int, width: int) -> None:
         super().__init__(frame_shape, feature_size)
+        check_image(frame_shape)
         channels, side = frame_shape[:2]
         layers: list[nn.Module] = []
-        for level in range(_levels(side)):
+        for level in range(levels(side)):
             out = width * min(2**level, 8)
             layers += [nn.Conv2d(channels, out, 4, stride=2, padding=1), nn.SiLU()]
             channels, side = out, side // 2
@@ -75,7 +58,8 @@ class PatchEncoder(FrameEncoder):
 
     def __init__(self, frame_shape: tuple[int, ...], feature_size: int, width: int) -> None:
         super().__init__(frame_shape, feature_size)
-        self.patch = max(1, 2 ** (_levels(frame_shape[1]) - 2))
+        check_image(frame_shape)
+        self.patch = max(1, 2 ** (levels(frame_shape[1]) - 2))
         channels = 2 * width
         self.waves = nn.Conv2d(frame_shape[0], channels, self.patch, stride=self.patch)
         nn.init.normal_(self.waves.weight, 0, PATCH_WAVES / self.patch)
@@ -92,56 +76,3 @@ class PatchEncoder(FrameEncoder):
         maps = self.layers(torch.cat([waves, heights.expand(len(waves), 1, side, side)], dim=1))
         pooled = torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1)
         return pooled[:, : self.feature_size]
-
-
-class ConvDecoder(FrameDecoder):
-    """z_t divides the frame into ``REGIONS`` soft regions, and f gives each of them its colour.
-
-        x_p = sum_k m_pk(z_t) c_k(f),   m_p a softmax over k at every pixel p,
-
-    with one value per channel in every c_k. So z has no colour and f no place: information about pose in f, or about colour
-    in z, cannot reach the picture. Parts of a figure become regions (`benchmarks/results/separation.md`). A shape that only
-    some sequences have is a region that in the others has the colour of what is behind it. Without f (F = 0), z_t gives
-    regions and colours.
-
-    Linear layers produce a map of 4 to 7 pixels. Transposed 4x4 convolutions double it up to half the frame; each map is
-    normalised to mean 0 and variance 1. There a 3x3 convolution gives the logits of the four pixels that a place becomes
-    (sub-pixel convolution): further layers at full resolution would cost as much as all others together.
-
-    Source of the product of layout and appearance: Tenenbaum & Freeman, "Separating Style and Content with Bilinear
-    Models", Neural Computation 2000.
-
-    Args:
-        static_size: The dimension F of f.
-        latent_size: The dimension D of z_t.
-        frame_shape: (C, S, S) of the parameters of a frame.
-        width: Channels of the finest layer.
-    """
-
-    def __init__(self, static_size: int, latent_size: int, frame_shape: tuple[int, ...], width: int) -> None:
-        super().__init__(frame_shape)
-        levels = _levels(frame_shape[1])
-        self.base = -(-frame_shape[1] // 2**levels)
-        sizes = [width * min(2**level, 8) for level in range(levels - 1, -1, -1)]
-        self.layout = nn.Sequential(
-            nn.Linear(latent_size, 128), nn.SiLU(), nn.Linear(128, sizes[0] * self.base**2), nn.SiLU()
-        )
-        self.upsamplings = nn.ModuleList(nn.ConvTranspose2d(i, o, 4, stride=2, padding=1) for i, o in pairwise(sizes))
-        self.regions = nn.Conv2d(sizes[-1], 4 * REGIONS, 3, padding=1)
-        self.look = nn.Sequential(
-            nn.Linear(static_size or latent_size, 256), nn.SiLU(), nn.Linear(256, frame_shape[0] * REGIONS)
-        )
-
-    def decode(self, f: Tensor, z: Tensor) -> Tensor:
-        batch, length = z.shape[:-2], z.shape[-2]
-        maps = self.layout(z).reshape(-1, self.upsamplings[0].in_channels, self.base, self.base)
-        for upsample in self.upsamplings:
-            maps = silu(group_norm(upsample(maps), 1))
-        # Steep, or edges would take most of a fit to become sharp.
-        regions = (STEEPNESS * self.regions(maps)).unflatten(1, (REGIONS, 4)).softmax(dim=1)
-        look = self.look(f).expand(*batch, -1).unsqueeze(-2) if f.shape[-1] else self.look(z)
-        look = look.expand(*batch, length, -1).reshape(-1, self.frame_shape[0], REGIONS)
-        x = full_precision(pixel_shuffle((look @ regions.flatten(2)).view(len(maps), -1, *maps.shape[2:]), 2))
-        side = self.frame_shape[1]
-        crop = (x.shape[-1] - side) // 2
-        return x[..., crop : crop + side, crop : crop + side].reshape(*batch, length, *self.frame_shape)

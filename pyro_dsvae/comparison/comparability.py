@@ -12,6 +12,7 @@ import torch
 
 from pyro_dsvae.comparison.candidates import Candidate, Fit
 from pyro_dsvae.configuration.build import build_from, check_times, examples
+from pyro_dsvae.configuration.networks import for_frames
 from pyro_dsvae.configuration.options import FitOptions, Role, option_names
 from pyro_dsvae.configuration.parts import describe, in_words
 from pyro_dsvae.data.dataset import SequenceData
@@ -40,7 +41,8 @@ def finished(paths: Sequence[Path]) -> list[Fit]:
     for path in paths:
         directory = RunDirectory.open(path)
         directory.summary()
-        configs.append(directory.options().config())
+        shape = tuple(directory.load("checkpoint.pt").get("frame_shape", ()))
+        configs.append(for_frames(directory.options(), shape).config())
     # Nothing that makes a run another candidate.
     aside = option_names(FitOptions, Role.SEED, Role.INCIDENTAL)
     alike = [json.dumps({k: v for k, v in config.items() if k not in aside}, sort_keys=True) for config in configs]

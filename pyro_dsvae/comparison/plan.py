@@ -11,6 +11,7 @@ from pyro_dsvae.comparison.folder import Folder
 from pyro_dsvae.comparison.measurement import Measure
 from pyro_dsvae.comparison.options import ComparisonOptions
 from pyro_dsvae.comparison.workers import Task
+from pyro_dsvae.configuration.networks import for_frames
 from pyro_dsvae.data.dataset import DataSource, SequenceData
 from pyro_dsvae.inference.forecasting.forecast import check_context
 from pyro_dsvae.models.errors import UsageError
@@ -54,9 +55,12 @@ def planned(options: ComparisonOptions) -> Plan:
         data = check_runs(open_runs(fits))
     else:
         assert options.vary is not None
-        candidates, written = grid(options.shared(), options.vary)
-        folder = _folder(options, written)
         data = options.data.load()
+        vary = options.vary
+        if "decoder" not in vary:
+            options = for_frames(options, data.frame_shape)
+        candidates, written = grid(options.shared(), vary)
+        folder = _folder(options, written)
         check_candidates(candidates, data)
         fits = folder.fits(candidates, range(options.seed, options.seed + options.seeds))
     source = None if options.runs else options.data

@@ -12,6 +12,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyro_dsvae.configuration.catalogue import DYNAMIC_PRIORS
+from pyro_dsvae.configuration.networks import decoder_for
 from pyro_dsvae.configuration.options import SharedOptions
 from pyro_dsvae.configuration.parts import part_class
 from pyro_dsvae.data.columns import ColumnMoments
@@ -26,6 +27,7 @@ from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+from pyro_dsvae.models.networks.frames import FrameDecoder
 from pyro_dsvae.models.standardisation import standardised
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 from pyro_dsvae.models.static_priors.vamp_prior import VampPrior
@@ -41,7 +43,8 @@ def build(
     static_prior: Callable[[int], StaticPrior],
     dynamic_prior: Callable[[int], DynamicPrior],
     posterior: Callable[[tuple[int, ...], int, int], Posterior],
-    likelihood: Callable[[int, int, tuple[int, ...]], Likelihood],
+    likelihood: Callable[[tuple[int, ...]], Likelihood],
+    decoder: Callable[[int, int, tuple[int, ...]], FrameDecoder] | None = None,
     contrastive: Contrastive | None = None,
     columns: ColumnMoments | None = None,
 ) -> Objective:
@@ -56,7 +59,8 @@ def build(
         static_prior: Recipe for p(f), called with F.
         dynamic_prior: Recipe for p(z_1:T), called with D.
         posterior: Recipe for the guide, called with the frame shape, F and D.
-        likelihood: Recipe for p(x_t | f, z_t), called with F, D and the frame shape.
+        likelihood: Recipe for p(x_t | f, z_t), called with the frame shape.
+        decoder: Recipe for the decoder, called with F, D and the shape of the parameters of a frame; None for the default.
         contrastive: Terms beside the ELBO.
         columns: Of the training split, to standardise series by; None where they are fitted as they are.
 
@@ -72,11 +76,12 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         made = functools.partial(_made, empty=static_size == 0)
-        model = DSVAE(
-            made("static_prior", lambda: static_prior(static_size)),
-            made("dynamic_prior", lambda: _with_static_size(dynamic_prior, static_size)(latent_size)),
-            made("likelihood", lambda: likelihood(static_size, latent_size, frame_shape)),
-        )
+        static = made("static_prior", lambda: static_prior(static_size))
+        dynamic = made("dynamic_prior", lambda: _with_static_size(dynamic_prior, static_size)(latent_size))
+        family = made("likelihood", lambda: likelihood(frame_shape))
+        network = decoder_for(frame_shape, decoder)
+        decode = made("decoder", lambda: network(static_size, latent_size, family.parameter_shape))
+        model = DSVAE(static, dynamic, decode, family)
         guide = made("posterior", lambda: posterior(frame_shape, static_size, latent_size))
         guide.standardisation = model.standardisation
         if columns is not None and model.standardisation is not None:
@@ -105,6 +110,7 @@ def build_from(options: SharedOptions, examples: Tensor, columns: ColumnMoments 
         options.dynamic_prior,
         options.posterior,
         options.likelihood,
+        options.decoder,
         options.contrastive,
         columns,
     )

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from pyro_dsvae.data import Arrays, LPCSprites, MovingDigits, Sprites
 from pyro_dsvae.inference import posteriors
-from pyro_dsvae.models import dynamic_priors, likelihoods, static_priors
+from pyro_dsvae.models import decoders, dynamic_priors, likelihoods, static_priors
 from pyro_dsvae.models.dynamic_priors import DynamicPrior
 
 Kind = TypeVar("Kind", bound=type)
@@ -47,6 +47,7 @@ PARTS: Mapping[str, Mapping[str, type]] = {
         posteriors.Flow,
         posteriors.Delta,
     ),
+    "decoder": _by_name(decoders.Regions, decoders.Dense),
     "likelihood": _by_name(
         likelihoods.Normal,
         likelihoods.Laplace,

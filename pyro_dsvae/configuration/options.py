@@ -25,6 +25,7 @@ from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.dynamic_priors.flow import Flow as DynamicFlow
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 from pyro_dsvae.models.likelihoods.normal import Normal
+from pyro_dsvae.models.networks.frames import FrameDecoder
 from pyro_dsvae.models.static_priors.autoregressive_mixture import AutoregressiveMixture
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 
@@ -93,8 +94,11 @@ class SharedOptions:
     posterior: Callable[[tuple[int, ...], int, int], Posterior] = option(
         LSTMPosterior, Role.MODEL, "the guide q(f, z | x)"
     )
-    likelihood: Callable[[int, int, tuple[int, ...]], Likelihood] = option(
-        Normal, Role.MODEL, "the likelihood p(x_t | f, z_t)"
+    decoder: Callable[[int, int, tuple[int, ...]], FrameDecoder] | None = option(
+        None, Role.MODEL, "the network from f and z_t to frames; by default Regions for images, Dense for vectors"
+    )
+    likelihood: Callable[[tuple[int, ...]], Likelihood] = option(
+        Normal, Role.MODEL, "the likelihood p(x_t | f, z_t), given what the decoder says"
     )
     standardise: bool = option(
         True,
@@ -120,7 +124,10 @@ class SharedOptions:
     def written(self, chosen: Iterable[str]) -> dict[str, Any]:
         """Some options, as config.yaml has them."""
         values = {name: getattr(self, name) for name in chosen}
-        return {name: describe(value) if name in PARTS else plain(value) for name, value in values.items()}
+        return {
+            name: describe(value) if name in PARTS and value is not None else plain(value)
+            for name, value in values.items()
+        }
 
 
 @dataclass(frozen=True)

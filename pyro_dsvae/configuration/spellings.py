@@ -8,6 +8,7 @@ import json
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ RENAMED: Mapping[str, str] = {
     "optimisation.recombination": "optimisation.recombination_start",
     "optimisation.clip": "optimisation.max_grad_norm",
 }
+# A decoder was part of the likelihood, which took its width.
+EARLIER_WIDTH = "likelihood.width"
+EARLIER_DECODER = "pyro_dsvae.configuration.networks.EarlierDecoder"
+LIKELIHOODS = "pyro_dsvae.models.likelihoods."
 # With those that no config.yaml holds: of ``latents swap``.
 RENAMED_ARGUMENTS: Mapping[str, str] = {**RENAMED, "looks": "appearances"}
 
@@ -41,12 +46,16 @@ def modern_key(key: str) -> str:
 def modern_arguments(arguments: Sequence[str]) -> list[str]:
     """The arguments of a command in today's spelling, those in its ``--config`` files too."""
     modern: list[str] = []
-    for argument in arguments:
+    rest = iter(arguments)
+    for argument in rest:
         name, equals, value = argument.partition("=")
         if name.removeprefix("--") in RENAMED_ARGUMENTS and name.startswith("--"):
             new = f"--{RENAMED_ARGUMENTS[name.removeprefix('--')]}"
             warnings.warn(f"{name} is now {new}", OldConfiguration, stacklevel=1)
             modern.append(f"{new}{equals}{value}")
+        elif name == f"--{EARLIER_WIDTH}" and not _own_likelihood(arguments):
+            warnings.warn(f"{name} is now --decoder.width", OldConfiguration, stacklevel=1)
+            modern.append(f"--decoder={json.dumps(_earlier_decoder(value if equals else next(rest, '')))}")
         elif name == "--config" and equals:
             modern.append(f"--config={_modern_source(value)}")
         elif modern and modern[-1] == "--config":
@@ -73,6 +82,12 @@ def modern_config(config: Mapping[str, Any], source: str) -> dict[str, Any]:
                 holder.clear()
                 holder.update(renamed)
                 found.append(f"{old} is now {new}")
+    likelihood = modern.get("likelihood")
+    if isinstance(likelihood, dict) and str(likelihood.get("class_path")).startswith(LIKELIHOODS):
+        width = (likelihood.get("init_args") or {}).pop("width", None)
+        if width is not None and modern.get("decoder") is None:
+            modern["decoder"] = _earlier_decoder(width)
+            found.append(f"{EARLIER_WIDTH} is now decoder.width")
     if found:
         said = "; ".join(dict.fromkeys(found))
         warnings.warn(f"{source} is of an earlier version: {said}", OldConfiguration, stacklevel=1)
@@ -108,6 +123,17 @@ def _descend(config: Mapping[str, Any], path: Sequence[str]) -> object:
         found = found.get("init_args", found) if isinstance(found, Mapping) else None
         found = found.get(key) if isinstance(found, Mapping) else None
     return found.get("init_args", found) if isinstance(found, Mapping) else None
+
+
+def _earlier_decoder(width: int | str) -> dict[str, Any]:
+    """The decoder of such a width as config.yaml has it."""
+    return {"class_path": EARLIER_DECODER, "init_args": {"width": width}}
+
+
+def _own_likelihood(arguments: Sequence[str]) -> bool:
+    """Whether the arguments name a likelihood that is not the package's, which may have a width of its own."""
+    named = [a.partition("=")[2] or b for a, b in pairwise([*arguments, ""]) if a.partition("=")[0] == "--likelihood"]
+    return any("." in name and not name.startswith(LIKELIHOODS) for name in named)
 
 
 def _modern_source(source: str) -> str:

@@ -13,7 +13,7 @@ from pyro_dsvae.inference.estimation import Progress, Work
 from pyro_dsvae.judges.judge import Device, Judge, ToModelUnits, log_probabilities, shown
 from pyro_dsvae.judges.own import new_judge
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.networks.conv import check_image
+from pyro_dsvae.models.networks.images import check_image
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM
 
 FEATURES, HIDDEN, UNITS = 128, 256, 256

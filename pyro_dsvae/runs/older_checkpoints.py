@@ -17,6 +17,7 @@ def upgraded(file: Path, state: Mapping[str, Any]) -> dict[str, Any]:
     Earlier fits kept their anchor clip in the guide, and could end by switching to anchored inference. Such a fit is now
     opened with the guide itself, which a warning says. Its best ELBO was that of anchored inference, so a fit that goes on
     looks for a new best. Earlier fits did not record whether the static prior was frozen, and were opened as if it was not.
+    Their decoder was a part of the likelihood.
     """
     if "objective" not in state:
         return dict(state)
@@ -34,6 +35,8 @@ def upgraded(file: Path, state: Mapping[str, Any]) -> dict[str, Any]:
             )
             if "optimizer" in found:
                 found["best"] = -math.inf
+    inside, before = "model.decoder.", "model.likelihood.decoder."
+    objective = {inside + k.removeprefix(before) if k.startswith(before) else k: v for k, v in objective.items()}
     if any(name.startswith("model.") for name in objective):
         objective.setdefault("model.static_prior._extra_state", torch.tensor(False))
     return {**found, "objective": objective}

@@ -185,4 +185,4 @@ class OpenedRun(ABC):
                 f"{self.path} keeps no anchor clip, so there is no anchored inference: fit images with --posterior.views true "
                 "and a --static_size above 0"
             )
-        return Anchored(self.guide, self.model.likelihood, self.anchor).eval()
+        return Anchored(self.guide, self.model.decoder, self.model.likelihood, self.anchor).eval()

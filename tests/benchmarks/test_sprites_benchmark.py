@@ -506,9 +506,9 @@ def test_the_papers_likelihood_is_the_squared_error_summed_over_64_pixels(
     options = work.options(row, 0)
     values = cli.instantiate(cli.parser_for(fit, None), cli.parse(cli.parser_for(fit, None), options))
     assert (values.contrastive is not None) == (row == "contrastive-paper")
-    likelihood = values.likelihood(3, 2, (3, 16, 16))
-    f, z, x = torch.randn(1, 3), torch.randn(1, 1, 2), torch.rand(2, 1, 1, 3, 16, 16)
-    frames = likelihood(f, z)
+    likelihood = values.likelihood((3, 16, 16))
+    x = torch.rand(2, 1, 1, 3, 16, 16)
+    frames = likelihood(torch.rand(1, 1, 3, 16, 16))
     assert not [name for name, _ in likelihood.named_parameters() if "scale" in name]
     log_p = frames.log_prob(x).flatten(1).sum(1)
     squares = (x - frames.mean).square().flatten(1).sum(1)

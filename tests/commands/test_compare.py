@@ -46,10 +46,11 @@ from pyro_dsvae.models.dynamic_priors.iid import IID
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.output_folder import locked
+from tests.decoded import SMALL_DECODER, small_decoder
 
 N, T = 30, 4
 SMALL = ["--static_size=2", "--latent_size=2", "--posterior.hidden_size=6", "--posterior.feature_size=6"]
-TINY = [*SMALL, "--likelihood.width=1", "--steps=3", "--optimisation.evaluations=1"]
+TINY = [*SMALL, *SMALL_DECODER, "--steps=3", "--optimisation.evaluations=1"]
 QUICK = ["--draws=30", "--sequences=5", "--split=validation"]
 VARY = "--vary=dynamic_prior=RandomWalk,IID"
 # Measured by the clock.
@@ -510,7 +511,8 @@ def test_a_point_has_no_evidence(data: list[str], run: Path, tmp_path: Path) -> 
         PARTS["static_prior"]["AutoregressiveMixture"],
         IID,
         kind,
-        partial(PARTS["likelihood"]["Normal"], width=1),
+        PARTS["likelihood"]["Normal"],
+        small_decoder,
     )
     (point / "config.yaml").write_text(yaml.safe_dump({**config, "posterior": describe(kind)}))
     torch.save({"schema": 1, **opened.state, "objective": made.state_dict()}, point / "best.pt")

@@ -14,6 +14,7 @@ import yaml
 
 from pyro_dsvae import cli
 from pyro_dsvae import compare as compare_module
+from pyro_dsvae import fit as fit_module
 from pyro_dsvae.comparison.candidates import grid
 from pyro_dsvae.configuration.options import FitOptions
 from pyro_dsvae.configuration.parts import describe, plain
@@ -193,6 +194,52 @@ def test_an_old_run_opens_resumes_and_repeats(old_run: Path, tmp_path: Path) -> 
     assert yaml.safe_load((tmp_path / "again" / "config.yaml").read_text())["optimisation"] == asdict(TODAY)
     weights = [torch.load(p / "best.pt", weights_only=True)["objective"] for p in (run.path, tmp_path / "again")]
     assert weights[0].keys() == weights[1].keys()
+
+
+@pytest.mark.parametrize("frame", [(3,), (1, 16, 16)], ids=["vectors", "images"])
+def test_a_run_whose_likelihood_held_the_decoder_opens_goes_on_and_repeats(
+    frame: tuple[int, ...], tmp_path: Path
+) -> None:
+    """Its width was an option of the likelihood, its weights were called after it. The frames are the same to the bit."""
+    file, path = tmp_path / "clips.npz", tmp_path / "run"
+    np.savez(file, frames=np.random.default_rng(0).uniform(size=(30, 4, *frame)).astype(np.float32))
+    few = ["--steps=3", "--optimisation.batch_size=4", "--optimisation.evaluations=1", "--device=cpu"]
+    small = [*SIZES, "--posterior.width=1", f"--data.path={file}"]
+    wide = ["--decoder=Dense", "--decoder.units=32"] if len(frame) == 1 else ["--decoder=Regions", "--decoder.width=2"]
+    assert fit_module.main(["--data=Arrays", *small, *wide, *few, f"--out={path}"]) == 0
+    x, seen = torch.rand(2, 4, *frame), []
+    f, z = torch.randn(2, 2), torch.randn(2, 4, 2)
+    with torch.no_grad():
+        seen.append(load(path).model.frames(f, z).mean)
+    directory = RunDirectory(path)
+    config = directory.config()
+    decoder = config.pop("decoder")
+    config["likelihood"]["init_args"]["width"] = 2
+    directory.config_file.write_text(yaml.safe_dump(config, sort_keys=False))
+    for name in ("best.pt", "checkpoint.pt"):
+        state = torch.load(path / name, weights_only=True)
+        weights = state["objective"]
+        state["objective"] = {k.replace("model.decoder.", "model.likelihood.decoder."): v for k, v in weights.items()}
+        assert state["objective"].keys() != weights.keys()
+        torch.save(state, path / name)
+    with pytest.warns(
+        OldConfiguration, match=r"config.yaml is of an earlier version: likelihood.width is now decoder.width$"
+    ):
+        run = load(path)
+    assert run.config["decoder"] == decoder
+    with torch.no_grad():
+        assert torch.equal(run.model.frames(f, z).mean, seen[0])
+    assert run.encode(x).z.shape == (2, 4, 2)
+    with pytest.warns(OldConfiguration):
+        assert fit_module.main([f"--out={path}", "--resume", "--steps=4"]) == 0
+    again = tmp_path / "again"
+    with pytest.warns(OldConfiguration):
+        assert fit_module.main([f"--config={directory.config_file}", f"--out={again}"]) == 0
+    assert RunDirectory(again).config()["decoder"] == decoder
+    given = ["--data=Arrays", "--likelihood.width", "2", *small, *few, f"--out={tmp_path / 'given'}"]
+    with pytest.warns(OldConfiguration, match=r"^--likelihood.width is now --decoder.width$"):
+        assert fit_module.main(given) == 0
+    assert RunDirectory(tmp_path / "given").config()["decoder"] == decoder
 
 
 def test_an_option_that_a_run_lacks_has_its_default_and_is_named(old_run: Path) -> None:

@@ -21,6 +21,7 @@ from pyro_dsvae.loading import load
 from pyro_dsvae.metrics.generation import judge_clips
 from pyro_dsvae.metrics.result import EvaluationResult
 from pyro_dsvae.models.errors import UsageError
+from tests.decoded import SMALL_DECODER
 
 N, T, SIDE = 60, 4, 16
 SMALL = [
@@ -30,7 +31,7 @@ SMALL = [
     "--posterior.hidden_size=4",
     "--posterior.feature_size=4",
     "--posterior.width=1",
-    "--likelihood.width=1",
+    *SMALL_DECODER,
     "--steps=3",
     "--optimisation.evaluations=1",
     "--optimisation.batch_size=8",

@@ -16,13 +16,20 @@ import torch
 import pyro_dsvae
 from pyro_dsvae import fit, recipes
 from pyro_dsvae.configuration.catalogue import PARTS
+from tests.decoded import SMALL_DECODER
 
 N, T, SIDE = 18, 4, 16
-PARTS_IN_TURN = [(option, name) for option, parts in PARTS.items() if option != "data" for name in parts]
+PARTS_IN_TURN = [
+    (option, name)
+    for option, parts in PARTS.items()
+    if option != "data"
+    for name in parts
+    if (option, name) != ("decoder", "Dense")
+]
 FEW = ["--steps=3", "--optimisation.evaluations=1", "--optimisation.batch_size=4", "--device=cpu"]
 SMALL: Mapping[str, list[str]] = {
     "posterior": ["--posterior.hidden_size=4", "--posterior.feature_size=4", "--posterior.width=1"],
-    "likelihood": ["--likelihood.width=1"],
+    "decoder": SMALL_DECODER,
 }
 
 
@@ -52,7 +59,12 @@ def fitted(data: Path, out: Path, *options: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("option", "name"), PARTS_IN_TURN)
 def test_fit_with_this_part(data: Path, tmp_path: Path, option: str, name: str) -> None:
-    sizes = ["--static_size=3", "--latent_size=2", *SMALL["posterior"], *SMALL["likelihood"]]
+    sizes = [
+        "--static_size=3",
+        "--latent_size=2",
+        *SMALL["posterior"],
+        *(SMALL["decoder"] if option != "decoder" else []),
+    ]
     summary = fitted(data, tmp_path / "run", f"--{option}={name}", *sizes)
     assert set(summary["kl_estimators"]) == {"f", "z"}
     assert summary["comparable"] == (name != "Delta")
@@ -61,7 +73,7 @@ def test_fit_with_this_part(data: Path, tmp_path: Path, option: str, name: str) 
 
 @pytest.mark.parametrize("name", recipes.names())
 def test_fit_with_this_recipe(data: Path, tmp_path: Path, name: str) -> None:
-    summary = fitted(data, tmp_path / "run", f"--config={name}", *SMALL["posterior"], *SMALL["likelihood"])
+    summary = fitted(data, tmp_path / "run", f"--config={name}", *SMALL["posterior"], *SMALL["decoder"])
     if name not in ("dsvae", "dsvae-factorised"):
         assert summary["test"]["kl_static"] == 0  # no static part
 

@@ -33,6 +33,7 @@ from pyro_dsvae.inference.training.objective import TERMS, Objective
 from pyro_dsvae.inference.training.schedule import Budget, Optimisation
 from pyro_dsvae.runs.directory import COLUMNS, RunDirectory
 from pyro_dsvae.runs.output_folder import locked
+from tests.decoded import SMALL_DECODER
 
 PROJECT = Path(__file__).parents[2]
 EXAMPLE = PROJECT / "tests" / "examples" / "my_priors.py"
@@ -44,7 +45,7 @@ SMALL = [
     "--posterior.hidden_size=4",
     "--posterior.feature_size=4",
     "--posterior.width=1",
-    "--likelihood.width=1",
+    *SMALL_DECODER,
     "--optimisation.batch_size=4",
     "--device=cpu",
 ]
@@ -425,6 +426,8 @@ def test_values_outside_the_support_are_refused(tmp_path: Path, low: float) -> N
         (["--dynamic_prior=LSTn"], "did you mean LSTM?"),
         (["--posterior=Factorized"], "did you mean Factorised?"),
         (["--likelihood=Bernouli"], "did you mean Bernoulli?"),
+        (["--decoder=Region"], "did you mean Regions?"),
+        (["--decoder=null", "--decoder.width=8"], "need its name, --decoder NAME"),
         (["--dynamic_prior=nowhere.Prior"], "no module named 'nowhere'"),
         (["--dynamic_prior=pyro_dsvae.models.steps.Steps"], "is no DynamicPrior"),
         (["--stepz=3"], "did you mean --steps?"),
@@ -455,7 +458,7 @@ def test_wrong_options_are_refused(options: list[str], tmp_path: Path, arguments
         "posterior.hidden_size",
         "posterior.feature_size",
         "posterior.width",
-        "likelihood.width",
+        "decoder.width",
         "dynamic_prior.hidden_size",
     ],
 )
@@ -463,6 +466,57 @@ def test_wrong_options_are_refused(options: list[str], tmp_path: Path, arguments
 def test_impossible_sizes_are_refused(options: list[str], tmp_path: Path, option: str, size: int) -> None:
     refused(command(*options, *TINY, f"--{option}={size}", "--out", tmp_path / "run"))
     assert os.listdir(tmp_path) == []
+
+
+OWN_DECODER = """
+import torch
+from torch import Tensor, nn
+
+from pyro_dsvae.models.decoders import FrameDecoder
+
+
+class Product(FrameDecoder):
+    def __init__(
+        self, static_size: int, latent_size: int, frame_shape: tuple[int, ...], units: int = 8, signed: bool = True
+    ) -> None:
+        super().__init__(frame_shape)
+        self.gain = nn.Linear(static_size, frame_shape[0])
+        self.course = nn.Sequential(nn.Linear(latent_size, units), nn.SiLU(), nn.Linear(units, frame_shape[0]))
+        self.signed = signed
+
+    def decode(self, f: Tensor, z: Tensor) -> Tensor:
+        gain = self.gain(f).unsqueeze(-2)
+        return (gain if self.signed else gain.exp()) * self.course(z)
+"""
+
+
+def test_a_decoder_in_a_file_of_ones_own(data: Path, tmp_path: Path) -> None:
+    """From the command line, outside the project: fitted, written into config.yaml with its options, opened, used."""
+    (tmp_path / "my_networks.py").write_text(OWN_DECODER)
+    small = [option for option in TINY if "decoder" not in option]
+
+    def outside(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    def fitted(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return outside("-m", "pyro_dsvae.fit", "--data=Arrays", f"--data.path={data}", *small, *arguments)
+
+    own = ["--decoder=my_networks.Product", "--decoder.units=5", "--likelihood.scale_kind=predicted", "--out=run"]
+    done = fitted(*own)
+    assert done.returncode == 0, done.stderr
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert config["decoder"] == {"class_path": "my_networks.Product", "init_args": {"units": 5, "signed": True}}
+    state = torch.load(tmp_path / "run" / "best.pt", weights_only=True)["objective"]
+    assert state["model.decoder.course.0.weight"].shape == (5, 2)
+    assert state["model.decoder.gain.weight"].shape == (2 * 3, 3)  # a location and a scale for each of three values
+    opened = outside("-c", "import pyro_dsvae; print(type(pyro_dsvae.load('run').model.decoder).__module__)")
+    assert opened.stdout.strip() == "my_networks", opened.stderr
+    wrong = fitted("--decoder=my_networks.Produkt")
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith(
+        "error: unknown decoder 'my_networks.Produkt': module 'my_networks' has no attribute"
+    )
+    assert "it is one of Dense, Regions" in wrong.stderr
 
 
 def test_missing_file_is_refused_with_the_nearest(data: Path, tmp_path: Path) -> None:

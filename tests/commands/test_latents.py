@@ -38,7 +38,7 @@ from pyro_dsvae.inference.sampling.gap_filling import nearest_frame
 from pyro_dsvae.inference.training.schedule import Optimisation
 from pyro_dsvae.loading import Run
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
-from pyro_dsvae.models.likelihoods.normal import Normal
+from tests.decoded import small_decoder
 
 PROJECT = Path(__file__).parents[2]
 N, T, F, D = 24, 6, 5, 2
@@ -61,7 +61,7 @@ def tiny(folder: Path, shape: tuple[int, ...]) -> Run:
         latent_size=D,
         dynamic_prior=partial(LSTM, hidden_size=4),
         posterior=partial(Posterior, hidden_size=6, feature_size=6, width=1),
-        likelihood=partial(Normal, width=1),
+        decoder=small_decoder,
         device="cpu",
         optimisation=Optimisation(batch_size=4, evaluations=1),
     )

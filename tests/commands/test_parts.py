@@ -82,7 +82,7 @@ def parsed(*arguments: str) -> dict[str, Any]:
     parser = cli.parser_for(fit, None)
     values = vars(cli.instantiate(parser, cli.parse(parser, arguments)))
     values.pop("config")
-    return {name: describe(value) if name in PARTS else plain(value) for name, value in values.items()}
+    return {n: describe(v) if n in PARTS and v is not None else plain(v) for n, v in values.items()}
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def parsed(*arguments: str) -> dict[str, Any]:
         ["--dynamic_prior=LSTM", "--dynamic_prior.hidden_size=7"],
         ["--dynamic_prior.hidden_size=7"],
         ["--posterior=Factorised", "--posterior.width=3", "--posterior.views=false"],
-        ["--likelihood=Bernoulli", "--likelihood.width=5"],
+        ["--likelihood=Bernoulli", "--decoder=Regions", "--decoder.width=5"],
         ["--data=Arrays", "--data.path=some where.npz", "--data.validation=1e-3"],
         ["--data=LPCSprites", "--data.size=64"],
         ["--optimisation.learning_rate=1e-5", "--steps=3", "--precision=bf16", "--seed=9"],

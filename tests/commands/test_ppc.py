@@ -44,9 +44,9 @@ from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.continuous_bernoulli import ContinuousBernoulliDistribution
 from pyro_dsvae.models.likelihoods.discretized_logistic import DiscretizedLogisticDistribution
-from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.ppc import ppc
 from pyro_dsvae.runs.json_values import json_values
+from tests.decoded import small_decoder
 from tests.inference.calibration.test_simulation_based_calibration import ExactGuide
 from tests.inference.test_linear_gaussian import EXACT, D, F, P, linear_gaussian_dsvae
 
@@ -424,7 +424,7 @@ def fitted(folder: Path, shape: tuple[int, ...] = (4,), count: int = 48, **array
         latent_size=2,
         dynamic_prior=partial(LSTM, hidden_size=4),
         posterior=partial(Posterior, hidden_size=6, feature_size=6, width=1),
-        likelihood=partial(Normal, width=1),
+        decoder=small_decoder,
         device="cpu",
         optimisation=Optimisation(batch_size=4, evaluations=1),
     ).run

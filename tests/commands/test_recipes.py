@@ -20,11 +20,18 @@ B, T, SHAPE = 3, 4, (3, 16, 16)
 
 def objective(name: str) -> Objective:
     """What ``--config NAME`` optimises, in double precision and evaluation mode."""
-    arguments = ["--config", name, "--posterior.hidden_size=6", "--posterior.feature_size=6", "--likelihood.width=2"]
+    arguments = [
+        "--config",
+        name,
+        "--posterior.hidden_size=6",
+        "--posterior.feature_size=6",
+        "--decoder=Regions",
+        "--decoder.width=2",
+    ]
     parser = cli.parser_for(fit, None)
     options = cli.instantiate(parser, cli.parse(parser, recipes.resolve(arguments)))
     examples = torch.zeros(1, T, *SHAPE)
-    parts = (options.static_prior, options.dynamic_prior, options.posterior, options.likelihood)
+    parts = (options.static_prior, options.dynamic_prior, options.posterior, options.likelihood, options.decoder)
     made = build(examples, 0, options.static_size, options.latent_size, *parts)
     with torch.no_grad():
         for p in made.parameters():
@@ -64,7 +71,7 @@ def test_the_vae_is_that_of_kingma_and_welling(x: Tensor) -> None:
     m, s = guide.dynamic_head(guide.layer(guide.dynamic_encoder.frames.encoder(frames)))
     torch.manual_seed(5)
     noise = torch.randn(B, T, m.shape[-1]).flatten(0, 1)
-    decoded = likelihood.decoder(torch.zeros(B * T, 0), (m + s * noise).unsqueeze(1)).squeeze(1)
+    decoded = made.model.decoder(torch.zeros(B * T, 0), (m + s * noise).unsqueeze(1)).squeeze(1)
     kl = 0.5 * (m**2 + s**2 - 1 - 2 * s.log()).sum(1)
     elbo = log_normal(frames, decoded, likelihood.scale) - kl
     torch.testing.assert_close(out["elbo"], elbo.view(B, T).sum(1).mean())
@@ -81,7 +88,7 @@ def test_the_autoencoder_is_squared_error_with_a_ridge_on_the_codes(x: Tensor) -
     assert torch.equal(torch.get_rng_state(), state)
 
     codes = guide(x)[1]
-    decoded = likelihood.decoder(torch.zeros(B, 0), codes)
+    decoded = made.model.decoder(torch.zeros(B, 0), codes)
     constants = 0.5 * math.log(2 * math.pi) * (x[0].numel() + codes[0].numel()) + x[0].numel() * likelihood.scale.log()
     errors = ((x - decoded) ** 2).flatten(1).sum(1) / (2 * likelihood.scale**2) + (codes**2).flatten(1).sum(1) / 2
     torch.testing.assert_close(out["loss"], (errors + constants).mean())
@@ -100,6 +107,7 @@ def test_a_recipe_says_what_it_is_and_names_parts_only(name: str) -> None:
         "dynamic_prior",
         "posterior",
         "likelihood",
+        "decoder",
     }
 
 

@@ -24,8 +24,8 @@ from pyro_dsvae.loading import Run
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.dynamic_priors.random_walk import RandomWalk
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
+from tests.decoded import small_decoder
 
 N, T, F, D = 16, 6, 5, 2
 IMAGE, VECTOR = (3, 16, 16), (4,)
@@ -46,7 +46,7 @@ def tiny(folder: Path, shape: tuple[int, ...], **parts: object) -> Run:
         out=str(folder / "run"),  # a string, as people write paths
         steps=4,
         latent_size=D,
-        likelihood=partial(Normal, width=1),
+        decoder=small_decoder,
         device="cpu",
         optimisation=Optimisation(batch_size=4, evaluations=1),
         **chosen,  # type: ignore[arg-type]
@@ -103,7 +103,7 @@ def test_codes_are_the_moments_of_the_guide(images: Run) -> None:
 def test_anchored_codes_are_those_of_the_anchored_guide_and_only_where_asked_for(images: Run, vectors: Run) -> None:
     x = clips(3)
     assert images.anchor is not None
-    guide = Anchored(images.guide, images.model.likelihood, images.anchor).eval()
+    guide = Anchored(images.guide, images.model.decoder, images.model.likelihood, images.anchor).eval()
     codes, itself = images.encode(x, draws=2, anchored=True), images.encode(x, draws=2)
     torch.testing.assert_close((codes.f, codes.z), posterior_means(guide, x.float() / 255))
     torch.testing.assert_close((itself.f, itself.z), posterior_means(images.guide, x.float() / 255))

@@ -33,7 +33,7 @@ PARTS_PAGE = Path(__file__).parents[2] / "docs" / "parts.md"
 # Small networks; whatever has no such option is as it comes.
 SMALL: Mapping[str, Mapping[str, Any]] = {
     "posterior": {"hidden_size": 6, "feature_size": 6, "width": 1},
-    "likelihood": {"width": 1},
+    "decoder": {"units": 16},
 }
 OPTIONS: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("dynamic_prior", "LSTM"): {"hidden_size": 6, "condition_on_static": True},
@@ -98,6 +98,7 @@ def objective(case: Case, *, spread: float = 0.3) -> Objective:
         F,
         D,
         *(recipe(option, name) for option, name in case._asdict().items()),
+        recipe("decoder", "Dense"),
     )
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
@@ -128,7 +129,7 @@ def test_a_step_of_learning(case: Case) -> None:
     gradients = {name: p.grad for name, p in made.named_parameters()}
     assert all(g is None or torch.isfinite(g).all() for g in gradients.values())
     reached = {name.split(".")[1] for name, g in gradients.items() if g is not None and g.abs().sum() > 0}
-    assert "likelihood" in reached
+    assert "decoder" in reached
     for half in ("static_prior", "dynamic_prior"):
         if any(name.startswith(f"model.{half}.") for name in gradients):
             assert half in reached
@@ -204,7 +205,7 @@ def test_generation_reconstruction_and_continuation(case: Case) -> None:
     path = made.model.dynamic_prior(f, Steps(T))
     ahead = path.continue_from(z[:, :2], 6).sample()
     assert ahead.shape == (4, 6, D)
-    frames = likelihood(f, ahead).sample()
+    frames = made.model.frames(f, ahead).sample()
     assert frames.shape == (4, 6, P)
     assert torch.isfinite(frames).all()
     likelihood.check(frames)

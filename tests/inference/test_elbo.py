@@ -31,6 +31,7 @@ from pyro_dsvae.models.likelihoods.bernoulli import Bernoulli
 from pyro_dsvae.models.likelihoods.normal import Normal as NormalLikelihood
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
+from tests.decoded import decoded_by
 from tests.oracles import (
     FrozenNoise,
     LSTMPosterior,
@@ -69,7 +70,7 @@ def example(
 ) -> tuple[DSVAE, Posterior]:
     """A small model and guide with random weights, different everywhere (also where the initial value is zero)."""
     dynamic = LSTMPrior(D, hidden_size=5) if prior == "LSTM" else IID(D)
-    model = DSVAE(StandardNormal(F), dynamic, LIKELIHOODS[likelihood](F, D, frame_shape, width=2))
+    model = DSVAE(StandardNormal(F), dynamic, *decoded_by(LIKELIHOODS[likelihood], F, D, frame_shape, width=2))
     guide = POSTERIORS[posterior](frame_shape, F, D, hidden_size=5, feature_size=6, width=2, views=views)
     with torch.no_grad():
         for p in [*model.parameters(), *guide.parameters()]:
@@ -422,7 +423,12 @@ def test_elbo_module_trains_with_torch_optimisers() -> None:
     objective(clips()).backward()
     optimiser.step()
     after = snapshot(model, guide)
-    for name in ("0.dynamic_prior.head.loc.weight", "0.likelihood.raw_scale", "1.static_head.loc.weight"):
+    for name in (
+        "0.dynamic_prior.head.loc.weight",
+        "0.likelihood.raw_scale",
+        "0.decoder.layers.0.weight",
+        "1.static_head.loc.weight",
+    ):
         assert not torch.equal(before[name], after[name]), name
 
 

@@ -16,7 +16,7 @@ from pyro_dsvae.inference.elbo import CLOSED_FORM, CLOSED_FORM_PER_STEP, MONTE_C
 from pyro_dsvae.models.distributions.path import PathDistribution
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
-from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+from pyro_dsvae.models.likelihoods.normal import Normal as FixedNormal
 from pyro_dsvae.models.networks.frames import FrameDecoder
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.steps import Steps
@@ -66,18 +66,9 @@ class LinearDecoder(FrameDecoder):
         return (f @ torch.from_numpy(EXACT.W).T).unsqueeze(-2) + z @ torch.from_numpy(EXACT.C).T
 
 
-class LinearGaussianFrames(Likelihood):
-    """N(x_t; W f + C z_t, r I)."""
-
-    def forward(self, f: Tensor, z: Tensor) -> TorchDistribution:
-        return Normal(self.decoder(f, z), math.sqrt(EXACT.r))
-
-    def check(self, frames: Tensor) -> None:
-        pass
-
-
 def linear_gaussian_dsvae() -> DSVAE:
-    return DSVAE(StandardNormal(F), LinearGaussianPrior(D), LinearGaussianFrames(LinearDecoder((P,)))).double()
+    frames = FixedNormal((P,), scale=math.sqrt(EXACT.r), scale_kind="fixed")
+    return DSVAE(StandardNormal(F), LinearGaussianPrior(D), LinearDecoder((P,)), frames).double()
 
 
 # --- data: complete, with missing frames, ragged, with missing values -------------------------------------------------

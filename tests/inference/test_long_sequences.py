@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_dsvae.configuration.build import build
+from pyro_dsvae.configuration.networks import earlier_decoder
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.posteriors.structured_gaussian import StructuredGaussian
 from pyro_dsvae.inference.sequences import Sequences
@@ -23,9 +24,10 @@ from pyro_dsvae.models.dynamic_priors.random_walk import RandomWalk
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.networks import chunks
 from pyro_dsvae.models.networks.conv import PatchEncoder
-from pyro_dsvae.models.networks.factory import frame_decoder, frame_encoder
+from pyro_dsvae.models.networks.factory import frame_encoder
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from tests.counting import calls, saved_values
+from tests.decoded import small_decoder
 
 F, D = 4, 2
 SHAPES = pytest.mark.parametrize("shape", [(3, 17, 17), (6,)], ids=["image", "vector"])
@@ -72,7 +74,7 @@ def test_decoders_in_chunks_are_the_decoders(
     shape: tuple[int, ...], count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
-    decoder = frame_decoder(F, D, shape, width=1).double()
+    decoder = earlier_decoder(shape, 1)(F, D, shape).double()
     f = torch.randn(2, 2, F, dtype=torch.float64, requires_grad=True)
     z = torch.randn(2, 2, 7, D, dtype=torch.float64, requires_grad=True)
     whole = value_and_gradients(decoder, f, z)
@@ -97,7 +99,7 @@ def test_no_network_meets_more_frames_at_once_than_it_may(
 
         return wrapped
 
-    encoder, decoder = frame_encoder(shape, 7, width=1), frame_decoder(F, D, shape, width=1)
+    encoder, decoder = frame_encoder(shape, 7, width=1), earlier_decoder(shape, 1)(F, D, shape)
     monkeypatch.setattr(encoder, "encode", noting(encoder.encode))
     monkeypatch.setattr(decoder, "decode", noting(decoder.decode))
     encoder(torch.rand(3, 4, *shape))
@@ -112,7 +114,7 @@ def test_no_network_meets_more_frames_at_once_than_it_may(
 
 def test_chunks_bound_what_is_kept_for_the_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     shape = (3, 32, 32)
-    decoder = frame_decoder(F, D, shape, width=4)
+    decoder = earlier_decoder(shape, 4)(F, D, shape)
     f, z = torch.randn(1, F), torch.randn(1, 64, D)
     whole = saved_values(lambda: decoder(f, z))
     frames_per_chunk(monkeypatch, shape, 8)
@@ -126,9 +128,16 @@ def test_chunks_bound_what_is_kept_for_the_gradient(monkeypatch: pytest.MonkeyPa
 
 def objective(length: int, prior: Any, guide: Any) -> Objective:
     examples = torch.zeros(1, length, 6)
-    frames = partial(Normal, width=1)
     return build(
-        examples, 0, 8, 4, StandardNormal, prior, partial(guide, hidden_size=8, feature_size=8, width=1), frames
+        examples,
+        0,
+        8,
+        4,
+        StandardNormal,
+        prior,
+        partial(guide, hidden_size=8, feature_size=8, width=1),
+        Normal,
+        small_decoder,
     )
 
 

@@ -43,6 +43,7 @@ from pyro_dsvae.models.dynamic_priors.switching_linear import SwitchingLinear
 from pyro_dsvae.models.likelihoods.normal import Normal as NormalLikelihood
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.steps import Steps
+from tests.decoded import decoded_by
 
 B, T, F, D, P = 3, 5, 2, 2, 4
 
@@ -295,7 +296,7 @@ def clips() -> Batch:
 
 def test_an_elbo_says_how_it_took_its_kl() -> None:
     loc, scale = parameters()
-    model = DSVAE(StandardNormal(F), LSTM(D), NormalLikelihood(F, D, (P,), width=1))
+    model = DSVAE(StandardNormal(F), LSTM(D), *decoded_by(NormalLikelihood, F, D, (P,)))
     terms = SequenceELBO(max_plate_nesting=1).terms(model, Guide(posterior(loc, scale)), clips().x)
     assert terms.estimators == {"f": CLOSED_FORM, "z": CLOSED_FORM_PER_STEP}
     terms.loss.backward()

@@ -20,6 +20,7 @@ from pyro_dsvae.models.likelihoods.bernoulli import Bernoulli
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.steps import Steps
+from tests.decoded import decoded_by
 from tests.oracles import LSTMPosterior, LSTMPrior
 
 B, T, F, D = 3, 5, 4, 2
@@ -36,7 +37,7 @@ def empty_param_store() -> Iterator[None]:
 
 
 def dsvae(frame_shape: tuple[int, ...] = VECTOR, prior: Any = LSTMPrior, likelihood: Any = Normal) -> DSVAE:
-    return DSVAE(StandardNormal(F), prior(D), likelihood(F, D, frame_shape, width=2))
+    return DSVAE(StandardNormal(F), prior(D), *decoded_by(likelihood, F, D, frame_shape, width=2))
 
 
 def posterior(kind: Any, frame_shape: tuple[int, ...]) -> Any:
@@ -104,7 +105,7 @@ def test_decode_gives_mean_frames(frame_shape: tuple[int, ...], likelihood: Any)
     frames = decode(model, f, z)
     assert frames.shape == (2, B, T, *frame_shape)
     assert not frames.requires_grad
-    raw = model.likelihood.decoder(f, z)
+    raw = model.decoder(f, z)
     torch.testing.assert_close(frames, raw.detach() if likelihood is Normal else raw.sigmoid().detach())
     torch.testing.assert_close(frames[1], decode(model, f[1], z[1]))
 

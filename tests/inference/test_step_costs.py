@@ -156,7 +156,7 @@ def by_hand(made: Objective, frames: torch.Tensor) -> None:
     before = torch.cat([model.dynamic_prior.start.expand(len(z), 1, -1), z[:, :-1]], 1)
     p_z = model.dynamic_prior.head(model.dynamic_prior.lstm(before)[0])
     scale = model.likelihood.scale
-    fit = mse_loss(model.likelihood.decoder(f, z), x, reduction="sum") / (2 * scale**2) + x.numel() * scale.log()
+    fit = mse_loss(model.decoder(f, z), x, reduction="sum") / (2 * scale**2) + x.numel() * scale.log()
     loss = (fit + kl(q_f, (torch.zeros_like(f), torch.ones_like(f))) + kl(q_z, p_z)) / len(x)
     optimizer = torch.optim.Adam(made.parameters(), fused=True)
     loss.backward()

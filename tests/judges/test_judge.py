@@ -23,6 +23,7 @@ from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.iid import IID
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.normal import Normal as NormalLikelihood
+from pyro_dsvae.models.networks.frames import FrameDecoder
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 
 T, SIDE = 4, 16
@@ -216,22 +217,26 @@ class Oracle(Posterior):
         return Normal((clip.x > 0.5).float().amax((2, 3)), 9.0).to_event(2)
 
 
-class Painter(NormalLikelihood):
+class Painter(FrameDecoder):
     """Paints the bar of `Oracle`'s latents; with a fixed colour or place where it is to ignore f or z."""
 
     def __init__(self, use_f: bool = True, use_z: bool = True, gain: float = 1.0) -> None:
-        super().__init__(3, SIDE, (3, SIDE, SIDE), width=1)
+        super().__init__((3, SIDE, SIDE))
         self.use_f, self.use_z, self.gain = use_f, use_z, gain
 
-    def forward(self, f: Tensor, z: Tensor) -> Normal:
+    def decode(self, f: Tensor, z: Tensor) -> Tensor:
         f = f if self.use_f else torch.eye(3)[:1].expand_as(f)
         z = z if self.use_z else torch.eye(T).repeat_interleave(4, dim=1).expand_as(z)
         picture = f[:, None, :, None, None] * z[:, :, None, None, :]
-        return Normal(self.gain * picture.expand(*picture.shape[:3], SIDE, SIDE), 1.0)
+        return self.gain * picture.expand(*picture.shape[:3], SIDE, SIDE)
 
 
 def model(**options: Any) -> DSVAE:
-    return DSVAE(StandardNormal(3), IID(SIDE), Painter(**options))
+    return DSVAE(StandardNormal(3), IID(SIDE), Painter(**options), noise())
+
+
+def noise() -> NormalLikelihood:
+    return NormalLikelihood((3, SIDE, SIDE), scale=1.0, scale_kind="fixed")
 
 
 @pytest.mark.parametrize("gain", [1.0, 50.0])
@@ -271,14 +276,14 @@ class Leaky(Posterior):
         return Normal(clip.x.flatten(2), 1.0).to_event(2)
 
 
-class Copier(Painter):
-    def forward(self, f: Tensor, z: Tensor) -> Normal:
-        return Normal(z.unflatten(-1, (3, SIDE, SIDE)), 1.0)
+class Copier(FrameDecoder):
+    def decode(self, f: Tensor, z: Tensor) -> Tensor:
+        return z.unflatten(-1, (3, SIDE, SIDE))
 
 
 def test_all_in_z_scores_chance_on_f(trained: Judge) -> None:
     data = toy().part("test")
-    copier = DSVAE(StandardNormal(3), IID(3 * SIDE * SIDE), Copier())
+    copier = DSVAE(StandardNormal(3), IID(3 * SIDE * SIDE), Copier((3, SIDE, SIDE)), noise())
     scores = swap_scores(trained, copier, Leaky(), data, to_model_units)
     other = partners(len(data), 0)
     agree = {name: float((v.values == v.values[other]).double().mean()) for name, v in data.labels.items()}

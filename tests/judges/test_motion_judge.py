@@ -16,7 +16,7 @@ from pyro_dsvae.models.distributions.path import PathDistribution
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.dynamic_priors.iid import IID
-from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+from pyro_dsvae.models.likelihoods.normal import Normal as FixedNormal
 from pyro_dsvae.models.networks.frames import FrameDecoder
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.steps import Steps
@@ -65,16 +65,8 @@ class Joined(FrameDecoder):
         return torch.cat([f.unsqueeze(-2).expand(*z.shape[:-1], -1), z], dim=-1)
 
 
-class Frames(Likelihood):
-    def forward(self, f: Tensor, z: Tensor) -> TorchDistribution:
-        return Normal(self.decoder(f, z), 0.05)
-
-    def check(self, frames: Tensor) -> None:
-        pass
-
-
 def model(prior: DynamicPrior) -> DSVAE:
-    return DSVAE(StandardNormal(D), prior, Frames(Joined((2 * D,))))
+    return DSVAE(StandardNormal(D), prior, Joined((2 * D,)), FixedNormal((2 * D,), scale=0.05, scale_kind="fixed"))
 
 
 def guide(x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None, times: Tensor | None = None) -> None:

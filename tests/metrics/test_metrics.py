@@ -48,6 +48,7 @@ from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.iid import IID
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.normal import Normal as NormalLikelihood
+from pyro_dsvae.models.networks.frames import FrameDecoder
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 from pyro_dsvae.models.steps import Steps
@@ -59,6 +60,7 @@ from tests.judges.test_judge import (
     Painter,
     T,
     model,
+    noise,
     to_model_units,
     toy,
     trained,
@@ -239,7 +241,7 @@ class Ways(IID):
 
 
 def perfect(**options: Any) -> DSVAE:
-    return DSVAE(Colours(3), Ways(), Painter(**options))
+    return DSVAE(Colours(3), Ways(), Painter(**options), noise())
 
 
 def latents_of(data: SequenceData, guide: Posterior | None = None, of: DSVAE | None = None) -> Latents:
@@ -344,7 +346,7 @@ def test_swaps_the_other_way(trained: Judge) -> None:
 
 def test_all_in_z_is_chance_for_the_look_both_ways(trained: Judge) -> None:
     data = toy().part("test")
-    copier = DSVAE(StandardNormal(3), IID(3 * SIDE * SIDE), Copier())
+    copier = DSVAE(StandardNormal(3), IID(3 * SIDE * SIDE), Copier((3, SIDE, SIDE)), noise())
     found = score_swaps(judge_swaps(copier, latents_of(data, Leaky(), copier), data, trained), data)
     for shares in (found.f_replaced, found.z_replaced):
         assert shares == {"keys": pytest.approx(found.chance["keys"]), "way.of": 1.0}
@@ -607,14 +609,15 @@ class Level(Posterior):
         return clip.steps.join(Normal(torch.zeros(*f.shape[:-1], clip.x.shape[1], 1), 0.1).to_event(1))
 
 
-class Constant(NormalLikelihood):
+class Constant(FrameDecoder):
     """Frames (2,) equal to f."""
 
-    def __init__(self) -> None:
-        super().__init__(1, 1, (2,), width=1)
+    def decode(self, f: Tensor, z: Tensor) -> Tensor:
+        return (f[..., None, :] + 0 * z).expand(*z.shape[:-1], 2)
 
-    def forward(self, f: Tensor, z: Tensor) -> TorchDistribution:
-        return Normal(f[..., None, :] + 0 * z, 1.0).expand([*z.shape[:-1], 2])
+
+def levels() -> DSVAE:
+    return DSVAE(StandardNormal(1), IID(1), Constant((2,)), NormalLikelihood((2,), scale=1.0, scale_kind="fixed"))
 
 
 def ragged() -> Sequences:
@@ -629,7 +632,7 @@ def ragged() -> Sequences:
 
 
 def test_terms_and_squared_error_count_what_was_observed() -> None:
-    sequences, of, guide = ragged(), DSVAE(StandardNormal(1), IID(1), Constant()), Level()
+    sequences, of, guide = ragged(), levels(), Level()
     latents = encode(Sampler(of, guide), sequences)
     found = measure_terms(of, guide, sequences, latents, 0, CPU)
     assert sequences.mask is not None
@@ -650,7 +653,7 @@ def test_terms_and_squared_error_count_what_was_observed() -> None:
 
 
 def test_evidence_of_some_is_that_of_these() -> None:
-    sequences, of, guide = ragged(), DSVAE(StandardNormal(1), IID(1), Constant()), Level()
+    sequences, of, guide = ragged(), levels(), Level()
     every = measure_evidence(Sampler(of, guide), sequences, 99, 200, 0)
     expected = estimate_evidence(Sampler(of, guide), sequences, 200, seed=0)
     assert every.sequences == 12
@@ -667,7 +670,7 @@ def test_evidence_of_some_is_that_of_these() -> None:
 
 def test_the_elbo_is_that_of_the_objective() -> None:
     """With exact KL terms and the mean over many sequences, another seed gives nearly the same."""
-    sequences, of, guide = ragged(), DSVAE(StandardNormal(1), IID(1), Constant()), Level()
+    sequences, of, guide = ragged(), levels(), Level()
     latents = encode(Sampler(of, guide), sequences)
     found = measure_terms(of, guide, sequences, latents, 1, CPU)
     scale = torch.tensor(0.1)

@@ -29,6 +29,7 @@ from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.likelihoods.poisson import Poisson
 from pyro_dsvae.models.likelihoods.student_t import StudentT
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
+from tests.decoded import Decoded, decoded_by
 
 B, T, F, D = 3, 4, 5, 2
 IMAGE, VECTOR = (3, 16, 16), (6,)
@@ -50,13 +51,16 @@ LIKELIHOODS: dict[str, Kind] = {
 }
 
 
-def made(kind: str, frame_shape: tuple[int, ...], width: int = 1) -> Likelihood:
-    """A likelihood in float64 whose learned scales are not all alike."""
-    likelihood = LIKELIHOODS[kind](F, D, frame_shape, width=width)
-    for name, parameter in likelihood.named_parameters():
-        if name.startswith("raw"):
-            parameter.data.add_(0.03 * torch.randn_like(parameter))
-    return likelihood.double()
+def made(kind: str, frame_shape: tuple[int, ...], width: int = 1) -> Decoded:
+    """A likelihood and its decoder in float64; the learned scales are not all alike."""
+    decoded = Decoded(LIKELIHOODS[kind], F, D, frame_shape, width)
+    for parameter in decoded.likelihood.parameters():
+        parameter.data.add_(0.03 * torch.randn_like(parameter))
+    return decoded.double()
+
+
+def model_of(decoded: Decoded) -> DSVAE:
+    return DSVAE(StandardNormal(F), LSTM(D, hidden_size=4), decoded.decoder, decoded.likelihood).double()
 
 
 def bound(raw: Tensor, low: float, high: float) -> Any:
@@ -81,7 +85,7 @@ def seed() -> None:
 @pytest.mark.parametrize("raw", [-1e30, -1e4, -3.0, 0.0, 2.0, 1e4, 1e30])
 @pytest.mark.parametrize(("low", "high"), [(0.05, 1.0), (1e-3, 1e3), (0.1, 0.11)])
 def test_normal_scale_stays_within_its_bounds(raw: float, low: float, high: float) -> None:
-    likelihood = Normal(F, D, VECTOR, width=1, scale=math.sqrt(low * high), min_scale=low, max_scale=high)
+    likelihood = Normal(VECTOR, scale=math.sqrt(low * high), min_scale=low, max_scale=high)
     with torch.no_grad():
         likelihood.raw_scale.fill_(raw)
     assert low * (1 - 1e-5) <= likelihood.scale.item() <= high * (1 + 1e-5)
@@ -91,7 +95,7 @@ def test_normal_scale_stays_within_its_bounds(raw: float, low: float, high: floa
 
 @pytest.mark.parametrize("scale", [0.051, 0.1, 0.3, 0.99])
 def test_normal_scale_starts_where_it_was_told_and_reaches_both_bounds(scale: float) -> None:
-    likelihood = Normal(F, D, VECTOR, width=1, scale=scale, min_scale=0.05, max_scale=1.0)
+    likelihood = Normal(VECTOR, scale=scale, min_scale=0.05, max_scale=1.0)
     assert likelihood.scale.item() == pytest.approx(scale)
     with torch.no_grad():
         likelihood.raw_scale.fill_(-100)
@@ -118,7 +122,7 @@ def test_normal_scale_starts_where_it_was_told_and_reaches_both_bounds(scale: fl
 )
 def test_bad_bounds_are_refused(low: float, scale: float, high: float) -> None:
     with pytest.raises(UsageError, match="min_scale < scale < max_scale"):
-        Normal(F, D, VECTOR, width=1, scale=scale, min_scale=low, max_scale=high)
+        Normal(VECTOR, scale=scale, min_scale=low, max_scale=high)
 
 
 def scipy_log_density(likelihood: Any, decoded: Any, x: Any) -> Any:
@@ -159,9 +163,10 @@ def scipy_log_density(likelihood: Any, decoded: Any, x: Any) -> Any:
 @pytest.mark.parametrize("frame_shape", [VECTOR, IMAGE], ids=["vectors", "images"])
 @each_kind()
 def test_the_density_of_a_frame_is_the_one_of_scipy(kind: str, frame_shape: tuple[int, ...]) -> None:
-    likelihood = made(kind, frame_shape)
+    decoded = made(kind, frame_shape)
+    likelihood: Any = decoded.likelihood
     f, z = torch.randn(B, F, dtype=torch.float64), torch.randn(B, T, D, dtype=torch.float64)
-    frames = likelihood(f, z)
+    frames = decoded(f, z)
     assert frames.batch_shape == (B, T, *frame_shape)
     assert frames.event_shape == ()
     x = torch.rand(B, T, *frame_shape, dtype=torch.float64)
@@ -172,7 +177,7 @@ def test_the_density_of_a_frame_is_the_one_of_scipy(kind: str, frame_shape: tupl
             x = (2 * x - 0.5).clamp(0, 1).mul(255).round() / 255  # many at both ends
         case Poisson():
             x = (6 * x).round()
-    expected = scipy_log_density(likelihood, likelihood.decoder(f, z).detach().numpy(), x.numpy())
+    expected = scipy_log_density(likelihood, decoded.decoder(f, z).detach().numpy(), x.numpy())
     np.testing.assert_allclose(frames.log_prob(x).detach().numpy(), expected, rtol=1e-7, atol=1e-9)
 
 
@@ -180,12 +185,12 @@ def test_the_density_of_a_frame_is_the_one_of_scipy(kind: str, frame_shape: tupl
 @each_kind()
 def test_the_site_x_sums_the_observed_values_of_a_sequence(kind: str, dims: int) -> None:
     """Its log density per sequence is the sum, not the mean, over the values that were observed."""
-    model = DSVAE(StandardNormal(F), LSTM(D, hidden_size=4), made(kind, IMAGE)).double()
+    model = model_of(made(kind, IMAGE))
     x = zeros_and_ones(B, T, *IMAGE)
     mask, lengths = torch.rand(x.shape[: 1 + dims]) < 0.7, torch.tensor([4, 2, 3])
     trace = pyro.poutine.trace(model).get_trace(x, mask, lengths)
     trace.compute_log_prob()
-    values = model.likelihood(trace.nodes["f"]["value"], trace.nodes["z"]["value"]).log_prob(x)
+    values = model.frames(trace.nodes["f"]["value"], trace.nodes["z"]["value"]).log_prob(x)
     for b in range(B):
         expected = sum((values[b, t] * mask[b, t]).sum() for t in range(int(lengths[b])))
         torch.testing.assert_close(trace.nodes["x"]["log_prob"][b], expected)
@@ -193,14 +198,16 @@ def test_the_site_x_sums_the_observed_values_of_a_sequence(kind: str, dims: int)
 
 @each_kind()
 def test_values_that_were_not_observed_touch_no_gradient(kind: str) -> None:
-    model = DSVAE(StandardNormal(F), LSTM(D, hidden_size=4), made(kind, VECTOR)).double()
+    model = model_of(made(kind, VECTOR))
     x = zeros_and_ones(B, T, *VECTOR)
     mask = torch.rand(x.shape) < 0.5
     gradients = []
     for missing in (0.0, math.nan):
         pyro.set_rng_seed(0)
         trace = pyro.poutine.trace(model).get_trace(torch.where(mask, x, missing), mask)
-        gradients.append(torch.autograd.grad(trace.log_prob_sum(), list(model.likelihood.parameters())))
+        gradients.append(
+            torch.autograd.grad(trace.log_prob_sum(), [*model.decoder.parameters(), *model.likelihood.parameters()])
+        )
     for expected, actual in zip(*gradients, strict=True):
         assert torch.isfinite(actual).all()
         assert torch.equal(actual, expected)
@@ -227,9 +234,9 @@ def test_draws_have_the_mean_that_is_decoded_and_lie_in_the_support(kind: str) -
     assert x.shape == (n, 1, *VECTOR)
     assert x.dtype == torch.float64
     # The mean of a discretised logistic is good to 10^-4.
-    slack = 1e-4 if isinstance(likelihood, DiscretizedLogistic) else 1e-9
+    slack = 1e-4 if isinstance(likelihood.likelihood, DiscretizedLogistic) else 1e-9
     assert ((x.mean(0) - frames.mean).abs() < slack + 4.5 * x.std(0) / n**0.5).all()
-    likelihood.check(x.transpose(0, 1))
+    likelihood.likelihood.check(x.transpose(0, 1))
     assert torch.isfinite(frames.log_prob(x)).all()
 
 
@@ -255,7 +262,7 @@ def test_copies_pickles_and_checkpoints_have_the_same_density(kind: str) -> None
     likelihood = made(kind, VECTOR)
     f, z, x = torch.randn(B, F).double(), torch.randn(B, T, D).double(), zeros_and_ones(B, T, *VECTOR)
     expected = likelihood(f, z).log_prob(x)
-    fresh = LIKELIHOODS[kind](F, D, VECTOR, width=1).double()
+    fresh = Decoded(LIKELIHOODS[kind], F, D, VECTOR).double()
     fresh.load_state_dict(likelihood.state_dict())
     for other in (copy.deepcopy(likelihood), pickle.loads(pickle.dumps(likelihood)), fresh):
         torch.testing.assert_close(other(f, z).log_prob(x), expected)
@@ -263,7 +270,7 @@ def test_copies_pickles_and_checkpoints_have_the_same_density(kind: str) -> None
 
 @each_kind()
 def test_stored_frames_in_model_units(kind: str) -> None:
-    likelihood = LIKELIHOODS[kind](F, D, VECTOR, width=1)
+    likelihood = LIKELIHOODS[kind](VECTOR)
     stored = torch.tensor([0, 51, 255], dtype=torch.uint8)
     expected = [0.0, 51.0, 255.0] if kind == "Poisson" else [0.0, 0.2, 1.0]
     torch.testing.assert_close(likelihood.to_model_units(stored), torch.tensor(expected))
@@ -273,12 +280,12 @@ def test_stored_frames_in_model_units(kind: str) -> None:
 
 
 def test_only_probabilities_of_8_bit_values_give_bits_per_dimension() -> None:
-    discrete = {kind for kind in LIKELIHOODS if LIKELIHOODS[kind](F, D, VECTOR, width=1).discrete}
+    discrete = {kind for kind in LIKELIHOODS if LIKELIHOODS[kind](VECTOR).discrete}
     assert discrete == {"DiscretizedLogistic", "DiscretizedLogistic global"}
 
 
 def test_bernoulli_accepts_intensities_and_nothing_else() -> None:
-    likelihood = Bernoulli(F, D, VECTOR, width=1)
+    likelihood = Bernoulli(VECTOR)
     likelihood.check(torch.tensor([0.0, 0.3, 1.0]))
     likelihood.check(torch.tensor([0, 255], dtype=torch.uint8))
     for value in (-0.01, 1.01, 255.0):
@@ -289,23 +296,23 @@ def test_bernoulli_accepts_intensities_and_nothing_else() -> None:
 
 def test_bernoulli_scores_intensities_under_validation() -> None:
     """x log p + (1 - x) log(1 - p), also where Pyro checks supports."""
-    model = DSVAE(StandardNormal(F), LSTM(D, hidden_size=4), Bernoulli(F, D, VECTOR, width=1))
+    model = DSVAE(StandardNormal(F), LSTM(D, hidden_size=4), *decoded_by(Bernoulli, F, D, VECTOR))
     x = torch.rand(B, T, *VECTOR)
     with pyro.validation_enabled(True):
         trace = pyro.poutine.trace(model).get_trace(x)
         trace.compute_log_prob()
-    p = model.likelihood(trace.nodes["f"]["value"], trace.nodes["z"]["value"]).mean
+    p = model.frames(trace.nodes["f"]["value"], trace.nodes["z"]["value"]).mean
     expected = (x * p.log() + (1 - x) * (1 - p).log()).sum((1, 2))
     torch.testing.assert_close(trace.nodes["x"]["log_prob"], expected)
 
 
 def test_normal_accepts_any_value() -> None:
-    Normal(F, D, VECTOR, width=1).check(torch.tensor([-1e6, 1e6]))
+    Normal(VECTOR).check(torch.tensor([-1e6, 1e6]))
 
 
 @pytest.mark.parametrize("kind", ["Normal per channel", "Normal predicted", "Normal fixed", "Laplace", "StudentT"])
 def test_the_likelihoods_of_real_numbers_accept_any(kind: str) -> None:
-    LIKELIHOODS[kind](F, D, VECTOR, width=1).check(torch.tensor([-1e6, 1e6]))
+    LIKELIHOODS[kind](VECTOR).check(torch.tensor([-1e6, 1e6]))
 
 
 # --- whose scale it is ------------------------------------------------------------------------------------------------
@@ -313,15 +320,15 @@ def test_the_likelihoods_of_real_numbers_accept_any(kind: str) -> None:
 
 def test_the_default_normal_keeps_its_weights_and_keys() -> None:
     """Checkpoints from before there was a scale_kind must load."""
-    assert {n for n in Normal(F, D, VECTOR).state_dict() if not n.startswith("decoder.")} == {"raw_scale"}
-    assert Normal(F, D, VECTOR).raw_scale.shape == ()
-    assert [n for n in Normal(F, D, VECTOR, scale_kind="fixed").state_dict() if not n.startswith("decoder.")] == []
+    assert set(Normal(VECTOR).state_dict()) == {"raw_scale"}
+    assert Normal(VECTOR).raw_scale.shape == ()
+    assert not Normal(VECTOR, scale_kind="fixed").state_dict()
 
 
 @pytest.mark.parametrize(("frame_shape", "shape"), [(VECTOR, (6,)), (IMAGE, (3, 1, 1))], ids=["vectors", "images"])
 @pytest.mark.parametrize("kind", ["Normal per channel", "DiscretizedLogistic"])
 def test_a_scale_per_channel_is_one_for_each(kind: str, frame_shape: tuple[int, ...], shape: tuple[int, ...]) -> None:
-    likelihood: Any = made(kind, frame_shape)
+    likelihood: Any = made(kind, frame_shape).likelihood
     assert likelihood.scale.shape == shape
     assert len(likelihood.scale.unique()) == shape[0]
 
@@ -329,7 +336,7 @@ def test_a_scale_per_channel_is_one_for_each(kind: str, frame_shape: tuple[int, 
 @pytest.mark.parametrize("frame_shape", [VECTOR, IMAGE], ids=["vectors", "images"])
 def test_a_predicted_scale_differs_from_value_to_value_within_its_bounds(frame_shape: tuple[int, ...]) -> None:
     likelihood = made("Normal predicted", frame_shape, width=2)
-    assert likelihood.frame_shape == frame_shape
+    assert likelihood.likelihood.frame_shape == frame_shape
     with torch.no_grad():
         near = likelihood(torch.zeros(1, F).double(), torch.zeros(1, T, D).double()).stddev
         far = likelihood(1e3 * torch.randn(9, F).double(), 1e3 * torch.randn(9, T, D).double()).stddev
@@ -340,46 +347,43 @@ def test_a_predicted_scale_differs_from_value_to_value_within_its_bounds(frame_s
 
 
 def test_a_fixed_scale_has_nothing_to_learn_and_needs_no_bounds() -> None:
-    likelihood = Normal(F, D, VECTOR, width=1, scale=3.0, scale_kind="fixed")
-    assert all(name.startswith("decoder.") for name, _ in likelihood.named_parameters())
-    frames = likelihood(torch.randn(B, F), torch.randn(B, T, D))
+    likelihood = Normal(VECTOR, scale=3.0, scale_kind="fixed")
+    assert not list(likelihood.parameters())
+    frames = likelihood(torch.randn(B, T, *VECTOR))
     assert torch.equal(frames.stddev, torch.full_like(frames.mean, 3.0))
     for scale in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(UsageError, match="0 < scale"):
-            Normal(F, D, VECTOR, width=1, scale=scale, scale_kind="fixed")
+            Normal(VECTOR, scale=scale, scale_kind="fixed")
 
 
 @pytest.mark.parametrize("part", [Laplace, StudentT, DiscretizedLogistic])
 def test_bounds_of_the_other_scales(part: Any) -> None:
-    likelihood = part(F, D, VECTOR, width=1, scale=0.2, min_scale=0.1, max_scale=0.7)
+    likelihood = part(VECTOR, scale=0.2, min_scale=0.1, max_scale=0.7)
     torch.testing.assert_close(likelihood.scale, torch.full_like(likelihood.scale, 0.2))
     for raw, expected in ((-1e4, 0.1), (1e4, 0.7)):
         torch.nn.init.constant_(likelihood.raw_scale, raw)
         torch.testing.assert_close(likelihood.scale, torch.full_like(likelihood.scale, expected))
     with pytest.raises(UsageError, match=f"{part.__name__} needs 0 < min_scale < scale < max_scale"):
-        part(F, D, VECTOR, width=1, scale=0.1, min_scale=0.1)
+        part(VECTOR, scale=0.1, min_scale=0.1)
 
 
 @pytest.mark.parametrize("raw", [-1e4, 0.0, 1e4])
 def test_a_student_t_always_has_a_mean_and_a_variance(raw: float) -> None:
-    likelihood = StudentT(F, D, VECTOR, width=1)
+    likelihood = StudentT(VECTOR)
     assert likelihood.degrees.item() == pytest.approx(5)
     torch.nn.init.constant_(likelihood.raw_degrees, raw)
     assert 2.04 < likelihood.degrees.item() < 100.1
-    frames = likelihood(torch.randn(B, F), torch.randn(B, T, D))
+    frames = likelihood(torch.randn(B, T, *VECTOR))
     assert torch.isfinite(frames.mean).all()
     assert torch.isfinite(frames.variance).all()
 
 
 def fitted(likelihood: Any, x: Tensor, steps: int = 300) -> Any:
     """The likelihood with its scales, and nothing else, at maximum likelihood for frames decoded as zero."""
-    for parameter in likelihood.decoder.parameters():
-        torch.nn.init.zeros_(parameter).requires_grad_(False)
-    optimiser = torch.optim.Adam([p for p in likelihood.parameters() if p.requires_grad], lr=0.02)
-    f, z = torch.zeros(len(x), F), torch.zeros(*x.shape[:2], D)
+    optimiser = torch.optim.Adam(likelihood.parameters(), lr=0.02)
     for _ in range(steps):
         optimiser.zero_grad()
-        loss = -likelihood(f, z).log_prob(x).mean()
+        loss = -likelihood(torch.zeros_like(x)).log_prob(x).mean()
         loss.backward()
         optimiser.step()
     return likelihood
@@ -388,11 +392,11 @@ def fitted(likelihood: Any, x: Tensor, steps: int = 300) -> Any:
 def test_scales_reach_the_maximum_of_the_likelihood() -> None:
     """Normal: root mean square per channel. Laplace: mean absolute value. Student t on +-c: s = c, whatever nu is."""
     x = torch.randn(20, T, *VECTOR) * torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
-    normal = fitted(Normal(F, D, VECTOR, width=1, scale_kind="channel"), x)
+    normal = fitted(Normal(VECTOR, scale_kind="channel"), x)
     torch.testing.assert_close(normal.scale, x.square().mean((0, 1)).sqrt(), rtol=5e-3, atol=0)
-    laplace = fitted(Laplace(F, D, VECTOR, width=1), x)
+    laplace = fitted(Laplace(VECTOR), x)
     torch.testing.assert_close(laplace.scale, x.abs().mean(), rtol=1e-3, atol=0)
-    student = fitted(StudentT(F, D, VECTOR, width=1), 0.4 * x.sign())
+    student = fitted(StudentT(VECTOR), 0.4 * x.sign())
     assert student.scale.item() == pytest.approx(0.4, rel=1e-2)
     assert student.degrees.item() > 50  # two points have no tails
 
@@ -401,7 +405,7 @@ def test_a_student_t_finds_the_tails_of_its_data() -> None:
     """Degrees of freedom and scale of 12,000 draws against SciPy's maximum-likelihood fit."""
     x = torch.as_tensor(stats.t(4.0, 0, 0.3).rvs((500, 4, 6), random_state=0), dtype=torch.float32)
     degrees, _, scale = stats.t.fit(x.numpy().ravel(), floc=0)
-    student = fitted(StudentT(F, D, VECTOR, width=1), x, steps=200)
+    student = fitted(StudentT(VECTOR), x, steps=200)
     assert student.degrees.item() == pytest.approx(degrees, rel=0.02)
     assert student.scale.item() == pytest.approx(scale, rel=0.01)
 
@@ -409,7 +413,7 @@ def test_a_student_t_finds_the_tails_of_its_data() -> None:
 def test_degrees_outside_their_bounds_are_refused() -> None:
     for degrees in (2.0, 100.0, math.nan):
         with pytest.raises(UsageError, match=r"2.05 < degrees < 100"):
-            StudentT(F, D, VECTOR, degrees=degrees)
+            StudentT(VECTOR, degrees=degrees)
 
 
 # --- continuous Bernoulli ---------------------------------------------------------------------------------------------
@@ -477,14 +481,12 @@ def test_draws_of_a_continuous_bernoulli_follow_its_distribution(eta: float) -> 
 
 
 def test_the_bound_of_a_logit_bounds_density_and_mean() -> None:
-    likelihood = ContinuousBernoulli(F, D, VECTOR, width=1, max_logit=20.0)
-    last: Any = likelihood.decoder.layers[-1]  # type: ignore[index]
-    torch.nn.init.constant_(last.bias, 1e6)
-    frames = likelihood(torch.randn(B, F), torch.randn(B, T, D))
+    likelihood = ContinuousBernoulli(VECTOR, max_logit=20.0)
+    frames = likelihood(torch.full((B, T, *VECTOR), 1e6))
     assert frames.log_prob(torch.ones(B, T, *VECTOR)).max().item() == pytest.approx(math.log(20), abs=1e-3)
     assert frames.mean.max().item() == pytest.approx(1 - 1 / 20, abs=1e-4)
     with pytest.raises(UsageError, match="max_logit of at least 1"):
-        ContinuousBernoulli(F, D, VECTOR, max_logit=0.0)
+        ContinuousBernoulli(VECTOR, max_logit=0.0)
 
 
 # --- discretised logistic ---------------------------------------------------------------------------------------------
@@ -534,7 +536,7 @@ def test_draws_of_a_discretised_logistic_have_its_probabilities() -> None:
 
 
 def test_a_discretised_logistic_takes_8_bit_frames_and_nothing_else() -> None:
-    likelihood = DiscretizedLogistic(F, D, VECTOR, width=1)
+    likelihood = DiscretizedLogistic(VECTOR)
     likelihood.check(torch.tensor([0, 255], dtype=torch.uint8))
     likelihood.check(GRID)
     likelihood.check(GRID.double())
@@ -543,14 +545,14 @@ def test_a_discretised_logistic_takes_8_bit_frames_and_nothing_else() -> None:
             likelihood.check(torch.tensor([0.0, bad]))
         assert "\n" not in str(error.value)
     with pytest.raises(UsageError, match=r"min_scale of at least 0.002"):
-        DiscretizedLogistic(F, D, VECTOR, min_scale=0.001)
+        DiscretizedLogistic(VECTOR, min_scale=0.001)
 
 
 # --- what else is refused ---------------------------------------------------------------------------------------------
 
 
 def test_continuous_bernoulli_takes_intensities_and_nothing_else() -> None:
-    likelihood = ContinuousBernoulli(F, D, VECTOR, width=1)
+    likelihood = ContinuousBernoulli(VECTOR)
     likelihood.check(torch.tensor([0.0, 0.3, 1.0]))
     likelihood.check(torch.tensor([0, 255], dtype=torch.uint8))
     for bad in (-0.01, 1.01, 255.0):
@@ -560,7 +562,7 @@ def test_continuous_bernoulli_takes_intensities_and_nothing_else() -> None:
 
 
 def test_poisson_takes_counts_and_nothing_else() -> None:
-    likelihood = Poisson(F, D, VECTOR, width=1)
+    likelihood = Poisson(VECTOR)
     likelihood.check(torch.tensor([0.0, 3.0, 1e6]))
     likelihood.check(torch.tensor([0, 300]))
     likelihood.check(torch.tensor([0, 255], dtype=torch.uint8))
@@ -570,25 +572,24 @@ def test_poisson_takes_counts_and_nothing_else() -> None:
         assert "\n" not in str(error.value)
     for scale in (0.0, math.inf, math.nan):
         with pytest.raises(UsageError, match="Poisson needs 0 < scale"):
-            Poisson(F, D, VECTOR, scale=scale)
+            Poisson(VECTOR, scale=scale)
 
 
 def test_the_scale_of_a_poisson_multiplies_its_rates() -> None:
-    likelihood = Poisson(F, D, VECTOR, width=1, scale=50.0)
-    f, z = torch.randn(B, F), torch.randn(B, T, D)
-    expected = 50 * torch.log1p(likelihood.decoder(f, z).exp()) + 1e-4
-    torch.testing.assert_close(likelihood(f, z).mean, expected)
+    likelihood = Poisson(VECTOR, scale=50.0)
+    decoded = torch.randn(B, T, *VECTOR)
+    torch.testing.assert_close(likelihood(decoded).mean, 50 * torch.log1p(decoded.exp()) + 1e-4)
 
 
 @pytest.mark.parametrize("part", [Normal, DiscretizedLogistic])
 def test_unknown_kinds_of_scale_are_refused(part: Any) -> None:
     with pytest.raises(UsageError, match=f"{part.__name__} knows the scale_kind .* not pixel"):
-        part(F, D, VECTOR, scale_kind="pixel")
+        part(VECTOR, scale_kind="pixel")
 
 
 @each_kind()
 def test_every_likelihood_scores_and_generates_under_validation(kind: str) -> None:
-    model = DSVAE(StandardNormal(F), LSTM(D, hidden_size=4), made(kind, IMAGE)).double()
+    model = model_of(made(kind, IMAGE))
     with pyro.validation_enabled(True):
         x = model(shape=(B, T))
         assert x.shape == (B, T, *IMAGE)

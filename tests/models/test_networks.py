@@ -8,16 +8,20 @@ from pyro import poutine
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from pyro_dsvae.configuration.networks import earlier_decoder
 from pyro_dsvae.inference.posteriors.factorised import Factorised
+from pyro_dsvae.models.decoders import Dense, Regions
+from pyro_dsvae.models.decoders.regions import REGIONS
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.bernoulli import Bernoulli
 from pyro_dsvae.models.likelihoods.normal import Normal
-from pyro_dsvae.models.networks.conv import REGIONS, PatchEncoder
-from pyro_dsvae.models.networks.factory import frame_decoder, frame_encoder
+from pyro_dsvae.models.networks.conv import PatchEncoder
+from pyro_dsvae.models.networks.factory import frame_encoder
 from pyro_dsvae.models.networks.gaussian_head import MIN_SCALE, GaussianHead
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM, run_lstm
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
+from tests.decoded import decoded_by
 from tests.oracles import LSTMPosterior, LSTMPrior, bidirectional_loop
 
 F, D = 4, 2
@@ -35,14 +39,14 @@ def seed() -> None:
 @pytest.mark.parametrize("side", [16, 17, 31, 32, 33, 48, 64, 127, 128])
 def test_images_of_any_size_are_encoded_and_decoded(side: int, channels: int) -> None:
     shape = (channels, side, side)
-    encoder, decoder = frame_encoder(shape, 7, width=1), frame_decoder(F, D, shape, width=1)
+    encoder, decoder = frame_encoder(shape, 7, width=1), earlier_decoder(shape, 1)(F, D, shape)
     assert encoder(torch.rand(2, 3, *shape)).shape == (2, 3, 7)
     assert decoder(torch.randn(2, F), torch.randn(2, 3, D)).shape == (2, 3, *shape)
 
 
 @pytest.mark.parametrize("size", [1, 6])
 def test_vectors_are_encoded_and_decoded(size: int) -> None:
-    encoder, decoder = frame_encoder((size,), 7, width=1), frame_decoder(F, D, (size,), width=1)
+    encoder, decoder = frame_encoder((size,), 7, width=1), Dense(F, D, (size,), units=16)
     assert encoder(torch.rand(2, 3, size)).shape == (2, 3, 7)
     assert decoder(torch.randn(2, F), torch.randn(2, 3, D)).shape == (2, 3, size)
 
@@ -54,12 +58,12 @@ def test_frames_that_fit_no_network_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="fit no network"):
         frame_encoder(shape, 7, width=1)
     with pytest.raises(UsageError, match="fit no network"):
-        frame_decoder(F, D, shape, width=1)
+        earlier_decoder(shape, 1)(F, D, shape)
 
 
 @pytest.mark.parametrize("shape", [(3, 33, 33), (6,)], ids=["image", "vector"])
 def test_every_frame_is_coded_on_its_own_for_any_batch(shape: tuple[int, ...]) -> None:
-    encoder, decoder = frame_encoder(shape, 7, width=1).double(), frame_decoder(F, D, shape, width=1).double()
+    encoder, decoder = frame_encoder(shape, 7, width=1).double(), earlier_decoder(shape, 1)(F, D, shape).double()
     x = torch.rand(2, 3, 4, *shape, dtype=torch.float64)
     f, z = torch.randn(2, 3, F, dtype=torch.float64), torch.randn(2, 3, 4, D, dtype=torch.float64)
     features, frames = encoder(x), decoder(f, z)
@@ -74,7 +78,7 @@ def test_every_frame_is_coded_on_its_own_for_any_batch(shape: tuple[int, ...]) -
 
 @pytest.mark.parametrize("shape", [(3, 33, 33), (6,)], ids=["image", "vector"])
 def test_both_latents_and_every_parameter_reach_the_frame(shape: tuple[int, ...]) -> None:
-    decoder = frame_decoder(F, D, shape, width=1)
+    decoder = earlier_decoder(shape, 1)(F, D, shape)
     f, z = torch.randn(2, F, requires_grad=True), torch.randn(2, 3, D, requires_grad=True)
     decoder(f, z).square().sum().backward()
     for tensor in (f, z, *decoder.parameters()):
@@ -126,7 +130,7 @@ def test_patch_features_tell_colours_apart_that_hardly_differ() -> None:
 
 def test_z_lays_out_regions_and_f_paints_them() -> None:
     """For one z all frames are mixtures of REGIONS layouts; for one f all pixels lie between its palest and darkest values."""
-    decoder = frame_decoder(F, D, (3, 32, 32), width=2).double()
+    decoder = Regions(F, D, (3, 32, 32), width=2).double()
     z = 3 * torch.randn(40, 2, D, dtype=torch.float64)
     frames = decoder(5 * torch.randn(40, F, dtype=torch.float64), z[:1].expand(40, -1, -1))
     # The layouts of the first frame sum to 1, the channels share them.
@@ -134,19 +138,19 @@ def test_z_lays_out_regions_and_f_paints_them() -> None:
     assert values[REGIONS:].max() < 1e-10 * values[0]
     assert values[REGIONS // 2] > 1e-10 * values[0]
     f = torch.randn(1, F, dtype=torch.float64)
-    colours = decoder.look(f).view(3, REGIONS)  # type: ignore[operator]
+    colours = decoder.look(f).view(3, REGIONS)
     for channel, values in zip(colours, decoder(f.expand(40, -1), z).movedim(2, 0), strict=True):
         assert channel.min() <= values.min()
         assert values.max() <= channel.max()
 
 
 def test_without_f_z_paints_as_well() -> None:
-    decoder = frame_decoder(0, D, (3, 32, 32), width=2)
+    decoder = Regions(0, D, (3, 32, 32), width=2)
     frames = decoder(torch.zeros(5, 0), torch.randn(5, 2, D))
     assert frames.shape == (5, 2, 3, 32, 32)
     pixels = frames.flatten(0, 1).flatten(2).transpose(1, 2)
     assert (pixels.amax(1) - pixels.amin(1)).std(0).min() > 0
-    assert decoder.look[0].in_features == D  # type: ignore[index]
+    assert decoder.look[0].in_features == D  # type: ignore[union-attr]
 
 
 # --- recurrent --------------------------------------------------------------------------------------------------------
@@ -229,7 +233,7 @@ def test_gaussian_head() -> None:
 def test_precision_follows_the_model(dtype: torch.dtype) -> None:
     head = GaussianHead(5, 3).to(dtype)
     assert {v.dtype for v in head(torch.randn(2, 5, dtype=dtype))} == {dtype}
-    decoder = frame_decoder(F, D, (3,), width=1).to(dtype)
+    decoder = Dense(F, D, (3,), units=16).to(dtype)
     assert decoder(torch.randn(2, F, dtype=dtype), torch.randn(2, 3, D, dtype=dtype)).dtype == dtype
 
 
@@ -246,12 +250,12 @@ def parameters_of(fn: Any) -> dict[str, Tensor]:
 def test_distributions_stay_in_single_precision_under_autocast(
     likelihood: type[Normal | Bernoulli], posterior: Any, frame_shape: tuple[int, ...]
 ) -> None:
-    model = DSVAE(StandardNormal(F), LSTMPrior(D, hidden_size=8), likelihood(F, D, frame_shape, width=2))
+    model = DSVAE(StandardNormal(F), LSTMPrior(D, hidden_size=8), *decoded_by(likelihood, F, D, frame_shape, width=2))
     guide = posterior(frame_shape, F, D, hidden_size=8, feature_size=8, width=2)
     x, lengths = torch.rand(2, 3, *frame_shape), torch.tensor([3, 2])
     mask = torch.tensor([[1, 0, 1], [1, 1, 1]], dtype=torch.bool)
     with torch.autocast("cpu", torch.bfloat16):
-        assert model.likelihood.decoder(torch.randn(2, F), torch.randn(2, 3, D)).dtype == torch.float32
+        assert model.decoder(torch.randn(2, F), torch.randn(2, 3, D)).dtype == torch.float32
         assert nn.Linear(2, 2)(torch.rand(1, 2)).dtype == torch.bfloat16  # autocast is on
         trace = poutine.trace(guide).get_trace(x, mask, lengths)
         model_trace = poutine.trace(poutine.replay(model, trace=trace)).get_trace(x, mask, lengths)

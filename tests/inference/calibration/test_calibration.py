@@ -17,7 +17,7 @@ from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+from pyro_dsvae.models.likelihoods.normal import Normal
 from tests.inference.calibration.test_simulation_based_calibration import ExactGuide, simulated
 from tests.inference.test_linear_gaussian import EXACT, D, F, P, linear_gaussian_dsvae
 from tests.oracles import Array
@@ -33,23 +33,11 @@ def double_precision() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-class Scaled(Likelihood):
-    """The frames of the linear-Gaussian model with standard deviations ``factor`` times as large."""
-
-    def __init__(self, true: Likelihood, factor: float) -> None:
-        super().__init__(true.decoder)
-        self.factor = factor
-
-    def forward(self, f: Tensor, z: Tensor) -> pyro.distributions.Normal:
-        return pyro.distributions.Normal(self.decoder(f, z), self.factor * math.sqrt(EXACT.r))
-
-    def check(self, frames: Tensor) -> None:
-        pass
-
-
 def model(factor: float = 1.0) -> DSVAE:
+    """The linear-Gaussian model, its frames with standard deviations ``factor`` times as large."""
     true = linear_gaussian_dsvae()
-    return DSVAE(true.static_prior, true.dynamic_prior, Scaled(true.likelihood, factor))
+    frames = Normal((P,), scale=factor * math.sqrt(EXACT.r), scale_kind="fixed").double()
+    return DSVAE(true.static_prior, true.dynamic_prior, true.decoder, frames)
 
 
 def found(sequences: Sequences, factor: float = 1.0, guide: ExactGuide | None = None, **options: int) -> Calibrations:

@@ -21,6 +21,8 @@ from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+from pyro_dsvae.models.likelihoods.normal import Normal as FixedNormal
+from pyro_dsvae.models.networks.frames import FrameDecoder
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.steps import Steps
 from tests.inference.test_linear_gaussian import EXACT, D, F, P, linear_gaussian_dsvae
@@ -248,33 +250,34 @@ def shown() -> DSVAE:
     """A model whose frames begin with f itself, as good as without noise."""
     made = linear_gaussian_dsvae()
 
-    class Shown(Likelihood):
-        def forward(self, f: Tensor, z: Tensor) -> TorchDistribution:
-            frames = torch.cat([f, f[..., :1]], dim=-1).unsqueeze(-2).expand(*z.shape[:-1], P)
-            return Delta(frames)
+    class Shown(FrameDecoder):
+        def decode(self, f: Tensor, z: Tensor) -> Tensor:
+            return torch.cat([f, f[..., :1]], dim=-1).unsqueeze(-2).expand(*z.shape[:-1], P)
+
+    class Exact(Likelihood):
+        def forward(self, decoded: Tensor) -> TorchDistribution:
+            return Delta(decoded)
 
         def check(self, frames: Tensor) -> None:
             pass
 
-    return DSVAE(made.static_prior, made.dynamic_prior, Shown(made.likelihood.decoder))
+    return DSVAE(made.static_prior, made.dynamic_prior, Shown((P,)), Exact((P,)))
 
 
 def test_a_model_without_f_has_no_ranks_of_it() -> None:
     made = linear_gaussian_dsvae()
 
-    class Still(Likelihood):
-        def forward(self, f: Tensor, z: Tensor) -> TorchDistribution:
-            return Normal(z[..., :1].expand(*z.shape[:-1], P), 1.0)
-
-        def check(self, frames: Tensor) -> None:
-            pass
+    class Still(FrameDecoder):
+        def decode(self, f: Tensor, z: Tensor) -> Tensor:
+            return z[..., :1].expand(*z.shape[:-1], P)
 
     def guide(x: Tensor, *_: object) -> None:
         with pyro.plate("sequences", len(x), dim=-1):
             pyro.sample("f", Normal(torch.zeros(len(x), 0), 1.0).to_event(1))
             pyro.sample("z", Normal(torch.zeros(len(x), T, D), 1.0).to_event(2))
 
-    model = DSVAE(StandardNormal(0), made.dynamic_prior, Still(made.likelihood.decoder))
+    frames = FixedNormal((P,), scale=1.0, scale_kind="fixed")
+    model = DSVAE(StandardNormal(0), made.dynamic_prior, Still((P,)), frames)
     found = simulation_based_calibration(Sampler(model, guide), template(), 50)
     assert found.static.width.shape == (0,)
     assert [finding.subject[:4] for finding in found.findings] == ["q(z)", "log "]

@@ -23,8 +23,8 @@ from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.steps import Steps
 from tests.inference.calibration.test_simulation_based_calibration import ExactGuide, simulated
-from tests.inference.latent_checks.test_usage import Planted, Zero, planted_frames, planted_model, without_static
-from tests.inference.test_linear_gaussian import LinearDecoder, P, linear_gaussian_dsvae
+from tests.inference.latent_checks.test_usage import Planted, Zero, noise, planted_frames, planted_model, without_static
+from tests.inference.test_linear_gaussian import P, linear_gaussian_dsvae
 from tests.oracles import Array
 
 T, N = 8, 300
@@ -263,7 +263,7 @@ def test_ragged_clips_are_compared_where_they_exist() -> None:
 
 
 def test_without_f_or_without_a_second_step_there_is_nothing_to_compare() -> None:
-    model = DSVAE(StandardNormal(0), IID(1), Zero(LinearDecoder((P,)))).double()
+    model = DSVAE(StandardNormal(0), IID(1), Zero((P,)), noise()).double()
     found = latent_checks(Sampler(model, without_static), planted_frames((1.0, 1.0), 1.0), permutations=19)
     assert found.static is None
     assert found.dependence is None
@@ -300,7 +300,7 @@ def test_a_collapsed_latent_is_said_to_be_one() -> None:
 def test_unused_dimensions_are_counted() -> None:
     use = latent_usage(Sampler(planted_model(), Planted((0.3, 1.0))), planted_frames((0.9, 0.0), 0.9))
     assert "f is used: 1 of 2" in collapse_findings(use)[0].sentence
-    model = DSVAE(StandardNormal(5), IID(1), Zero(LinearDecoder((P,)))).double()
+    model = DSVAE(StandardNormal(5), IID(1), Zero((P,)), noise()).double()
 
     def guide(x: Tensor, *_: object) -> None:
         with pyro.plate("sequences", len(x), dim=-1):

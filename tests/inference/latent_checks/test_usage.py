@@ -21,12 +21,13 @@ from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.iid import IID
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+from pyro_dsvae.models.likelihoods.normal import Normal as FixedNormal
+from pyro_dsvae.models.networks.frames import FrameDecoder
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.steps import Steps
 from tests.inference.calibration.test_simulation_based_calibration import ExactGuide, simulated
 from tests.inference.test_contracts import frames_for, recipe
-from tests.inference.test_linear_gaussian import EXACT, D, F, LinearDecoder, P, linear_gaussian_dsvae
+from tests.inference.test_linear_gaussian import EXACT, D, F, P, linear_gaussian_dsvae
 from tests.oracles import Array
 
 T, N = 4, 400
@@ -63,17 +64,19 @@ class Planted:
 
 
 def planted_model() -> DSVAE:
-    return DSVAE(StandardNormal(2), IID(1), Zero(LinearDecoder((P,)))).double()
+    return DSVAE(StandardNormal(2), IID(1), Zero((P,)), noise()).double()
 
 
-class Zero(Likelihood):
-    """N(0, 1) frames, whatever the latents are."""
+def noise() -> FixedNormal:
+    """N(x, 1)."""
+    return FixedNormal((P,), scale=1.0, scale_kind="fixed")
 
-    def forward(self, f: Tensor, z: Tensor) -> Any:
-        return Normal(torch.zeros(*z.shape[:-1], P), 1.0)
 
-    def check(self, frames: Tensor) -> None:
-        pass
+class Zero(FrameDecoder):
+    """Frames of zeros, whatever the latents are."""
+
+    def decode(self, f: Tensor, z: Tensor) -> Tensor:
+        return torch.zeros(*z.shape[:-1], P)
 
 
 def planted_frames(f_scale: tuple[float, float], z_scale: float, lengths: Tensor | None = None) -> Sequences:
@@ -225,6 +228,7 @@ def used(posterior: str, static_size: int = 3, **options: Any) -> LatentUsage:
         recipe("dynamic_prior", "LSTM"),
         recipe("posterior", posterior),
         recipe("likelihood", "Normal"),
+        recipe("decoder", "Dense"),
     ).double()
     sequences = Sequences(frames, None, torch.tensor([5, 2, 3]), torch.arange(3))
     sampler = Sampler(
@@ -246,7 +250,7 @@ def test_a_seed_repeats_and_the_size_of_chunks_changes_only_noise() -> None:
 
 def test_a_model_without_f_has_none_to_tell() -> None:
     use = latent_usage(
-        Sampler(DSVAE(StandardNormal(0), IID(1), Zero(LinearDecoder((P,)))).double(), without_static),
+        Sampler(DSVAE(StandardNormal(0), IID(1), Zero((P,)), noise()).double(), without_static),
         planted_frames((1.0, 1.0), 1.0),
     )
     for values in (use.variance_static, use.active_static, use.kl_static_per_dimension):

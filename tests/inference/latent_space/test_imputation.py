@@ -316,7 +316,7 @@ def test_every_static_prior_and_likelihood_imputes(option: str) -> None:
         assert torch.isfinite(few.sd).all()
         found = impute(Sampler(made.model, made.guide), Batch(x, mask), draws=100, method="amortised")
         with torch.no_grad():
-            frames = cast(Any, made.model.likelihood(found.f, found.z))
+            frames = cast(Any, made.model.frames(found.f, found.z))
             noise = torch.stack([frames.sample() for _ in range(100)]).var(0).mean(0)
         # The predictive variance is that of the means and the likelihood's on top.
         error = (found.sd / (found.model_sd**2 + noise).sqrt() - 1).abs()[~mask].median()

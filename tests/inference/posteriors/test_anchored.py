@@ -3,7 +3,6 @@
 import copy
 import functools
 import pickle
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,8 +26,10 @@ from pyro_dsvae.inference.training.held_out_elbo import held_out_terms
 from pyro_dsvae.inference.training.objective import KLWeights, Objective
 from pyro_dsvae.metrics.features import encode
 from pyro_dsvae.metrics.unlabelled import measure_terms
+from pyro_dsvae.models.decoders import Regions
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.likelihoods.normal import Normal
+from pyro_dsvae.models.networks.frames import FrameDecoder
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 
 B, T, F, D = 3, 4, 3, 2
@@ -53,10 +54,11 @@ class Leaky(Posterior):
         return NormalDistribution(z, 1.0).to_event(2)
 
 
-def decoded(f: Tensor, z: Tensor) -> Any:
+class Whole(FrameDecoder):
     """The decoder shows whole numbers alone."""
-    frames = torch.cat([f.unsqueeze(1).expand(-1, z.shape[1], -1), z], dim=-1)
-    return SimpleNamespace(mean=frames.round())
+
+    def decode(self, f: Tensor, z: Tensor) -> Tensor:
+        return torch.cat([f.unsqueeze(1).expand(-1, z.shape[1], -1), z], dim=-1).round()
 
 
 def world(steps: int = T, anchor_steps: int = T) -> tuple[Anchored, Tensor, Tensor, Tensor]:
@@ -66,12 +68,11 @@ def world(steps: int = T, anchor_steps: int = T) -> tuple[Anchored, Tensor, Tens
     def whole(*shape: int) -> Tensor:
         return torch.randint(-1, 2, shape, generator=generator).float()
 
-    likelihood: Any = decoded
     anchor = whole(anchor_steps, F + D)
     anchor[:, :F] = anchor[:1, :F]
     f, z = whole(2, F), whole(2, steps, D)
     f[:, 0], z[:, 0] = torch.tensor([-1.0, 1.0]), torch.tensor([[-1.0], [1.0]])  # these two differ
-    return Anchored(Leaky(), likelihood, anchor).eval(), anchor, f, z
+    return Anchored(Leaky(), Whole((F + D,)), Normal((F + D,)), anchor).eval(), anchor, f, z
 
 
 def clip_of(f: Tensor, z: Tensor) -> GuideInput:
@@ -136,7 +137,7 @@ def test_a_frame_that_was_not_observed_is_not_seen() -> None:
 
 
 def test_the_anchor_is_the_first_of_the_clips_with_the_most_frames() -> None:
-    likelihood = Normal(F, D, IMAGE, width=1)
+    likelihood = Normal(IMAGE)
     frames = torch.randint(1, 256, (4, FRAMES + 3, *IMAGE), dtype=torch.uint8)
     frames[0, 5:] = 0
     chosen = anchor_clip(likelihood, frames)
@@ -150,11 +151,15 @@ def test_the_anchor_is_the_first_of_the_clips_with_the_most_frames() -> None:
 # --- real parts ---------------------------------------------------------------------------------------------------------
 
 
+SMALL = functools.partial(Regions, width=1)
+
+
 def objective(posterior: str = "LSTM", views: bool | None = None, static_size: int = F, examples: int = 1) -> Objective:
     recipe = functools.partial(PARTS["posterior"][posterior], hidden_size=8, feature_size=8, width=1, views=views)
     frames = torch.randint(0, 256, (examples, T, *IMAGE), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    likelihood = functools.partial(Normal, width=1)
-    made = build(frames, 0, static_size, D, StandardNormal, functools.partial(LSTM, hidden_size=8), recipe, likelihood)
+    made = build(
+        frames, 0, static_size, D, StandardNormal, functools.partial(LSTM, hidden_size=8), recipe, Normal, SMALL
+    )
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for p in made.parameters():
@@ -164,7 +169,7 @@ def objective(posterior: str = "LSTM", views: bool | None = None, static_size: i
 
 def anchored(made: Objective) -> Anchored:
     assert made.anchor is not None
-    return Anchored(made.guide, made.model.likelihood, made.anchor).eval()
+    return Anchored(made.guide, made.model.decoder, made.model.likelihood, made.anchor).eval()
 
 
 def clips(length: int = T) -> Tensor:
@@ -257,14 +262,15 @@ def test_the_anchor_is_saved_with_the_weights_and_copies_decode_with_their_own_d
         StandardNormal,
         functools.partial(LSTM, hidden_size=8),
         functools.partial(PARTS["posterior"]["LSTM"], hidden_size=8, feature_size=8, width=1),
-        functools.partial(Normal, width=1),
+        Normal,
+        SMALL,
     )
     opened.load_state_dict(state)
     guide = anchored(made)
     copies = [anchored(opened.eval()), copy.deepcopy(guide), pickle.loads(pickle.dumps(guide))]
     expected = means(guide, clips())
     with torch.no_grad():
-        for p in made.model.likelihood.parameters():
+        for p in made.model.decoder.parameters():
             p.zero_()
     for other in copies:
         for a, b in zip(expected, means(other, clips()), strict=True):

@@ -35,6 +35,7 @@ from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.normal import Normal as NormalLikelihood
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.steps import Steps
+from tests.decoded import decoded_by
 from tests.oracles import gradients, lstm_step
 
 B, T, F, D = 3, 5, 4, 2
@@ -76,7 +77,7 @@ def static(*batch: int) -> Tensor:
 
 def model_for(prior: Any = LSTMPrior, frame_shape: tuple[int, ...] = VECTOR) -> DSVAE:
     dynamic = prior(D, hidden_size=5) if prior is LSTMPrior else prior(D)
-    model = DSVAE(StandardNormal(F), dynamic, NormalLikelihood(F, D, frame_shape, width=2))
+    model = DSVAE(StandardNormal(F), dynamic, *decoded_by(NormalLikelihood, F, D, frame_shape, width=2))
     with torch.no_grad():
         for p in model.parameters():
             p.add_(0.1 * torch.randn_like(p))

@@ -25,6 +25,7 @@ from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.discretized_logistic import DiscretizedLogistic
 from pyro_dsvae.models.likelihoods.normal import Normal as NormalLikelihood
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
+from tests.decoded import decoded_by
 
 Array = NDArray[np.float64]
 T = 6
@@ -263,7 +264,7 @@ def test_standardised_residuals_of_draws_have_mean_zero_and_size_one(p: Any) -> 
 
 
 def test_a_likelihood_without_variance_says_so_and_has_a_surprise() -> None:
-    p = DiscretizedLogistic(1, 1, (4,))(torch.zeros(2, 1), torch.zeros(2, 3, 1))
+    p = DiscretizedLogistic((4,))(torch.zeros(2, 3, 4))
     frames = Frames(p.sample(), 1, None, None, None, p)
     if isinstance(_variance(p), Tensor):
         pytest.skip("DiscretizedLogistic states its variance")
@@ -288,7 +289,7 @@ def painted(colours: Tensor, count: int) -> Tensor:
 
 
 def image_model(channels: int) -> DSVAE:
-    return DSVAE(StandardNormal(1), IID(1), NormalLikelihood(1, 1, (channels, 16, 16), width=1))
+    return DSVAE(StandardNormal(1), IID(1), *decoded_by(NormalLikelihood, 1, 1, (channels, 16, 16)))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])

@@ -24,6 +24,7 @@ from pyro_dsvae.models.dynamic_priors.lstm import LSTM as LSTMPrior
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
+from tests.decoded import decoded_by
 
 P = math.prod(SHAPE)
 
@@ -86,7 +87,7 @@ class Exact:
 
     @classmethod
     def of(cls, x: Tensor) -> "Exact":
-        decoder = World.of().model.likelihood.decoder
+        decoder = World.of().model.decoder
         W, C = decoder.W.double().numpy(), decoder.C.double().numpy()
         lag = np.abs(np.subtract.outer(np.arange(T), np.arange(T)))
         # The prior's timescale is 4 steps, its stationary scale 1.
@@ -126,7 +127,7 @@ def test_replications_have_the_exact_predictive_distribution_of_their_level() ->
 def test_the_mean_is_the_decoder_at_the_latents_and_x_has_the_noise() -> None:
     sequences = clips(40)
     made = replications(sequences, draws=30)
-    decoder = World.of().model.likelihood.decoder
+    decoder = World.of().model.decoder
     for level in LEVELS:
         level_draws = joined(made, level)
         torch.testing.assert_close(level_draws.mean, decoder(level_draws.f, level_draws.z))
@@ -212,7 +213,7 @@ def test_progress_rises_to_one() -> None:
 
 
 def model_and_guide(kind: Any = LSTMPosterior) -> tuple[DSVAE, Any]:
-    model = DSVAE(StandardNormal(F), LSTMPrior(D), Normal(F, D, (6,), width=1)).eval()
+    model = DSVAE(StandardNormal(F), LSTMPrior(D), *decoded_by(Normal, F, D, (6,))).eval()
     return model, kind((6,), F, D, hidden_size=5, feature_size=6, width=1).eval()
 
 
@@ -242,7 +243,7 @@ def test_new_paths_are_at_the_times_of_their_clip() -> None:
     """Correlation of neighbouring z of a linear stochastic equation: exp(-dt / timescale), with each clip's own dt."""
     gaps = torch.tensor([0.5, 6.0])
     times = torch.arange(3) * gaps[:, None]
-    model = DSVAE(StandardNormal(F), LinearGaussian(D, timescale=4.0), Normal(F, D, (6,), width=1)).eval()
+    model = DSVAE(StandardNormal(F), LinearGaussian(D, timescale=4.0), *decoded_by(Normal, F, D, (6,))).eval()
     sequences = Sequences(torch.rand(2, 3, 6), None, None, torch.arange(2), times)
     made = list(
         replicate(Sampler(model, model_and_guide()[1]), sequences, levels=("population", "dynamic"), draws=4_000)

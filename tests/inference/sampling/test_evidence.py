@@ -637,7 +637,7 @@ def brute_force(
         # Without times, paths of the prior are the same for all sequences, and so serve all.
         if b == 0 or times is not None:
             clock = None if times is None else times[b].expand(draws, -1)
-            decoded = made.model.likelihood(f, made.model.dynamic_prior(f, Steps(2, None, clock)).sample())
+            decoded = made.model.frames(f, made.model.dynamic_prior(f, Steps(2, None, clock)).sample())
         seen = mask[b].clone()
         seen[int(lengths[b]) :] = False
         values.append(decoded.log_prob(x[b])[:, seen].sum(1))

@@ -14,6 +14,7 @@ from pyro_dsvae.inference.sampling.gap_filling import GapFilled, fill_where_bett
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.iid import IID
 from pyro_dsvae.models.likelihoods.normal import Normal as NormalFrames
+from pyro_dsvae.models.networks.frames import FrameDecoder
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 
 B, T, P, D = 3, 5, 2, 2
@@ -32,18 +33,16 @@ class Naive:
             pyro.sample("z", Normal(x, 0.1).to_event(2))
 
 
-class Copy(torch.nn.Module):
+class Copy(FrameDecoder):
     """A decoder that shows z."""
 
-    def forward(self, f: Tensor, z: Tensor) -> Tensor:
+    def decode(self, f: Tensor, z: Tensor) -> Tensor:
         return z + 0 * f.unsqueeze(-2)[..., :1]
 
 
 def copying_model() -> DSVAE:
     """x_t = z_t + small noise."""
-    likelihood = NormalFrames(1, D, (P,), width=1, scale=0.05, scale_kind="fixed")
-    likelihood.decoder = Copy()  # type: ignore[assignment]
-    return DSVAE(StandardNormal(1), IID(D), likelihood)
+    return DSVAE(StandardNormal(1), IID(D), Copy((P,)), NormalFrames((P,), scale=0.05, scale_kind="fixed"))
 
 
 def brute_force(x: Tensor, observed: Tensor) -> Tensor:

@@ -24,10 +24,12 @@ from pyro_dsvae.inference.training.hardware import Hardware, check_devices, devi
 from pyro_dsvae.inference.training.objective import Objective
 from pyro_dsvae.inference.training.schedule import Budget, Optimisation
 from pyro_dsvae.models.errors import UsageError
+from tests.decoded import SMALL_DECODER
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "two_processes.py"
 TINY = [
-    *("--likelihood.width", "1", "--static_size", "3", "--latent_size", "2", "--device", "cpu"),
+    *SMALL_DECODER,
+    *("--static_size", "3", "--latent_size", "2", "--device", "cpu"),
     # A point for a guide, and no views: no noise, so that one process and two see the same losses.
     *(
         "--posterior",

@@ -17,6 +17,7 @@ from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
+from tests.decoded import decoded_by
 
 B, T, F, D = 5, 4, 3, 2
 IMAGE = (3, 16, 16)
@@ -88,7 +89,7 @@ def test_a_single_clip_has_no_partner() -> None:
 
 def objective(views: bool = True) -> Objective:
     torch.manual_seed(0)
-    model = DSVAE(StandardNormal(F), LSTM(D, hidden_size=8), Normal(F, D, IMAGE, width=1))
+    model = DSVAE(StandardNormal(F), LSTM(D, hidden_size=8), *decoded_by(Normal, F, D, IMAGE))
     guide = LSTMPosterior(IMAGE, F, D, hidden_size=8, feature_size=8, width=1, views=views)
     return Objective(model, guide)
 
@@ -144,7 +145,7 @@ def test_a_step_follows_the_bound_with_recombined_clips_held_fixed(monkeypatch: 
     """
     step = objective().double()
     frames = torch.rand(6, T, *IMAGE, dtype=torch.float64)
-    weights = [p for p in step.model.likelihood.parameters() if p.ndim > 1]
+    weights = [p for p in step.model.decoder.parameters() if p.ndim > 1]
 
     def loss() -> Tensor:
         torch.manual_seed(1)

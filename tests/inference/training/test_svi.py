@@ -24,6 +24,7 @@ from pyro_dsvae.models.static_priors.diagonal_normal import DiagonalNormal
 from pyro_dsvae.models.static_priors.flow import Flow
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
+from tests.decoded import decoded_by
 
 
 def copied(state: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -67,7 +68,7 @@ def svi(
 ) -> SVI:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = DSVAE(static_prior(3), LSTM(2, hidden_size=8), Normal(3, 2, (4,), width=1))
+        model = DSVAE(static_prior(3), LSTM(2, hidden_size=8), *decoded_by(Normal, 3, 2, (4,)))
         objective = Objective(model, LSTMPosterior((4,), 3, 2, hidden_size=8, feature_size=8, width=1))
     if frames is None:
         frames = torch.randn(20, 5, 4, generator=torch.Generator().manual_seed(1))

@@ -18,7 +18,7 @@ from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.dynamic_priors.iid import IID
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+from pyro_dsvae.models.likelihoods.normal import Normal as FixedNormal
 from pyro_dsvae.models.networks.frames import FrameDecoder
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.steps import Steps
@@ -75,16 +75,6 @@ class Identity(FrameDecoder):
         return z
 
 
-class Unit(Likelihood):
-    """N(x; z, 1)."""
-
-    def forward(self, f: Tensor, z: Tensor) -> TorchDistribution:
-        return Normal(self.decoder(f, z), 1.0)
-
-    def check(self, frames: Tensor) -> None:
-        pass
-
-
 def narrow_guide(x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None) -> None:
     """A guide that knows the path: z is x but for a hundredth."""
     with pyro.plate("sequences", x.shape[0], dim=-1):
@@ -98,7 +88,8 @@ def loss_by_likelihood(prior: DynamicPrior, z: Tensor) -> Tensor:
 
 
 def loss_by_elbo(prior: DynamicPrior, z: Tensor) -> Tensor:
-    return SequenceELBO().terms(DSVAE(StandardNormal(F), prior, Unit(Identity((1,)))), narrow_guide, z).loss
+    model = DSVAE(StandardNormal(F), prior, Identity((1,)), FixedNormal((1,), scale=1.0, scale_kind="fixed"))
+    return SequenceELBO().terms(model, narrow_guide, z).loss
 
 
 def learned_coefficient(prior: DynamicPrior, loss: Callable[[DynamicPrior, Tensor], Tensor]) -> float:

@@ -1,0 +1,7 @@
+"""Decoders from (f, z_t) to the parameters of a frame. `FrameDecoder` is what each of them is, and what one of your own is."""
+
+from pyro_dsvae.models.decoders.dense import Dense
+from pyro_dsvae.models.decoders.regions import Regions
+from pyro_dsvae.models.networks.frames import FrameDecoder
+
+__all__ = ["Dense", "FrameDecoder", "Regions"]

@@ -1,0 +1,66 @@
+"""z lays out regions, f colours them."""
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+from torch.nn.functional import group_norm, pixel_shuffle, silu
+
+from pyro_dsvae.models.networks.frames import FrameDecoder
+from pyro_dsvae.models.networks.images import check_image, levels
+from pyro_dsvae.models.ops.precision import full_precision
+
+REGIONS, STEEPNESS = 24, 4.0
+
+
+class Regions(FrameDecoder):
+    """z_t divides the frame into ``REGIONS`` soft regions, and f gives each of them its colour.
+
+        x_p = sum_k m_pk(z_t) c_k(f),   m_p a softmax over k at every pixel p,
+
+    with one value per channel in every c_k. So z has no colour and f no place: information about pose in f, or about colour
+    in z, cannot reach the picture. Parts of a figure become regions (`benchmarks/results/separation.md`). A shape that only
+    some sequences have is a region that in the others has the colour of what is behind it. Without f (F = 0), z_t gives
+    regions and colours.
+
+    Linear layers produce a map of 4 to 7 pixels. Transposed 4x4 convolutions double it up to half the frame; each map is
+    normalised to mean 0 and variance 1. There a 3x3 convolution gives the logits of the four pixels that a place becomes
+    (sub-pixel convolution): further layers at full resolution would cost as much as all others together.
+
+    Source of the product of layout and appearance: Tenenbaum & Freeman, "Separating Style and Content with Bilinear
+    Models", Neural Computation 2000.
+
+    Args:
+        static_size: F, supplied by the model.
+        latent_size: D, supplied by the model.
+        frame_shape: (C, S, S) of the parameters of a frame, supplied by the model.
+        width: Channels of the finest layer.
+    """
+
+    def __init__(self, static_size: int, latent_size: int, frame_shape: tuple[int, ...], width: int = 16) -> None:
+        super().__init__(frame_shape)
+        check_image(frame_shape)
+        halvings = levels(frame_shape[1])
+        self.base = -(-frame_shape[1] // 2**halvings)
+        sizes = [width * min(2**level, 8) for level in range(halvings - 1, -1, -1)]
+        self.layout = nn.Sequential(
+            nn.Linear(latent_size, 128), nn.SiLU(), nn.Linear(128, sizes[0] * self.base**2), nn.SiLU()
+        )
+        self.upsamplings = nn.ModuleList(nn.ConvTranspose2d(i, o, 4, stride=2, padding=1) for i, o in pairwise(sizes))
+        self.regions = nn.Conv2d(sizes[-1], 4 * REGIONS, 3, padding=1)
+        self.look = nn.Sequential(
+            nn.Linear(static_size or latent_size, 256), nn.SiLU(), nn.Linear(256, frame_shape[0] * REGIONS)
+        )
+
+    def decode(self, f: Tensor, z: Tensor) -> Tensor:
+        batch, length = z.shape[:-2], z.shape[-2]
+        maps = self.layout(z).reshape(-1, self.upsamplings[0].in_channels, self.base, self.base)
+        for upsample in self.upsamplings:
+            maps = silu(group_norm(upsample(maps), 1))
+        # Steep, or edges would take most of a fit to become sharp.
+        regions = (STEEPNESS * self.regions(maps)).unflatten(1, (REGIONS, 4)).softmax(dim=1)
+        look = self.look(f).expand(*batch, -1).unsqueeze(-2) if f.shape[-1] else self.look(z)
+        look = look.expand(*batch, length, -1).reshape(-1, self.frame_shape[0], REGIONS)
+        x = full_precision(pixel_shuffle((look @ regions.flatten(2)).view(len(maps), -1, *maps.shape[2:]), 2))
+        side = self.frame_shape[1]
+        crop = (x.shape[-1] - side) // 2
+        return x[..., crop : crop + side, crop : crop + side].reshape(*batch, length, *self.frame_shape)

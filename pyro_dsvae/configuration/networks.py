@@ -1,0 +1,50 @@
+"""Which networks serve which frames, where the user names none."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+from pyro_dsvae.configuration.options import SharedOptions
+from pyro_dsvae.configuration.parts import part_class
+from pyro_dsvae.models.decoders import Dense, FrameDecoder, Regions
+
+Taken = TypeVar("Taken", bound=SharedOptions)
+DecoderRecipe = Callable[[int, int, tuple[int, ...]], FrameDecoder]
+
+
+class EarlierDecoder(FrameDecoder):
+    """The decoder of a run whose config.yaml does not say which: `Regions` for images, `Dense` for vectors.
+
+    It stands in the configuration until the frames are known.
+
+    Args:
+        static_size: F, supplied by the model.
+        latent_size: D, supplied by the model.
+        frame_shape: Of the parameters of a frame, supplied by the model.
+        width: Channels of the finest layer (images) or units / 16 (vectors).
+    """
+
+    def __new__(  # type: ignore[misc]
+        cls, static_size: int, latent_size: int, frame_shape: tuple[int, ...], width: int = 16
+    ) -> FrameDecoder:
+        return earlier_decoder(frame_shape, width)(static_size, latent_size, frame_shape)
+
+
+def earlier_decoder(frame_shape: tuple[int, ...], width: int = 16) -> DecoderRecipe:
+    """The recipe that `EarlierDecoder` stands for."""
+    return partial(Dense, units=16 * width) if len(frame_shape) == 1 else partial(Regions, width=width)
+
+
+def decoder_for(frame_shape: tuple[int, ...], recipe: DecoderRecipe | None) -> DecoderRecipe:
+    """The recipe of the decoder for such frames: the given one, or the default."""
+    if recipe is None:
+        return Dense if len(frame_shape) == 1 else Regions
+    if isinstance(recipe, partial) and part_class(recipe) is EarlierDecoder:
+        return earlier_decoder(frame_shape, **recipe.keywords)
+    return recipe
+
+
+def for_frames(options: Taken, frame_shape: tuple[int, ...]) -> Taken:
+    """The options with the networks named that they leave open."""
+    return replace(options, decoder=decoder_for(frame_shape, options.decoder))
