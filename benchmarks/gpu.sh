@@ -96,7 +96,7 @@ smoke() {
     --sequences 4 --draws 30 "${few[@]}"
   step "ppc" 150 "$python" -m pyro_dsvae.ppc "$first" --device "$device" --sequences 8 --draws 4 --simulations 50 --evidence_draws 25
   step "evaluate" 150 "$python" -m pyro_dsvae.evaluate "$first" --device "$device" --evidence 4 --evidence_draws 25
-  step "latents swap" 60 "$python" -m pyro_dsvae.latents swap "$first" --looks 3,7 --motions 1,2
+  step "latents swap" 60 "$python" -m pyro_dsvae.latents swap "$first" --appearances 3,7 --motions 1,2
   step "latents sample" 60 "$python" -m pyro_dsvae.latents sample "$first" --keep static --clip 3
   step "latents interpolate" 60 "$python" -m pyro_dsvae.latents interpolate "$first" --between 3,30 --latent both
   step "latents traverse" 60 "$python" -m pyro_dsvae.latents traverse "$first" --clip 3
@@ -136,7 +136,7 @@ fit() {
       --minutes "${MINUTES:-2.5}" --precision bf16 --optimisation.batch_size 128
   fi
   wait
-  step "its evaluation" 120 "$python" -m pyro_dsvae.evaluate "$work/sprites" --device "$device"
+  step "its evaluation" 120 "$python" -m pyro_dsvae.evaluate "$work/sprites" --split test --device "$device"
   wait
   cp "$work/sprites/evaluation/evaluation.json" "$out/"
   cp "$work/sprites/figures/swap.png" "$out/swaps.png"

@@ -5,12 +5,14 @@
   python -m pyro_dsvae.compare --vary latent_size=4,8 --vary dynamic_prior.hidden_size=32,64 --seeds 5
   python -m pyro_dsvae.compare --vary dynamic_prior=LSTM,my_priors.Damped --data Arrays --data.path clips.npz --minutes 10
   python -m pyro_dsvae.compare runs/a runs/b runs/c          finished runs; those that differ in their seed only are one
+  python -m pyro_dsvae.compare runs/a runs/b --split test    the final figures
   python -m pyro_dsvae.compare --out runs/compare-001        continue a comparison that was stopped or killed
 
 --vary KEY=A,B takes any option of fit; every other option of fit is the same for all candidates, and so are data, split,
 budget and seeds. Each candidate is fitted --seeds times into OUT/runs. Then log p(x) of held-out sequences is estimated
 by importance weights, with k-hat for every sequence. Differences are paired by sequence; a candidate is called better only
-where the interval, which covers sequences and seeds, excludes zero. Choose with --split validation, report with --split test.
+where the interval, which covers sequences and seeds, excludes zero. The sequences are those of the validation split, to choose
+by. --split test is for the final figures; each run keeps count of it.
 
 The defaults (700 steps, 3 seeds, 64 sequences, 100 draws) are made for a first answer: six such fits and their comparison
 took 22 minutes on two cores. k-hat says how reliable it is. Few seeds give wide intervals. For a result: --steps 2000
@@ -49,6 +51,7 @@ from pyro_dsvae.loading import Run
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.process import as_stopped
 from pyro_dsvae.runs.directory import RunDirectory
+from pyro_dsvae.runs.evaluations import record
 from pyro_dsvae.runs.output_folder import in_next_free
 
 __all__ = ["compare"]
@@ -102,6 +105,9 @@ def _done(plan: Plan, options: ComparisonOptions) -> ComparisonResult:
         evaluation, run = task.do(plan.data, str(place), title)
         found[name].append(evaluation)
         shown.setdefault(name, run)
+    if plan.measure.split == "test":
+        for one in plan.fits:
+            record(one.path, "compare", plan.folder.path, again=False)
     return concluded(plan.folder, found, plan.fits, shown, plan.data, plan.measure, options.confidence)
 
 

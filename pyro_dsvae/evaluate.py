@@ -1,7 +1,7 @@
 """Evaluate a finished run on held-out sequences: bound, reconstructions, and where the data have labels, what is in f and z.
 
-  python -m pyro_dsvae.evaluate RUN                        the test split
-  python -m pyro_dsvae.evaluate RUN --split validation     to choose among models; report on test once
+  python -m pyro_dsvae.evaluate RUN                        the test split: the final figures
+  python -m pyro_dsvae.evaluate RUN --split validation     to choose among models
   python -m pyro_dsvae.evaluate RUN --evidence 64          importance-weighted evidence of 64 sequences, too
   python -m pyro_dsvae.evaluate RUN --judge literature     the literature's classifier, trained anew; wants a GPU
   python -m pyro_dsvae.evaluate RUN --anchored true        with anchored inference instead of the guide itself
@@ -14,10 +14,14 @@ far each label is determined by a single code.
 Where the data have quantities, such as a position in every frame, a network is trained to measure them on true training clips.
 It says, in their units, how far they are in swapped clips from those of the clip that gave z.
 
-Anchored inference removes from each latent what belongs to the other. This lowers the ELBO, which is reported beside that of
-the guide. The evidence is that of the model, so its proposal is always the guide itself.
+A report is of one guide and says which: the guide itself (raw codes), or anchored inference, which removes from each latent
+what belongs to the other. This lowers the ELBO, so that under the guide itself stands beside it. The evidence is estimated with
+the guide itself, so it needs an evaluation without --anchored true.
 
-Writes evaluation.json, evaluation.md and figures to --out and prints its path as the last line: wrote: DIR. Every figure
+Every evaluation of the test split is recorded in the run, and each later one says how many there were: what is changed after a
+look at test figures is fitted to them.
+
+Writes evaluation.json, evaluation.md and figures to --out and prints its path as the last line: wrote: DIR. Every measure
 is a function of the run, the options and --seed.
 """
 
@@ -57,6 +61,7 @@ from pyro_dsvae.metrics.labelled import measure_judged, measure_probes, measure_
 from pyro_dsvae.metrics.result import EvaluationResult
 from pyro_dsvae.metrics.unlabelled import measure_evidence, measure_terms
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.runs.evaluations import record, said
 from pyro_dsvae.runs.output_folder import check_free, new_folder
 from pyro_dsvae.runs.progress import Bar
 
@@ -85,7 +90,7 @@ def evaluate(
     Args:
         run: the run directory
         out: the folder to write (by default RUN/evaluation, or RUN/evaluation-anchored)
-        split: the sequences to evaluate; choose on validation, report on test
+        split: the sequences to evaluate; choose on validation, report on test, once
         judge: own, this project's small classifier, or literature, the published architecture; both trained here
         judge_epochs: at most this many for the literature's judge
         draws: from the prior for every clip, where one latent is kept and the other drawn
@@ -94,8 +99,8 @@ def evaluate(
         seed: of all draws, partners, and the training of probes and judge
         device: where to work: auto (a GPU where there is one), cpu, cuda, cuda:1 for that GPU, mps
         overwrite: replace what is at --out
-        anchored: f and z are inferred from a redrawn clip, so that they tell less of each other (anchored inference);
-            --evidence is without
+        anchored: f and z are inferred from a redrawn clip, so that they tell less of each other (anchored inference),
+            instead of by the guide itself
 
     Raises:
         UsageError: For anything the caller can put right.
@@ -109,6 +114,10 @@ def evaluate(
     """
     path = run / ("evaluation-anchored" if anchored else "evaluation") if out is None else out
     _check(draws, evidence, evidence_draws, judge_epochs)
+    if anchored and evidence:
+        raise UsageError(
+            "the evidence is of the guide itself, and a report is of one guide; ask for it without --anchored true"
+        )
     place = device_for(device)
     opened = load(run, device=str(place))
     guide = opened.anchored_guide() if anchored else opened.guide
@@ -137,14 +146,16 @@ def evaluate(
                 trained = load_or_train_judge(
                     everything, to_model_units, seed=seed, device=place, progress=bar, kind=judge, epochs=judge_epochs
                 )
-            said = judge_clips(trained, data, opened.model)
-            knows = trained, said
-            accuracy, certainty = _accuracy(said, data), _certainty(said, data)
+            answers = judge_clips(trained, data, opened.model)
+            knows = trained, answers
+            accuracy, certainty = _accuracy(answers, data), _certainty(answers, data)
             console.print(tables.judge_table(judge, accuracy, certainty, split, len(data)).rich())
         with Bar("encoding") as bar:
             result, latents = _measured(opened, guide, everything, data, path, options, knows, bar, place)
         if data.quantities and len(data) > 1:
             result = replace(result, quantities=_quantities(opened, everything, data, latents, seed, place))
+        if looks := record(run, "evaluate", path) if split == "test" else said(run):
+            result = replace(result, notes=(*result.notes, looks))
         found = result.tables(data)
         for table in found[1 if result.accuracy else 0 :]:
             console.print(table.rich())
@@ -202,12 +213,12 @@ def _measured(
     if knows is None:
         notes.append("The data have no labels, so there are no judge, swaps, probes, DCI, MIG and SAP.")
     else:
-        judge, said = knows
+        judge, answers = knows
         parts = parts_of(data.labels)
-        accuracy, certainty = _accuracy(said, data), _certainty(said, data)
+        accuracy, certainty = _accuracy(answers, data), _certainty(answers, data)
         whole = everything.part("train")
         told = bar.part(0.3, 0.65, "generation and swaps")
-        judged = measure_judged(model, latents, data, whole, judge, said, parts, options["draws"], seed, told)
+        judged = measure_judged(model, latents, data, whole, judge, answers, parts, options["draws"], seed, told)
         if judged.swaps is None:
             notes.append(f"The {options['split']} split has one sequence, so nothing can be swapped.")
         train = _some(whole, seed)

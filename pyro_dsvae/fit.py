@@ -12,6 +12,9 @@
   python -m pyro_dsvae.fit --devices 2                       every batch shared by two devices of this machine …
   torchrun --nproc-per-node 8 --nnodes 2 … -m pyro_dsvae.fit … or by those of several
 
+The figures and pictures at the end are of the validation split, by which the best state was chosen. Those of the test split
+are for the end: python -m pyro_dsvae.evaluate RUN.
+
 --data, --static_prior, --dynamic_prior, --posterior, --decoder and --likelihood take the name of a class; its options
 follow as --dynamic_prior.hidden_size 64, and --dynamic_prior.help LSTM lists them. Fitting ends at --steps or --minutes,
 whichever comes first. Writes the run directory (config.yaml, checkpoint.pt, best.pt, metrics.csv, summary.json, figures/) and
@@ -90,7 +93,7 @@ def fit(options: FitOptions) -> FitResult:
         >>> from pyro_dsvae.fit import fit
         >>> from pyro_dsvae.models.dynamic_priors import GRU
         >>> result = fit(data=Arrays("clips.npz"), dynamic_prior=partial(GRU, hidden_size=8), out=Path("runs/gru"), steps=2)
-        test split, nats per sequence
+        validation split, nats per sequence
         ...
         >>> result.finished, result.run.as_posix()
         (True, 'runs/gru')
@@ -114,7 +117,6 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
     series = options.standardise and len(data.frame_shape) == 1
     columns = ColumnMoments.of(data.sequences("train")) if series else None
     svi = _svi(options, data, columns)
-    test = data.sequences("test")
     fingerprint = data.fingerprint()
     new = run is None
     if run is None:
@@ -131,7 +133,7 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
         if stopped is not None:
             return FitResult(path, False, {}, stopped)
         try:
-            return FitResult(path, True, report(run, svi, data, test))
+            return FitResult(path, True, report(run, svi, data))
         except KeyboardInterrupt as error:
             return FitResult(path, False, {}, as_stopped(error))
 

@@ -1,6 +1,6 @@
 """Predictive checks of a finished run: in which respects the fitted model's world differs from that of the data.
 
-  python -m pyro_dsvae.ppc RUN                                      128 held-out sequences
+  python -m pyro_dsvae.ppc RUN                                      128 sequences of the validation split
   python -m pyro_dsvae.ppc RUN --sequences 500 --draws 50           more of them, sharper p-values
   python -m pyro_dsvae.ppc RUN --split train                        the data it was fitted to, marked so
   python -m pyro_dsvae.ppc RUN --discrepancies my_checks.blinking   a discrepancy of your own beside the built-in ones
@@ -41,6 +41,7 @@ from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.hardware import Device, device_for
 from pyro_dsvae.loading import Run, load
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.runs.evaluations import record, said
 from pyro_dsvae.runs.output_folder import check_free, new_folder
 from pyro_dsvae.runs.progress import Bar
 
@@ -55,7 +56,7 @@ SHOWN = 4
 def ppc(
     run: Path,
     out: Path | None = None,
-    split: Split = "test",
+    split: Split = "validation",
     sequences: int = 128,
     draws: int = 20,
     discrepancies: list[str] | str | None = None,
@@ -70,7 +71,8 @@ def ppc(
     Args:
         run: the run directory
         out: the folder to write (by default RUN/ppc)
-        split: the sequences to check against; with train every check uses the data twice, which is marked
+        split: the sequences to check against; with train every check uses the data twice, which is marked; every check
+            against test is counted
         sequences: how many of the split are used, a random choice
         draws: replications of every sequence at every level
         discrepancies: dotted paths of your own discrepancies, one or a list
@@ -140,6 +142,8 @@ def ppc(
         (folder / "ppc.json").write_text(result.json())
         (folder / "report.html").write_text(page(result, folder / "figures"))
     print_summary(result, Console(highlight=False, emoji=False))
+    if looks := record(run, "ppc", path) if split == "test" else said(run):
+        print(looks)
     return result
 
 

@@ -154,7 +154,7 @@ verbs = pytest.mark.parametrize("device", [on_gpu], indirect=True)
 @pytest.mark.parametrize("name", recipes.names())
 def test_fit_with_this_recipe(name: str, data: list[str], tmp_path: Path, device: torch.device) -> None:
     run = fitted(tmp_path / "run", data, device, f"--config={name}")
-    terms = json.loads((run / "summary.json").read_text())["test"]
+    terms = json.loads((run / "summary.json").read_text())["validation"]
     assert all(np.isfinite(value) for value in terms.values())
 
 

@@ -45,7 +45,7 @@ def encode(
     """Write f and z of clips (mean, scale and draws) with their labels, and report how well each code predicts the labels.
 
     The probe of a label is a linear classifier on f, or on all z of a clip, trained on the train split and counted on the
-    test split. It is made where the data have labels and --split is all; probe.json has a non-linear one, too.
+    validation split. It is made where the data have labels and --split is all; probe.json has a non-linear one, too.
 
     Args:
         run: the run directory
@@ -75,7 +75,7 @@ def encode(
     opened = load(run)
     formats = chosen_formats(format, False, FORMATS)
     check_place(out, overwrite)
-    source = Source(opened, "test" if split == "all" else split, resize)
+    source = Source(opened, "validation" if split == "all" else split, resize)
     with Bar("encoding") as bar:
         if clips is None:
             found = _of_data(source, None if split == "all" else split, draws, seed, bar, anchored)
@@ -199,13 +199,15 @@ def _short(value: float) -> str:
 
 def _probes(found: Encoded, seed: int, bar: Bar) -> dict[str, dict[str, Probe]]:
     """Label -> code "f" and "z" -> what a probe of it tells."""
-    train, test = ((found.split == SPLITS.index(name)).nonzero().squeeze(1) for name in ("train", "test"))
-    labels = [{name: replace(v, values=v.values[rows]) for name, v in found.labels.items()} for rows in (train, test)]
+    train, held_out = ((found.split == SPLITS.index(name)).nonzero().squeeze(1) for name in ("train", "validation"))
+    labels = [
+        {name: replace(v, values=v.values[rows]) for name, v in found.labels.items()} for rows in (train, held_out)
+    ]
     codes = found.codes
     lengths = None if codes.lengths is None else codes.lengths.cpu()
     report: dict[str, dict[str, Probe]] = {name: {} for name in found.labels}
     for number, (code, values) in enumerate({"f": codes.f.cpu(), "z": path_features(codes.z.cpu(), lengths)}.items()):
-        for name, probed in probe(values[train], labels[0], values[test], labels[1], seed).items():
+        for name, probed in probe(values[train], labels[0], values[held_out], labels[1], seed).items():
             report[name][code] = probed
         bar((number + 1) / 2)
     return report
@@ -227,6 +229,6 @@ def _tell(to: Output, report: Mapping[str, Mapping[str, Probe]]) -> None:
         for name, codes in report.items()
     ]
     table = Table(
-        "linear probes on test clips: share predicted right", ("label", "from f", "from z", "by chance"), rows
+        "linear probes on validation clips: share predicted right", ("label", "from f", "from z", "by chance"), rows
     )
     Console(highlight=False, emoji=False).print(table.rich())

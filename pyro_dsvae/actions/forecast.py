@@ -16,6 +16,7 @@ from pyro_dsvae.inference.forecasting.forecast import Forecast
 from pyro_dsvae.inference.forecasting.scores import forecast_scores
 from pyro_dsvae.loading import load
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.runs.evaluations import record
 from pyro_dsvae.runs.progress import Bar
 from pyro_dsvae.runs.run import Progress, Run
 
@@ -31,7 +32,7 @@ def forecast(
     horizon: int = 8,
     draws: int = 20,
     score: int = 100,
-    split: Split = "test",
+    split: Split = "validation",
     resize: bool = False,
     format: str | None = None,
     out: Path | None = None,
@@ -121,6 +122,8 @@ def forecast(
                 print(f"log p(later frames | given) {log_prob:,.1f} nats per sequence")
                 for sentence in said[1:]:
                     print(sentence)
+                if split == "test":
+                    print(record(run, "latents forecast", to.path))
             else:
                 print(f"nothing to score: all {length} frames of the data are given")
     return to.path

@@ -30,7 +30,7 @@ def impute(
     noise: float = 0.0,
     draws: int = 20,
     method: Method = "refined",
-    split: Split = "test",
+    split: Split = "validation",
     resize: bool = False,
     format: str | None = None,
     out: Path | None = None,

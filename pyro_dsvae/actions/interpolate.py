@@ -26,7 +26,7 @@ def interpolate(
     between: str | None = None,
     latent: Latent = "both",
     steps: int = 7,
-    split: Split = "test",
+    split: Split = "validation",
     resize: bool = False,
     format: str | None = None,
     out: Path | None = None,

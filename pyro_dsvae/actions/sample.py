@@ -32,7 +32,7 @@ def sample(
     length: int | None = None,
     augment: int | None = None,
     noise: bool = False,
-    split: Split = "test",
+    split: Split = "validation",
     resize: bool = False,
     format: str | None = None,
     out: Path | None = None,

@@ -57,7 +57,7 @@ class Source:
     """Where clips come from: a run's data, read when first asked for, and files."""
 
     run: Run
-    split: Split = "test"
+    split: Split = "validation"
     resize: bool = False
 
     @cached_property

@@ -17,7 +17,7 @@ def swap(
     appearances: str | None = None,
     motions: str | None = None,
     count: int = 3,
-    split: Split = "test",
+    split: Split = "validation",
     resize: bool = False,
     format: str | None = None,
     out: Path | None = None,

@@ -33,7 +33,7 @@ def traverse(
     dimensions: str | None = None,
     steps: int = 7,
     reference: int = 400,
-    split: Split = "test",
+    split: Split = "validation",
     resize: bool = False,
     format: str | None = None,
     out: Path | None = None,

@@ -39,6 +39,7 @@ def _checked(result: PPCResult) -> str:
     rows = {
         "run": str(result.run),
         "sequences": f"{options['sequences']} of the {options['split']} split, a random choice",
+        "guide": "the guide itself (raw codes), not anchored inference",
         "replications": f"{options['draws']} of every sequence at every level; {result.means.frames.draws} decoder means",
         "tests": f"{len(checks.checks)} checks by {checks.rounds:,} random exchanges, adjusted after Holm, "
         f"alpha {checks.alpha:g}",

@@ -31,7 +31,9 @@ class ComparisonOptions(SharedOptions):
         None, Role.CALL, "the folder of the comparison (by default the next free runs/compare-NNN)"
     )
     split: Split = option(
-        "test", Role.MEASUREMENT, "which sequences are held out; choose on validation, report on test"
+        "validation",
+        Role.MEASUREMENT,
+        "which sequences are held out; choose on validation, report on test, once: every evaluation of it is counted",
     )
     sequences: int = option(64, Role.MEASUREMENT, "how many of them, evenly spaced")
     draws: int = option(100, Role.MEASUREMENT, "importance-weighted draws per sequence")

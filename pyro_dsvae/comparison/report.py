@@ -14,6 +14,7 @@ from rich.table import Table as RichTable
 from pyro_dsvae.comparison.measurement import FORECASTS, Evaluation, Measure
 from pyro_dsvae.comparison.row import Row
 from pyro_dsvae.inference.model_comparison.comparison import Comparison
+from pyro_dsvae.runs.evaluations import times
 
 # Verdicts of so many pairs are read; of more, only those with the best are printed.
 MOST_VERDICTS = 10
@@ -189,12 +190,14 @@ def make_report(
     measure: Measure,
     size: int,
     length: int,
+    looks: Mapping[str, int],
 ) -> Report:
     """The report of all fits, by candidate.
 
     Args:
         size: Sequences in the split, of which ``measure`` took some.
         length: The number of steps, T.
+        looks: From a candidate to how often the test split of one of its fits has been evaluated, at most.
     """
     foretold, close = ({} if c is None else {one.name: one for one in c.candidates} for c in (forecast, crps))
     rows = tuple(Row.of(c, foretold.get(c.name), close.get(c.name), evaluations[c.name]) for c in comparison.candidates)
@@ -204,8 +207,22 @@ def make_report(
         tuple(d.sentence for d in comparison.differences),
         () if forecast is None else tuple(d.sentence for d in forecast.differences),
         () if crps is None else tuple(d.sentence for d in crps.differences),
-        tuple(_notes(comparison, rows, measure, size, length)),
+        (*_notes(comparison, rows, measure, size, length), *_evaluated(looks, measure)),
     )
+
+
+def _evaluated(looks: Mapping[str, int], measure: Measure) -> list[str]:
+    """What the test split was asked before."""
+    notes = []
+    if measure.split == "test":
+        notes.append("choose on the validation split; the test split is for the candidate that was chosen")
+    counts = set(looks.values())
+    if counts == {0}:
+        return notes
+    if len(counts) == 1:
+        return [*notes, f"the test split of each of these runs has been evaluated {times(counts.pop())}"]
+    told = ", ".join(f"{name} {times(count)}" for name, count in looks.items())
+    return [*notes, f"the test split of these runs has been evaluated: {told}"]
 
 
 def _notes(comparison: Comparison, rows: Sequence[Row], measure: Measure, size: int, length: int) -> list[str]:
@@ -215,7 +232,7 @@ def _notes(comparison: Comparison, rows: Sequence[Row], measure: Measure, size: 
     notes = [
         f"log p(x) by {measure.draws} importance-weighted draws for each of {n} sequences of the {measure.split} "
         f"split ({which}), mean over {' or '.join(map(str, seeds))} seed{'' if seeds == [1] else 's'}; standard errors are "
-        "over sequences and leave seeds out, verdicts take both in"
+        "over sequences and leave seeds out, verdicts take both in; all figures are of the guide itself (raw codes)"
     ]
     worst = max(row.k_hat_above for row in rows)
     if worst > 0.5:
@@ -246,8 +263,6 @@ def _notes(comparison: Comparison, rows: Sequence[Row], measure: Measure, size: 
             f"annealed importance sampling from the guide on {min(measure.annealed, n)} of the sequences: where it is far "
             "above the importance weights, these are loose"
         )
-    if measure.split == "test":
-        notes.append("choose with --split validation; the test split is for the candidate that was chosen")
     return notes
 
 

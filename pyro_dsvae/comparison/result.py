@@ -17,6 +17,7 @@ from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.inference_data import UNRELIABLE, comparison_tree, save_tree
 from pyro_dsvae.inference.model_comparison.comparison import Comparison, compare_evidence
 from pyro_dsvae.loading import Run
+from pyro_dsvae.runs.evaluations import evaluations
 
 if TYPE_CHECKING:
     import xarray
@@ -61,7 +62,10 @@ def concluded(
 ) -> ComparisonResult:
     """Compare what was found, and write it."""
     comparison, forecast, crps = _comparisons(found, confidence)
-    report = make_report(comparison, forecast, crps, found, measure, len(data.rows(measure.split)), data.length)
+    size, looks = len(data.rows(measure.split)), dict.fromkeys(found, 0)
+    for one in fits:
+        looks[one.candidate] = max(looks[one.candidate], len(evaluations(one.path)))
+    report = make_report(comparison, forecast, crps, found, measure, size, data.length, looks)
     seeds = {name: [one.seed for one in fits if one.candidate == name] for name in found}
     about = {"split": measure.split, "draws": measure.draws, "given": measure.given, "data": data.fingerprint()}
     save_tree(_tree(found, seeds, measure.rows(data), about), folder.path / "comparison.nc")

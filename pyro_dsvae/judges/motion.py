@@ -73,7 +73,7 @@ def judge_motion(
     model: DSVAE,
     guide: Guide,
     data: SequenceData,
-    split: Split = "test",
+    split: Split = "validation",
     judge: Judge | None = None,
     seed: int = 0,
     device: torch.device = CPU,

@@ -21,9 +21,12 @@ MARKS = (
     "A dynamic label belongs to z by convention, even where it includes what never changes within a clip, such as the "
     "direction a figure looks in. Where its classes are pairs of words, its two parts have rows of their own.",
 )
+# What codes are called, and what that means.
+RAW = "raw codes", "Raw codes: every figure is of the guide itself, q(f, z | x)."
 ANCHORED = (
-    "Anchored inference: each latent was inferred from the model's own decoding of it, beside the other latent of one anchor "
-    "clip. Figures under the guide itself are those of an evaluation without --anchored true."
+    "anchored codes",
+    "Anchored codes: each latent was inferred from the model's own decoding of it, beside the other latent of one anchor clip. "
+    "Figures of the guide itself are those of an evaluation without --anchored true.",
 )
 
 
@@ -67,15 +70,24 @@ class EvaluationResult:
         return json.dumps(json_values(self), indent=2) + "\n"
 
     def tables(self, data: SequenceData) -> list[Table]:
-        """All tables, the judge's own accuracy first where there is one; ``data`` are the evaluated sequences."""
-        found: list[Table] = []
-        if self.accuracy:
-            found.append(
-                tables.judge_table(
-                    self.options["judge"], self.accuracy, self.certainty, self.options["split"], self.sequences
-                )
-            )
-        found.append(tables.terms_table(self.terms, self.evidence, self.options["split"]))
+        """All tables, the judge's own accuracy first where there is one; ``data`` are the evaluated sequences.
+
+        The titles of all others say under which guide they are.
+        """
+        codes = self._codes[0]
+        found = [table._replace(title=f"{table.title} ({codes})") for table in self._tables(data)]
+        if not self.accuracy:
+            return found
+        judge, split = self.options["judge"], self.options["split"]
+        return [tables.judge_table(judge, self.accuracy, self.certainty, split, self.sequences), *found]
+
+    @property
+    def _codes(self) -> tuple[str, str]:
+        return ANCHORED if self.options["anchored"] else RAW
+
+    def _tables(self, data: SequenceData) -> list[Table]:
+        """Those that depend on the guide."""
+        found = [tables.terms_table(self.terms, self.evidence, self.options["split"])]
         labels = with_parts(data, parts_of(data.labels)).labels
         if self.judged is not None:
             draws = self.options["draws"]
@@ -94,7 +106,7 @@ class EvaluationResult:
 
     def remarks(self) -> list[str]:
         """What has to be said beside the tables."""
-        return [*((ANCHORED,) if self.options["anchored"] else ()), *self.notes, *(MARKS if self.accuracy else ())]
+        return [self._codes[1], *self.notes, *(MARKS if self.accuracy else ())]
 
     def page(self, data: SequenceData) -> str:
         """evaluation.md."""

@@ -66,10 +66,8 @@ def terms_table(terms: Terms, evidence: EvidenceSummary | None, split: str) -> T
         ("KL of z", f"{terms.kl_dynamic:,.2f}", terms.estimators.get("z", "")),
         ("squared error per value", f"{terms.squared_error:.6f}", "from posterior means"),
     ]
-    anchored = ""
     if terms.unanchored_elbo is not None:
-        anchored = ", anchored inference"
-        rows.insert(1, ("ELBO, not anchored", f"{terms.unanchored_elbo:,.2f}", "under the guide itself"))
+        rows.insert(1, ("ELBO of raw codes", f"{terms.unanchored_elbo:,.2f}", "under the guide itself"))
     if terms.bits_per_dimension is not None:
         rows.append(("bits per dimension", f"{terms.bits_per_dimension:.4f}", "of the ELBO"))
     if evidence is not None:
@@ -78,7 +76,7 @@ def terms_table(terms: Terms, evidence: EvidenceSummary | None, split: str) -> T
         rows.append(("ELBO of the same", f"{evidence.elbo:,.2f}", ""))
         rows.append(("k-hat above .7", _share(evidence.unreliable_share), "there the evidence is a loose bound"))
     note = "" if terms.comparable else "The guide is a point: this ELBO bounds no evidence and compares with no other."
-    return Table(f"Held out ({split}), nats per sequence{anchored}", ("term", "mean", "how"), rows, note)
+    return Table(f"Held out ({split}), nats per sequence", ("term", "mean", "how"), rows, note)
 
 
 def generation_tables(fixed: Fixed, heads: Mapping[str, HeadScores], draws: int) -> list[Table]:

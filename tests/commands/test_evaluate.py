@@ -15,8 +15,9 @@ from matplotlib.image import imread
 from scipy import stats
 
 from pyro_dsvae import cli, evaluate, fit
-from pyro_dsvae.judges.cache import load_or_train_judge
-from pyro_dsvae.judges.swap_scores import partners
+from pyro_dsvae.judges.cache import load_or_train_judge, load_or_train_regression_judge
+from pyro_dsvae.judges.quantity_errors import quantity_errors
+from pyro_dsvae.judges.swap_scores import means_of, partners
 from pyro_dsvae.loading import load
 from pyro_dsvae.metrics.generation import judge_clips
 from pyro_dsvae.metrics.result import EvaluationResult
@@ -98,9 +99,9 @@ def done(run: Path) -> EvaluationResult:
 
 
 def measured(result: EvaluationResult) -> dict[str, Any]:
-    """evaluation.json without its place."""
+    """evaluation.json without its place, and without how often that was done."""
     found: dict[str, Any] = json.loads((result.path / "evaluation.json").read_text())
-    return {name: value for name, value in found.items() if name != "path"}
+    return {name: value for name, value in found.items() if name not in ("path", "notes")}
 
 
 def test_it_leaves_figures_a_page_and_json(done: EvaluationResult) -> None:
@@ -137,6 +138,8 @@ def test_it_leaves_figures_a_page_and_json(done: EvaluationResult) -> None:
         "anchored": False,
     }
     assert "anchored" not in page.replace("--anchored False", "")
+    assert "- Raw codes: every figure is of the guide itself" in page
+    assert all(title.endswith("(raw codes)") for title in titles[1:])
     assert "NaN" not in (done.path / "evaluation.json").read_text()
 
 
@@ -160,7 +163,7 @@ def test_every_metric_is_in_it(done: EvaluationResult) -> None:
     assert set(done.scores.in_f) == {"who", "act"}
     assert int(done.judged.confusion["who"].sum()) == 20
     assert done.evidence.sequences == 3
-    assert done.notes == ()
+    assert [note.split(" of this run")[0] for note in done.notes] == ["The test split"]
 
 
 def test_quantities_are_measured_by_fit_and_evaluate(done: EvaluationResult) -> None:
@@ -178,10 +181,16 @@ def test_quantities_are_measured_by_fit_and_evaluate(done: EvaluationResult) -> 
     assert min(found.true, found.reconstructed, found.f_replaced, found.z_replaced) > 0
     assert measured(done)["quantities"]["place"]["chance"] == found.chance
     assert "## Quantities in swaps" in (done.path / "evaluation.md").read_text()
-    # After the fit, with the same seed of judge and partners.
+    # The fit measures validation clips, with the same seed of judge and partners.
     after = json.loads((done.run / "summary.json").read_text())["quantities"]["place"]
     assert after.pop("unit") == "cm"
-    assert after == pytest.approx({name: getattr(found, name) for name in after}, rel=1e-3)
+    opened = load(done.run)
+    everything, to_model_units = opened.sequences(), opened.model.likelihood.to_model_units
+    held_out, device = everything.part("validation"), torch.device("cpu")
+    reader = load_or_train_regression_judge(everything, to_model_units)
+    means = means_of(opened.guide, held_out, to_model_units, device)
+    again = quantity_errors(reader, opened.model, means, held_out, to_model_units)["place"]
+    assert after == pytest.approx({name: getattr(again, name) for name in after}, rel=1e-3)
     assert set(after) == {"true", "reconstructed", "f_replaced", "z_replaced", "chance"}
 
 
@@ -248,8 +257,10 @@ def test_the_command_says_the_judges_own_accuracy_first(
 def test_anchored_inference_is_used_where_asked_for_and_said(
     run: Path, done: EvaluationResult, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The ELBO under the guide itself stands beside it; the evidence is that of the model, and has the same proposal."""
-    options = ["--draws=2", "--evidence=3", "--evidence_draws=25", "--device=cpu", "--anchored=true"]
+    """The ELBO under the guide itself stands beside it. A report is of one guide, so it has no evidence."""
+    options = ["--draws=2", "--device=cpu", "--anchored=true"]
+    with pytest.raises(UsageError, match="a report is of one guide"):
+        evaluate.main([str(run), *options, "--evidence=3", "--evidence_draws=25"])
     assert evaluate.main([str(run), *options]) == 0
     folder = Path(capsys.readouterr().out.splitlines()[-1].removeprefix("wrote: "))
     assert folder == run / "evaluation-anchored"
@@ -257,12 +268,14 @@ def test_anchored_inference_is_used_where_asked_for_and_said(
     assert found["options"]["anchored"]
     assert found["terms"]["unanchored_elbo"] == itself["terms"]["elbo"] != found["terms"]["elbo"]
     assert itself["terms"]["unanchored_elbo"] is None
-    assert found["evidence"] == itself["evidence"]
+    assert found["evidence"] is None
     assert found["probes"] != itself["probes"]
     page = (folder / "evaluation.md").read_text()
-    assert "- Anchored inference: " in page
-    assert "nats per sequence, anchored inference" in page
-    assert "ELBO, not anchored" in page
+    assert "- Anchored codes: " in page
+    titles = re.findall("^## (.*)$", page, re.M)
+    assert all(title.endswith("(anchored codes)") for title in titles[1:])
+    assert "raw codes)" not in page
+    assert "| ELBO of raw codes |" in page
 
 
 def test_the_judged_clips_are_of_the_split_that_was_asked_for(run: Path, done: EvaluationResult) -> None:
@@ -284,7 +297,7 @@ def test_without_labels_what_can_be_had_is_had(home: Path, capsys: pytest.Captur
     assert result.terms.bits_per_dimension == pytest.approx(-result.terms.elbo * 20 / math.log(2) / values)
     assert result.judged is None
     assert result.scores is None
-    (note,) = result.notes
+    note, _ = result.notes
     assert "no labels" in note
     out = capsys.readouterr().out
     assert "bits per dimension" in out

@@ -53,7 +53,7 @@ def fitted(data: Path, out: Path, *options: str) -> dict[str, Any]:
     assert torch.isfinite(drawn).all()
     summary: dict[str, Any] = json.loads((out / "summary.json").read_text())
     assert summary["steps"] == 3
-    assert all(math.isfinite(value) for value in summary["test"].values())
+    assert all(math.isfinite(value) for value in summary["validation"].values())
     return summary
 
 
@@ -68,14 +68,14 @@ def test_fit_with_this_part(data: Path, tmp_path: Path, option: str, name: str) 
     summary = fitted(data, tmp_path / "run", f"--{option}={name}", *sizes)
     assert set(summary["kl_estimators"]) == {"f", "z"}
     assert summary["comparable"] == (name != "Delta")
-    assert ("bits_per_dimension" in summary["test"]) == (name == "DiscretizedLogistic")
+    assert ("bits_per_dimension" in summary["validation"]) == (name == "DiscretizedLogistic")
 
 
 @pytest.mark.parametrize("name", recipes.names())
 def test_fit_with_this_recipe(data: Path, tmp_path: Path, name: str) -> None:
     summary = fitted(data, tmp_path / "run", f"--config={name}", *SMALL["posterior"], *SMALL["decoder"])
     if name not in ("dsvae", "dsvae-factorised"):
-        assert summary["test"]["kl_static"] == 0  # no static part
+        assert summary["validation"]["kl_static"] == 0  # no static part
 
 
 def test_recipes_are_listed_by_help(capsys: pytest.CaptureFixture[str]) -> None:

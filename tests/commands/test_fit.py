@@ -185,7 +185,7 @@ def assert_same_run(one: Path, other: Path, *, stopped: bool = False) -> None:
     kept = ("validation",) if stopped else ("train", "validation")
     assert [r for r in rows(one) if r["split"] in kept] == [r for r in rows(other) if r["split"] in kept]
     first, second = (json.loads((run / "summary.json").read_text()) for run in (one, other))
-    assert first["test"] == second["test"]
+    assert first["validation"] == second["validation"]
     assert first["steps"] == second["steps"]
 
 
@@ -251,7 +251,8 @@ def test_run_directory_is_complete(done: Outcome) -> None:
         6,
     ]  # too short for a refit of the prior
     summary = json.loads((run / "summary.json").read_text())
-    assert set(summary["test"]) == set(TERMS)
+    assert set(summary["validation"]) == {*TERMS, "step"}
+    assert "test" not in summary
     assert summary["steps"] == 6
     assert summary["threads"] == 1
     assert {"device", "versions", "seconds", "sequences_per_second"} <= set(summary)
@@ -316,8 +317,8 @@ def test_loaded_run_reproduces_the_held_out_figures(done: Outcome) -> None:
     svi = SVI(
         objective, part("train"), part("validation"), Optimisation(), Budget(1), run.config["seed"], Hardware("cpu")
     )
-    expected = json.loads((done.run / "summary.json").read_text())["test"]
-    assert svi.evaluate(part("test")) == pytest.approx(expected, rel=1e-5)
+    expected = json.loads((done.run / "summary.json").read_text())["validation"]
+    assert svi.evaluate(svi.validation) | {"step": 6} == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(4,), (1, 16, 16)], ids=["vectors", "images"])
@@ -334,8 +335,9 @@ def test_a_loaded_run_has_the_elbo_that_was_reported_to_the_last_bit(
     data, device = run.sequences(), torch.device("cpu")
     summary = json.loads((outcome.run / "summary.json").read_text())
     objective = Objective(run.model, run.guide)
-    assert held_out_terms(objective, data.sequences("validation"), device, 0)["elbo"] == run.state["best"]
-    assert held_out_terms(objective, data.sequences("test"), device, 0) == summary["test"]
+    reported = summary["validation"]
+    assert reported["elbo"] == run.state["best"]
+    assert held_out_terms(objective, data.sequences("validation"), device, 0) | {"step": reported["step"]} == reported
 
 
 def test_images_with_labels_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -394,7 +396,7 @@ def test_own_prior_by_dotted_path(
         ({"frames": np.zeros((N, 0, 3), np.float32)}, "T = 0"),
         ({"frames": np.zeros((0, T, 3), np.float32)}, "no sequence"),
         ({"split": np.zeros(N, np.uint8)}, "split is empty"),
-        ({"split": np.repeat(["train", "validation"], N // 2)}, "test split is empty"),
+        ({"split": np.repeat(["train", "test"], N // 2)}, "validation split is empty"),
         ({"frames": np.zeros((N, T, 1, 8, 8), np.float32)}, "(1, 8, 8)"),
         ({"frames": np.zeros((N, T, 1, 16, 20), np.float32)}, "(1, 16, 20)"),
         ({"frames": np.zeros((N, T, 1, 256, 256), np.uint8)}, "(1, 256, 256)"),

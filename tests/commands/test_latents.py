@@ -131,7 +131,7 @@ def arrays(path: Path) -> Mapping[str, Any]:
 def of_split(run: Run, *positions: int) -> torch.Tensor:
     """Test clips, straight from the file."""
     data = run.sequences()
-    return data.frames[(data.split == 2).nonzero().squeeze(1)[list(positions)]]
+    return data.frames[(data.split == 1).nonzero().squeeze(1)[list(positions)]]
 
 
 # --- what each action writes ------------------------------------------------------------------------------------------
@@ -231,10 +231,10 @@ def test_an_augmented_data_set_can_be_fitted(run: Run, tmp_path: Path) -> None:
     assert {"pyro_dsvae", "command"} < set(about)
     assert json.loads((folder / "options.json").read_text()) == about
     moving = done("sample", run.path, "--augment=9", "--keep=dynamic", "--clip=1", NPZ, f"--out={tmp_path / 'b'}")
-    labels = Arrays(str(moving / "augmented.npz"), 0.2, 0.2).load().labels
-    action = int(whole.labels["what"].values[(whole.split == 2).nonzero().squeeze(1)[1]])
-    assert labels["what"].values.tolist() == [action] * 9
-    assert labels["what"].role == "dynamic"
+    what, known = Arrays(str(moving / "augmented.npz"), 0.2, 0.2).load().labels["what"], whole.labels["what"]
+    action = int(known.values[(whole.split == 1).nonzero().squeeze(1)[1]])
+    assert [what.classes[value] for value in what.values.tolist()] == [known.classes[action]] * 9
+    assert what.role == "dynamic"
 
 
 def test_interpolation_goes_from_the_one_to_the_other(run: Run, tmp_path: Path) -> None:
@@ -487,7 +487,7 @@ def test_help_lists_the_actions_and_their_options() -> None:
         (["swap"], "RUN is missing: python -m pyro_dsvae.latents swap RUN"),
         (["swap", "/nowhere"], "/nowhere holds no run"),
         (["swap", "RUN", "--appearance=1"], "unknown option --appearance (did you mean --appearances?)"),
-        (["swap", "RUN", "--appearances=8"], "there is no clip 8: the test split has 8 clips, 0 to 7"),
+        (["swap", "RUN", "--appearances=8"], "there is no clip 8: the validation split has 8 clips, 0 to 7"),
         (["swap", "RUN", "--appearances=-1"], "there is no clip -1"),
         (["swap", "RUN", "--appearances=3:3"], "the range 3:3 holds no clip"),
         (["swap", "RUN", "--appearances="], "no clip is named"),

@@ -486,7 +486,7 @@ def test_held_out_clips_are_a_random_choice_of_the_split(run: Path, result: PPCR
     tree = open_tree(result.path / "predictive.nc")
     data = Arrays(str(run.parent / "clips.npz"), validation=0.25, test=0.25).load()
     rows = tree["posterior"]["sequence"].values.tolist()
-    assert rows == data.rows("test").tolist()
+    assert rows == data.rows("validation").tolist()
 
 
 def test_discrepancies_that_fail_are_named_and_the_rest_goes_on(result: PPCResult) -> None:
@@ -606,10 +606,12 @@ def test_a_run_without_held_out_data_is_one_line(tmp_path: Path) -> None:
     file = tmp_path / "clips.npz"
     with np.load(file) as arrays:
         frames = arrays["frames"]
-    np.savez(file, frames=frames, split=np.arange(48) % 2)
+    np.savez(file, frames=frames, split=np.arange(48) % 2 * 2)  # to train and to test
     state = torch.load(run / "best.pt", weights_only=True)
     torch.save({**state, "data": Arrays(str(file)).load().fingerprint()}, run / "best.pt")
-    with pytest.raises(UsageError, match=r"nothing to be checked against: the test split is empty.*--split train"):
+    with pytest.raises(
+        UsageError, match=r"nothing to be checked against: the validation split is empty.*--split train"
+    ):
         ppc(run, **SMALL)
 
 
