@@ -39,4 +39,13 @@ def check_positive(name: str, value: float) -> None:
 
 
 class Remark(UserWarning):
-    """What a user should know and need not put right. A command prints it as one line."""
+    """What a user should know and need not put right. A command prints it as one line.
+
+    Args:
+        message: The line.
+        options: As in `UsageError`.
+    """
+
+    def __init__(self, message: str, *options: str) -> None:
+        super().__init__(message)
+        self.options = options

@@ -113,9 +113,14 @@ def main(verb: Callable[[Sequence[str]], int]) -> None:
             status = verb(sys.argv[1:])
         sys.exit(status)
     except UsageError as error:
-        flags = ", ".join(f"--{name}" for name in error.options)
-        print(f"error: {' '.join(str(error).split())}{f' ({flags})' if flags else ''}", file=sys.stderr)
+        print(f"error: {_with_flags(error)}", file=sys.stderr)
         sys.exit(2)
+
+
+def _with_flags(said: UsageError | Remark) -> str:
+    """The message on one line, with the flags of the options that it names."""
+    flags = ", ".join(f"--{name}" for name in said.options)
+    return f"{' '.join(str(said).split())}{f' ({flags})' if flags else ''}"
 
 
 @contextlib.contextmanager
@@ -136,9 +141,11 @@ def _remarks_told() -> Iterator[None]:
         ) -> None:
             if not issubclass(category, OldConfiguration | Remark):
                 others(message, category, filename, lineno, file, line)
-            elif str(message) not in told:
-                told.add(str(message))
-                print(f"warning: {message}", file=sys.stderr)
+                return
+            said = _with_flags(message) if isinstance(message, Remark) else str(message)
+            if said not in told:
+                told.add(said)
+                print(f"warning: {said}", file=sys.stderr)
 
         warnings.showwarning = show
         yield

@@ -42,6 +42,7 @@ from pyro_dsvae.configuration.options import FitOptions, Role, option_names, tak
 from pyro_dsvae.configuration.parts import in_words
 from pyro_dsvae.data.columns import ColumnMoments
 from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.data.reading import read_again, read_first
 from pyro_dsvae.inference.svi import SVI, NonFiniteError
 from pyro_dsvae.inference.training.distributed import is_rank_zero
 from pyro_dsvae.inference.training.hardware import Hardware, check_devices, device_for
@@ -111,7 +112,7 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
         options = replace(options, decoder=options.decoder or RunDirectory.open(path).options().decoder)
     else:
         RunDirectory.check_free(path)
-    data = options.data.load()
+    data = (read_again if options.resume else read_first)(options.data)
     options = for_frames(options, data.frame_shape)
     run = _resumed(path, options, data.frame_shape) if options.resume else None
     series = options.standardise and len(data.frame_shape) == 1

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.clips.reading import read_clips
+from pyro_dsvae.data.arrays import named_layout
 from pyro_dsvae.data.dataset import Label, Role, SequenceData, Split
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.latent_space.encoding import Codes
@@ -108,7 +109,9 @@ class Source:
         return evenly_spaced(len(self.rows), count)
 
     def _of_file(self, path: Path) -> Selection:
-        frames, mask, lengths, times = read_clips(path, self.run.frame_shape, self.resize).stored()
+        frames, mask, lengths, times = read_clips(
+            path, self.run.frame_shape, self.resize, named_layout(self.run.data)
+        ).stored()
         n = len(frames)
         names = tuple(path.stem if n == 1 else f"{path.stem} {i}" for i in range(n))
         x = self.run.model.likelihood.to_model_units(frames)

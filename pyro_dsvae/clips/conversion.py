@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from pyro_dsvae.data.layout import CHANNELS
 from pyro_dsvae.models.errors import UsageError
-
-CHANNELS = (1, 3, 4)  # of images: grey, colours, colours and opacity
 
 
 def fitted(frames: Tensor, frame_shape: tuple[int, ...], resize: bool, path: Path | None) -> Tensor:

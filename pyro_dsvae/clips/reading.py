@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 from torch import Tensor
 
-from pyro_dsvae.clips.conversion import CHANNELS, fitted
+from pyro_dsvae.clips.conversion import fitted
 from pyro_dsvae.clips.durations import repeats
-from pyro_dsvae.clips.writing import COMMENT
-from pyro_dsvae.data.npz import read_arrays
+from pyro_dsvae.clips.writing import COMMENT, is_ours
+from pyro_dsvae.data.layout import CHANNELS, Layout
+from pyro_dsvae.data.npz import frames_in, read_arrays
 from pyro_dsvae.data.observed import numbered_sequences
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.errors import UsageError
@@ -26,20 +27,23 @@ IMAGE_SUFFIXES = (".png", ".gif", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".ti
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombWarning)
 
 
-def read_clips(path: Path, frame_shape: tuple[int, ...], resize: bool = False) -> Sequences:
+def read_clips(
+    path: Path, frame_shape: tuple[int, ...], resize: bool = False, layout: Layout | None = None
+) -> Sequences:
     """The clips in a file, or in a folder with one image per frame (in the order of their names).
 
-    An ``.npz`` holds ``frames`` (or ``x``) ``(T, *frame)`` or ``(n, T, *frame)``, images channel-first or channel-last,
-    and where known ``mask``, ``lengths`` and ``times``; other arrays in it are ignored. An animated image holds one
-    clip, in which each picture is repeated for as long as it lasts (`repeats`). Any other image is a strip of square frames,
-    from left to right. Palettes are resolved, 16 bit become 8, and what is transparent becomes black, unless the run's
-    frames have an alpha channel themselves.
+    An ``.npz`` holds ``frames`` ``(T, *frame)`` or ``(n, T, *frame)``, images channel-first or channel-last, or in the
+    ``layout`` of the run's data, and where known ``mask``, ``lengths`` and ``times``; other arrays in it are ignored. An
+    animated image holds one clip, in which each picture is repeated for as long as it lasts (`repeats`). Any other image is a
+    strip of square frames, from left to right. Palettes are resolved, 16 bit become 8, and what is transparent becomes black,
+    unless the run's frames have an alpha channel themselves.
 
     Args:
         path: A file or a folder.
         frame_shape: (C, H, W) or (P,): a frame of the run.
         resize: Bring images of another size to (H, W), each pixel the mean of what it covers, and colours to the run's
             channels.
+        layout: The order of axes that was named for the run's data. A file in which this project wrote frames has its own.
 
     Returns:
         All n clips of the file: frames ``(n, T, *frame)`` uint8 or float32, as the file has them, times (n, T) float64.
@@ -51,7 +55,7 @@ def read_clips(path: Path, frame_shape: tuple[int, ...], resize: bool = False) -
     if not path.exists():
         raise UsageError(f"{path}: no such file or folder; a clip is an index, an .npz, a GIF, a PNG strip or a folder")
     if path.is_file() and path.suffix.lower() in (".npz", ".npy"):
-        clips = _from_arrays(path, frame_shape, resize)
+        clips = _from_arrays(path, frame_shape, resize, layout)
     elif len(frame_shape) != 3:
         raise UsageError(f"{path} is taken for images, but the frames of this run are vectors {frame_shape}: use .npz")
     else:
@@ -152,12 +156,12 @@ def _rgba(image: Image.Image) -> Array:
     return np.asarray(image.convert("RGBA"))
 
 
-def _from_arrays(path: Path, frame_shape: tuple[int, ...], resize: bool) -> Sequences:
+def _from_arrays(path: Path, frame_shape: tuple[int, ...], resize: bool, layout: Layout | None) -> Sequences:
     try:
         arrays = read_arrays(path)
-        name = next((key for key in ("frames", "x") if key in arrays), None)
-        if name is None:
-            raise UsageError(f"has no 'frames' (or 'x'); it holds {', '.join(arrays) or 'nothing'}")
+        name = frames_in(arrays)
+        if layout is not None and not is_ours(path):
+            arrays = _reordered(arrays, name, layout)
         raw = arrays[name]
         if raw.dtype != np.uint8 and raw.dtype.kind not in "bf":
             raise UsageError(f"{name} are {raw.dtype}; convert them to uint8 (0..255) or float32")
@@ -179,6 +183,21 @@ def _from_arrays(path: Path, frame_shape: tuple[int, ...], resize: bool) -> Sequ
         )
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
+
+
+def _reordered(arrays: Mapping[str, Array], name: str, layout: Layout) -> dict[str, Array]:
+    """Arrays whose axes are in the order of a layout, or of one clip in that order without N, in the usual order."""
+    raw, mask = arrays[name], arrays.get("mask")
+    letters = layout.letters if raw.ndim == len(layout.letters) else layout.letters.replace("N", "")
+    if raw.ndim != len(letters):
+        return dict(arrays)
+    order = Layout(letters)
+    found = {**arrays, name: order.arranged(raw)}
+    if mask is not None:
+        found["mask"] = order.arranged(mask) if mask.shape == raw.shape else order.of_steps(mask)
+    if "times" in arrays:
+        found["times"] = order.of_steps(arrays["times"])
+    return found
 
 
 def _arranged(values: Tensor, frame_shape: tuple[int, ...]) -> Tensor:

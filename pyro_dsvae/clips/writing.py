@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from pyro_dsvae.clips.conversion import CHANNELS
+from pyro_dsvae.data.layout import CHANNELS
 from pyro_dsvae.models.errors import UsageError
 
 Array = NDArray[Any]
@@ -74,6 +74,14 @@ def write_npz(path: Path, arrays: Mapping[str, Tensor | Array], about: Mapping[s
     np.savez_compressed(path, allow_pickle=False, **values)
     with zipfile.ZipFile(path, "a") as archive:
         archive.comment = json.dumps(about, default=str).encode()[:65000]
+
+
+def is_ours(path: Path) -> bool:
+    """Whether this project wrote an ``.npz``."""
+    try:
+        return bool(provenance(path))
+    except UsageError:
+        return False
 
 
 def provenance(path: Path) -> dict[str, Any]:

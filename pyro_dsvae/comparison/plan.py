@@ -13,8 +13,10 @@ from pyro_dsvae.comparison.options import ComparisonOptions
 from pyro_dsvae.comparison.workers import Task
 from pyro_dsvae.configuration.networks import for_frames
 from pyro_dsvae.data.dataset import DataSource, SequenceData
+from pyro_dsvae.data.reading import read_again, read_first
 from pyro_dsvae.inference.forecasting.forecast import check_context
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.runs.directory import RunDirectory
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ def planned(options: ComparisonOptions) -> Plan:
         data = check_runs(open_runs(fits))
     else:
         assert options.vary is not None
-        data = options.data.load()
+        begun = options.out is not None and RunDirectory(Path(options.out)).config_file.is_file()
+        data = (read_again if begun else read_first)(options.data)
         vary = options.vary
         if "decoder" not in vary:
             options = for_frames(options, data.frame_shape)

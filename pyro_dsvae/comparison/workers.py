@@ -19,6 +19,7 @@ from rich.console import Console
 from pyro_dsvae.comparison.candidates import Candidate, Fit
 from pyro_dsvae.comparison.measurement import Evaluation, Measure, evaluate
 from pyro_dsvae.data.dataset import DataSource, SequenceData
+from pyro_dsvae.data.reading import read_again
 from pyro_dsvae.fit import fit
 from pyro_dsvae.loading import Run, load
 from pyro_dsvae.models.errors import UsageError
@@ -132,7 +133,7 @@ def _begin(numbers: "Queue[int]", devices: int, kind: str, source: DataSource | 
     else:
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // devices))
     sys.stdout = sys.stderr = (logs / f"device-{number}.log").open("a", buffering=1)
-    _Worker.data = load(first, device="cpu").sequences() if source is None else source.load()
+    _Worker.data = load(first, device="cpu").sequences() if source is None else read_again(source)
     _Worker.device = kind
 
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyro_dsvae.data.layout import in_words
 from pyro_dsvae.data.observed import numbered_sequences, observed_frames
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.errors import UsageError
@@ -143,14 +144,9 @@ class SequenceData:
 
     def in_words(self) -> str:
         """What the data are: "80 sequences of 6 steps of 100 values", "200 clips of 8 frames of 32 x 32, 3 channels"."""
-        shape, image = self.frame_shape, len(self.frame_shape) == 3
         shortest = self.length if self.lengths is None else int(self.lengths.min())
         steps = str(self.length) if shortest == self.length else f"{shortest} to {self.length}"
-        if image:
-            frame = f"{shape[2]} x {shape[1]}, {shape[0]} channel{'s' if shape[0] > 1 else ''}"
-        else:
-            frame = f"{' x '.join(map(str, shape))} value{'s' if shape != (1,) else ''}"
-        return f"{len(self)} {'clips' if image else 'sequences'} of {steps} {'frames' if image else 'steps'} of {frame}"
+        return in_words(len(self), steps, self.frame_shape)
 
     def rows(self, split: Split) -> Tensor:
         """Indices (n,) int64 of the sequences of one split, in order.

@@ -1,16 +1,17 @@
 """The arrays in an ``.npz`` or ``.npy`` file. Pickled objects are never read."""
 
 import difflib
+import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import Remark, UsageError
 
 Array = NDArray[Any]
 
@@ -24,11 +25,37 @@ _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
+# Arrays beside the frames.
+FIELDS = ("lengths", "mask", "times", "split")
+# What a file may hold for each name that a first array has given.
+FACTORS = {"labels_": ("labels_", "role_", "classes_"), "quantities_": ("quantities_", "components_", "unit_")}
+PREFIXES = tuple(prefix for prefixes in FACTORS.values() for prefix in prefixes)
 # Sequences of different lengths in a list, as one array.
 PAD = (
     "T = max(map(len, clips)); np.savez('clips.npz', frames=np.stack([np.pad(c, [(0, T - len(c))] + [(0, 0)] * (c.ndim - 1)) "
     "for c in clips]), lengths=[len(c) for c in clips])"
 )
+
+
+def frames_in(arrays: Mapping[str, Array]) -> str:
+    """The key of the sequences: ``frames``, or that of the only array that may be meant, which is said.
+
+    Raises:
+        UsageError: Where there is none, or several may be meant.
+    """
+    if "frames" in arrays:
+        return "frames"
+    found = [
+        key for key, value in arrays.items() if key not in FIELDS and not key.startswith(PREFIXES) and value.ndim > 1
+    ]
+    if len(found) == 1:
+        warnings.warn(
+            Remark(f"there is no array 'frames'; {found[0]!r} {arrays[found[0]].shape} is taken for it"), stacklevel=2
+        )
+        return found[0]
+    if found:
+        raise UsageError(f"has no 'frames', and {', '.join(map(repr, found))} may each be meant; give one that name")
+    raise UsageError(f"has no 'frames'; it holds {', '.join(arrays) or 'nothing'}: name the array of sequences so")
 
 
 def near(name: str, names: Iterable[str], words: str = "; did you mean {!r}?") -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.data.dataset import DataSource, SequenceData
+from pyro_dsvae.data.reading import read_again
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.estimation import Progress, Sampler, paths_at_once
 from pyro_dsvae.inference.latent_space.encoding import Codes, encode
@@ -46,7 +47,7 @@ class OpenedRun(ABC):
             >>> data.part("test").frames.shape
             torch.Size([4, 6, 3, 16, 16])
         """
-        data = self.data.load()
+        data = read_again(self.data)
         if self.state.get("data", data.fingerprint()) != data.fingerprint():
             raise UsageError(f"{self.path} was fitted to other data than {type(self.data).__name__} gives now")
         return data

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from pyro_dsvae.clips.reading import read_clips
 from pyro_dsvae.clips.writing import provenance, write_gif, write_npz, write_strip
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.data.layout import Layout
+from pyro_dsvae.models.errors import Remark, UsageError
 
 T, SIDE = 5, 16
 COLOUR, GREY, ALPHA, VECTOR = (3, SIDE, SIDE), (1, SIDE, SIDE), (4, SIDE, SIDE), (6,)
@@ -132,6 +133,28 @@ def test_layouts_of_arrays(tmp_path: Path, shape: tuple[int, ...], stored: tuple
     assert np.array_equal(frames[0].numpy().squeeze(), plain.squeeze())
 
 
+@pytest.mark.parametrize("letters", ["NCTHW", "CTHW", "TNHWC", "THWC", "NTHWC"])
+def test_clips_may_have_the_layout_of_the_data(tmp_path: Path, letters: str) -> None:
+    """A clip of as many frames as channels would be read in the usual order; a file of this project keeps its own."""
+    clips = np.random.RandomState(0).rand(1, 3, *COLOUR).astype(np.float32)
+    seen, times = np.random.RandomState(1).rand(*clips.shape) < 0.5, np.array([[0, 1, 5]])
+    as_letters = {
+        name: np.einsum(f"NTCHW->{letters}" if "N" in letters else f"NTCHW->N{letters}", values)
+        for name, values in (("frames", clips), ("mask", seen.astype(int)))
+    }
+    arrays = {name: values if "N" in letters else values[0] for name, values in as_letters.items()}
+    layout = Layout(letters if "N" in letters else f"N{letters}")
+    path = saved(tmp_path / "a.npz", times=times.T if letters[0] == "T" and "N" in letters else times[0], **arrays)
+    read = read_clips(path, COLOUR, layout=layout)
+    assert read.mask is not None
+    assert read.times is not None
+    assert np.array_equal(read.frames.numpy(), clips)
+    assert np.array_equal(read.mask.numpy(), seen)
+    assert read.times.tolist() == times.tolist()
+    write_npz(tmp_path / "ours.npz", {"frames": torch.from_numpy(clips)}, {"run": "a"})
+    assert np.array_equal(read_clips(tmp_path / "ours.npz", COLOUR, layout=layout).frames.numpy(), clips)
+
+
 def test_what_arrays_say_of_gaps_is_read(tmp_path: Path) -> None:
     frames = np.zeros((2, T, SIDE, SIDE, 3), np.uint8)
     mask = np.random.RandomState(0).rand(*frames.shape) < 0.5
@@ -145,7 +168,8 @@ def test_what_arrays_say_of_gaps_is_read(tmp_path: Path) -> None:
     assert np.array_equal(clips.mask.numpy(), mask.transpose(0, 1, 4, 2, 3))
     assert clips.lengths.tolist() == [3, T]
     assert clips.times.shape == (2, T)
-    of_frames = read_clips(saved(tmp_path / "b.npz", x=frames[0], mask=[1, 0, 1, 1, 0]), COLOUR).mask
+    with pytest.warns(Remark, match=r"'x' \(5, 16, 16, 3\) is taken for it"):
+        of_frames = read_clips(saved(tmp_path / "b.npz", x=frames[0], mask=[1, 0, 1, 1, 0]), COLOUR).mask
     assert of_frames is not None
     assert of_frames.tolist() == [[True, False, True, True, False]]
 
@@ -302,7 +326,8 @@ def test_what_is_no_clip_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "shape", "says"),
     [
-        ({"f": np.zeros(3)}, COLOUR, "has no 'frames'"),
+        ({"f": np.zeros(3)}, COLOUR, "has no 'frames'; it holds f"),
+        ({"x": np.zeros((T, 6)), "y": np.zeros((T, 6))}, VECTOR, "has no 'frames', and 'x', 'y' may each be meant"),
         ({"frames": np.zeros((T, *COLOUR), int)}, COLOUR, "convert them to uint8"),
         ({"frames": np.zeros((1, *COLOUR))}, COLOUR, "at least 2"),
         ({"frames": np.zeros(COLOUR)}, COLOUR, "at least 2"),

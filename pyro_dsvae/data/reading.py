@@ -1,0 +1,43 @@
+"""Data as a fit reads them for the first time, and as its run reads them again."""
+
+import os
+import sys
+import warnings
+
+from pyro_dsvae.data.dataset import DataSource, SequenceData
+from pyro_dsvae.models.errors import Remark, UsageError
+
+
+class UnaskedChannelsError(UsageError):
+    """Images of other than 1, 3 or 4 channels, which are likelier something else unless they are asked for.
+
+    Args:
+        message: The line.
+        asked: The same source, asked for them.
+    """
+
+    def __init__(self, message: str, asked: DataSource) -> None:
+        super().__init__(message, "data.layout")
+        self.asked = asked
+
+
+def read_first(source: DataSource) -> SequenceData:
+    """The data of a new fit, with lines on standard error that say how they were understood."""
+    data = source.load()
+    if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":  # of several processes one speaks
+        print(f"data: {data.in_words()}", file=sys.stderr)
+        for name, label in data.labels.items():
+            kinds = ", ".join(label.classes[:12]) + (", …" if len(label.classes) > 12 else "")
+            count = f"{len(label.classes)} class{'es' if len(label.classes) > 1 else ''}"
+            print(f"label {name}, {label.role}: {count} ({kinds})", file=sys.stderr)
+    return data
+
+
+def read_again(source: DataSource) -> SequenceData:
+    """The data of a run that exists. How they are understood was settled when it was fitted, so that nothing is said."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Remark)
+        try:
+            return source.load()
+        except UnaskedChannelsError as error:
+            return error.asked.load()
