@@ -8,9 +8,9 @@ The runs are two rows of the Sprites benchmark, seed 0:
       --static_prior StandardNormal --out runs/lpc-normal
   python -m pyro_dsvae.fit --data LPCSprites --data.root DIR --data.size 32 --steps 4700 --out runs/lpc
 
-and checked by ``python -m pyro_dsvae.ppc RUN``. Writes generated.png: clips drawn from the priors alone, decoder means, the
-first of seed 0, not chosen; and copies the reports' figures of f and of the judge's labels. Only decoded frames are shown: the
-art itself is not this project's to copy.
+and checked by ``python -m pyro_dsvae.ppc RUN --split test``. Writes generated.png: clips drawn from the priors alone, decoder
+means, the first of seed 0, not chosen; and copies the reports' figures of f and of the judge's labels. Only decoded frames are
+shown: the art itself is not this project's to copy.
 """
 
 import argparse

@@ -221,6 +221,8 @@ def _measured(
         judged = measure_judged(model, latents, data, whole, judge, answers, parts, options["draws"], seed, told)
         if judged.swaps is None:
             notes.append(f"The {options['split']} split has one sequence, so nothing can be swapped.")
+        elif model.static_prior.static_size and model.decoder.certain:
+            notes.append(model.decoder.certain)
         train = _some(whole, seed)
         training = encode(replace(sampler, progress=bar.part(0.65, 0.7, "encoding training clips")), one_split(train))
         drawn = [draw(sampler, one_split(part), seed) for part in (train, data)]

@@ -1,6 +1,7 @@
 """z lays out regions, f colours them."""
 
 from itertools import pairwise
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn.functional import group_norm, pixel_shuffle, silu
@@ -35,6 +36,11 @@ class Regions(FrameDecoder):
         frame_shape: (C, S, S) of the parameters of a frame, supplied by the model.
         width: Channels of the finest layer.
     """
+
+    certain: ClassVar[str] = (
+        "In swaps the motion stays with z by construction: z lays out the regions of a frame, f colours them, and so the "
+        "decoder forbids f to move anything. What is no matter of course is the appearance."
+    )
 
     def __init__(self, static_size: int, latent_size: int, frame_shape: tuple[int, ...], width: int = 16) -> None:
         super().__init__(frame_shape)

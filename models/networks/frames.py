@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from functools import partial
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -38,7 +39,13 @@ class FrameDecoder(nn.Module, ABC):
 
     Args:
         frame_shape: Shape of the parameters of one frame.
+
+    Attributes:
+        certain: What swaps show whatever was learned, because the network cannot do otherwise: a sentence that is printed
+            beside their scores. Empty where nothing is certain.
     """
+
+    certain: ClassVar[str] = ""
 
     def __init__(self, frame_shape: tuple[int, ...]) -> None:
         super().__init__()

@@ -87,6 +87,8 @@ def _report(
             "mean_taken_over": scores.mean_taken_over if scores.taken_over else None,
         }
         _print_scores(console, truth, scores)
+        if scores.kept and model.static_prior.static_size and model.decoder.certain:
+            console.print(model.decoder.certain, soft_wrap=True)
     if data.quantities and len(held_out) > 1:
         to_model_units, device = model.likelihood.to_model_units, svi.fabric.device
         with Bar("judge of quantities: from the cache, or trained") as bar:

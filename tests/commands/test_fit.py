@@ -347,14 +347,16 @@ def test_images_with_labels_are_judged(tmp_path: Path, monkeypatch: pytest.Monke
     frames = noise.random((N, T, 16, 16)).astype(np.float32) / 2 + who[:, None, None, None] / 2
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("pyro_dsvae.judges.own.STEPS", 4)
-    path = vectors(tmp_path / "images.npz", frames=frames, labels_who=who, role_who="static")
+    labels = {"labels_who": who, "role_who": "static", "labels_way": 1 - who, "role_way": "dynamic"}
+    path = vectors(tmp_path / "images.npz", frames=frames, **labels)
     outcome = command(
         "--data=Arrays", f"--data.path={path}", *TINY, "--likelihood=Bernoulli", "--out", tmp_path / "run"
     )
     assert outcome.code == 0, outcome
     judge = json.loads((outcome.run / "summary.json").read_text())["judge"]
-    assert set(judge["accuracy"]) == {"who"}
+    assert set(judge["accuracy"]) == {"who", "way"}
     assert "who" in outcome.out
+    assert "the decoder forbids f to move anything" in outcome.out
 
 
 def test_half_precision_stays_finite(options: list[str], tmp_path: Path) -> None:
