@@ -42,6 +42,7 @@ from pyro_dsvae.configuration.options import FitOptions, Role, option_names, tak
 from pyro_dsvae.configuration.parts import in_words
 from pyro_dsvae.data.columns import ColumnMoments
 from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.data.location import located, places
 from pyro_dsvae.data.reading import read_again, read_first
 from pyro_dsvae.inference.svi import SVI, NonFiniteError
 from pyro_dsvae.inference.training.distributed import is_rank_zero
@@ -112,8 +113,9 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
         options = replace(options, decoder=options.decoder or RunDirectory.open(path).options().decoder)
     else:
         RunDirectory.check_free(path)
-    data = (read_again if options.resume else read_first)(options.data)
-    options = for_frames(options, data.frame_shape)
+    source, folder = next(located(options.data, places(options.data_folder, path if options.resume else None)))
+    data = (read_again if options.resume else read_first)(source)
+    options = for_frames(replace(options, data_folder=folder), data.frame_shape)
     run = _resumed(path, options, data.frame_shape) if options.resume else None
     series = options.standardise and len(data.frame_shape) == 1
     columns = ColumnMoments.of(data.sequences("train")) if series else None
@@ -210,7 +212,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = cli.parser_for(fit, f"{__doc__}\nRecipes:\n\n{recipes.listing()}")
     arguments = recipes.resolve(arguments)
     arguments = _bare_flag(arguments)
-    given = cli.peek(arguments, "out", "resume")
+    given = cli.peek(arguments, "out", "resume", "config")
+    if given["config"] is not None and Path(given["config"]).name == "config.yaml":
+        RunDirectory(Path(given["config"]).parent).config()  # says in one line where the file is spoilt
     if given["out"] is not None and given["resume"] == "true":
         # Options that are not named are those of the run, so that --out DIR --resume is all one has to say.
         before = RunDirectory.open(Path(given["out"]))

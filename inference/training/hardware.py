@@ -37,11 +37,13 @@ def device_for(name: Device) -> torch.device:
     if kind not in ("cpu", "cuda", "mps") or (colon and not (kind == "cuda" and number.isdecimal())):
         raise UsageError(f"device {name}: it is one of auto, cpu, cuda, cuda:N for the GPU of number N, mps")
     if kind == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"device {name}: this machine has no usable CUDA device; use auto or cpu")
+        raise UsageError(
+            f"device {name}: this machine has no usable CUDA device; auto takes what there is", "device auto"
+        )
     if colon and int(number) >= torch.cuda.device_count():
         raise UsageError(f"device {name}: the last device of this machine is cuda:{torch.cuda.device_count() - 1}")
     if kind == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("device mps: this machine has no usable Metal device; use auto or cpu")
+        raise UsageError("device mps: this machine has no usable Metal device; auto takes what there is", "device auto")
     return torch.device(name)
 
 

@@ -16,7 +16,6 @@ from pyro_dsvae.configuration.networks import for_frames
 from pyro_dsvae.configuration.options import FitOptions, Role, option_names
 from pyro_dsvae.configuration.parts import describe, in_words
 from pyro_dsvae.data.dataset import SequenceData
-from pyro_dsvae.data.reading import read_again
 from pyro_dsvae.inference.estimation import check_proposal
 from pyro_dsvae.loading import Run, load
 from pyro_dsvae.models.dsvae import DSVAE
@@ -109,7 +108,7 @@ def check_runs(runs: Sequence[tuple[str, Run]]) -> SequenceData:
     for name, run in others:
         known = run.state.get("data")
         if known is None and describe(run.data) != describe(one.data):
-            known = read_again(run.data).fingerprint()
+            known = run.sequences().fingerprint()
         if known not in (None, fingerprint):
             raise UsageError(
                 f"{first} and {name} cannot be compared: they were fitted to different data or splits "

@@ -13,6 +13,7 @@ from pyro_dsvae.comparison.options import ComparisonOptions
 from pyro_dsvae.comparison.workers import Task
 from pyro_dsvae.configuration.networks import for_frames
 from pyro_dsvae.data.dataset import DataSource, SequenceData
+from pyro_dsvae.data.location import existing, located, places
 from pyro_dsvae.data.reading import read_again, read_first
 from pyro_dsvae.inference.forecasting.forecast import check_context
 from pyro_dsvae.models.errors import UsageError
@@ -51,14 +52,21 @@ def planned(options: ComparisonOptions) -> Plan:
         UsageError: Where candidates or runs cannot be compared, or the folder holds something else.
     """
     candidates: list[Candidate] = []
+    source, found = None, Path.cwd()
     if options.runs:
-        fits = finished(options.runs)
+        runs = [existing(Path(run), options.data_folder) for run in options.runs]
+        found = Path.cwd() if runs == list(options.runs) else options.data_folder or found
+    else:
+        source, found = next(located(options.data, places(options.data_folder)))
+    options = replace(options, data_folder=found)
+    if source is None:
+        fits = finished(runs)
         folder = _folder(options, None)
         data = check_runs(open_runs(fits))
     else:
         assert options.vary is not None
         begun = options.out is not None and RunDirectory(Path(options.out)).config_file.is_file()
-        data = (read_again if begun else read_first)(options.data)
+        data = (read_again if begun else read_first)(source)
         vary = options.vary
         if "decoder" not in vary:
             options = for_frames(options, data.frame_shape)
@@ -66,7 +74,6 @@ def planned(options: ComparisonOptions) -> Plan:
         folder = _folder(options, written)
         check_candidates(candidates, data)
         fits = folder.fits(candidates, range(options.seed, options.seed + options.seeds))
-    source = None if options.runs else options.data
     return Plan(folder, fits, {each.name: each for each in candidates}, data, source, _measure(options, data))
 
 

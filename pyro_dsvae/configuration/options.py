@@ -84,6 +84,11 @@ class SharedOptions:
         Role.INCIDENTAL,
         "where to fit and to measure: auto (a GPU where there is one), cpu, cuda, cuda:1 for that GPU, mps",
     )
+    data_folder: Path | None = option(
+        None,
+        Role.INCIDENTAL,
+        "where relative paths of --data and runs are looked for, too; a run keeps the folder it was fitted in",
+    )
     precision: Precision = option("32", Role.TRAINING, "32, or bf16 inside the networks")
     static_size: int = option(64, Role.MODEL, "dimension F of the static latent f; 0 for a model without a static part")
     latent_size: int = option(

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,20 @@ def in_words(value: object) -> str:
         options = ", ".join(f"{name}={v}" for name, v in value.get("init_args", {}).items())
         return f"{str(value['class_path']).rpartition('.')[2]}({options})"
     return str(value)
+
+
+def class_paths(config: object) -> Iterator[str]:
+    """The class path of every part in a configuration."""
+    if isinstance(config, Mapping):
+        if isinstance(path := config.get("class_path"), str):
+            yield path
+        for value in config.values():
+            yield from class_paths(value)
+
+
+def importable(folder: Path, module: str) -> bool:
+    """Whether a module of this name lies in the folder."""
+    return (folder / f"{module}.py").is_file() or (folder / module).is_dir()
 
 
 def plain(value: object) -> object:

@@ -4,9 +4,11 @@ import csv
 import io
 import json
 import pickle
+import sys
 import warnings
 import zipfile
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +16,8 @@ import torch
 import yaml
 
 from pyro_dsvae import cli
-from pyro_dsvae.configuration.options import FitOptions, SharedOptions
+from pyro_dsvae.configuration.options import FitOptions, Role, SharedOptions, option_names
+from pyro_dsvae.configuration.parts import class_paths, importable
 from pyro_dsvae.configuration.spellings import OldConfiguration, lacking, modern_config
 from pyro_dsvae.inference.files import DAMAGE, replacing
 from pyro_dsvae.models.errors import UsageError
@@ -87,11 +90,16 @@ class RunDirectory:
         """An existing run.
 
         Raises:
-            UsageError: Where there is none.
+            UsageError: Where there is none, or a comparison.
         """
         if not (path / "config.yaml").is_file():
             raise UsageError(f"{path} holds no run (no config.yaml); name the folder that fit printed as run: …")
-        return cls(path)
+        found = cls(path)
+        if not (path / "checkpoint.pt").exists() and {"vary", "runs"} <= found.config().keys():
+            runs = sorted(str(run) for run in path.glob("runs/*") if (run / "config.yaml").is_file())
+            hint = f"; name one of its runs: {', '.join(runs)}" if runs else " and has no runs of its own; name a run"
+            raise UsageError(f"{path} is a comparison, not a run{hint}")
+        return found
 
     def config(self) -> dict[str, Any]:
         """What config.yaml says, in today's spelling.
@@ -107,7 +115,22 @@ class RunDirectory:
             config = None
         if not isinstance(config, dict):
             raise UsageError(f"{self.config_file} is empty, damaged or no YAML")
+        self._check_parts(config)
         return modern_config(config, str(self.config_file))
+
+    def _check_parts(self, config: Mapping[str, Any]) -> None:
+        """Raises `UsageError` where config.yaml names parts in a module that cannot be imported here."""
+        for path in class_paths(config):
+            module = path.partition(".")[0]
+            if module in sys.modules or find_spec(module) is not None:
+                continue
+            known = config.get("data_folder")
+            found = known is not None and importable(Path(known), module)
+            raise UsageError(
+                f"{self.config_file} names {path}, which cannot be imported here; put "
+                f"{known if found else f'the folder of {module}.py'} on the path: "
+                f"PYTHONPATH={known if found else 'FOLDER'} python -m …"
+            )
 
     def options(self) -> FitOptions:
         """The options that the run was fitted with.
@@ -235,7 +258,9 @@ def complete(kind: type[Taken], config: Mapping[str, Any], file: Path) -> Taken:
         options = cli.from_config(kind, config)
     except UsageError as error:
         raise UsageError(f"{file}: {error}") from error
-    if absent := lacking(config, options.config()):
+    incidental = option_names(kind, Role.INCIDENTAL)  # of them none decides what was fitted
+    absent = lacking(config, {name: v for name, v in options.config().items() if name not in incidental})
+    if absent:
         said = ", ".join(f"{name}={value}" for name, value in absent.items())
         warnings.warn(
             f"{file} is of an earlier version and lacks options; pyro-dsvae {installed('pyro-dsvae')} takes its defaults "

@@ -1,5 +1,6 @@
 """A fitted model and its data, opened: the way into and out of the latents, with which every use of a run begins."""
 
+import warnings
 from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.data.dataset import DataSource, SequenceData
+from pyro_dsvae.data.location import located, places
 from pyro_dsvae.data.reading import read_again
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.estimation import Progress, Sampler, paths_at_once
@@ -19,7 +21,7 @@ from pyro_dsvae.inference.posteriors.anchored import Anchored
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.prediction import decode
 from pyro_dsvae.models.dsvae import DSVAE
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import Remark, UsageError
 from pyro_dsvae.runs.checked_batch import checked_batch
 
 
@@ -38,6 +40,9 @@ class OpenedRun(ABC):
     def sequences(self) -> SequenceData:
         """Load the data of the run.
 
+        Relative paths count from the current folder. Where the data are not there, they are looked for in the folder in which
+        the run was fitted, and then in that of the run and those above it; a `Remark` says where they were found.
+
         Raises:
             UsageError: Where they cannot be read, or are not the data that the run was fitted to.
 
@@ -47,10 +52,19 @@ class OpenedRun(ABC):
             >>> data.part("test").frames.shape
             torch.Size([4, 6, 3, 16, 16])
         """
-        data = read_again(self.data)
-        if self.state.get("data", data.fingerprint()) != data.fingerprint():
-            raise UsageError(f"{self.path} was fitted to other data than {type(self.data).__name__} gives now")
-        return data
+        known = self.config.get("data_folder")
+        folders = places(None if known is None else Path(known), self.path)
+        for source, folder in located(self.data, folders):
+            try:
+                data = read_again(source)
+            except UsageError as error:
+                where = "" if known is None or folder == Path(known) else f"; the run was fitted in {known}"
+                raise UsageError(f"{error}{where}") from error
+            if self.state.get("data", data.fingerprint()) == data.fingerprint():
+                if folder != folders[0]:
+                    warnings.warn(f"the data of {self.path} are taken from {folder}", Remark, stacklevel=2)
+                return data
+        raise UsageError(f"{self.path} was fitted to other data than {type(self.data).__name__} gives now")
 
     @property
     def frame_shape(self) -> tuple[int, ...]:
