@@ -17,6 +17,7 @@ from pyro_dsvae.inference.training.schedule import Optimisation
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.ppc import ppc
+from tests.decoded import small_decoder
 
 N, T = 20, 4
 SIZES = {"N": N, "T": T, "P": 3, "H": 16, "W": 16}
@@ -75,7 +76,8 @@ def test_a_documented_layout_is_fitted_encoded_and_checked(
         latent_size=2,
         dynamic_prior=partial(LSTM, hidden_size=4),
         posterior=partial(Posterior, hidden_size=4, feature_size=4, width=1),
-        likelihood=partial(Normal, width=1),
+        decoder=small_decoder,
+        likelihood=Normal,
         device="cpu",
         optimisation=Optimisation(batch_size=4, evaluations=1),
     )
@@ -88,7 +90,7 @@ def test_a_documented_layout_is_fitted_encoded_and_checked(
     clips = np.einsum(f"{usual[1:]}->{order.replace('N', '')}", values[split == 2][0])
     np.savez(tmp_path / "clip.npz", frames=clips)
     codes = [
-        np.load(encode(fitted.run, clips=clip, out=tmp_path / f"codes-{i}") / "encode.npz")["f"]
+        np.load(encode(fitted.run, clips=clip, split="test", out=tmp_path / f"codes-{i}") / "encode.npz")["f"]
         for i, clip in enumerate(("0", str(tmp_path / "clip.npz")))
     ]
     np.testing.assert_allclose(codes[1], codes[0], rtol=1e-5)
