@@ -52,6 +52,7 @@ from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.process import Stopped, as_stopped, listening
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.fit_journal import FitJournal
+from pyro_dsvae.runs.learned import check_chosen, not_learned
 from pyro_dsvae.runs.output_folder import in_next_free, locked
 from pyro_dsvae.runs.profiling import StepProfile
 from pyro_dsvae.runs.report import report
@@ -135,8 +136,12 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
         stopped = _run(svi, run, fingerprint, options.profile)
         if stopped is not None:
             return FitResult(path, False, {}, stopped)
+        check_chosen(run)
         try:
-            return FitResult(path, True, report(run, svi, data))
+            summary = report(run, svi, data)
+            if is_rank_zero() and (line := not_learned(run, svi)) is not None:
+                print(line, file=sys.stderr)
+            return FitResult(path, True, summary)
         except KeyboardInterrupt as error:
             return FitResult(path, False, {}, as_stopped(error))
 

@@ -264,7 +264,7 @@ def test_progress_goes_to_standard_error_one_line_per_evaluation(done: Outcome) 
     understood, standardised, *others = done.err.splitlines()
     assert understood.startswith("data: ")
     assert "series are standardised" in standardised
-    assert [line.partition(":")[0] for line in others] == ["step 3", "step 6"]
+    assert [line.partition(":")[0] for line in others] == ["step 3", "step 6", "this fit has not learned"]
 
 
 def test_config_repeats_the_run_to_the_same_bits(done: Outcome, tmp_path: Path) -> None:
