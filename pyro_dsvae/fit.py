@@ -42,6 +42,7 @@ from pyro_dsvae.configuration.options import FitOptions, Role, option_names, tak
 from pyro_dsvae.configuration.parts import in_words
 from pyro_dsvae.data.columns import ColumnMoments
 from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.data.intensities import check_intensities
 from pyro_dsvae.data.location import located, places
 from pyro_dsvae.data.reading import read_again, read_first
 from pyro_dsvae.inference.svi import SVI, NonFiniteError
@@ -109,13 +110,15 @@ def fit(options: FitOptions) -> FitResult:
 
 def _fitted(path: Path, options: FitOptions) -> FitResult:
     """The fit in its folder. Raises `TakenError` where that is taken."""
+    known = None
     if options.resume:
+        known = RunDirectory.open(path).load("checkpoint.pt").get("data")
         # What is left open was chosen when the run began.
         options = replace(options, decoder=options.decoder or RunDirectory.open(path).options().decoder)
     else:
         RunDirectory.check_free(path)
     source, folder = next(located(options.data, places(options.data_folder, path if options.resume else None)))
-    data = (read_again if options.resume else read_first)(source)
+    data = read_again(source, known) if options.resume else read_first(source)
     options = for_frames(replace(options, data_folder=folder), data.frame_shape)
     run = _resumed(path, options, data.frame_shape) if options.resume else None
     series = options.standardise and len(data.frame_shape) == 1
@@ -124,6 +127,8 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
     fingerprint = data.fingerprint()
     new = run is None
     if run is None:
+        if svi.objective.model.likelihood.real_valued:
+            check_intensities(data)
         start = {**svi.state(), "data": fingerprint}
         run = RunDirectory(path)
         svi.processes.on_rank_zero(lambda: RunDirectory.create(path, options.config(), start))
@@ -139,8 +144,8 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
         check_chosen(run)
         try:
             summary = report(run, svi, data)
-            if is_rank_zero() and (line := not_learned(run, svi)) is not None:
-                print(line, file=sys.stderr)
+            if is_rank_zero() and (failure := not_learned(run, svi)) is not None:
+                print(failure, file=sys.stderr)
             return FitResult(path, True, summary)
         except KeyboardInterrupt as error:
             return FitResult(path, False, {}, as_stopped(error))

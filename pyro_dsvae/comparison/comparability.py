@@ -16,6 +16,7 @@ from pyro_dsvae.configuration.networks import for_frames
 from pyro_dsvae.configuration.options import FitOptions, Role, option_names
 from pyro_dsvae.configuration.parts import describe, in_words
 from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.data.intensities import check_intensities
 from pyro_dsvae.inference.estimation import check_proposal
 from pyro_dsvae.loading import Run, load
 from pyro_dsvae.models.dsvae import DSVAE
@@ -85,6 +86,8 @@ def check_candidates(candidates: Sequence[Candidate], data: SequenceData) -> Non
     for candidate in candidates:
         objective = build_from(replace(candidate.options(), seed=0), some)
         objective.model.likelihood.check(data.frames)
+        if objective.model.likelihood.real_valued:
+            check_intensities(data)
         check_times(data, objective.model.dynamic_prior)
         check_proposal(objective.guide)
         built.append((candidate.name, objective.model))

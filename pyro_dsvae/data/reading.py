@@ -5,6 +5,7 @@ import sys
 import warnings
 
 from pyro_dsvae.data.dataset import DataSource, SequenceData
+from pyro_dsvae.data.intensities import TAKEN_AS_BYTES, as_fitted, with_bytes
 from pyro_dsvae.models.errors import Remark, UsageError
 
 
@@ -23,9 +24,12 @@ class UnaskedChannelsError(UsageError):
 
 def read_first(source: DataSource) -> SequenceData:
     """The data of a new fit, with lines on standard error that say how they were understood."""
-    data = source.load()
+    read = source.load()
+    data = with_bytes(read)
     if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":  # of several processes one speaks
         print(f"data: {data.in_words()}", file=sys.stderr)
+        if data is not read:
+            print(TAKEN_AS_BYTES, file=sys.stderr)
         for name, label in data.labels.items():
             kinds = ", ".join(label.classes[:12]) + (", …" if len(label.classes) > 12 else "")
             count = f"{len(label.classes)} class{'es' if len(label.classes) > 1 else ''}"
@@ -33,11 +37,16 @@ def read_first(source: DataSource) -> SequenceData:
     return data
 
 
-def read_again(source: DataSource) -> SequenceData:
-    """The data of a run that exists. How they are understood was settled when it was fitted, so that nothing is said."""
+def read_again(source: DataSource, known: str | None = None) -> SequenceData:
+    """The data of a run that exists. How they are understood was settled when it was fitted, so that nothing is said.
+
+    Args:
+        source: Where they come from.
+        known: The fingerprint that the run kept, if there is one.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Remark)
         try:
-            return source.load()
+            return as_fitted(source.load(), known)
         except UnaskedChannelsError as error:
-            return error.asked.load()
+            return as_fitted(error.asked.load(), known)

@@ -56,7 +56,7 @@ class OpenedRun(ABC):
         folders = places(None if known is None else Path(known), self.path)
         for source, folder in located(self.data, folders):
             try:
-                data = read_again(source)
+                data = read_again(source, self.state.get("data"))
             except UsageError as error:
                 where = "" if known is None or folder == Path(known) else f"; the run was fitted in {known}"
                 raise UsageError(f"{error}{where}") from error

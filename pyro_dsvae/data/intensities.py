@@ -1,0 +1,78 @@
+"""Images of floating numbers: intensities in [0, 1]. Bytes that were saved as floats are told; other ranges are refused."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.inference.batch import Batch
+from pyro_dsvae.models.errors import UsageError
+
+# Whole numbers up to less than this may be counts or classes as well; beyond, they are bytes.
+BYTES = 128
+# What rounding adds to 0 and 1.
+ROUNDING = 1e-3
+# What smooth resizing adds to 0 and 1, at most.
+OVERSHOOT = 0.25
+
+TAKEN_AS_BYTES = (
+    "images of whole floating numbers from 0 to 255 are taken as bytes, as uint8 is: intensities are x / 255"
+)
+
+
+def with_bytes(data: SequenceData) -> SequenceData:
+    """The data with bytes as bytes, where floating images hold whole numbers from 0 to 255; else the data themselves.
+
+    Nothing is lost: a likelihood of counts takes bytes as they are.
+    """
+    if len(data.frame_shape) != 3 or not data.frames.is_floating_point():
+        return data
+    values = _seen(data)
+    low, high = (float(v) for v in values.aminmax())
+    if low < 0 or high > 255 or high < BYTES or bool((values != values.round()).any()):
+        return data
+    return replace(data, frames=values.to(torch.uint8))
+
+
+def as_fitted(data: SequenceData, known: str | None) -> SequenceData:
+    """The data as a run was fitted to them, by their fingerprint that it kept; those of a new run without one.
+
+    Runs of earlier versions took bytes that were saved as floats as they are.
+    """
+    stored = with_bytes(data)
+    return data if stored is not data and known == data.fingerprint() else stored
+
+
+def check_intensities(data: SequenceData) -> None:
+    """Refuse floating images with observed values outside [0, 1], but for rounding.
+
+    Raises:
+        UsageError: With the line of code that makes them right, by their range.
+    """
+    if len(data.frame_shape) != 3 or not data.frames.is_floating_point():
+        return
+    low, high = (float(v) for v in _seen(data).aminmax())
+    if low < -ROUNDING or high > 1 + ROUNDING:
+        raise UsageError(
+            f"images of floating numbers are intensities from 0 to 1, and these run from {low:.6g} to {high:.6g}: save them "
+            f"as {_remedy(low, high)}"
+        )
+
+
+def _remedy(low: float, high: float) -> str:
+    """What makes frames of this range intensities."""
+    if low >= -OVERSHOOT and high <= 1 + OVERSHOOT:
+        return "frames.clip(0, 1)"
+    if low >= -1 and high <= 1:
+        return "(frames + 1) / 2"
+    if low >= 0 and BYTES <= high <= 255:
+        return "frames / 255"
+    if low >= 0 and 2**15 <= high < 2**16:
+        return "frames / 65535"
+    return "(frames - frames.min()) / (frames.max() - frames.min())"
+
+
+def _seen(data: SequenceData) -> Tensor:
+    """The frames, 0 where not observed."""
+    return Batch(data.frames, data.mask, data.lengths).visible
