@@ -18,7 +18,7 @@ class Delta(Posterior):
     must not be compared with the ELBO of another posterior.
 
     Args:
-        frame_shape: (C, S, S) or (P,), supplied by the model.
+        frame_shape: (C, H, W) or (P,), supplied by the model.
         static_size: F, supplied by the model.
         latent_size: D, supplied by the model.
         hidden_size: Units of each LSTM.

@@ -29,7 +29,7 @@ class Flow(Posterior):
     Source: Kingma et al., "Improved Variational Inference with Inverse Autoregressive Flow", NeurIPS 2016.
 
     Args:
-        frame_shape: (C, S, S) or (P,), supplied by the model.
+        frame_shape: (C, H, W) or (P,), supplied by the model.
         static_size: F, supplied by the model.
         latent_size: D, supplied by the model.
         hidden_size: Units of each LSTM.

@@ -15,7 +15,7 @@ class StaticHalf(Posterior):
     """q(f | x) = N(f; mu(x), diag sigma(x)^2), and the encoders of f and of z; a subclass adds q(z | f, x).
 
     Args:
-        frame_shape: (C, S, S) or (P,), supplied by the model.
+        frame_shape: (C, H, W) or (P,), supplied by the model.
         static_size: F, supplied by the model.
         latent_size: D, supplied by the model.
         hidden_size: Units of each LSTM or hidden layer.

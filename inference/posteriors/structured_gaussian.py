@@ -27,7 +27,7 @@ class StructuredGaussian(StaticHalf):
     (arXiv 1511.07367), stated as a chain.
 
     Args:
-        frame_shape: (C, S, S) or (P,), supplied by the model.
+        frame_shape: (C, H, W) or (P,), supplied by the model.
         static_size: F, supplied by the model.
         latent_size: D, supplied by the model.
         hidden_size: Units of each LSTM.

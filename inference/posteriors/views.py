@@ -44,7 +44,7 @@ def recolour(x: Tensor) -> Tensor:
     channels would leave white trousers the brightest. Similar colours stay similar, so shapes remain visible.
 
     Args:
-        x: Images, (B, T, C, S, S).
+        x: Images, (B, T, C, H, W).
     """
     batch, _, channels = x.shape[:3]
     inner = 2 * torch.randn(batch, COLOUR_WAVES, channels, dtype=x.dtype, device=x.device)
@@ -59,13 +59,15 @@ def warp(x: Tensor, amplitude: float) -> Tensor:
     """Images under one random smooth displacement per sequence, the same for all its frames.
 
     Args:
-        x: Images, (B, T, C, S, S).
-        amplitude: Standard deviation of the displacement on a 4 x 4 grid of control points, as a share of the image's side.
+        x: Images, (B, T, C, H, W).
+        amplitude: Standard deviation of the displacement on a 4 x 4 grid of control points, as a share of height and width.
     """
-    batch, side = x.shape[0], x.shape[-1]
+    batch, (height, width) = x.shape[0], x.shape[-2:]
     control = torch.randn(batch, 2, 4, 4, dtype=x.dtype, device=x.device) * (2 * amplitude)
-    displacement = interpolate(control, size=(side, side), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
-    centres = (torch.arange(side, dtype=x.dtype, device=x.device) * 2 + 1) / side - 1
-    places = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), dim=-1) + displacement
+    displacement = interpolate(control, size=(height, width), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+    rows, columns = (
+        (torch.arange(size, dtype=x.dtype, device=x.device) * 2 + 1) / size - 1 for size in (height, width)
+    )
+    places = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1) + displacement
     warped = grid_sample(x.flatten(1, 2), places, mode="bilinear", padding_mode="border", align_corners=False)
     return warped.view_as(x)

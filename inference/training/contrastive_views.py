@@ -6,7 +6,7 @@ from torch import Tensor
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.views import recolour
 
-# Standard deviation of the blur, in shares of the image's side: none to one pixel of 32.
+# Standard deviation of the blur, in shares of the image's shorter side: none to one pixel of 32.
 WEAKEST, STRONGEST = 1 / 320, 1 / 32
 
 
@@ -28,18 +28,23 @@ def motion_view(clip: GuideInput) -> GuideInput:
     """Images under one random change of colours and one random blur per sequence: the motion stays, the appearance changes.
 
     Args:
-        clip: Frames (B, T, C, S, S).
+        clip: Frames (B, T, C, H, W).
     """
     share = WEAKEST + (STRONGEST - WEAKEST) * torch.rand(len(clip.x), dtype=clip.x.dtype, device=clip.x.device)
-    return GuideInput(blur(recolour(clip.x), share * clip.x.shape[-1]), clip.observed, clip.steps)
+    return GuideInput(blur(recolour(clip.x), share * min(clip.x.shape[-2:])), clip.observed, clip.steps)
 
 
 def blur(x: Tensor, scale: Tensor) -> Tensor:
-    """Images (B, T, C, S, S) blurred by a normal kernel of standard deviation ``scale`` (B,), in pixels.
+    """Images (B, T, C, H, W) blurred by a normal kernel of standard deviation ``scale`` (B,), in pixels.
 
     The weights are normalised over the pixels inside the image, so a constant image stays constant up to its border.
     """
-    places = torch.arange(x.shape[-1], dtype=x.dtype, device=x.device)
+    along_rows, along_columns = (_kernel(size, scale) for size in x.shape[-2:])
+    return along_rows @ x @ along_columns.mT
+
+
+def _kernel(size: int, scale: Tensor) -> Tensor:
+    """(B, 1, 1, size, size), the weights of every pixel of a line in each of them."""
+    places = torch.arange(size, dtype=scale.dtype, device=scale.device)
     distance = (places.unsqueeze(1) - places) / scale[:, None, None]
-    kernel = (-0.5 * distance.square()).softmax(dim=-1)[:, None, None]
-    return kernel @ x @ kernel.mT
+    return (-0.5 * distance.square()).softmax(dim=-1)[:, None, None]

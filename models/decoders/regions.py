@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import group_norm, pixel_shuffle, silu
 
 from pyro_dsvae.models.networks.frames import FrameDecoder
-from pyro_dsvae.models.networks.images import check_image, levels
+from pyro_dsvae.models.networks.images import ResidualBlock, check_image, cropped, smallest_map, widths
 from pyro_dsvae.models.ops.precision import full_precision
 
 REGIONS, STEEPNESS = 24, 4.0
@@ -23,9 +23,9 @@ class Regions(FrameDecoder):
     some sequences have is a region that in the others has the colour of what is behind it. Without f (F = 0), z_t gives
     regions and colours.
 
-    Linear layers produce a map of 4 to 7 pixels. Transposed 4x4 convolutions double it up to half the frame; each map is
-    normalised to mean 0 and variance 1. There a 3x3 convolution gives the logits of the four pixels that a place becomes
-    (sub-pixel convolution): further layers at full resolution would cost as much as all others together.
+    Linear layers produce a map whose shorter side has 4 to 7 pixels. Transposed 4x4 convolutions double it up to half the
+    frame; each map is normalised to mean 0 and variance 1. There a 3x3 convolution gives the logits of the four pixels that a
+    place becomes (sub-pixel convolution): further layers at full resolution would cost as much as all others together.
 
     Source of the product of layout and appearance: Tenenbaum & Freeman, "Separating Style and Content with Bilinear
     Models", Neural Computation 2000.
@@ -33,8 +33,15 @@ class Regions(FrameDecoder):
     Args:
         static_size: F, supplied by the model.
         latent_size: D, supplied by the model.
-        frame_shape: (C, S, S) of the parameters of a frame, supplied by the model.
+        frame_shape: (C, H, W) of the parameters of a frame, supplied by the model.
         width: Channels of the finest layer.
+        residual: Whether a residual block follows each doubling; worth it at 64 pixels and more.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.models.decoders import Regions
+        >>> Regions(4, 2, (3, 24, 32), width=4)(torch.zeros(8, 4), torch.zeros(8, 5, 2)).shape  # f, z
+        torch.Size([8, 5, 3, 24, 32])
     """
 
     certain: ClassVar[str] = (
@@ -42,16 +49,26 @@ class Regions(FrameDecoder):
         "decoder forbids f to move anything. What is no matter of course is the appearance."
     )
 
-    def __init__(self, static_size: int, latent_size: int, frame_shape: tuple[int, ...], width: int = 16) -> None:
+    def __init__(
+        self,
+        static_size: int,
+        latent_size: int,
+        frame_shape: tuple[int, ...],
+        width: int = 16,
+        residual: bool = False,
+    ) -> None:
         super().__init__(frame_shape)
         check_image(frame_shape)
-        halvings = levels(frame_shape[1])
-        self.base = -(-frame_shape[1] // 2**halvings)
-        sizes = [width * min(2**level, 8) for level in range(halvings - 1, -1, -1)]
+        sizes = widths(frame_shape, width)
+        self.base = (sizes[0], *smallest_map(frame_shape))
         self.layout = nn.Sequential(
-            nn.Linear(latent_size, 128), nn.SiLU(), nn.Linear(128, sizes[0] * self.base**2), nn.SiLU()
+            nn.Linear(latent_size, 128),
+            nn.SiLU(),
+            nn.Linear(128, self.base[0] * self.base[1] * self.base[2]),
+            nn.SiLU(),
         )
         self.upsamplings = nn.ModuleList(nn.ConvTranspose2d(i, o, 4, stride=2, padding=1) for i, o in pairwise(sizes))
+        self.blocks = nn.ModuleList(ResidualBlock(size) if residual else nn.Identity() for size in sizes[1:])
         self.regions = nn.Conv2d(sizes[-1], 4 * REGIONS, 3, padding=1)
         self.look = nn.Sequential(
             nn.Linear(static_size or latent_size, 256), nn.SiLU(), nn.Linear(256, frame_shape[0] * REGIONS)
@@ -59,14 +76,12 @@ class Regions(FrameDecoder):
 
     def decode(self, f: Tensor, z: Tensor) -> Tensor:
         batch, length = z.shape[:-2], z.shape[-2]
-        maps = self.layout(z).reshape(-1, self.upsamplings[0].in_channels, self.base, self.base)
-        for upsample in self.upsamplings:
-            maps = silu(group_norm(upsample(maps), 1))
+        maps = self.layout(z).reshape(-1, *self.base)
+        for upsample, block in zip(self.upsamplings, self.blocks, strict=True):
+            maps = block(silu(group_norm(upsample(maps), 1)))
         # Steep, or edges would take most of a fit to become sharp.
         regions = (STEEPNESS * self.regions(maps)).unflatten(1, (REGIONS, 4)).softmax(dim=1)
         look = self.look(f).expand(*batch, -1).unsqueeze(-2) if f.shape[-1] else self.look(z)
         look = look.expand(*batch, length, -1).reshape(-1, self.frame_shape[0], REGIONS)
         x = full_precision(pixel_shuffle((look @ regions.flatten(2)).view(len(maps), -1, *maps.shape[2:]), 2))
-        side = self.frame_shape[1]
-        crop = (x.shape[-1] - side) // 2
-        return x[..., crop : crop + side, crop : crop + side].reshape(*batch, length, *self.frame_shape)
+        return cropped(x, self.frame_shape).reshape(*batch, length, *self.frame_shape)

@@ -14,7 +14,7 @@ class Bernoulli(Likelihood):
     random binarisation: it can be used to fit, but it is not comparable with a density.
 
     Args:
-        frame_shape: (C, S, S) or (P,), supplied by the model.
+        frame_shape: (C, H, W) or (P,), supplied by the model.
 
     Example:
         >>> import torch

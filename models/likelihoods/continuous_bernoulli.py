@@ -43,7 +43,7 @@ class ContinuousBernoulli(Likelihood):
     NeurIPS 2019.
 
     Args:
-        frame_shape: (C, S, S) or (P,), supplied by the model.
+        frame_shape: (C, H, W) or (P,), supplied by the model.
         max_logit: Bound of eta in absolute value; the mean stays 1 / max_logit away from 0 and 1.
 
     Example:

@@ -28,7 +28,7 @@ class DiscretizedLogistic(Likelihood):
     Source: Kingma et al., "Improved Variational Inference with Inverse Autoregressive Flow", NeurIPS 2016.
 
     Args:
-        frame_shape: (C, S, S) or (P,), supplied by the model.
+        frame_shape: (C, H, W) or (P,), supplied by the model.
         scale: Initial s, in units of the frames; the standard deviation of the logistic is 1.8 s.
         min_scale: Lower bound of s, at least 0.002, half a grey level.
         max_scale: Upper bound of s.

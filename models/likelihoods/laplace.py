@@ -17,7 +17,7 @@ class Laplace(Likelihood):
     b = min_scale (max_scale / min_scale)^sigmoid(10 raw); for the bounds see `Normal`.
 
     Args:
-        frame_shape: (C, S, S) or (P,), supplied by the model.
+        frame_shape: (C, H, W) or (P,), supplied by the model.
         scale: Initial b, the mean absolute deviation, in units of the frames, of standardised series
             in standard deviations.
         min_scale: Lower bound of b.

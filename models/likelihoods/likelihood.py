@@ -16,7 +16,7 @@ class Likelihood(nn.Module, ABC):
     The first constructor argument of every likelihood is ``frame_shape``, which the model supplies; all others are options.
 
     Args:
-        frame_shape: (C, S, S) or (P,).
+        frame_shape: (C, H, W) or (P,).
 
     Attributes:
         parameters_per_value: How many numbers the decoder has to give for each value of a frame.

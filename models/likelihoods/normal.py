@@ -22,7 +22,7 @@ class Normal(Likelihood):
     can explain all variation as noise.
 
     Args:
-        frame_shape: (C, S, S) or (P,), supplied by the model.
+        frame_shape: (C, H, W) or (P,), supplied by the model.
         scale: Initial sigma, in units of the frames, of standardised series in standard deviations.
         min_scale: Lower bound of sigma.
         max_scale: Upper bound of sigma.

@@ -22,7 +22,7 @@ class Poisson(Likelihood):
     Counts may be stored as bytes, other integers or floats. Bytes are not divided by 255.
 
     Args:
-        frame_shape: (C, S, S) or (P,), supplied by the model.
+        frame_shape: (C, H, W) or (P,), supplied by the model.
         scale: A typical count: networks reach numbers near one more easily than near a hundred.
 
     Example:

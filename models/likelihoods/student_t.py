@@ -24,7 +24,7 @@ class StudentT(Likelihood):
     Source: Takahashi et al., "Student-t Variational Autoencoder for Robust Density Estimation", IJCAI 2018.
 
     Args:
-        frame_shape: (C, S, S) or (P,), supplied by the model.
+        frame_shape: (C, H, W) or (P,), supplied by the model.
         scale: Initial s, in units of the frames, of standardised series in standard deviations.
         min_scale: Lower bound of s.
         max_scale: Upper bound of s.

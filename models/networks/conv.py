@@ -1,4 +1,4 @@
-"""Convolutional frame encoders for square images of 16 to 128 pixels."""
+"""Convolutional frame encoders for images of 8 to 256 pixels a side."""
 
 import math
 
@@ -7,17 +7,17 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from pyro_dsvae.models.networks.frames import FrameEncoder
-from pyro_dsvae.models.networks.images import check_image, levels
+from pyro_dsvae.models.networks.images import check_image, halvings
 
 # Standard deviation of the steepness of a patch's waves, per channel and for a patch of one colour.
 PATCH_WAVES = 6.0
 
 
 class ConvEncoder(FrameEncoder):
-    """4x4 convolutions of stride 2 down to a map of 4 to 7 pixels, then one linear layer; SiLU throughout.
+    """4x4 convolutions of stride 2 down to a map whose shorter side has 4 to 7 pixels, then one linear layer; SiLU throughout.
 
     Args:
-        frame_shape: (C, S, S).
+        frame_shape: (C, H, W).
         feature_size: The number of features.
         width: Channels of the first convolution.
     """
@@ -25,14 +25,14 @@ class ConvEncoder(FrameEncoder):
     def __init__(self, frame_shape: tuple[int, ...], feature_size: int, width: int) -> None:
         super().__init__(frame_shape, feature_size)
         check_image(frame_shape)
-        channels, side = frame_shape[:2]
+        channels, height, wide = frame_shape
         layers: list[nn.Module] = []
-        for level in range(levels(side)):
+        for level in range(halvings(frame_shape)):
             out = width * min(2**level, 8)
             layers += [nn.Conv2d(channels, out, 4, stride=2, padding=1), nn.SiLU()]
-            channels, side = out, side // 2
+            channels, height, wide = out, height // 2, wide // 2
         self.convolutions = nn.Sequential(*layers)
-        self.project = nn.Sequential(nn.Linear(channels * side * side, feature_size), nn.SiLU())
+        self.project = nn.Sequential(nn.Linear(channels * height * wide, feature_size), nn.SiLU())
 
     def encode(self, x: Tensor) -> Tensor:
         return self.project(self.convolutions(x).flatten(1))
@@ -41,7 +41,7 @@ class ConvEncoder(FrameEncoder):
 class PatchEncoder(FrameEncoder):
     """Which patches an image has, and at what height, but not where else: mean and maximum over all patches of
 
-        h(sin(W x_p + b), y_p),   x_p a patch of a sixteenth of the side, y_p its height from -1 to 1,
+        h(sin(W x_p + b), y_p),   x_p a patch of a sixteenth of the shorter side, y_p its height from -1 to 1,
 
     with h two 1x1 convolutions. Patches are encoded one by one. So the features contain the colours and their heights, but
     of the pose only what the amounts of colours reveal. Sines of steep random directions separate colours that differ
@@ -51,7 +51,7 @@ class PatchEncoder(FrameEncoder):
     "Implicit Neural Representations with Periodic Activation Functions", NeurIPS 2020.
 
     Args:
-        frame_shape: (C, S, S).
+        frame_shape: (C, H, W).
         feature_size: The number of features.
         width: Half of the channels of every layer.
     """
@@ -59,7 +59,7 @@ class PatchEncoder(FrameEncoder):
     def __init__(self, frame_shape: tuple[int, ...], feature_size: int, width: int) -> None:
         super().__init__(frame_shape, feature_size)
         check_image(frame_shape)
-        self.patch = max(1, 2 ** (levels(frame_shape[1]) - 2))
+        self.patch = max(1, 2 ** (halvings(frame_shape) - 2))
         channels = 2 * width
         self.waves = nn.Conv2d(frame_shape[0], channels, self.patch, stride=self.patch)
         nn.init.normal_(self.waves.weight, 0, PATCH_WAVES / self.patch)
@@ -69,10 +69,8 @@ class PatchEncoder(FrameEncoder):
         )
 
     def encode(self, x: Tensor) -> Tensor:
-        missing = -x.shape[-1] % self.patch
-        waves = self.waves(pad(x, (0, missing, 0, missing))).sin()
-        side = waves.shape[-1]
-        heights = torch.linspace(-1, 1, side, dtype=waves.dtype, device=x.device).view(-1, 1)
-        maps = self.layers(torch.cat([waves, heights.expand(len(waves), 1, side, side)], dim=1))
+        waves = self.waves(pad(x, (0, -x.shape[-1] % self.patch, 0, -x.shape[-2] % self.patch))).sin()
+        heights = torch.linspace(-1, 1, waves.shape[-2], dtype=waves.dtype, device=x.device).view(-1, 1)
+        maps = self.layers(torch.cat([waves, heights.expand(len(waves), 1, *waves.shape[2:])], dim=1))
         pooled = torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1)
         return pooled[:, : self.feature_size]

@@ -6,7 +6,7 @@ from pyro_dsvae.models.networks.frames import FrameEncoder
 
 
 def frame_encoder(frame_shape: tuple[int, ...], feature_size: int, width: int) -> FrameEncoder:
-    """A convolutional encoder for images (C, S, S), a dense one for vectors (P,).
+    """A convolutional encoder for images (C, H, W), a dense one for vectors (P,).
 
     Raises:
         UsageError: Where no network takes frames of this shape.

@@ -14,7 +14,7 @@ class FrameEncoder(nn.Module, ABC):
     """A network from frames ``(*B, *frame)`` to features ``(*B, feature_size)``, each frame by itself.
 
     Args:
-        frame_shape: (C, S, S) or (P,).
+        frame_shape: (C, H, W) or (P,).
         feature_size: The number of features.
     """
 

@@ -140,7 +140,11 @@ def _drawn(page: Page, at: int | None) -> Sheet:
     count = max(len(row.cells) for row in page.rows)
     widths = [
         max(
-            (_width(shown[id(row.cells[c])], style, side) for row in page.rows if c < len(row.cells) and row.cells[c]),
+            (
+                style.width(side, len(shown[id(row.cells[c])]) if style.image else None)
+                for row in page.rows
+                if c < len(row.cells) and row.cells[c]
+            ),
             default=0,
         )
         for c in range(count)
@@ -176,12 +180,8 @@ def _drawn(page: Page, at: int | None) -> Sheet:
         y += step
     if page.divider is not None and at is None and page.image:
         for x in starts:
-            sheet.bar(x + page.divider * (side + SEAM) - SEAM, top - GAP, SEAM, height - top + 2 * GAP, MOTION)
+            sheet.bar(x + style.width(side, page.divider), top - GAP, SEAM, height - top + 2 * GAP, MOTION)
     return sheet
-
-
-def _width(clip: Array, style: Style, side: int) -> int:
-    return len(clip) * (side + SEAM) - SEAM if style.image else style.width(side)
 
 
 def _shown(clip: Tensor, page: Page, at: int | None) -> Array:

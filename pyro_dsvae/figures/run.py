@@ -162,7 +162,7 @@ def swap(
         y += step + 2 * GAP
         for donor, result in zip(donors, results, strict=True):
             if kind == APPEARANCE and style.image:  # one frame tells the appearance
-                start = x - arrow - side
+                start = x - arrow - style.frame_width(side)
                 sheet.clip(start, y, donor[:1], style, side, kind)
                 sheet.text(start - 3 * GAP, y + side // 2, f"{latent} of", 12, GREY, ha="right")
             else:
@@ -192,14 +192,21 @@ class Style:
         self.frames: int
         self.own_side: int
         self.frames, self.own_side = (clips[0].shape[1], clips[0].shape[3]) if self.image else (MOST_FRAMES, 1)
+        self.aspect: float = clips[0].shape[4] / clips[0].shape[3] if self.image else 1
 
     def side(self, wanted: int) -> int:
-        """Height of a clip: about the wanted one, and a multiple of the height of an image."""
+        """Height of a clip: about the wanted one, and a multiple of the height of an image; less where images are wide."""
+        wanted = round(wanted / max(1, self.aspect) ** 0.5)
         return self.own_side * round(wanted / self.own_side) or wanted
 
-    def width(self, side: int) -> int:
-        """Width of a clip of this height."""
-        return self.frames * side + (self.frames - 1) * SEAM
+    def frame_width(self, side: int) -> int:
+        """Width of one frame of a clip of this height."""
+        return max(1, round(side * self.aspect))
+
+    def width(self, side: int, frames: int | None = None) -> int:
+        """Width of a clip of this height, by default with as many frames as the clips of the figure."""
+        frames = self.frames if frames is None else frames
+        return frames * (self.frame_width(side) + SEAM) - SEAM
 
 
 class Sheet:
@@ -228,11 +235,13 @@ class Sheet:
 
     def clip(self, x: int, y: int, clip: Array, style: Style, side: int, colour: str | None = None) -> None:
         """A clip ``(T, *frame)``, ``side`` pixels high, with its top left corner at x, y, and a border outside it."""
-        width = len(clip) * (side + SEAM) - SEAM if style.image else style.width(side)
+        width = style.width(side, len(clip) if style.image else None)
         if colour is not None:
             self.bar(x - BORDER, y - BORDER, width + 2 * BORDER, side + 2 * BORDER, colour)
         if style.image:
-            self.figure.figimage(_film(clip, side), x, self.height - y - side, origin="upper", zorder=2)
+            self.figure.figimage(
+                _film(clip, side, style.frame_width(side)), x, self.height - y - side, origin="upper", zorder=2
+            )
             return
         place = (x / self.width, 1 - (y + side) / self.height, width / self.width, side / self.height)
         axes = self.figure.add_axes(place, zorder=2)
@@ -256,14 +265,14 @@ def as_arrays(clips: Tensor) -> Array:
     return values
 
 
-def _film(clip: Array, side: int) -> Pixels:
-    """Frames (T, C, S, S) side by side, (side, width, 3), each enlarged to ``side`` pixels without interpolation."""
+def _film(clip: Array, height: int, width: int) -> Pixels:
+    """Frames (T, C, H, W) side by side, as (height, columns, 3), each enlarged to height x width without interpolation."""
     colours = clip if clip.shape[1] == 3 else clip.mean(1, keepdims=True).repeat(3, axis=1)
-    places = np.arange(side) * clip.shape[-1] // side
-    frames = (colours.clip(0, 1) * 255).round().astype(np.uint8)[:, :, places][..., places]
-    film = np.full((side, len(clip) * (side + SEAM), 3), 255, np.uint8)
+    rows, columns = (np.arange(size) * own // size for size, own in zip((height, width), clip.shape[2:], strict=True))
+    frames = (colours.clip(0, 1) * 255).round().astype(np.uint8)[:, :, rows][..., columns]
+    film = np.full((height, len(clip) * (width + SEAM), 3), 255, np.uint8)
     for i, frame in enumerate(frames):
-        film[:, i * (side + SEAM) : i * (side + SEAM) + side] = frame.transpose(1, 2, 0)
+        film[:, i * (width + SEAM) : i * (width + SEAM) + width] = frame.transpose(1, 2, 0)
     return film[:, :-SEAM]
 
 

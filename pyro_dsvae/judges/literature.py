@@ -13,7 +13,7 @@ from pyro_dsvae.inference.estimation import Progress, Work
 from pyro_dsvae.judges.judge import Device, Judge, ToModelUnits, log_probabilities, shown
 from pyro_dsvae.judges.own import new_judge
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.networks.images import check_image
+from pyro_dsvae.models.networks.images import check_image, halvings
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM
 
 FEATURES, HIDDEN, UNITS = 128, 256, 256
@@ -42,13 +42,15 @@ class LiteratureJudge(Judge):
             )
         check_image(frame_shape)
         super().__init__(frame_shape, classes)
-        channels, side = frame_shape[:2]
+        channels, height, width = frame_shape
         layers: list[nn.Module] = []
-        for level in range((side // 4).bit_length() - 1):
+        for level in range(halvings(frame_shape)):
             out = min(WIDTH * 2**level, WIDEST)
             layers += [nn.Conv2d(channels, out, 4, stride=2, padding=1), nn.BatchNorm2d(out), nn.LeakyReLU(0.2)]
-            channels, side = out, side // 2
-        self.encoder = nn.Sequential(*layers, nn.Conv2d(channels, FEATURES, side), nn.BatchNorm2d(FEATURES), nn.Tanh())
+            channels, height, width = out, height // 2, width // 2
+        self.encoder = nn.Sequential(
+            *layers, nn.Conv2d(channels, FEATURES, (height, width)), nn.BatchNorm2d(FEATURES), nn.Tanh()
+        )
         self.lstm = BidirectionalLSTM(FEATURES, HIDDEN)
         self.heads = nn.ModuleList(
             nn.Sequential(nn.Linear(2 * HIDDEN, UNITS), nn.ReLU(), nn.Linear(UNITS, count))

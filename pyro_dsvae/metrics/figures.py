@@ -34,7 +34,7 @@ def swaps(looks: Tensor, motions: Tensor, decoded: Tensor, path: Path) -> Figure
     style = Style(sources, moves, results)
     side = style.side(64)
     small = style.side(side // 2)
-    look = side if style.image else style.width(small)
+    look = style.frame_width(side) if style.image else style.width(small)
     arrow, head = 28, 70
     wide = look + 2 * GAP + style.width(small) + arrow + style.width(side)
     columns = 2 if len(results) > 1 else 1

@@ -35,10 +35,11 @@ def seed() -> None:
 # --- frames -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("side", [16, 17, 31, 32, 33, 48, 64, 127, 128])
-def test_images_of_any_size_are_encoded_and_decoded(side: int, channels: int) -> None:
-    shape = (channels, side, side)
+@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("height", [8, 9, 16, 31, 32, 33, 64, 127, 256])
+@pytest.mark.parametrize("width", [8, 15, 33])
+def test_images_of_any_size_are_encoded_and_decoded(height: int, width: int, channels: int) -> None:
+    shape = (channels, height, width)
     encoder, decoder = frame_encoder(shape, 7, width=1), earlier_decoder(shape, 1)(F, D, shape)
     assert encoder(torch.rand(2, 3, *shape)).shape == (2, 3, 7)
     assert decoder(torch.randn(2, F), torch.randn(2, 3, D)).shape == (2, 3, *shape)
@@ -52,7 +53,7 @@ def test_vectors_are_encoded_and_decoded(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", [(3, 12, 12), (3, 15, 15), (3, 32, 16), (3, 129, 129), (3, 200, 200), (2, 2), (), (1, 1, 16, 16)]
+    "shape", [(3, 7, 7), (3, 7, 16), (3, 32, 3), (3, 257, 257), (3, 64, 400), (2, 2), (), (1, 1, 16, 16)]
 )
 def test_frames_that_fit_no_network_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="fit no network"):
