@@ -25,11 +25,11 @@ _last = [-math.inf]  # when the last request came
 def run_verb(verb: str) -> None:
     """Run a verb on the command line's arguments and exit with its status.
 
-    A request to stop during the seconds of imports is answered like any other.
+    A request to stop during the seconds of imports, or after the work, is answered like any other.
     """
-    with listening(end_at_once):
-        cli = import_module("pyro_dsvae.cli")
-        cli.main(import_module(f"pyro_dsvae.{verb}").main)
+    listen(end_at_once)
+    cli = import_module("pyro_dsvae.cli")
+    cli.main(import_module(f"pyro_dsvae.{verb}").main)
 
 
 class Stopped(KeyboardInterrupt):

@@ -149,5 +149,4 @@ def test_the_judge_after_the_last_step_of_a_fit_has_a_line(
     small = Optimisation(batch_size=4, evaluations=1)
     fit(data=data, steps=2, static_size=2, latent_size=2, optimisation=small, device="cpu", out=tmp_path / "run")
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0].startswith("step 2: ")
-    assert lines[1].startswith("judge of labels")
+    assert [line.partition(":")[0] for line in lines][-2:] == ["step 2", "judge of labels"]
