@@ -74,7 +74,7 @@ def test_fit_with_this_part(data: Path, tmp_path: Path, option: str, name: str) 
 @pytest.mark.parametrize("name", recipes.names())
 def test_fit_with_this_recipe(data: Path, tmp_path: Path, name: str) -> None:
     summary = fitted(data, tmp_path / "run", f"--config={name}", *SMALL["posterior"], *SMALL["decoder"])
-    if name not in ("dsvae", "dsvae-factorised"):
+    if name not in ("dsvae", "dsvae-factorised", "c-dsvae"):
         assert summary["validation"]["kl_static"] == 0  # no static part
 
 
@@ -89,6 +89,7 @@ def test_recipes_are_listed_by_help(capsys: pytest.CaptureFixture[str]) -> None:
         "vae",
         "dsvae",
         "dsvae-factorised",
+        "c-dsvae",
         "deep-markov",
         "gp-vae",
         "kalman-vae",

@@ -14,6 +14,7 @@ from pyro_dsvae.fit import fit
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.training.objective import KLWeights, Objective
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.static_priors import StandardNormal
 
 B, T, SHAPE = 3, 4, (3, 16, 16)
 
@@ -96,6 +97,30 @@ def test_the_autoencoder_is_squared_error_with_a_ridge_on_the_codes(x: Tensor) -
     assert made.estimators == {"f": "closed form", "z": "closed form"}
 
 
+@pytest.mark.parametrize("name", ["dsvae", "dsvae-factorised", "c-dsvae"])
+def test_the_published_models_have_the_published_networks_and_no_views(name: str) -> None:
+    """At 64 pixels: f of 256, z_t of 32, maps of 512, 256, 128 and 64 channels both ways, N(0, I), an LSTM prior."""
+    parser = cli.parser_for(fit, None)
+    options = cli.instantiate(parser, cli.parse(parser, recipes.resolve(["--config", name])))
+    assert (options.static_size, options.latent_size) == (256, 32)
+    assert (options.contrastive is not None) == (name == "c-dsvae")
+    likelihood = options.likelihood((3, 64, 64))
+    with torch.device("meta"):
+        decoder = options.decoder(256, 32, (3, 64, 64))
+        guide = options.posterior((3, 64, 64), 256, 32)
+    assert decoder.base == (512, 4, 4)
+    assert [layer.out_channels for layer in decoder.upsamplings] == [256, 128, 64]
+    convolutions = [m.out_channels for m in guide.dynamic_encoder.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert convolutions == [64, 128, 256, 512]
+    assert not guide.views
+    assert isinstance(options.static_prior(256), StandardNormal)
+    assert type(options.dynamic_prior(32)).__name__ == "LSTM"
+    if name == "c-dsvae":
+        x, mean = torch.rand(2, 5, 3, 64, 64)
+        score = likelihood(mean).log_prob(x).sum() - likelihood(x).log_prob(x).sum()
+        torch.testing.assert_close(score, -(x - mean).square().sum(), rtol=1e-4, atol=0)
+
+
 @pytest.mark.parametrize("name", recipes.names())
 def test_a_recipe_says_what_it_is_and_names_parts_only(name: str) -> None:
     text = (recipes.FOLDER / f"{name}.yaml").read_text()
@@ -108,6 +133,7 @@ def test_a_recipe_says_what_it_is_and_names_parts_only(name: str) -> None:
         "posterior",
         "likelihood",
         "decoder",
+        "contrastive",
     }
 
 
