@@ -15,7 +15,7 @@ LAYERS = {
     "pyro_dsvae.models": [
         ["errors", "steps", "ops", "standardisation"],
         ["distributions", "networks"],
-        ["static_priors", "dynamic_priors", "decoders", "likelihoods"],
+        ["static_priors", "dynamic_priors", "encoders", "decoders", "likelihoods"],
         ["dsvae"],
     ],
     "pyro_dsvae.inference": [

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from pyro_dsvae.inference.posteriors.views import choose_frames, recolour, warp
-from pyro_dsvae.models.networks.conv import PatchEncoder
-from pyro_dsvae.models.networks.factory import frame_encoder
+from pyro_dsvae.models.encoders.by_shape import frame_encoder
+from pyro_dsvae.models.encoders.patches import Patches
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM, run_lstm
 
 WARP = 1 / 50
@@ -45,7 +45,7 @@ class OrderedStaticEncoder(StaticEncoder):
 class UnorderedStaticEncoder(StaticEncoder):
     """Guide view of f: the patches of ``count`` random frames in training, and of all frames in evaluation.
 
-    Features are pooled over frames, and over places within a frame (`PatchEncoder`). So f encodes what there is, not when or
+    Features are pooled over frames, and over places within a frame (`Patches`). So f encodes what there is, not when or
     where.
     """
 
@@ -54,7 +54,7 @@ class UnorderedStaticEncoder(StaticEncoder):
     ) -> None:
         super().__init__()
         self.count = count
-        self.encoder = PatchEncoder(frame_shape, 2 * feature_size, 2 * width)
+        self.encoder = Patches(frame_shape, 2 * feature_size, 2 * width)
         self.layers = nn.Sequential(
             # Features of patches are small where most of the frame is background.
             nn.LayerNorm(2 * feature_size, elementwise_affine=False),

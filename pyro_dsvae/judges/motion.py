@@ -17,7 +17,7 @@ from pyro_dsvae.inference.sampling.proposal import Proposal
 from pyro_dsvae.inference.sequences import Sequences, evenly_spaced
 from pyro_dsvae.judges.judge import Judge, log_probabilities
 from pyro_dsvae.models.dsvae import DSVAE
-from pyro_dsvae.models.networks.factory import frame_encoder
+from pyro_dsvae.models.encoders.by_shape import frame_encoder
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM
 from pyro_dsvae.models.steps import Steps
 

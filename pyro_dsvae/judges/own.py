@@ -10,8 +10,8 @@ from torch.nn.functional import avg_pool2d, cross_entropy
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.estimation import Progress, Work
 from pyro_dsvae.judges.judge import Device, Judge, ToModelUnits, shown
+from pyro_dsvae.models.encoders.by_shape import frame_encoder
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.networks.factory import frame_encoder
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM
 from pyro_dsvae.models.steps import Steps
 

@@ -11,8 +11,8 @@ from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.estimation import Progress, Work
 from pyro_dsvae.judges.judge import ClipReader, Device, ToModelUnits, shown
 from pyro_dsvae.judges.own import FEATURES, HIDDEN, LEARNING_RATE, WIDTH, batches, blurred
+from pyro_dsvae.models.encoders.by_shape import frame_encoder
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.networks.factory import frame_encoder
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM
 from pyro_dsvae.models.steps import Steps
 

@@ -21,10 +21,10 @@ from pyro_dsvae.inference.training.schedule import Budget, Optimisation
 from pyro_dsvae.models.dynamic_priors.linear_gaussian import LinearGaussian
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.dynamic_priors.random_walk import RandomWalk
+from pyro_dsvae.models.encoders.by_shape import frame_encoder
+from pyro_dsvae.models.encoders.patches import Patches
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.networks import chunks
-from pyro_dsvae.models.networks.conv import PatchEncoder
-from pyro_dsvae.models.networks.factory import frame_encoder
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from tests.counting import calls, saved_values
 from tests.decoded import small_decoder
@@ -49,7 +49,7 @@ def value_and_gradients(network: nn.Module, *inputs: Tensor) -> list[Tensor]:
 
 def encoders(shape: tuple[int, ...]) -> list[nn.Module]:
     made: list[nn.Module] = [frame_encoder(shape, 7, width=1)]
-    return made if len(shape) == 1 else [*made, PatchEncoder(shape, 7, width=1)]
+    return made if len(shape) == 1 else [*made, Patches(shape, 7, width=1)]
 
 
 @SHAPES

@@ -13,12 +13,14 @@ from pyro_dsvae.inference.posteriors.factorised import Factorised
 from pyro_dsvae.models.decoders import Dense, Regions
 from pyro_dsvae.models.decoders.regions import REGIONS
 from pyro_dsvae.models.dsvae import DSVAE
+from pyro_dsvae.models.encoders.by_shape import frame_encoder
+from pyro_dsvae.models.encoders.convolutional import Convolutional
+from pyro_dsvae.models.encoders.patches import Patches
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.bernoulli import Bernoulli
 from pyro_dsvae.models.likelihoods.normal import Normal
-from pyro_dsvae.models.networks.conv import PatchEncoder
-from pyro_dsvae.models.networks.factory import frame_encoder
 from pyro_dsvae.models.networks.gaussian_head import MIN_SCALE, GaussianHead
+from pyro_dsvae.models.networks.images import ResidualBlock
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM, run_lstm
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from tests.decoded import decoded_by
@@ -43,6 +45,20 @@ def test_images_of_any_size_are_encoded_and_decoded(height: int, width: int, cha
     encoder, decoder = frame_encoder(shape, 7, width=1), earlier_decoder(shape, 1)(F, D, shape)
     assert encoder(torch.rand(2, 3, *shape)).shape == (2, 3, 7)
     assert decoder(torch.randn(2, F), torch.randn(2, 3, D)).shape == (2, 3, *shape)
+
+
+def test_a_residual_encoder_begins_as_the_plain_one() -> None:
+    shape = (2, 16, 37)
+    residual, plain = Convolutional(shape, 7, 2, residual=True), Convolutional(shape, 7, 2)
+    blocks = [module for module in residual.modules() if isinstance(module, ResidualBlock)]
+    assert len(blocks) == 2
+    convolutions = [[m for m in each.convolutions if isinstance(m, nn.Conv2d)] for each in (plain, residual)]
+    for own, other in zip([*convolutions[0], plain.project], [*convolutions[1], residual.project], strict=True):
+        own.load_state_dict(other.state_dict())
+    x = torch.rand(3, *shape)
+    torch.testing.assert_close(residual(x), plain(x))
+    nn.init.normal_(blocks[0].second.weight)
+    assert not torch.allclose(residual(x), plain(x))
 
 
 @pytest.mark.parametrize("size", [1, 6])
@@ -98,7 +114,7 @@ def test_both_latents_and_every_parameter_reach_the_frame(shape: tuple[int, ...]
 @pytest.mark.parametrize("feature_size", [8, 7])
 @pytest.mark.parametrize("side", [16, 33, 128])
 def test_patch_features_have_the_size_that_was_asked_for(side: int, feature_size: int) -> None:
-    encoder = PatchEncoder((3, side, side), feature_size, width=1)
+    encoder = Patches((3, side, side), feature_size, width=1)
     assert encoder.feature_size == feature_size
     assert encoder(torch.rand(2, 3, 3, side, side)).shape == (2, 3, feature_size)
 
@@ -106,7 +122,7 @@ def test_patch_features_have_the_size_that_was_asked_for(side: int, feature_size
 @pytest.mark.parametrize(("side", "patch"), [(16, 1), (32, 2), (64, 4)])
 def test_patch_features_tell_what_there_is_and_how_high_but_not_where_else(side: int, patch: int) -> None:
     """Patches that change places within their row leave the features as they are; rows that change places do not."""
-    encoder = PatchEncoder((3, side, side), 8, width=1).double()
+    encoder = Patches((3, side, side), 8, width=1).double()
     frames = torch.rand(2, 3, side, side, dtype=torch.float64)
     features, count = encoder(frames), side // patch
     rows = torch.stack([torch.randperm(count) for _ in range(count)])
@@ -122,7 +138,7 @@ def test_patch_features_tell_what_there_is_and_how_high_but_not_where_else(side:
 def test_patch_features_tell_colours_apart_that_hardly_differ() -> None:
     """Frames of one colour each, .03 apart in every channel: a linear map moves them by .03 x 12^(1/2) = .1 of the spread of
     uniform colours, an untrained encoder at least twice as far."""
-    encoder = PatchEncoder((3, 32, 32), 64, width=16).double()
+    encoder = Patches((3, 32, 32), 64, width=16).double()
     colours = torch.rand(200, 3, 1, 1, dtype=torch.float64)
     near, far = (encoder(c.expand(-1, -1, 32, 32)) for c in (colours + 0.03, colours))
     spread = far.std(0).norm()

@@ -1,7 +1,7 @@
-"""Which frame network serves which frames."""
+"""Which encoder serves which frames."""
 
-from pyro_dsvae.models.networks.conv import ConvEncoder
-from pyro_dsvae.models.networks.dense import DenseEncoder
+from pyro_dsvae.models.encoders.convolutional import Convolutional
+from pyro_dsvae.models.encoders.dense import Dense
 from pyro_dsvae.models.networks.frames import FrameEncoder
 
 
@@ -12,5 +12,5 @@ def frame_encoder(frame_shape: tuple[int, ...], feature_size: int, width: int) -
         UsageError: Where no network takes frames of this shape.
     """
     if len(frame_shape) == 1:
-        return DenseEncoder(frame_shape, feature_size, width * 16)
-    return ConvEncoder(frame_shape, feature_size, width)
+        return Dense(frame_shape, feature_size, width * 16)
+    return Convolutional(frame_shape, feature_size, width)

@@ -1,4 +1,4 @@
-"""Convolutional frame encoders for images of 8 to 256 pixels a side."""
+"""What patches an image has, without their places in a row."""
 
 import math
 
@@ -13,32 +13,7 @@ from pyro_dsvae.models.networks.images import check_image, halvings
 PATCH_WAVES = 6.0
 
 
-class ConvEncoder(FrameEncoder):
-    """4x4 convolutions of stride 2 down to a map whose shorter side has 4 to 7 pixels, then one linear layer; SiLU throughout.
-
-    Args:
-        frame_shape: (C, H, W).
-        feature_size: The number of features.
-        width: Channels of the first convolution.
-    """
-
-    def __init__(self, frame_shape: tuple[int, ...], feature_size: int, width: int) -> None:
-        super().__init__(frame_shape, feature_size)
-        check_image(frame_shape)
-        channels, height, wide = frame_shape
-        layers: list[nn.Module] = []
-        for level in range(halvings(frame_shape)):
-            out = width * min(2**level, 8)
-            layers += [nn.Conv2d(channels, out, 4, stride=2, padding=1), nn.SiLU()]
-            channels, height, wide = out, height // 2, wide // 2
-        self.convolutions = nn.Sequential(*layers)
-        self.project = nn.Sequential(nn.Linear(channels * height * wide, feature_size), nn.SiLU())
-
-    def encode(self, x: Tensor) -> Tensor:
-        return self.project(self.convolutions(x).flatten(1))
-
-
-class PatchEncoder(FrameEncoder):
+class Patches(FrameEncoder):
     """Which patches an image has, and at what height, but not where else: mean and maximum over all patches of
 
         h(sin(W x_p + b), y_p),   x_p a patch of a sixteenth of the shorter side, y_p its height from -1 to 1,
@@ -51,12 +26,12 @@ class PatchEncoder(FrameEncoder):
     "Implicit Neural Representations with Periodic Activation Functions", NeurIPS 2020.
 
     Args:
-        frame_shape: (C, H, W).
-        feature_size: The number of features.
+        frame_shape: (C, H, W), supplied by the guide.
+        feature_size: The number of features, supplied by the guide.
         width: Half of the channels of every layer.
     """
 
-    def __init__(self, frame_shape: tuple[int, ...], feature_size: int, width: int) -> None:
+    def __init__(self, frame_shape: tuple[int, ...], feature_size: int, width: int = 16) -> None:
         super().__init__(frame_shape, feature_size)
         check_image(frame_shape)
         self.patch = max(1, 2 ** (halvings(frame_shape) - 2))

@@ -1,0 +1,8 @@
+"""Encoders from a frame to features. `FrameEncoder` is what each of them is."""
+
+from pyro_dsvae.models.encoders.convolutional import Convolutional
+from pyro_dsvae.models.encoders.dense import Dense
+from pyro_dsvae.models.encoders.patches import Patches
+from pyro_dsvae.models.networks.frames import FrameEncoder
+
+__all__ = ["Convolutional", "Dense", "FrameEncoder", "Patches"]
