@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from pyro_dsvae.inference.posteriors.encoders import Smoother, encoders
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.inference.posteriors.views import Views
 from pyro_dsvae.models.ops.precision import full_precision
 
 
@@ -24,7 +25,8 @@ class Delta(Posterior):
         hidden_size: Units of each LSTM.
         feature_size: Features per frame.
         width: Channels of the first convolution (images) or units / 16 (vectors).
-        views: Guide views: true, false, or by default true for images and false for vectors.
+        views: Guide views, as `pyro_dsvae.inference.posteriors.views` describes them: none, recolour, turn; by default turn for
+            images and none for vectors.
 
     Example:
         >>> import torch
@@ -45,7 +47,7 @@ class Delta(Posterior):
         hidden_size: int = 128,
         feature_size: int = 128,
         width: int = 16,
-        views: bool | None = None,
+        views: Views | bool | None = None,
     ) -> None:
         super().__init__()
         self.views, self.static_encoder, self.dynamic_encoder = encoders(

@@ -8,6 +8,7 @@ from pyro.distributions import Normal, TorchDistribution
 from pyro_dsvae.inference.posteriors.encoders import DynamicEncoder, static_encoder
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.inference.posteriors.views import Views, chosen_views
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead
 
 
@@ -21,7 +22,8 @@ class StaticHalf(Posterior):
         hidden_size: Units of each LSTM or hidden layer.
         feature_size: Features per frame.
         width: Channels of the first convolution (images) or units / 16 (vectors).
-        views: Guide views: true, false, or by default true for images and false for vectors.
+        views: Guide views, as `pyro_dsvae.inference.posteriors.views` describes them: none, recolour, turn; by default turn for
+            images and none for vectors.
 
     Attributes:
         head_first: Whether the head of f is built before the encoder of z. The order determines the initial weights, and the
@@ -38,14 +40,15 @@ class StaticHalf(Posterior):
         hidden_size: int = 128,
         feature_size: int = 128,
         width: int = 16,
-        views: bool | None = None,
+        views: Views | bool | None = None,
     ) -> None:
         super().__init__()
-        self.views = views = len(frame_shape) == 3 if views is None else views
-        self.static_encoder = static_encoder(frame_shape, feature_size, hidden_size, width, views)
+        chosen = chosen_views(views, frame_shape)
+        self.views = chosen != "none"
+        self.static_encoder = static_encoder(frame_shape, feature_size, hidden_size, width, chosen)
         if self.head_first:
             self.static_head = GaussianHead(2 * hidden_size, static_size)
-        self.dynamic_encoder = DynamicEncoder(frame_shape, feature_size, width, views)
+        self.dynamic_encoder = DynamicEncoder(frame_shape, feature_size, width, chosen)
         if not self.head_first:
             self.static_head = GaussianHead(2 * hidden_size, static_size)
         self.build(static_size, latent_size, hidden_size, feature_size)

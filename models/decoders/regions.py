@@ -1,19 +1,18 @@
 """z lays out regions, f colours them."""
 
-from itertools import pairwise
 from typing import ClassVar
 
 from torch import Tensor, nn
-from torch.nn.functional import group_norm, pixel_shuffle, silu
+from torch.nn.functional import pixel_shuffle
 
-from pyro_dsvae.models.networks.frames import FrameDecoder
-from pyro_dsvae.models.networks.images import ResidualBlock, check_image, cropped, smallest_map, widths
+from pyro_dsvae.models.decoders.layout import LayoutDecoder
+from pyro_dsvae.models.networks.images import cropped
 from pyro_dsvae.models.ops.precision import full_precision
 
 REGIONS, STEEPNESS = 24, 4.0
 
 
-class Regions(FrameDecoder):
+class Regions(LayoutDecoder):
     """z_t divides the frame into ``REGIONS`` soft regions, and f gives each of them its colour.
 
         x_p = sum_k m_pk(z_t) c_k(f),   m_p a softmax over k at every pixel p,
@@ -23,9 +22,8 @@ class Regions(FrameDecoder):
     some sequences have is a region that in the others has the colour of what is behind it. Without f (F = 0), z_t gives
     regions and colours.
 
-    Linear layers produce a map whose shorter side has 4 to 7 pixels. Transposed 4x4 convolutions double it up to half the
-    frame; each map is normalised to mean 0 and variance 1. There a 3x3 convolution gives the logits of the four pixels that a
-    place becomes (sub-pixel convolution): further layers at full resolution would cost as much as all others together.
+    The maps are those of `LayoutDecoder`. A 3x3 convolution gives the logits of the four pixels that a place of them becomes
+    (sub-pixel convolution).
 
     Source of the product of layout and appearance: Tenenbaum & Freeman, "Separating Style and Content with Bilinear
     Models", Neural Computation 2000.
@@ -57,28 +55,15 @@ class Regions(FrameDecoder):
         width: int = 16,
         residual: bool = False,
     ) -> None:
-        super().__init__(frame_shape)
-        check_image(frame_shape)
-        sizes = widths(frame_shape, width)
-        self.base = (sizes[0], *smallest_map(frame_shape))
-        self.layout = nn.Sequential(
-            nn.Linear(latent_size, 128),
-            nn.SiLU(),
-            nn.Linear(128, self.base[0] * self.base[1] * self.base[2]),
-            nn.SiLU(),
-        )
-        self.upsamplings = nn.ModuleList(nn.ConvTranspose2d(i, o, 4, stride=2, padding=1) for i, o in pairwise(sizes))
-        self.blocks = nn.ModuleList(ResidualBlock(size) if residual else nn.Identity() for size in sizes[1:])
-        self.regions = nn.Conv2d(sizes[-1], 4 * REGIONS, 3, padding=1)
+        super().__init__(latent_size, frame_shape, width, residual)
+        self.regions = nn.Conv2d(self.width, 4 * REGIONS, 3, padding=1)
         self.look = nn.Sequential(
             nn.Linear(static_size or latent_size, 256), nn.SiLU(), nn.Linear(256, frame_shape[0] * REGIONS)
         )
 
     def decode(self, f: Tensor, z: Tensor) -> Tensor:
         batch, length = z.shape[:-2], z.shape[-2]
-        maps = self.layout(z).reshape(-1, *self.base)
-        for upsample, block in zip(self.upsamplings, self.blocks, strict=True):
-            maps = block(silu(group_norm(upsample(maps), 1)))
+        maps = self.maps(z)
         # Steep, or edges would take most of a fit to become sharp.
         regions = (STEEPNESS * self.regions(maps)).unflatten(1, (REGIONS, 4)).softmax(dim=1)
         look = self.look(f).expand(*batch, -1).unsqueeze(-2) if f.shape[-1] else self.look(z)

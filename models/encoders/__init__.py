@@ -3,6 +3,7 @@
 from pyro_dsvae.models.encoders.convolutional import Convolutional
 from pyro_dsvae.models.encoders.dense import Dense
 from pyro_dsvae.models.encoders.patches import Patches
+from pyro_dsvae.models.encoders.pyramid import Pyramid
 from pyro_dsvae.models.networks.frames import FrameEncoder
 
-__all__ = ["Convolutional", "Dense", "FrameEncoder", "Patches"]
+__all__ = ["Convolutional", "Dense", "FrameEncoder", "Patches", "Pyramid"]

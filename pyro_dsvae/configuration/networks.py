@@ -1,5 +1,6 @@
 """Which networks serve which frames, where the user names none."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -7,7 +8,7 @@ from typing import TypeVar
 
 from pyro_dsvae.configuration.options import SharedOptions
 from pyro_dsvae.configuration.parts import part_class
-from pyro_dsvae.models.decoders import Dense, FrameDecoder, Regions
+from pyro_dsvae.models.decoders import Dense, FrameDecoder, Regions, Textures
 
 Taken = TypeVar("Taken", bound=SharedOptions)
 DecoderRecipe = Callable[[int, int, tuple[int, ...]], FrameDecoder]
@@ -39,12 +40,22 @@ def earlier_decoder(frame_shape: tuple[int, ...], width: int = 16) -> DecoderRec
 def decoder_for(frame_shape: tuple[int, ...], recipe: DecoderRecipe | None) -> DecoderRecipe:
     """The recipe of the decoder for such frames: the given one, or the default."""
     if recipe is None:
-        return Dense if len(frame_shape) == 1 else Regions
-    if isinstance(recipe, partial) and part_class(recipe) is EarlierDecoder:
-        return earlier_decoder(frame_shape, **recipe.keywords)
-    return recipe
+        return Dense if len(frame_shape) == 1 else Textures
+    return earlier_decoder(frame_shape, **recipe.keywords) if _is_earlier(recipe) else recipe  # type: ignore[attr-defined]
 
 
 def for_frames(options: Taken, frame_shape: tuple[int, ...]) -> Taken:
-    """The options with the networks named that they leave open."""
-    return replace(options, decoder=decoder_for(frame_shape, options.decoder))
+    """The options with the networks named that they leave open.
+
+    Those of a run whose config.yaml names no decoder are of a version that had one kind of guide views, too.
+    """
+    posterior = options.posterior
+    if _is_earlier(options.decoder) and len(frame_shape) == 3:
+        views = inspect.signature(part_class(posterior) or posterior).parameters.get("views")
+        if views is not None and (not isinstance(posterior, partial) or posterior.keywords.get("views") is None):
+            posterior = partial(posterior, views="recolour")  # type: ignore[call-arg]
+    return replace(options, decoder=decoder_for(frame_shape, options.decoder), posterior=posterior)
+
+
+def _is_earlier(recipe: DecoderRecipe | None) -> bool:
+    return isinstance(recipe, partial) and part_class(recipe) is EarlierDecoder

@@ -206,6 +206,8 @@ def test_a_run_whose_likelihood_held_the_decoder_opens_goes_on_and_repeats(
     few = ["--steps=3", "--optimisation.batch_size=4", "--optimisation.evaluations=1", "--device=cpu"]
     small = [*SIZES, "--posterior.width=1", f"--data.path={file}"]
     wide = ["--decoder=Dense", "--decoder.units=32"] if len(frame) == 1 else ["--decoder=Regions", "--decoder.width=2"]
+    if len(frame) == 3:
+        wide.append("--posterior.views=recolour")
     assert fit_module.main(["--data=Arrays", *small, *wide, *few, f"--out={path}"]) == 0
     x, seen = torch.rand(2, 4, *frame), []
     f, z = torch.randn(2, 2), torch.randn(2, 4, 2)
@@ -215,6 +217,7 @@ def test_a_run_whose_likelihood_held_the_decoder_opens_goes_on_and_repeats(
     config = directory.config()
     decoder = config.pop("decoder")
     config["likelihood"]["init_args"]["width"] = 2
+    views, config["posterior"]["init_args"]["views"] = config["posterior"]["init_args"]["views"], None
     directory.config_file.write_text(yaml.safe_dump(config, sort_keys=False))
     for name in ("best.pt", "checkpoint.pt"):
         state = torch.load(path / name, weights_only=True)
@@ -227,6 +230,7 @@ def test_a_run_whose_likelihood_held_the_decoder_opens_goes_on_and_repeats(
     ):
         run = load(path)
     assert run.config["decoder"] == decoder
+    assert run.config["posterior"]["init_args"]["views"] == views
     with torch.no_grad():
         assert torch.equal(run.model.frames(f, z).mean, seen[0])
     assert run.encode(x).z.shape == (2, 4, 2)

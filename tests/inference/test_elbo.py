@@ -66,7 +66,7 @@ def example(
     prior: str = "LSTM",
     likelihood: str = "Normal",
     posterior: str = "LSTM",
-    views: bool | None = False,
+    views: Any = False,
 ) -> tuple[DSVAE, Posterior]:
     """A small model and guide with random weights, different everywhere (also where the initial value is zero)."""
     dynamic = LSTMPrior(D, hidden_size=5) if prior == "LSTM" else IID(D)

@@ -10,11 +10,18 @@ from pyro import poutine
 from torch import Tensor
 
 from pyro_dsvae.configuration.catalogue import PARTS
-from pyro_dsvae.inference.posteriors.encoders import OrderedStaticEncoder, UnorderedStaticEncoder
+from pyro_dsvae.inference.posteriors.encoders import (
+    MultiscaleStaticEncoder,
+    OrderedStaticEncoder,
+    UnorderedStaticEncoder,
+    mean_over,
+)
 from pyro_dsvae.inference.posteriors.factorised import Factorised
 from pyro_dsvae.inference.posteriors.lstm import LSTM
 from pyro_dsvae.inference.posteriors.posterior import Posterior
-from pyro_dsvae.inference.posteriors.views import choose_frames, recolour, warp
+from pyro_dsvae.inference.posteriors.views import choose_frames, ground_colours, recolour, turn_colours, warp
+from pyro_dsvae.models.encoders import Pyramid
+from pyro_dsvae.models.errors import UsageError
 
 B, T, F, D = 3, 5, 4, 2
 IMAGE, VECTOR = (3, 16, 16), (6,)
@@ -26,7 +33,7 @@ def seed() -> None:
     pyro.set_rng_seed(0)
 
 
-def posterior(kind: Any, frame_shape: tuple[int, ...] = IMAGE, views: bool | None = None) -> Posterior:
+def posterior(kind: Any, frame_shape: tuple[int, ...] = IMAGE, views: Any = None) -> Posterior:
     guide = kind(frame_shape, F, D, hidden_size=5, feature_size=6, width=2, views=views)
     with torch.no_grad():
         for p in guide.parameters():
@@ -52,15 +59,19 @@ def locations(guide: Posterior, *args: Any, seed: int = 0) -> tuple[Tensor, Tens
 
 @pytest.mark.parametrize("kind", POSTERIORS)
 def test_views_are_for_images_unless_said_otherwise(kind: Any) -> None:
-    for frame_shape, views, expected in [
-        (IMAGE, None, True),
-        (VECTOR, None, False),
-        (IMAGE, False, False),
-        (IMAGE, True, True),
+    for frame_shape, views, encoder in [
+        (IMAGE, None, MultiscaleStaticEncoder),
+        (VECTOR, None, OrderedStaticEncoder),
+        (IMAGE, False, OrderedStaticEncoder),  # as earlier versions said it
+        (IMAGE, True, UnorderedStaticEncoder),
+        (IMAGE, "none", OrderedStaticEncoder),
+        (IMAGE, "recolour", UnorderedStaticEncoder),
+        (IMAGE, "turn", MultiscaleStaticEncoder),
     ]:
         guide = posterior(kind, frame_shape, views)
-        encoder: type = UnorderedStaticEncoder if expected else OrderedStaticEncoder
+        expected = encoder is not OrderedStaticEncoder
         assert isinstance(guide.static_encoder, encoder)
+        assert guide.views == expected
         x = clips(frame_shape)
         same = torch.equal(locations(guide, x, seed=0)[1], locations(guide, x, seed=1)[1])
         assert same != expected
@@ -70,7 +81,7 @@ def test_views_are_for_images_unless_said_otherwise(kind: Any) -> None:
 def test_in_evaluation_f_does_not_depend_on_the_order_of_frames(kind: Any) -> None:
     x = clips()
     order = torch.randperm(T)
-    with_views, without = posterior(kind).eval(), posterior(kind, views=False).eval()
+    with_views, without = posterior(kind, views="recolour").eval(), posterior(kind, views="turn").eval()
     torch.testing.assert_close(locations(with_views, x)[0], locations(with_views, x[:, order])[0])
     assert (locations(without, x)[0] - locations(without, x[:, order])[0]).abs().max() > 1e-6
 
@@ -78,7 +89,7 @@ def test_in_evaluation_f_does_not_depend_on_the_order_of_frames(kind: Any) -> No
 @pytest.mark.parametrize("kind", POSTERIORS)
 def test_in_training_f_depends_on_three_random_frames_without_their_order(kind: Any) -> None:
     """Every mean that q(f) takes is that of a set of three frames; likewise for a permuted clip."""
-    guide = posterior(kind).eval()
+    guide = posterior(kind, views="recolour").eval()
     x = clips(length=4)
     subsets = itertools.combinations(range(4), 3)
     possible = torch.stack([locations(guide, x[:, list(subset)])[0][0] for subset in subsets])
@@ -249,3 +260,95 @@ def test_left_batches_of_f_equal_the_loop(kind: Any) -> None:
     expected = torch.stack([q_z(value) for value in f])
     exists = torch.arange(T) < lengths[:, None]
     torch.testing.assert_close(q_z(f).expand(4, B, T, D)[:, exists], expected[:, exists])
+
+
+# --- colours turned about the ground -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("frame_shape", "views", "said"), [(IMAGE, "fog", "one of none"), (VECTOR, "turn", "of images")]
+)
+def test_views_that_do_not_exist_or_do_not_fit_are_refused(frame_shape: Any, views: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        posterior(POSTERIORS[0], frame_shape, views)
+
+
+def test_the_colour_of_the_ground_is_that_of_most_pixels() -> None:
+    ground, figure = torch.rand(2, B, 3, dtype=torch.float64)
+    x = ground.view(B, 1, 3, 1, 1).repeat(1, T, 1, 16, 16)
+    x[..., 2:12, 3:13] = figure.view(B, 1, 3, 1, 1)
+    x[:, -1] = 0.5  # each frame has a ground of its own
+    expected = ground.unsqueeze(1).repeat(1, T, 1)
+    expected[:, -1] = 0.5
+    assert torch.equal(ground_colours(x), expected)
+
+
+def test_a_figure_is_the_same_to_z_on_any_ground() -> None:
+    x = torch.full((B, T, 3, 16, 16), 0.25, dtype=torch.float64)
+    x[1] = torch.tensor([0.5, 0.375, 0.75]).view(3, 1, 1)
+    x[..., 4:8, 4:8] += 0.125
+    guide = posterior(PARTS["posterior"]["LSTM"]).eval()
+    features = guide.dynamic_encoder(x, torch.ones(B, T, dtype=torch.bool))
+    torch.testing.assert_close(features[0], features[1])
+    f, _ = locations(guide, x)
+    assert (f[0] - f[1]).abs().max() > 1e-3
+
+
+def test_turned_colours_keep_zero_and_map_a_clip_alike() -> None:
+    """One map of colours per clip: the same colour in any frame and place becomes the same colour; nothing stays nothing."""
+    x = torch.zeros(B, T, 3, 16, 16, dtype=torch.float64)
+    x[..., 4:8, 4:8] = torch.rand(B, 1, 3, 1, 1, dtype=torch.float64)
+    y = turn_colours(x)
+    assert not y[..., 0, 0].any()
+    shown = y[..., 4:8, 4:8]
+    torch.testing.assert_close(shown, shown[:, :1, :, :1, :1].expand_as(shown))
+    assert ((shown - x[..., 4:8, 4:8]).abs().amax((1, 2, 3, 4)) > 1e-3).all()
+
+
+def test_turned_colours_are_uniform_rotations_then_a_skew_and_a_size() -> None:
+    """Over many draws: no direction of contrast is preferred, and one channel turns over half the time."""
+    torch.manual_seed(0)
+    for channels in (1, 3):
+        x = torch.zeros(4000, 2, channels, 4, 4, dtype=torch.float64)
+        x[..., 0, 0] = torch.tensor([0.2, 0.1, -0.05], dtype=torch.float64)[:channels]
+        turned = turn_colours(x)[:, 0, :, 0, 0]
+        # Skews are symmetric around none, so each channel is as often above the ground as below it.
+        assert ((turned > 0).double().mean(0) - 0.5).abs().max() < 0.03
+        sizes = turned.norm(dim=1) / x[0, 0, :, 0, 0].norm()
+        assert 0.8 < sizes.median() < 1.25
+        if channels == 3:
+            directions = turned / turned.norm(dim=1, keepdim=True)
+            assert (directions.T @ directions / 4000 - torch.eye(3) / 3).abs().max() < 0.03
+
+
+# --- three readings of a clip ------------------------------------------------------------------------------------------
+
+
+def test_parts_have_the_same_features_wherever_they_are() -> None:
+    """A figure moved by a whole stride of the last map, away from the border, is the same to the encoder of parts."""
+    encoder = Pyramid((3, 64, 64), 8, 2).double()
+    with torch.no_grad():  # so that what is beyond the border is as black as the ground
+        for convolution in encoder.convolutions:
+            convolution.bias.zero_()
+    x = torch.zeros(2, 3, 64, 64, dtype=torch.float64)
+    figure = torch.rand(3, 5, 4, dtype=torch.float64)
+    x[0, :, 24:29, 24:28] = figure
+    x[1, :, 40:45, 24:28] = figure
+    features = encoder(x)
+    torch.testing.assert_close(features[0], features[1])
+    x[1, :, 40:45, 24:28] = figure.flip(1)
+    assert (features[0] - encoder(x)[1]).abs().max() > 1e-6
+
+
+def test_f_of_three_readings_ignores_hidden_frames_and_knows_the_order() -> None:
+    encoder = MultiscaleStaticEncoder((3, 16, 16), 4, 4, 2).double().eval()
+    x = torch.rand(2, 5, 3, 16, 16, dtype=torch.float64)
+    observed = torch.ones(2, 5, dtype=torch.bool)
+    observed[1, 2:] = False
+    features = encoder(x, observed, None)
+    changed = x.clone()
+    changed[1, 2:] = 0.3
+    torch.testing.assert_close(encoder(changed, observed, None), features)
+    assert (encoder(x.flip(1), observed.flip(1), None)[0] - features[0]).abs().max() > 1e-8
+    seen = mean_over(observed, encoder.patches(x))
+    torch.testing.assert_close(seen[1], encoder.patches(x[1, :2]).mean(0))
