@@ -17,6 +17,12 @@ class Dense(FrameDecoder):
         latent_size: D, supplied by the model.
         frame_shape: (P,) of the parameters of a frame, supplied by the model.
         units: Of both hidden layers.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.models.decoders import Dense
+        >>> Dense(4, 2, (3,))(torch.zeros(8, 4), torch.zeros(8, 5, 2)).shape  # f, z
+        torch.Size([8, 5, 3])
     """
 
     def __init__(self, static_size: int, latent_size: int, frame_shape: tuple[int, ...], units: int = 256) -> None:

@@ -11,7 +11,6 @@ from pyro_dsvae.comparison.folder import Folder
 from pyro_dsvae.comparison.measurement import Measure
 from pyro_dsvae.comparison.options import ComparisonOptions
 from pyro_dsvae.comparison.workers import Task
-from pyro_dsvae.configuration.networks import for_frames
 from pyro_dsvae.data.dataset import DataSource, SequenceData
 from pyro_dsvae.data.location import existing, located, places
 from pyro_dsvae.data.reading import read_again, read_first
@@ -65,13 +64,10 @@ def planned(options: ComparisonOptions) -> Plan:
         data = check_runs(open_runs(fits))
     else:
         assert options.vary is not None
+        candidates, written = grid(options.shared(), options.vary)
+        folder = _folder(options, written)
         begun = options.out is not None and RunDirectory(Path(options.out)).config_file.is_file()
         data = (read_again if begun else read_first)(source)
-        vary = options.vary
-        if "decoder" not in vary:
-            options = for_frames(options, data.frame_shape)
-        candidates, written = grid(options.shared(), vary)
-        folder = _folder(options, written)
         check_candidates(candidates, data)
         fits = folder.fits(candidates, range(options.seed, options.seed + options.seeds))
     return Plan(folder, fits, {each.name: each for each in candidates}, data, source, _measure(options, data))
