@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from pyro_dsvae.data.layout import CHANNELS
+from pyro_dsvae.data.files.layout import CHANNELS
 from pyro_dsvae.models.errors import UsageError
 
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from pyro_dsvae.clips.conversion import fitted
 from pyro_dsvae.clips.durations import repeats
 from pyro_dsvae.clips.writing import COMMENT, is_ours
-from pyro_dsvae.data.layout import CHANNELS, Layout
-from pyro_dsvae.data.npz import frames_in, read_arrays
-from pyro_dsvae.data.observed import numbered_sequences
+from pyro_dsvae.data.files.layout import CHANNELS, Layout
+from pyro_dsvae.data.files.npz import frames_in, read_arrays
+from pyro_dsvae.data.words import numbered_sequences
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.errors import UsageError
 

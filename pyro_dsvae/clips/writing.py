@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from pyro_dsvae.data.layout import CHANNELS
+from pyro_dsvae.data.files.layout import CHANNELS
 from pyro_dsvae.models.errors import UsageError
 
 Array = NDArray[Any]

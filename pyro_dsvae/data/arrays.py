@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.data.dataset import SPLITS, DataSource, SequenceData
-from pyro_dsvae.data.labels import label_of, quantity_of
-from pyro_dsvae.data.layout import CHANNELS, Layout
-from pyro_dsvae.data.likelier import likelier
-from pyro_dsvae.data.npz import FACTORS, FIELDS, Array, frames_in, near, read_arrays
+from pyro_dsvae.data.files.labels import label_of, quantity_of
+from pyro_dsvae.data.files.layout import CHANNELS, Layout
+from pyro_dsvae.data.files.likelier import likelier
+from pyro_dsvae.data.files.npz import FACTORS, FIELDS, Array, frames_in, near, read_arrays
 from pyro_dsvae.data.reading import UnaskedChannelsError
 from pyro_dsvae.models.errors import Remark, UsageError
 

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyro_dsvae.data.layout import in_words
-from pyro_dsvae.data.observed import numbered_sequences, observed_frames
+from pyro_dsvae.data.observed import observed_frames
+from pyro_dsvae.data.words import in_words, numbered_sequences
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps

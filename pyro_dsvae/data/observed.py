@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from pyro_dsvae.data.words import numbered_sequences
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.errors import UsageError
@@ -28,16 +29,6 @@ def observed_frames(frames: Tensor, mask: Tensor | None, lengths: Tensor | None)
             "observed, such as mask=np.isfinite(frames)"
         )
     return frames.masked_fill(bad, 0.0)
-
-
-def numbered_sequences(which: Tensor) -> str:
-    """Sequences, (N,) bool, by their numbers: "sequence 3", "sequences 1, 3 and 9", "sequences 0, 1, 2, … (80 in all)"."""
-    numbers = [str(i) for i in which.nonzero().squeeze(1).tolist()]
-    if len(numbers) == 1:
-        return f"sequence {numbers[0]}"
-    if len(numbers) > 10:
-        return f"sequences {', '.join(numbers[:10])}, … ({len(numbers)} in all)"
-    return f"sequences {', '.join(numbers[:-1])} and {numbers[-1]}"
 
 
 def _them(which: Tensor) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyro_dsvae.data.dataset import SPLITS, DataSource, Label, SequenceData
+from pyro_dsvae.data.embedded.grounds import Ground, Grounds
 from pyro_dsvae.data.embedded.parts import (
     PALETTES,
     Layer,
@@ -29,7 +30,6 @@ from pyro_dsvae.data.embedded.parts import (
     waist,
 )
 from pyro_dsvae.data.embedded.pixel_art import FRAMES, MOTIONS, Floats, Limb, Pose, over, pose, stack
-from pyro_dsvae.data.grounds import Ground, Grounds
 from pyro_dsvae.models.errors import UsageError
 
 DIRECTIONS = ("front", "left", "right")

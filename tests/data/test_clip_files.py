@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyro_dsvae.clips.reading import read_clips
 from pyro_dsvae.clips.writing import provenance, write_gif, write_npz, write_strip
-from pyro_dsvae.data.layout import Layout
+from pyro_dsvae.data.files.layout import Layout
 from pyro_dsvae.models.errors import Remark, UsageError
 
 T, SIDE = 5, 16

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pyro_dsvae.data.dataset import SPLITS, DataSource, Label, Role, SequenceData
-from pyro_dsvae.data.observed import numbered_sequences
+from pyro_dsvae.data.words import numbered_sequences
 from pyro_dsvae.models.errors import UsageError
 
 N, T = 6, 4

@@ -6,8 +6,8 @@ import torch
 
 from pyro_dsvae.data import sprites
 from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.data.embedded.grounds import CYCLES, DRIFT, Ground, Grounds
 from pyro_dsvae.data.embedded.pixel_art import pose
-from pyro_dsvae.data.grounds import CYCLES, DRIFT, Ground, Grounds
 from pyro_dsvae.data.sprites import Sprites
 from pyro_dsvae.models.errors import UsageError
 

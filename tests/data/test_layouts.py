@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from pyro_dsvae.data.arrays import Arrays
-from pyro_dsvae.data.layout import Layout
-from pyro_dsvae.data.likelier import likelier, roughness
+from pyro_dsvae.data.files.layout import Layout
+from pyro_dsvae.data.files.likelier import likelier, roughness
 from pyro_dsvae.data.reading import UnaskedChannelsError, read_again, read_first
 from pyro_dsvae.data.sprites import Sprites
 from pyro_dsvae.models.errors import Remark, UsageError

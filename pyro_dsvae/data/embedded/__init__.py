@@ -1,1 +1,1 @@
-"""The art of the embedded sprites."""
+"""The art of the embedded sprites, and the grounds they stand on."""

@@ -1,14 +1,12 @@
 """What the axes of a user's array are, one letter each."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pyro_dsvae.data.files.npz import Array
+from pyro_dsvae.data.words import in_words
 from pyro_dsvae.models.errors import UsageError
-
-Array = NDArray[Any]
 
 CHANNELS = (1, 3, 4)  # of images: grey, colours, colours and opacity
 _FRAMES: tuple[set[str], ...] = (set(), {"P"}, {"H", "W"}, {"C", "H", "W"})
@@ -28,7 +26,7 @@ class Layout:
 
     Example:
         >>> import numpy as np
-        >>> from pyro_dsvae.data.layout import Layout
+        >>> from pyro_dsvae.data.files.layout import Layout
         >>> clips = np.zeros((20, 3, 8, 32, 32))  # N, C, T, H, W
         >>> Layout.parse("NCTHW").arranged(clips).shape
         (20, 8, 3, 32, 32)
@@ -92,14 +90,3 @@ class Layout:
     def _ordered(self, values: Array, order: str, letters: str) -> Array:
         values = values.transpose([letters.index(letter) for letter in order if letter in letters])
         return values[tuple(slice(None) if letter in letters else None for letter in order)]
-
-
-def in_words(n: int, steps: str, frame: tuple[int, ...]) -> str:
-    """What n sequences of so many steps are: "80 sequences of 6 steps of 100 values"."""
-    image = len(frame) == 3
-    if image:
-        size = f"{frame[2]} x {frame[1]}, {frame[0]} channel{'s' if frame[0] > 1 else ''}"
-    else:
-        size = f"{' x '.join(map(str, frame))} value{'s' if frame != (1,) else ''}"
-    kind, step = ("clip", "frame") if image else ("sequence", "step")
-    return f"{n} {kind}{'s' if n != 1 else ''} of {steps} {step}s of {size}"

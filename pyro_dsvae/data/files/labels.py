@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from pyro_dsvae.data.dataset import Label, Quantity, Role
-from pyro_dsvae.data.npz import Array
-from pyro_dsvae.data.observed import numbered_sequences
+from pyro_dsvae.data.files.npz import Array
+from pyro_dsvae.data.words import numbered_sequences
 from pyro_dsvae.models.errors import UsageError
 
 # Of more classes than this, labels are identifiers or measurements.

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pyro_dsvae.data.layout import CHANNELS, Array, Layout
+from pyro_dsvae.data.files.layout import CHANNELS, Layout
+from pyro_dsvae.data.files.npz import Array
 
 SMOOTH = 0.75
 LINES, LONGEST, SEQUENCES = 12, 256, 200
@@ -137,7 +138,7 @@ def roughness(values: Array, axis: int, observed: Array | None = None) -> float:
 
     Example:
         >>> import numpy as np
-        >>> from pyro_dsvae.data.likelier import roughness
+        >>> from pyro_dsvae.data.files.likelier import roughness
         >>> walks = np.random.default_rng(0).normal(size=(50, 40)).cumsum(1)
         >>> bool(roughness(walks, 1) < 0.2 < 0.8 < roughness(walks, 0))
         True
