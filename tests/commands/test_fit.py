@@ -155,12 +155,13 @@ def wait_for_steps(process: subprocess.Popen[str], run: Path) -> None:
 
 
 def refused(outcome: Outcome) -> str:
-    """The one line of a refusal."""
+    """The one line of a refusal, after those that say how the data were understood."""
     assert outcome.code == 2, outcome
-    assert outcome.err.count("\n") == 1, outcome.err
-    assert outcome.err.startswith("error: ")
+    *before, line = outcome.err.splitlines()
+    assert all(said.startswith(("data: ", "label ")) for said in before), outcome.err
+    assert line.startswith("error: "), outcome.err
     assert "run: " not in outcome.out
-    return outcome.err.removeprefix("error: ").strip()
+    return line.removeprefix("error: ")
 
 
 def weights(run: Path, name: str = "checkpoint.pt") -> dict[str, torch.Tensor]:
@@ -393,16 +394,15 @@ def test_own_prior_by_dotted_path(
         ({"frames": np.zeros((N, T, 1, 1, 16, 16), np.float32)}, "shape"),
         ({"frames": np.zeros((N, T, 3), np.int64)}, "int64"),
         ({"frames": np.zeros((N, T, 3), np.complex64)}, "complex64"),
-        ({"frames": np.full((N, T, 3), np.nan, np.float32)}, "non-finite"),
-        ({"frames": np.full((N, T, 3), np.inf, np.float32)}, "non-finite"),
+        ({"frames": np.full((N, T, 3), np.nan, np.float32)}, "not finite in sequences 0, 1, 2"),
+        ({"frames": np.full((N, T, 3), np.inf, np.float32)}, "not finite in sequences 0, 1, 2"),
         ({"frames": np.zeros((N, 1, 3), np.float32)}, "T = 1"),
-        ({"frames": np.zeros((N, 0, 3), np.float32)}, "T = 0"),
-        ({"frames": np.zeros((0, T, 3), np.float32)}, "no sequence"),
+        ({"frames": np.zeros((N, 0, 3), np.float32)}, "(20, 0, 3); every axis"),
+        ({"frames": np.zeros((0, T, 3), np.float32)}, "(0, 5, 3); every axis"),
         ({"split": np.zeros(N, np.uint8)}, "split is empty"),
         ({"split": np.repeat(["train", "test"], N // 2)}, "validation split is empty"),
-        ({"frames": np.zeros((N, T, 1, 8, 8), np.float32)}, "(1, 8, 8)"),
-        ({"frames": np.zeros((N, T, 1, 16, 20), np.float32)}, "(1, 16, 20)"),
-        ({"frames": np.zeros((N, T, 1, 256, 256), np.uint8)}, "(1, 256, 256)"),
+        ({"frames": np.zeros((N, T, 1, 7, 20), np.float32)}, "(1, 7, 20)"),
+        ({"frames": np.zeros((N, T, 1, 16, 257), np.uint8)}, "(1, 16, 257)"),
         ({"frames": np.array([{}], dtype=object)}, "pickled"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

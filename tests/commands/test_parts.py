@@ -51,7 +51,8 @@ def test_partial_is_described_with_its_options() -> None:
 def test_object_is_described_by_what_it_kept() -> None:
     described = describe(Arrays("clips.npz", test=0.25))
     assert described["class_path"] == "pyro_dsvae.data.arrays.Arrays"
-    assert described["init_args"] == {"path": "clips.npz", "validation": 0.1, "test": 0.25, "seed": 0}
+    given = {"path": "clips.npz", "validation": 0.1, "test": 0.25, "seed": 0, "layout": None, "window": None}
+    assert described["init_args"] == given
     assert yaml.safe_load(yaml.safe_dump(described)) == described
 
 
