@@ -34,7 +34,7 @@ if __name__ == "__main__":
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from rich.console import Console
@@ -45,7 +45,6 @@ from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.estimation import Sampler, check_proposal, evaluation
 from pyro_dsvae.inference.inference_data import MIN_DRAWS
 from pyro_dsvae.inference.latents import Latents
-from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.prediction import decode
 from pyro_dsvae.inference.training.hardware import Device, device_for
 from pyro_dsvae.judges.cache import Kind, load_or_train_judge, load_or_train_regression_judge
@@ -150,14 +149,26 @@ def evaluate(
             knows = trained, answers
             accuracy, certainty = _accuracy(answers, data), _certainty(answers, data)
             console.print(tables.judge_table(judge, accuracy, certainty, split, len(data)).rich())
+        sampler = Sampler(opened.model, guide, place)
         with Bar("encoding") as bar:
-            result, latents = _measured(opened, guide, everything, data, path, options, knows, bar, place)
+            latents = encode(replace(sampler, progress=bar.part(0.0, 0.05)), one_split(data))
+            bar(0.05, stage="ELBO and reconstructions")
+            terms = measure_terms(opened.model, guide, one_split(data), latents, seed, place)
+            result = EvaluationResult(path=path, run=opened.path, sequences=len(data), options=options, terms=terms)
+            if evidence:
+                source = opened.sampler(bar.part(0.15, 0.3, "evidence"))
+                found = measure_evidence(source, one_split(data), evidence, evidence_draws, seed)
+                result = replace(result, evidence=found)
+            if knows is None:
+                missing = "The data have no labels, so there are no judge, swaps, probes, DCI, MIG and SAP."
+                result = replace(result, notes=(missing,))
+            else:
+                result = _with_labels(result, sampler, latents, everything, data, knows, bar)
         if data.quantities and len(data) > 1:
             result = replace(result, quantities=_quantities(opened, everything, data, latents, seed, place))
         if looks := record(run, "evaluate", path) if split == "test" else said(run):
             result = replace(result, notes=(*result.notes, looks))
-        found = result.tables(data)
-        for table in found[1 if result.accuracy else 0 :]:
+        for table in result.tables(data)[1 if result.accuracy else 0 :]:
             console.print(table.rich())
         for remark in result.remarks():
             console.print(remark)
@@ -187,69 +198,57 @@ def _certainty(said: dict[str, Tensor], data: SequenceData) -> dict[str, Entropi
     return {name: entropies(said[name][balanced(label.values)]) for name, label in data.labels.items()}
 
 
-def _measured(
-    run: Run,
-    guide: Posterior,
+def _with_labels(
+    result: EvaluationResult,
+    sampler: Sampler,
+    latents: Latents,
     everything: SequenceData,
     data: SequenceData,
-    path: Path,
-    options: dict[str, Any],
-    knows: tuple[Judge, dict[str, Tensor]] | None,
+    knows: tuple[Judge, dict[str, Tensor]],
     bar: Bar,
-    device: torch.device,
-) -> tuple[EvaluationResult, Latents]:
-    """All figures, and the means of ``data`` under ``guide``; ``knows`` is the judge and what it says of the true clips."""
-    model, sequences, seed = run.model, one_split(data), options["seed"]
+) -> EvaluationResult:
+    """The result with what labels add.
+
+    Args:
+        result: That of ``data`` without labels.
+        sampler: Model and guide.
+        latents: Posterior means of ``data``.
+        everything: All splits.
+        data: The evaluated sequences.
+        knows: The judge, and its log probabilities on the true clips.
+        bar: The progress, of which .3 to 1 is left.
+    """
+    model, (judge, answers), seed = sampler.model, knows, result.options["seed"]
     notes: list[str] = []
-    sampler = Sampler(model, guide, device)
-    latents = encode(replace(sampler, progress=bar.part(0.0, 0.05)), sequences)
-    bar(0.05, stage="ELBO and reconstructions")
-    terms = measure_terms(model, guide, sequences, latents, seed, device)
-    evidence = None
-    if options["evidence"]:
-        number, count = options["evidence"], options["evidence_draws"]
-        evidence = measure_evidence(run.sampler(bar.part(0.15, 0.3, "evidence")), sequences, number, count, seed)
-    accuracy, certainty, judged, probes, scores = {}, {}, None, {}, None
-    if knows is None:
-        notes.append("The data have no labels, so there are no judge, swaps, probes, DCI, MIG and SAP.")
-    else:
-        judge, answers = knows
-        parts = parts_of(data.labels)
-        accuracy, certainty = _accuracy(answers, data), _certainty(answers, data)
-        whole = everything.part("train")
-        told = bar.part(0.3, 0.65, "generation and swaps")
-        judged = measure_judged(model, latents, data, whole, judge, answers, parts, options["draws"], seed, told)
-        if judged.swaps is None:
-            notes.append(f"The {options['split']} split has one sequence, so nothing can be swapped.")
-        elif model.static_prior.static_size and model.decoder.certain:
-            notes.append(model.decoder.certain)
-        train = _some(whole, seed)
-        training = encode(replace(sampler, progress=bar.part(0.65, 0.7, "encoding training clips")), one_split(train))
-        drawn = [draw(sampler, one_split(part), seed) for part in (train, data)]
-        bar(0.78, stage="probes of means")
-        probes["means"] = measure_probes(training, train, latents, data, parts, seed)
-        bar(0.85, stage="probes of draws")
-        probes["draws"] = measure_probes(drawn[0], train, drawn[1], data, parts, seed)
-        bar(0.92, stage="DCI, MIG and SAP")
-        try:
-            scores = measure_scores(training, train, latents, data, seed)
-        except UsageError as error:
-            notes.append(f"{error}.")
-    found = EvaluationResult(
-        path=path,
-        run=run.path,
-        sequences=len(data),
-        options=options,
-        terms=terms,
-        evidence=evidence,
-        accuracy=accuracy,
-        certainty=certainty,
+    parts, whole = parts_of(data.labels), everything.part("train")
+    told = bar.part(0.3, 0.65, "generation and swaps")
+    judged = measure_judged(model, latents, data, whole, judge, answers, parts, result.options["draws"], seed, told)
+    if judged.swaps is None:
+        notes.append(f"The {result.options['split']} split has one sequence, so nothing can be swapped.")
+    elif model.static_prior.static_size and model.decoder.certain:
+        notes.append(model.decoder.certain)
+    train = _some(whole, seed)
+    training = encode(replace(sampler, progress=bar.part(0.65, 0.7, "encoding training clips")), one_split(train))
+    drawn = [draw(sampler, one_split(part), seed) for part in (train, data)]
+    bar(0.78, stage="probes of means")
+    probes = {"means": measure_probes(training, train, latents, data, parts, seed)}
+    bar(0.85, stage="probes of draws")
+    probes["draws"] = measure_probes(drawn[0], train, drawn[1], data, parts, seed)
+    bar(0.92, stage="DCI, MIG and SAP")
+    scores = None
+    try:
+        scores = measure_scores(training, train, latents, data, seed)
+    except UsageError as error:
+        notes.append(f"{error}.")
+    return replace(
+        result,
+        accuracy=_accuracy(answers, data),
+        certainty=_certainty(answers, data),
         judged=judged,
         probes=probes,
         scores=scores,
         notes=tuple(notes),
     )
-    return found, latents
 
 
 def _quantities(

@@ -56,13 +56,13 @@ class EvaluationResult:
     sequences: int
     options: dict[str, Any]
     terms: Terms
-    evidence: EvidenceSummary | None
-    accuracy: dict[str, float]
-    certainty: dict[str, Entropies]
-    judged: Judged | None
-    probes: dict[str, dict[str, dict[str, Probe]]]
-    scores: Scores | None
-    notes: tuple[str, ...]
+    evidence: EvidenceSummary | None = None
+    accuracy: dict[str, float] = field(default_factory=dict)
+    certainty: dict[str, Entropies] = field(default_factory=dict)
+    judged: Judged | None = None
+    probes: dict[str, dict[str, dict[str, Probe]]] = field(default_factory=dict)
+    scores: Scores | None = None
+    notes: tuple[str, ...] = ()
     quantities: dict[str, QuantityErrors] = field(default_factory=dict)
 
     def json(self) -> str:

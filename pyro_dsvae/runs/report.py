@@ -188,7 +188,7 @@ def _print_scores(console: Console, truth: Mapping[str, float], scores: SwapScor
 
 
 def _print_quantities(console: Console, errors: Mapping[str, QuantityErrors]) -> None:
-    table = Table(title="swaps between test clips: mean distance from z's clip", title_justify="left")
+    table = Table(title="swaps between validation clips: mean distance from z's clip", title_justify="left")
     for column in ("quantity", "unit", "swapped", "by chance", "reconstructed", "true clips"):
         table.add_column(column, justify="left" if column in ("quantity", "unit") else "right")
     for name, e in errors.items():
