@@ -88,6 +88,9 @@ def modern_config(config: Mapping[str, Any], source: str) -> dict[str, Any]:
         if width is not None and modern.get("decoder") is None:
             modern["decoder"] = _earlier_decoder(width)
             found.append(f"{EARLIER_WIDTH} is now decoder.width")
+            # A whole configuration of that time was of a fit that did not standardise.
+            if "optimisation" in modern:
+                modern.setdefault("standardise", False)
     if found:
         said = "; ".join(dict.fromkeys(found))
         warnings.warn(f"{source} is of an earlier version: {said}", OldConfiguration, stacklevel=1)

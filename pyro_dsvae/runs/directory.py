@@ -116,7 +116,7 @@ class RunDirectory:
         if not isinstance(config, dict):
             raise UsageError(f"{self.config_file} is empty, damaged or no YAML")
         self._check_parts(config)
-        return modern_config(config, str(self.config_file))
+        return {**BEFORE, **modern_config(config, str(self.config_file))}
 
     def _check_parts(self, config: Mapping[str, Any]) -> None:
         """Raises `UsageError` where config.yaml names parts in a module that cannot be imported here."""
@@ -253,7 +253,6 @@ def complete(kind: type[Taken], config: Mapping[str, Any], file: Path) -> Taken:
     Raises:
         UsageError: Where it names what does not exist.
     """
-    config = {**BEFORE, **config}
     try:
         options = cli.from_config(kind, config)
     except UsageError as error:

@@ -284,3 +284,14 @@ def test_a_run_is_opened_without_the_verbs(old_run: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_whole_configuration_of_before_is_of_a_fit_that_did_not_standardise() -> None:
+    """So its run is repeated and its comparison goes on; a few options in a file of one's own are of today."""
+    likelihood = {"class_path": "Normal", "init_args": {"width": 4}}
+    with pytest.warns(OldConfiguration):
+        whole = modern_config({"likelihood": likelihood, "optimisation": {"batch_size": 4}}, "config.yaml")
+    with pytest.warns(OldConfiguration):
+        few = modern_config({"likelihood": likelihood}, "config.yaml")
+    assert whole["standardise"] is False
+    assert "standardise" not in few
