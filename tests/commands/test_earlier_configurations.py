@@ -288,7 +288,7 @@ def test_a_run_is_opened_without_the_verbs(old_run: Path) -> None:
 
 def test_a_whole_configuration_of_before_is_of_a_fit_that_did_not_standardise() -> None:
     """So its run is repeated and its comparison goes on; a few options in a file of one's own are of today."""
-    likelihood = {"class_path": "Normal", "init_args": {"width": 4}}
+    likelihood = {"class_path": "pyro_dsvae.models.likelihoods.normal.Normal", "init_args": {"width": 4}}
     with pytest.warns(OldConfiguration):
         whole = modern_config({"likelihood": likelihood, "optimisation": {"batch_size": 4}}, "config.yaml")
     with pytest.warns(OldConfiguration):
