@@ -1,6 +1,8 @@
-"""The one exception for what a user can put right."""
+"""What is said of what a user can put right, or should know."""
 
+import difflib
 import math
+from collections.abc import Iterable
 
 
 class UsageError(ValueError):
@@ -36,6 +38,19 @@ def check_positive(name: str, value: float) -> None:
         raise UsageError(f"{name} is {value}; it must be a finite number")
     if value <= 0:
         raise UsageError(f"{name} is {value}; it must be positive")
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """For a message about a name that is none of these: the one most like it, or nothing where none is.
+
+    Example:
+        >>> from pyro_dsvae.models.errors import did_you_mean
+        >>> did_you_mean("lstn", ["GRU", "LSTM"]), did_you_mean("lstn", ["GRU"])
+        (' (did you mean LSTM?)', '')
+    """
+    lower = {each.lower(): each for each in names}
+    close = difflib.get_close_matches(name.lower(), list(lower), n=1, cutoff=0.5)
+    return f" (did you mean {lower[close[0]]}?)" if close else ""
 
 
 class Remark(UserWarning):

@@ -2,14 +2,13 @@
 
 import argparse
 import contextlib
-import difflib
 import inspect
 import json
 import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, TextIO, TypeVar
 
@@ -17,7 +16,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from pyro_dsvae.configuration.parts import describe, is_option
 from pyro_dsvae.configuration.spellings import OldConfiguration, modern_arguments
-from pyro_dsvae.models.errors import Remark, UsageError
+from pyro_dsvae.models.errors import Remark, UsageError, did_you_mean
 from pyro_dsvae.process import stoppable
 
 Taken = TypeVar("Taken")
@@ -175,7 +174,7 @@ def _explain_option(parser: ArgumentParser, text: str) -> str:
         name = (match[1] or f"--{match[2]}").partition("=")[0]
         if not name.startswith("-"):
             return f"unexpected argument {name!r}; options are given as --NAME VALUE, and --help lists them"
-        return f"unknown option {name}{_nearest(name, _option_names(parser))}; --help lists them all"
+        return f"unknown option {name}{did_you_mean(name, _option_names(parser))}; --help lists them all"
     if match := re.search(r"^the following arguments are required: (\w+)", text):
         return f"{match[1].upper()} is missing: {parser.prog} {match[1].upper()} …; --help says what it is"
     if match := re.search(r"argument (--[\w.]+): expected one argument", text):
@@ -204,14 +203,14 @@ def _option_names(parser: ArgumentParser) -> list[str]:
 
 def _unknown_part(option: str, _: str, match: re.Match[str]) -> str:
     """A part named wrongly: the nearest of the parts that this option takes."""
-    return f"unknown {option} {match[1]!r}{_nearest(match[1], part_names(option))}; {_choices(option)}"
+    return f"unknown {option} {match[1]!r}{did_you_mean(match[1], part_names(option))}; {_choices(option)}"
 
 
 def _no_such_class(option: str, owner: str, match: re.Match[str]) -> str:
     """A dotted path that leads nowhere."""
     found = re.search(r"(?:Got|Given) value: ([\w.]+)", match.string)
     given = owner or (found[1] if found else "this path")
-    near = _nearest(given.rpartition(".")[2], part_names(option))
+    near = did_you_mean(given.rpartition(".")[2], part_names(option))
     return f"unknown {option} {given!r}: {match[0][0].lower()}{match[0][1:]}{near}; {_choices(option)}"
 
 
@@ -224,9 +223,7 @@ def _no_such_option(option: str, owner: str, match: re.Match[str]) -> str:
     """An option that the part has not: what it takes instead."""
     names = _init_options(owner) if owner else []
     takes = f"it takes {', '.join(names)}" if names else "it takes none"
-    return (
-        f"unknown option --{option}.{match[1]}: {_short(owner)} has no such option{_nearest(match[1], names)}; {takes}"
-    )
+    return f"unknown option --{option}.{match[1]}: {_short(owner)} has no such option{did_you_mean(match[1], names)}; {takes}"
 
 
 def _unnamed(option: str, _: str, match: re.Match[str]) -> str:
@@ -276,9 +273,3 @@ def _init_options(class_path: str) -> list[str]:
 
 def _short(class_path: str) -> str:
     return class_path.rpartition(".")[2] or "the part"
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    lower = {n.lower(): n for n in names}
-    close = difflib.get_close_matches(name.lower(), list(lower), n=1, cutoff=0.5)
-    return "" if not close else f" (did you mean {lower[close[0]]}?)"

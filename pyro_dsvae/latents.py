@@ -11,14 +11,13 @@ if __name__ == "__main__":
 
     run_verb("latents")
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
 from pyro_dsvae import cli
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import UsageError, did_you_mean
 
 # Action -> what it does, and an example.
 ACTIONS: Mapping[str, tuple[str, str]] = {
@@ -57,9 +56,8 @@ def action(name: str) -> Callable[..., Path]:
         UsageError: For any other name.
     """
     if name not in ACTIONS:
-        near = difflib.get_close_matches(name, list(ACTIONS), 1, cutoff=0.5)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise UsageError(f"unknown action {name!r}{hint}; it is one of {', '.join(ACTIONS)}")
+        near = did_you_mean(name, ACTIONS)
+        raise UsageError(f"unknown action {name!r}{near}; it is one of {', '.join(ACTIONS)}")
     found: Callable[..., Path] = getattr(import_module(f"pyro_dsvae.actions.{name}"), name)
     return found
 

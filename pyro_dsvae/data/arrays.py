@@ -1,7 +1,6 @@
 """A user's own sequences from one ``.npz`` or ``.npy`` file."""
 
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,9 @@ from pyro_dsvae.data.dataset import SPLITS, DataSource, SequenceData
 from pyro_dsvae.data.files.labels import label_of, quantity_of
 from pyro_dsvae.data.files.layout import CHANNELS, Layout
 from pyro_dsvae.data.files.likelier import likelier
-from pyro_dsvae.data.files.npz import FACTORS, FIELDS, Array, frames_in, near, read_arrays
+from pyro_dsvae.data.files.npz import FACTORS, FIELDS, Array, frames_in, read_arrays
 from pyro_dsvae.data.reading import UnaskedChannelsError
-from pyro_dsvae.models.errors import Remark, UsageError
+from pyro_dsvae.models.errors import Remark, UsageError, did_you_mean
 
 
 class Arrays(DataSource):
@@ -126,8 +125,8 @@ class Arrays(DataSource):
 
     def _usual(self, arrays: dict[str, Array], raw: Array) -> Layout:
         """The layout where none is named. Raises `UsageError`, or says a `Remark`, where another one is meant, or may be."""
-        layout, shape = Layout.usual(raw.shape), raw.shape
-        for name, n in _counts(arrays):
+        layout, shape, counts = Layout.usual(raw.shape), raw.shape, _counts(arrays)
+        for name, n in counts.items():
             if n != shape[0] and n in shape[1:]:
                 raise UsageError(
                     f"{name} has {n} values, and frames {shape} are read as {layout.letters}, {shape[0]} sequences: give one "
@@ -146,7 +145,7 @@ class Arrays(DataSource):
             return layout  # its owner counts sequences and steps in the same way
         mask = arrays.get("mask")
         observed = mask.astype(bool) if mask is not None and mask.shape == shape else None
-        others = likelier(raw, layout, observed, counted=any(True for _ in _counts(arrays)))
+        others = likelier(raw, layout, observed, counted=bool(counts))
         said = " or ".join(f"{each.layout.letters} ({each.layout.in_words(shape)})" for each in others)
         if len(shape) == 5 and not {shape[2], shape[4]} & set(CHANNELS):
             likely = said or f"{layout.letters} ({layout.in_words(shape)})"
@@ -215,7 +214,7 @@ def _check(arrays: dict[str, Array], frames: str) -> None:
         if key not in valid:
             others = ", ".join(f"{prefix}<name>" for prefixes in FACTORS.values() for prefix in prefixes)
             fallback = f"; valid are frames, {', '.join(FIELDS)}, {others}"
-            raise UsageError(f"has an unknown array {key!r}{near(key, [*valid, *FACTORS]) or fallback}")
+            raise UsageError(f"has an unknown array {key!r}{did_you_mean(key, [*valid, *FACTORS]) or fallback}")
 
 
 def _names(arrays: dict[str, Array]) -> dict[str, list[str]]:
@@ -234,11 +233,13 @@ def _typed(raw: Array) -> Array:
         return raw.astype(np.float32)
 
 
-def _counts(arrays: dict[str, Array]) -> Iterator[tuple[str, int]]:
-    """Arrays that have one value per sequence, and how many."""
-    for key, values in arrays.items():
-        if (key in ("split", "lengths") or key.startswith("labels_")) and values.ndim == 1:
-            yield key, len(values)
+def _counts(arrays: dict[str, Array]) -> dict[str, int]:
+    """How many values those arrays have that have one per sequence."""
+    return {
+        key: len(values)
+        for key, values in arrays.items()
+        if (key in ("split", "lengths") or key.startswith("labels_")) and values.ndim == 1
+    }
 
 
 def _integers(name: str, values: Array) -> Tensor:
@@ -275,7 +276,9 @@ def _split(split: Array, n: int) -> Tensor:
         names = split.astype(str)
         for name in np.unique(names):
             if name not in SPLITS:
-                raise UsageError(f"split holds {str(name)!r}{near(str(name), SPLITS)} (valid are {', '.join(SPLITS)})")
+                raise UsageError(
+                    f"split holds {str(name)!r}{did_you_mean(str(name), SPLITS)}; valid are {', '.join(SPLITS)}"
+                )
         return torch.from_numpy(sum((names == name) * np.uint8(i) for i, name in enumerate(SPLITS)))
     if split.dtype.kind not in "iu":
         raise UsageError(f"split is {split.dtype}; it must be integers 0..2 or strings ({', '.join(SPLITS)})")

@@ -1,10 +1,9 @@
 """Well-known models as settings of the parts: one YAML file each, whose first line says what it is."""
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import UsageError, did_you_mean
 
 FOLDER = Path(__file__).parent
 
@@ -42,7 +41,6 @@ def _file(given: str) -> str:
     if given in names():
         return str(FOLDER / f"{given}.yaml")
     if not Path(given).exists():
-        near = difflib.get_close_matches(given, names(), n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise UsageError(f"--config {given}: no such file or recipe{hint}; recipes are {', '.join(names())}")
+        near = did_you_mean(given, names())
+        raise UsageError(f"--config {given}: no such file or recipe{near}; recipes are {', '.join(names())}")
     return given

@@ -188,7 +188,7 @@ def test_fractions_that_leave_a_split_empty(tmp_path: Path) -> None:
 
 def test_missing_file_names_the_nearest(tmp_path: Path) -> None:
     np.save(tmp_path / "walkers.npy", VECTORS)
-    assert refusal(Arrays(str(tmp_path / "walkers.npz"))).endswith("no such file; did you mean 'walkers.npy'?")
+    assert refusal(Arrays(str(tmp_path / "walkers.npz"))).endswith("no such file (did you mean walkers.npy?)")
     assert refusal(Arrays(str(tmp_path / "qqq"))).endswith("qqq: no such file")
     assert "nor its folder" in refusal(Arrays(str(tmp_path / "no" / "walkers.npy")))
     assert "cannot be read" in refusal(Arrays(str(tmp_path)))
@@ -265,8 +265,8 @@ def test_zip_of_something_else(tmp_path: Path) -> None:
         ({"x": VECTORS, "y": VECTORS}, "has no 'frames', and 'x', 'y' may each be meant; give one that name"),
         ({"split": np.zeros(N, int)}, "has no 'frames'; it holds split: name the array of sequences so"),
         ({"frames": VECTORS, "x": VECTORS}, "has an unknown array 'x'"),
-        ({"frames": VECTORS, "length": 1}, "has an unknown array 'length'; did you mean 'lengths'?"),
-        ({"frames": VECTORS, "label_who": 1}, "has an unknown array 'label_who'; did you mean"),
+        ({"frames": VECTORS, "length": 1}, "has an unknown array 'length' (did you mean lengths?)"),
+        ({"frames": VECTORS, "label_who": 1}, "has an unknown array 'label_who' (did you mean"),
         (
             {"frames": VECTORS, "qqq": 1},
             "unknown array 'qqq'; valid are frames, lengths, mask, times, split, labels_",
@@ -309,7 +309,7 @@ def test_zip_of_something_else(tmp_path: Path) -> None:
         ({"frames": VECTORS, "split": np.full(N, 3)}, "split holds 3; valid are 0 (train), 1 (validation)"),
         ({"frames": VECTORS, "split": np.full(N, -1)}, "split holds -1"),
         ({"frames": VECTORS, "split": np.full(N, 0.5)}, "split is float64; it must be integers 0..2 or strings"),
-        ({"frames": VECTORS, "split": np.full(N, "valid")}, "split holds 'valid'; did you mean 'validation'? (valid"),
+        ({"frames": VECTORS, "split": np.full(N, "valid")}, "split holds 'valid' (did you mean validation?); valid"),
         (
             {"frames": VECTORS, "labels_a": np.zeros(N, complex)},
             "labels_a are complex128; they must be strings, numbers",

@@ -1,17 +1,16 @@
 """The arrays in an ``.npz`` or ``.npy`` file. Pickled objects are never read."""
 
-import difflib
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyro_dsvae.models.errors import Remark, UsageError
+from pyro_dsvae.models.errors import Remark, UsageError, did_you_mean
 
 Array = NDArray[Any]
 
@@ -58,12 +57,6 @@ def frames_in(arrays: Mapping[str, Array]) -> str:
     raise UsageError(f"has no 'frames'; it holds {', '.join(arrays) or 'nothing'}: name the array of sequences so")
 
 
-def near(name: str, names: Iterable[str], words: str = "; did you mean {!r}?") -> str:
-    """The words with the name most like this one, or nothing where none is."""
-    found = difflib.get_close_matches(name, list(names), 1)
-    return words.format(found[0]) if found else ""
-
-
 def read_arrays(path: Path) -> dict[str, Array]:
     """Every array of the file by its key; that of a ``.npy`` file is "frames"."""
     try:
@@ -73,7 +66,7 @@ def read_arrays(path: Path) -> dict[str, Array]:
         folder = path.parent
         if not folder.is_dir():
             raise UsageError(f"no such file, nor its folder {folder}") from None
-        raise UsageError("no such file" + near(path.name, (p.name for p in folder.iterdir()))) from None
+        raise UsageError("no such file" + did_you_mean(path.name, (p.name for p in folder.iterdir()))) from None
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}") from None
     if start[:1] == b"\x80":
