@@ -32,7 +32,7 @@ CREDIT = "Decoded by models fitted to the Liberated Pixel Cup sprites (CC-BY-SA 
 
 @torch.no_grad()
 def generated(path: Path) -> tuple[str, Tensor]:
-    """The name of a run's static prior, and clips (B, T, C, S, S) drawn from its priors."""
+    """The name of a run's static prior, and clips (B, T, C, H, W) drawn from its priors."""
     run = load(path, device="cpu")
     torch.manual_seed(0)
     frames = decode(run.model, *sample_latents(run.model, CLIPS, Steps(LENGTH)))

@@ -32,12 +32,12 @@ FRAMES = (1, 2, 3, 4, 5, 6)
 
 
 def kept_pixels(shape: torch.Size, share: float, generator: torch.Generator) -> Tensor:
-    """(B, T, C, S, S) bool: each pixel is missing in all its channels with probability ``share``."""
+    """(B, T, C, H, W) bool: each pixel is missing in all its channels with probability ``share``."""
     return (torch.rand(shape[0], shape[1], 1, *shape[3:], generator=generator) >= share).expand(shape)
 
 
 def kept_frames(shape: torch.Size, missing: int, generator: torch.Generator) -> Tensor:
-    """(B, T, C, S, S) bool: ``missing`` random frames of every clip are missing."""
+    """(B, T, C, H, W) bool: ``missing`` random frames of every clip are missing."""
     order = torch.rand(shape[:2], generator=generator).argsort(1)
     return (order >= missing).view(*shape[:2], *(1,) * (len(shape) - 2)).expand(shape)
 

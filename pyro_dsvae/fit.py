@@ -112,9 +112,10 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
     """The fit in its folder. Raises `TakenError` where that is taken."""
     known = None
     if options.resume:
-        known = RunDirectory.open(path).load("checkpoint.pt").get("data")
+        before = RunDirectory.open(path)
+        known = before.load("checkpoint.pt").get("data")
         # What is left open was chosen when the run began.
-        options = replace(options, decoder=options.decoder or RunDirectory.open(path).options().decoder)
+        options = replace(options, decoder=options.decoder or before.options().decoder)
     else:
         RunDirectory.check_free(path)
     source, folder = next(located(options.data, places(options.data_folder, path if options.resume else None)))

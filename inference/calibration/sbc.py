@@ -142,10 +142,7 @@ def _finding(name: str, test: RankTest) -> Finding:
     for which, word in ((test.narrow, "too narrow"), (test.wide, "too wide")):
         if which.any():
             widths = test.width[which]
-            said.append(
-                f"{word} in {int(which.sum())} of {size} dimensions (median width {float(widths.median()):.2f} of the right "
-                f"one: {_cure(float(widths.median()))} error bars by about {_factor(float(widths.median()))})"
-            )
+            said.append(f"{word} in {int(which.sum())} of {size} dimensions ({_cure(float(widths.median()))})")
     if test.biased.any():
         low, high = (int((test.biased & (s * test.bias < 0)).sum()) for s in (1, -1))
         said.append(f"biased in {low + high} of {size} dimensions ({low} too low, {high} too high)")
@@ -160,12 +157,10 @@ def _finding(name: str, test: RankTest) -> Finding:
 
 
 def _cure(width: float) -> str:
-    return "multiply" if width < 1 else "divide"
-
-
-def _factor(width: float) -> str:
-    """Of error bars: two digits."""
-    return f"{max(width, 1 / max(width, 1e-6)):.2g}"
+    """What makes error bars of this median width, as a share of the right one, right."""
+    factor = max(width, 1 / max(width, 1e-6))
+    cure = f"{'multiply' if width < 1 else 'divide'} error bars by about {factor:.2g}"
+    return f"median width {width:.2f} of the right one: {cure}"
 
 
 def _joint_finding(test: RankTest) -> Finding:

@@ -1,4 +1,4 @@
-"""Encoders and decoders of single frames, chosen by the shape of a frame."""
+"""What every encoder and every decoder of single frames is."""
 
 import math
 from abc import ABC, abstractmethod

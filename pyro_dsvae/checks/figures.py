@@ -17,6 +17,7 @@ from pyro_dsvae.figures.run import APPEARANCE, GREY, INK, MOTION, RULE, Sheet, S
 from pyro_dsvae.inference.calibration.ecdf_band import ECDFBand, histograms
 from pyro_dsvae.inference.calibration.intervals import Calibration
 from pyro_dsvae.inference.calibration.ranks import BINS, RankTest
+from pyro_dsvae.inference.finding import p_equals
 from pyro_dsvae.inference.latent_checks.aggregated_posterior import Aggregate
 from pyro_dsvae.inference.latent_checks.checks import NOTHING
 from pyro_dsvae.inference.predictive_checks.checks import Check, PredictiveChecks, by_key
@@ -274,7 +275,7 @@ def aggregated(found: Aggregate, path: Path) -> Figure:
     figure, axes = _panel(3.4, 2.9)
     for points, colour, name in ((found.prior, "#8c959f", "prior"), (found.posterior, NOISY, "real sequences")):
         axes.plot(*points.T.numpy(), "o", markersize=3, alpha=0.55, color=colour, markeredgewidth=0, label=name)
-    axes.set_title(f"{found.what}: MMD p = {found.p_value:.3g}", fontsize=10, color=INK)
+    axes.set_title(f"{found.what}: MMD, {p_equals(found.p_value)}", fontsize=10, color=INK)
     axes.set_xlabel(f"2 components, {100 * found.explained:.0f} % of the variance", fontsize=8.5, color=GREY)
     axes.set(xticks=[], yticks=[])
     axes.margins(y=0.12)

@@ -20,7 +20,7 @@ class ClipReader(nn.Module, ABC):
     """A network that reads clips of these data, and the scale of its input. Images are clipped to the range of true ones.
 
     Args:
-        frame_shape: (C, S, S) or (P,).
+        frame_shape: (C, H, W) or (P,).
 
     Attributes:
         standardises: Whether values are brought to mean 0 and variance 1 per channel.
@@ -64,7 +64,7 @@ class Judge(ClipReader, ABC):
     """A classifier that predicts the class of every label from a clip.
 
     Args:
-        frame_shape: (C, S, S) or (P,).
+        frame_shape: (C, H, W) or (P,).
         classes: Label -> number of its classes.
     """
 

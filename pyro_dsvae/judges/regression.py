@@ -26,7 +26,7 @@ class RegressionJudge(ClipReader):
     predicts them at mean 0 and variance 1, and ``mean`` and ``deviation`` bring them to their units.
 
     Args:
-        frame_shape: (C, S, S) or (P,).
+        frame_shape: (C, H, W) or (P,).
         components: Quantity -> K, how many numbers it has.
     """
 

@@ -197,7 +197,7 @@ class OpenedRun(ABC):
         """
         if self.anchor is None:
             raise UsageError(
-                f"{self.path} keeps no anchor clip, so there is no anchored inference: fit images with --posterior.views true "
+                f"{self.path} keeps no anchor clip, so there is no anchored inference: fit images with --posterior.views turn "
                 "and a --static_size above 0"
             )
         return Anchored(self.guide, self.model.decoder, self.model.likelihood, self.anchor).eval()
