@@ -4,11 +4,9 @@ import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 from torch import Tensor
 
@@ -16,12 +14,10 @@ from pyro_dsvae.clips.conversion import fitted
 from pyro_dsvae.clips.durations import repeats
 from pyro_dsvae.clips.writing import COMMENT, is_ours
 from pyro_dsvae.data.files.layout import CHANNELS, Layout
-from pyro_dsvae.data.files.npz import frames_in, read_arrays
+from pyro_dsvae.data.files.npz import Array, as_frames, as_mask, frames_in, read_arrays
 from pyro_dsvae.data.words import numbered_sequences
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.errors import UsageError
-
-Array = NDArray[Any]
 
 IMAGE_SUFFIXES = (".png", ".gif", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombWarning)
@@ -162,10 +158,8 @@ def _from_arrays(path: Path, frame_shape: tuple[int, ...], resize: bool, layout:
         name = frames_in(arrays)
         if layout is not None and not is_ours(path):
             arrays = _reordered(arrays, name, layout)
-        raw = arrays[name]
-        if raw.dtype != np.uint8 and raw.dtype.kind not in "bf":
-            raise UsageError(f"{name} are {raw.dtype}; convert them to uint8 (0..255) or float32")
-        values = torch.from_numpy(np.ascontiguousarray(raw if raw.dtype == np.uint8 else raw.astype(np.float32)))
+        raw = as_frames(name, arrays[name])
+        values = torch.from_numpy(np.ascontiguousarray(raw))
         frames = _arranged(values, frame_shape)
         if frames.ndim <= len(frame_shape):
             what = "one frame; a clip to condition on needs at least 2" if frames.shape == frame_shape else "no clip"
@@ -221,9 +215,7 @@ def _listed(sizes: tuple[int, ...]) -> str:
 
 def _mask(mask: Array, raw: tuple[int, ...], frame_shape: tuple[int, ...], clips: tuple[int, int]) -> Tensor:
     """(n, T) or ``(n, T, *frame)`` bool."""
-    if mask.dtype.kind not in "iub" or not np.isin(mask, (0, 1)).all():
-        raise UsageError("mask must be boolean (or integers 0 and 1), True where a value was observed")
-    values = torch.from_numpy(np.ascontiguousarray(mask, dtype=bool))
+    values = torch.from_numpy(np.ascontiguousarray(as_mask(mask)))
     if mask.shape == raw and mask.size != np.prod(clips):
         whole = _arranged(values, frame_shape)
         if whole.shape[-len(frame_shape) :] != frame_shape:

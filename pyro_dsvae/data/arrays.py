@@ -11,7 +11,7 @@ from pyro_dsvae.data.dataset import SPLITS, DataSource, SequenceData
 from pyro_dsvae.data.files.labels import label_of, quantity_of
 from pyro_dsvae.data.files.layout import CHANNELS, Layout
 from pyro_dsvae.data.files.likelier import likelier
-from pyro_dsvae.data.files.npz import FACTORS, FIELDS, Array, frames_in, read_arrays
+from pyro_dsvae.data.files.npz import FACTORS, FIELDS, Array, as_frames, as_mask, frames_in, read_arrays
 from pyro_dsvae.data.reading import UnaskedChannelsError
 from pyro_dsvae.models.errors import Remark, UsageError, did_you_mean
 
@@ -100,7 +100,7 @@ class Arrays(DataSource):
     def _data(self, arrays: dict[str, Array]) -> SequenceData:
         key = frames_in(arrays)
         _check(arrays, key)
-        raw = _typed(arrays[key])
+        raw = as_frames("frames", arrays[key])
         if raw.size == 0:
             raise UsageError(f"frames have shape {raw.shape}; every axis must have at least one element")
         layout = self._usual(arrays, raw) if self.layout is None else Layout.parse(self.layout)
@@ -117,7 +117,7 @@ class Arrays(DataSource):
             torch.from_numpy(np.ascontiguousarray(frames)),
             _split(arrays["split"], n) if "split" in arrays else self._drawn_split(n),
             lengths=None if lengths is None else _integers("lengths", lengths),
-            mask=None if mask is None else torch.from_numpy(np.ascontiguousarray(mask, dtype=bool)),
+            mask=None if mask is None else torch.from_numpy(np.ascontiguousarray(mask)),
             times=None if times is None else torch.from_numpy(times.astype(np.float64)),
             labels={name: label_of(name, arrays, n) for name in names["labels_"]},
             quantities={name: quantity_of(name, arrays) for name in names["quantities_"]},
@@ -222,17 +222,6 @@ def _names(arrays: dict[str, Array]) -> dict[str, list[str]]:
     return {first: [key[len(first) :] for key in arrays if key.startswith(first)] for first in FACTORS}
 
 
-def _typed(raw: Array) -> Array:
-    """uint8 or float32."""
-    if raw.dtype == np.uint8:
-        return raw
-    if raw.dtype.kind not in "bf":
-        raise UsageError(f"frames are {raw.dtype}; convert them to uint8 (0..255) or float32")
-    # What float32 cannot hold becomes infinite, which SequenceData reports with its place.
-    with np.errstate(over="ignore"):
-        return raw.astype(np.float32)
-
-
 def _counts(arrays: dict[str, Array]) -> dict[str, int]:
     """How many values those arrays have that have one per sequence."""
     return {
@@ -253,8 +242,7 @@ def _mask(arrays: dict[str, Array], raw: Array, layout: Layout) -> Array | None:
     mask = arrays.get("mask")
     if mask is None:
         return None
-    if mask.dtype.kind not in "iub" or not np.isin(mask, (0, 1)).all():
-        raise UsageError("mask must be boolean (or integers 0 and 1), True where a value was observed")
+    mask = as_mask(mask)
     whole = mask.shape == raw.shape and not set(layout.letters) <= {"N", "T"}
     return layout.arranged(mask) if whole else layout.of_steps(mask)
 

@@ -57,6 +57,32 @@ def frames_in(arrays: Mapping[str, Array]) -> str:
     raise UsageError(f"has no 'frames'; it holds {', '.join(arrays) or 'nothing'}: name the array of sequences so")
 
 
+def as_frames(name: str, raw: Array) -> Array:
+    """Frames under this name: uint8 as they are, booleans and floating types as float32.
+
+    Raises:
+        UsageError: For another type.
+    """
+    if raw.dtype == np.uint8:
+        return raw
+    if raw.dtype.kind not in "bf":
+        raise UsageError(f"{name} are {raw.dtype}; convert them to uint8 (0..255) or float32")
+    # What float32 cannot hold becomes infinite, which is reported with its place.
+    with np.errstate(over="ignore"):
+        return raw.astype(np.float32)
+
+
+def as_mask(mask: Array) -> Array:
+    """A mask as booleans.
+
+    Raises:
+        UsageError: Where it holds other values than True and False, or 1 and 0.
+    """
+    if mask.dtype.kind not in "iub" or not np.isin(mask, (0, 1)).all():
+        raise UsageError("mask must be boolean (or integers 0 and 1), True where a value was observed")
+    return mask.astype(bool)
+
+
 def read_arrays(path: Path) -> dict[str, Array]:
     """Every array of the file by its key; that of a ``.npy`` file is "frames"."""
     try:
