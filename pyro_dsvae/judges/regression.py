@@ -1,6 +1,5 @@
 """A network that measures quantities in the frames of a clip: where something is, how fast it moves."""
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -8,9 +7,10 @@ from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
 
 from pyro_dsvae.data.dataset import SequenceData
-from pyro_dsvae.inference.estimation import Progress, Work
-from pyro_dsvae.judges.judge import ClipReader, Device, ToModelUnits, shown
-from pyro_dsvae.judges.own import FEATURES, HIDDEN, LEARNING_RATE, WIDTH, batches, blurred
+from pyro_dsvae.inference.estimation import Progress
+from pyro_dsvae.judges.judge import ClipReader, Device, ToModelUnits
+from pyro_dsvae.judges.own import FEATURES, HIDDEN, WIDTH
+from pyro_dsvae.judges.training import train, untrained
 from pyro_dsvae.models.encoders.by_shape import frame_encoder
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM
@@ -97,30 +97,14 @@ def train_regression_judge(
     true = torch.cat([quantity.values.float() for quantity in part.quantities.values()], dim=-1)
     exists = Steps(part.length, part.lengths).valid
     exists = torch.ones(true.shape[:2], dtype=torch.bool) if exists is None else exists
-    # Only the CPU's generator is used, so only that one is kept aside; the network moves to its device afterwards.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        judge = RegressionJudge(data.frame_shape, components_of(data))
+    components = components_of(data)
+    judge = untrained(lambda: RegressionJudge(data.frame_shape, components), part, seed, to_model_units, device)
     judge.mean.copy_(true[exists].mean(0))
     judge.deviation.copy_(true[exists].std(0, correction=0).clamp(min=1e-6))
-    aim = ((true - judge.mean) / judge.deviation).to(device)
-    judge.to(device)
-    some = torch.arange(len(part))[:: -(-len(part) // 512)]
-    judge.fit_scale(shown(judge, part, some, to_model_units, fill=math.nan)[0])
-    optimiser = torch.optim.Adam(judge.parameters(), lr=LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS, pct_start=0.15)
-    endless, counted = batches(len(part), seed), exists.to(device)
-    work = Work(progress, STEPS)
-    for _ in range(STEPS):
-        rows, strength = next(endless)
-        x, lengths = shown(judge, part, rows, to_model_units)
-        found = judge.standardised(blurred(x, strength.to(x)) if x.ndim == 5 else x, lengths)
-        errors = smooth_l1_loss(found, aim[rows], reduction="none", beta=0.1)
-        loss = torch.where(counted[rows].unsqueeze(-1), errors, 0.0).sum() / counted[rows].sum()
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(judge.parameters(), 5.0)
-        optimiser.step()
-        schedule.step()
-        work.did(1)
-    return judge.eval().requires_grad_(False)
+    aim, counted = (true.to(device) - judge.mean) / judge.deviation, exists.to(device)
+
+    def loss(x: Tensor, lengths: Tensor | None, rows: Tensor) -> Tensor:
+        errors = smooth_l1_loss(judge.standardised(x, lengths), aim[rows], reduction="none", beta=0.1)
+        return torch.where(counted[rows].unsqueeze(-1), errors, 0.0).sum() / counted[rows].sum()
+
+    return train(judge, loss, part, to_model_units, seed, STEPS, progress)

@@ -12,6 +12,7 @@ from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor, nn
 
 from pyro_dsvae.data.dataset import Label, SequenceData
+from pyro_dsvae.inference.estimation import Progress
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.judges import cache, own
@@ -114,10 +115,11 @@ def test_training_leaves_the_random_state_and_is_repeatable() -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_progress_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    train_judge(toy(), to_model_units, progress=True)
-    train_judge(toy(), to_model_units)
-    assert capsys.readouterr().out == ""
+def test_progress_rises_to_the_whole_and_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    shares: list[float] = []
+    train_judge(toy(), to_model_units, progress=shares.append)
+    assert shares == pytest.approx([1 / 3, 2 / 3, 1])
+    assert capsys.readouterr() == ("", "")
 
 
 def test_data_without_labels_are_refused() -> None:
@@ -130,7 +132,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, trained: Judge) -> list[int]:
     """Seeds of the judges that were trained; what training returns is made beforehand."""
     seeds: list[int] = []
 
-    def train(data: SequenceData, to_model_units: Any, seed: int, device: Any, *, progress: bool) -> Judge:
+    def train(data: SequenceData, to_model_units: Any, seed: int, device: Any, *, progress: Progress | None) -> Judge:
         seeds.append(seed)
         return trained
 

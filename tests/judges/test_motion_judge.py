@@ -131,7 +131,7 @@ def test_same_seed_same_judgement_and_generators_are_left_alone(data: SequenceDa
     expected = torch.rand(3)
     torch.manual_seed(3)
     progress: list[float] = []
-    first = judge_motion(model(Rotation(D)), guide, data, seed=1, progress=progress.append)
+    first = judge_motion(model(Rotation(D)), guide, data, "test", seed=1, progress=progress.append)
     assert torch.equal(torch.rand(3), expected)
     assert first == judged(Rotation(D), data, seed=1)
     assert progress == sorted(progress)
@@ -192,7 +192,7 @@ def test_the_judge_of_labels_is_asked_where_there_is_one() -> None:
             right = 9.0 * (x[:, 0, D] > 0).float()
             return {"side": torch.stack([torch.zeros_like(right), right], dim=-1)}
 
-    found = judge_motion(model(Rotation(D)), guide, data, judge=Sure(data.frame_shape, {"side": 2}))
+    found = judge_motion(model(Rotation(D)), guide, data, "test", Sure(data.frame_shape, {"side": 2}))
     generated, true = found.confident["side"]
     assert true == pytest.approx(float((data.part("test").frames[:, 0, D] > 0).double().mean()))
     # The prior begins there in half of 25 clips.
