@@ -15,7 +15,7 @@ from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.seeding import generators_kept
 from pyro_dsvae.models.dsvae import DSVAE
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import UsageError, check_seed
 
 # Numbers in the frames that are decoded at once, and the smallest frame to count with, below which networks dominate.
 NUMBERS = 2**22
@@ -85,6 +85,7 @@ def evaluation(model: DSVAE, guide: Guide, seed: int, device: torch.device, grad
         device: Of the noise.
         gradients: Whether `torch.enable_grad` will be used inside.
     """
+    check_seed(seed)
     parts = [part for part in (model, guide) if isinstance(part, nn.Module)]
     modes = [(module, module.training) for part in parts for module in part.modules()]
     with generators_kept(device), pyro.validation_enabled(False), torch.no_grad():

@@ -3,6 +3,10 @@
 import difflib
 import math
 from collections.abc import Iterable
+from numbers import Integral
+
+# Generators of torch take 64 bits; some purposes count on from the seed.
+LARGEST_SEED = 2**63 - 1
 
 
 class UsageError(ValueError):
@@ -38,6 +42,32 @@ def check_positive(name: str, value: float) -> None:
         raise UsageError(f"{name} is {value}; it must be a finite number")
     if value <= 0:
         raise UsageError(f"{name} is {value}; it must be positive")
+
+
+def check_count(name: str, value: int, least: int = 1) -> None:
+    """Refuse what is no whole number, and a number that is too small.
+
+    Raises:
+        UsageError: Unless ``value`` is an integer of at least ``least``.
+
+    Example:
+        >>> from pyro_dsvae.models.errors import check_count
+        >>> check_count("horizon", 2.5)
+        Traceback (most recent call last):
+        pyro_dsvae.models.errors.UsageError: horizon is 2.5; it must be a whole number of at least 1
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise UsageError(f"{name} is {value!r}; it must be a whole number of at least {least}")
+
+
+def check_seed(seed: int) -> None:
+    """Refuse what cannot seed every generator.
+
+    Raises:
+        UsageError: Unless it is an integer from 0 to `LARGEST_SEED`.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed <= LARGEST_SEED:
+        raise UsageError(f"seed is {seed!r}; it must be a whole number from 0 to {LARGEST_SEED}")
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from pyro_dsvae.models.errors import did_you_mean
 from pyro_dsvae.process import run_verb
 
 VERBS = {
@@ -23,12 +24,15 @@ def main() -> None:
         for name, what in VERBS.items():
             print(f"  {name:10}{what}")
         if wrong:
-            print(f"error: unknown verb {verb!r}; it is one of {', '.join(VERBS)}", file=sys.stderr)
+            print(
+                f"error: unknown verb {verb!r}{did_you_mean(str(verb), VERBS)}; it is one of {', '.join(VERBS)}",
+                file=sys.stderr,
+            )
         sys.exit(2 if wrong else 0)
-    del sys.argv[1]
     # As ``python -m`` does: a user's own parts are found in the folder they are in.
     sys.path.insert(0, str(Path.cwd()))
-    run_verb(verb)
+    # The arguments of the process stay: with --devices it is started anew with them.
+    run_verb(verb, sys.argv[2:])
 
 
 if __name__ == "__main__":

@@ -10,10 +10,12 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from jsonargparse import ArgumentParser, Namespace
 
+from pyro_dsvae.configuration.checking import no_part
 from pyro_dsvae.configuration.parts import describe, is_option
 from pyro_dsvae.configuration.spellings import OldConfiguration, modern_arguments
 from pyro_dsvae.models.errors import Remark, UsageError, did_you_mean
@@ -58,6 +60,8 @@ def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
         return parser.parse_args(modern_arguments(arguments))
     except argparse.ArgumentError as error:
         raise UsageError(_explain(parser, str(error))) from error
+    except UnicodeDecodeError as error:
+        raise UsageError("--config names a file that is no text; it takes YAML, such as a run's config.yaml") from error
     except Exception as error:  # whatever the module of a user's own part raises while it is imported
         raise UsageError(f"the arguments name a part that cannot be imported: {_where(error)}") from error
 
@@ -87,7 +91,13 @@ def instantiate(parser: ArgumentParser, options: Namespace) -> Namespace:
     except (TypeError, ValueError) as error:
         if isinstance(error, UsageError):
             raise
-        raise UsageError(one_sentence(str(error))) from error
+        raise UsageError(_first_cause(str(error))) from error
+
+
+def _first_cause(text: str) -> str:
+    """The message, or of a value that fits none of several types, what the first of them said."""
+    found = re.search(r"Errors:\s+- (.*?)\s+- Expected a", text, re.DOTALL)
+    return one_sentence(found[1] if found else text)
 
 
 def values(parser: ArgumentParser, arguments: Sequence[str]) -> dict[str, Any]:
@@ -102,14 +112,14 @@ def from_config(kind: Callable[..., Taken], config: Mapping[str, Any]) -> Taken:
     return kind(**values(parser_for(kind, None), ["--config", json.dumps(config)]))
 
 
-def main(verb: Callable[[Sequence[str]], int]) -> None:
-    """Run a verb on the command line's arguments and exit with its status.
+def main(verb: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None) -> None:
+    """Run a verb on its arguments, by default those of the command line, and exit with its status.
 
     What the user got wrong is one line on standard error and status 2; Ctrl-C is status 130, SIGTERM 143, SIGHUP 129.
     """
     try:
         with stoppable(), _remarks_told():
-            status = verb(sys.argv[1:])
+            status = verb(sys.argv[1:] if arguments is None else arguments)
         sys.exit(status)
     except UsageError as error:
         print(f"error: {_with_flags(error)}", file=sys.stderr)
@@ -158,6 +168,8 @@ def one_sentence(text: str) -> str:
 def _explain(parser: ArgumentParser, message: str) -> str:
     """The parser's message in one line, with the nearest valid name where a name was wrong."""
     text = re.sub(r"\s+", " ", message).strip()
+    if match := re.search(r"(\w+)\.help: (?:Expected a dot import path string: ?(\S*)|(.*))", text):
+        return _unknown_name(match[1], match[2]) if match[3] is None else f"{match[3]}; {_choices(match[1])}"
     keys = list(dict.fromkeys(re.findall(r'Parser key "([\w.]+)"', text)))
     if not keys:
         return _explain_option(parser, text)
@@ -174,16 +186,31 @@ def _explain_option(parser: ArgumentParser, text: str) -> str:
         name = (match[1] or f"--{match[2]}").partition("=")[0]
         if not name.startswith("-"):
             return f"unexpected argument {name!r}; options are given as --NAME VALUE, and --help lists them"
-        return f"unknown option {name}{did_you_mean(name, _option_names(parser))}; --help lists them all"
+        return _unknown_option(parser, name)
     if match := re.search(r"^the following arguments are required: (\w+)", text):
         return f"{match[1].upper()} is missing: {parser.prog} {match[1].upper()} …; --help says what it is"
     if match := re.search(r"argument (--[\w.]+): expected one argument", text):
         return f"{match[1]} needs a value"
+    if text.startswith("Problems parsing config:"):
+        return f"a file that --config names is no YAML: {one_sentence(text.partition(': ')[2])}"
     return one_sentence(text)
+
+
+def _unknown_option(parser: ArgumentParser, name: str) -> str:
+    """An option that there is not: the nearest, or of a group of options all."""
+    group = name.rpartition(".")[0]
+    others = [each for each in _option_names(parser) if group and each.startswith(f"{group}.")]
+    if not others:
+        return f"unknown option {name}{did_you_mean(name, _option_names(parser))}; --help lists them all"
+    names = [each.removeprefix(f"{group}.") for each in others]
+    near = did_you_mean(name.removeprefix(f"{group}."), names)
+    return f"unknown option {name}{near}; of {group} there are {', '.join(names)}"
 
 
 def _wrong_value(option: str, text: str) -> str:
     """A value of the wrong kind."""
+    if match := re.search(r"Unable to load config '(.*?)'", text):
+        return f"--{option} got {match[1]!r}; its options are given as --{option}.NAME VALUE, and --help lists them"
     given = re.search(r"(?:Got|Given) value: (.*?)(?:\. Got value: .*)?$", text)
     if given is None:
         return one_sentence(re.sub(r'(Parser key "[\w.]+": )+', f"--{option}: ", text, count=1))
@@ -202,15 +229,22 @@ def _option_names(parser: ArgumentParser) -> list[str]:
 
 
 def _unknown_part(option: str, _: str, match: re.Match[str]) -> str:
+    """A part named wrongly."""
+    return _unknown_name(option, match[1])
+
+
+def _unknown_name(option: str, name: str) -> str:
     """A part named wrongly: the nearest of the parts that this option takes."""
-    return f"unknown {option} {match[1]!r}{did_you_mean(match[1], part_names(option))}; {_choices(option)}"
+    if option == "contrastive":
+        return f"--contrastive got {name!r}; it takes none or Contrastive, and weights as in --contrastive.weight_mi 5"
+    return f"{no_part(option, name)}, or the dotted path of your own class{_file_hint(option, name)}"
 
 
 def _no_such_class(option: str, owner: str, match: re.Match[str]) -> str:
     """A dotted path that leads nowhere."""
     found = re.search(r"(?:Got|Given) value: ([\w.]+)", match.string)
     given = owner or (found[1] if found else "this path")
-    near = did_you_mean(given.rpartition(".")[2], part_names(option))
+    near = _file_hint(option, given) or did_you_mean(given.rpartition(".")[2], part_names(option))
     return f"unknown {option} {given!r}: {match[0][0].lower()}{match[0][1:]}{near}; {_choices(option)}"
 
 
@@ -247,6 +281,12 @@ _EXPLANATIONS: dict[str, Callable[[str, str, re.Match[str]], str]] = {
     r"Import path ([\w.]+) does not correspond to a subclass of (\w+)": _no_such_part,
     r"No module named '[\w.]+'|module '[\w.]+' has no attribute '\w+'": _no_such_class,
 }
+
+
+def _file_hint(option: str, given: str) -> str:
+    """What to say where data are named by their file."""
+    arrays = option == "data" and (Path(given).exists() or Path(given).suffix in (".npz", ".npy"))
+    return f" (for a file: --data Arrays --data.path {given})" if arrays else ""
 
 
 def _choices(option: str) -> str:

@@ -49,7 +49,7 @@ from pyro_dsvae.configuration.options import takes
 from pyro_dsvae.inference.training.hardware import check_devices, device_for
 from pyro_dsvae.loading import Run
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.process import as_stopped
+from pyro_dsvae.process import as_stopped, unguarded
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.evaluations import record
 from pyro_dsvae.runs.output_folder import in_next_free
@@ -82,6 +82,11 @@ def compare(options: ComparisonOptions) -> ComparisonResult:
     """
     options = checked(options)
     check_devices(options.devices, device_for(options.device))
+    if options.devices > 1 and unguarded():
+        raise UsageError(
+            f"devices is {options.devices}: the processes import this script, and would run it again; put what it does below "
+            'if __name__ == "__main__":'
+        )
     return in_next_free(options.out, "compare", lambda out: _compared(replace(options, out=out)))
 
 
@@ -164,6 +169,8 @@ def _gathered(arguments: Sequence[str]) -> tuple[list[str], dict[str, list[Any]]
     if config is None:
         return rest, vary
     settings = RunDirectory(Path(config).parent).config() if Path(config).name == "config.yaml" else None
+    if settings is not None and "vary" not in settings and out is not None and Path(config).parent == Path(out):
+        raise UsageError(f"{out} exists and is no comparison; name another folder with --out")
     if settings is None or "vary" not in settings:
         return [f"--config={config}", *rest], vary
     # The parser would make objects of the parts that vary.

@@ -59,7 +59,7 @@ from pyro_dsvae.metrics.generation import Entropies, balanced, entropies, judge_
 from pyro_dsvae.metrics.labelled import measure_judged, measure_probes, measure_scores
 from pyro_dsvae.metrics.result import EvaluationResult
 from pyro_dsvae.metrics.unlabelled import measure_evidence, measure_terms
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import UsageError, check_seed
 from pyro_dsvae.runs.evaluations import record, said
 from pyro_dsvae.runs.output_folder import check_free, new_folder
 from pyro_dsvae.runs.progress import Bar
@@ -112,6 +112,7 @@ def evaluate(
         (4, True)
     """
     path = run / ("evaluation-anchored" if anchored else "evaluation") if out is None else out
+    check_seed(seed)
     _check(draws, evidence, evidence_draws, judge_epochs)
     if anchored and evidence:
         raise UsageError(

@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from pyro_dsvae import cli, recipes
-from pyro_dsvae.configuration.build import build_from, check_times, examples
+from pyro_dsvae.configuration.build import build_from, check_sizes, check_times, examples
 from pyro_dsvae.configuration.networks import for_frames
 from pyro_dsvae.configuration.options import FitOptions, Role, option_names, takes
 from pyro_dsvae.configuration.parts import in_words
@@ -46,11 +46,11 @@ from pyro_dsvae.data.intensities import check_intensities
 from pyro_dsvae.data.location import located, places
 from pyro_dsvae.data.reading import read_again, read_first
 from pyro_dsvae.inference.svi import SVI, NonFiniteError
-from pyro_dsvae.inference.training.distributed import is_rank_zero
+from pyro_dsvae.inference.training.distributed import is_rank_zero, launched
 from pyro_dsvae.inference.training.hardware import Hardware, check_devices, device_for
 from pyro_dsvae.inference.training.schedule import DEFAULT_STEPS, Budget
-from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.process import Stopped, as_stopped, listening
+from pyro_dsvae.models.errors import UsageError, check_seed
+from pyro_dsvae.process import Stopped, as_stopped, is_command, listening
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.fit_journal import FitJournal
 from pyro_dsvae.runs.learned import check_chosen, not_learned
@@ -155,11 +155,16 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
 def _check(options: FitOptions) -> None:
     """Raises `UsageError` for what can be told before anything is read."""
     Budget(options.steps, options.minutes)
+    check_seed(options.seed)
     check_devices(options.devices, device_for(options.device))
-    if options.static_size < 0:
-        raise UsageError(f"static_size is {options.static_size}; it is a number of dimensions, 0 for no static part")
-    if options.latent_size < 1:
-        raise UsageError(f"latent_size is {options.latent_size}; a latent needs at least 1 dimension")
+    if options.devices > 1 and not is_command() and launched() is None:
+        raise UsageError(
+            f"devices is {options.devices}: each process runs the whole script, so start it as many times, torchrun "
+            f"--nproc-per-node {options.devices} SCRIPT, or fit with python -m pyro_dsvae.fit --devices {options.devices}"
+        )
+    if options.devices > options.optimisation.batch_size:
+        raise UsageError(f"devices is {options.devices}, more than the sequences of a batch", "optimisation.batch_size")
+    check_sizes(options.static_size, options.latent_size)
     if options.resume and options.out is None:
         raise UsageError("--resume needs --out DIR, the run to go on with")
 
@@ -225,7 +230,11 @@ def main(arguments: Sequence[str]) -> int:
     arguments = _bare_flag(arguments)
     given = cli.peek(arguments, "out", "resume", "config")
     if given["config"] is not None and Path(given["config"]).name == "config.yaml":
-        RunDirectory(Path(given["config"]).parent).config()  # says in one line where the file is spoilt
+        settings = RunDirectory(Path(given["config"]).parent).config()  # says in one line where the file is spoilt
+        if "vary" in settings:
+            raise UsageError(
+                f"{given['config']} is of a comparison; repeat that with python -m pyro_dsvae.compare --config"
+            )
     if given["out"] is not None and given["resume"] == "true":
         # Options that are not named are those of the run, so that --out DIR --resume is all one has to say.
         before = RunDirectory.open(Path(given["out"]))

@@ -35,12 +35,13 @@ from pyro_dsvae.checks.pipeline import Checking
 from pyro_dsvae.checks.result import PPCResult
 from pyro_dsvae.data.dataset import SequenceData, Split
 from pyro_dsvae.inference.inference_data import MIN_DRAWS, save_tree
+from pyro_dsvae.inference.memory import check_memory
 from pyro_dsvae.inference.predictive_checks.discrepancy import discrepancy
 from pyro_dsvae.inference.predictive_checks.replications import LEVELS, replicate
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.hardware import Device, device_for
 from pyro_dsvae.loading import Run, load
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import UsageError, check_seed
 from pyro_dsvae.runs.evaluations import record, said
 from pyro_dsvae.runs.output_folder import check_free, new_folder
 from pyro_dsvae.runs.progress import Bar
@@ -101,6 +102,7 @@ def ppc(
     from pyro_dsvae.inference.predictive_checks.tree import predictive_tree
 
     path = run / "ppc" if out is None else out
+    check_seed(seed)
     _check(sequences, draws, simulations, evidence_draws)
     own = [discrepancy(name) for name in _listed(discrepancies)]
     place = device_for(device)
@@ -108,6 +110,9 @@ def ppc(
     check_free(path, overwrite)
     data = opened.sequences()
     chosen = _chosen(data, split, sequences, seed)
+    levels, clip = len(LEVELS), (data.length, *data.frame_shape)
+    check_memory(f"a check of {draws} draws of {len(chosen)} sequences", levels, draws, len(chosen), *clip)
+    check_memory(f"a calibration of {simulations} simulations", simulations, *clip)
     options: dict[str, Any] = {
         "split": split,
         "sequences": len(chosen),

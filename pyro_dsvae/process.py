@@ -9,9 +9,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from types import FrameType
 
 # Windows has no SIGHUP.
@@ -19,17 +20,45 @@ SIGNALS = [each for each in signal.Signals if each.name in ("SIGINT", "SIGTERM",
 # Seconds within which further signals are the same request: a process is often told twice, alone and as one of its group.
 ONE_REQUEST = 0.5
 
+# What PyTorch's profiler and allocator write to the terminal of their own accord. The profiler ranks that above its errors.
+QUIET = {"KINETO_LOG_LEVEL": "6", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+
+_command = [False]
 _last = [-math.inf]  # when the last request came
 
 
-def run_verb(verb: str) -> None:
-    """Run a verb on the command line's arguments and exit with its status.
+def run_verb(verb: str, arguments: Sequence[str] | None = None) -> None:
+    """Run a verb on its arguments, by default those of the command line, and exit with its status.
 
-    A request to stop during the seconds of imports, or after the work, is answered like any other.
+    A request to stop during the seconds of imports is answered like any other.
     """
-    listen(end_at_once)
-    cli = import_module("pyro_dsvae.cli")
-    cli.main(import_module(f"pyro_dsvae.{verb}").main)
+    for name, level in QUIET.items():
+        os.environ.setdefault(name, level)
+    _command[0] = True
+    with listening(end_at_once):
+        cli = import_module("pyro_dsvae.cli")
+        cli.main(import_module(f"pyro_dsvae.{verb}").main, arguments)
+
+
+def is_command() -> bool:
+    """Whether this process is a command of the package, and no script or notebook that uses it."""
+    return _command[0]
+
+
+def unguarded() -> bool:
+    """Whether a script is calling from outside ``if __name__ == "__main__":``, so that to import it is to run it."""
+    import ast
+
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and not (
+        frame.f_globals.get("__name__") == "__main__" and frame.f_code.co_name == "<module>"
+    ):
+        frame = frame.f_back
+    if frame is None or _command[0] or not Path(frame.f_code.co_filename).is_file():
+        return False
+    tree = ast.parse(Path(frame.f_code.co_filename).read_text())
+    at = [each for each in tree.body if each.lineno <= frame.f_lineno <= (each.end_lineno or 0)]
+    return not any(isinstance(each, ast.If) and "__name__" in ast.unparse(each.test) for each in at)
 
 
 class Stopped(KeyboardInterrupt):

@@ -27,6 +27,7 @@ LAYERS = {
             "finding",
             "handlers",
             "inference_data",
+            "memory",
             "model_comparison",
             "variable_names",
         ],

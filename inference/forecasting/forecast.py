@@ -10,11 +10,12 @@ from torch.nn.functional import pad
 
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.estimation import Sampler
+from pyro_dsvae.inference.memory import check_memory
 from pyro_dsvae.inference.sampling.refinement import Refinement
 from pyro_dsvae.inference.sampling.resampling import Conditioning, PosteriorDraws, draw_posterior
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.dsvae import DSVAE
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import UsageError, check_count
 from pyro_dsvae.models.steps import Steps
 
 
@@ -95,6 +96,9 @@ def forecast(
     """
     _check(batch, horizon, future_times)
     (count, length), model = batch.x.shape[:2], sampler.model
+    check_memory(
+        f"{draws} draws of {horizon} frames after {count} clips", 2 * draws, count, horizon, *batch.x.shape[2:]
+    )
     how = Conditioning(draws, refinement, resample, 4 * draws if proposals is None else proposals)
     paths = sampler.paths_at_once(batch.x.shape[1:])
     work = sampler.work(count * (how.cost + 2 * draws * horizon / length))
@@ -134,8 +138,7 @@ def check_context(sequences: Sequences, context: int) -> None:
 
 def _check(batch: Batch, horizon: int, future_times: Tensor | None) -> None:
     x, _, lengths, times = batch
-    if horizon < 1:
-        raise UsageError(f"a forecast needs a horizon of at least 1 frame, not {horizon}")
+    check_count("horizon", horizon)
     if x.ndim < 3 or 0 in x.shape[:2]:
         raise UsageError(f"a forecast needs frames (B, t, *frame), B and t at least 1, not {tuple(x.shape)}")
     if lengths is not None and not bool(((lengths >= 1) & (lengths <= x.shape[1])).all()):

@@ -11,8 +11,9 @@ from torch import Tensor
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.estimation import Guide, Sampler
 from pyro_dsvae.inference.handlers import LocalParameters, Means
+from pyro_dsvae.inference.memory import check_memory
 from pyro_dsvae.inference.sampling.proposal import Proposal
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import check_count
 
 # Draws that tell the scale of a distribution that has no closed form of it.
 SCALE_DRAWS = 256
@@ -64,10 +65,12 @@ def encode(sampler: Sampler, batch: Batch, draws: int = 0, seed: int = 0) -> Cod
         seed: Of the draws.
 
     Raises:
-        UsageError: For a negative number of draws.
+        UsageError: For a negative number of draws, and more than fit into memory.
     """
-    if draws < 0:
-        raise UsageError(f"draws is {draws}; it is a number of draws, 0 for none")
+    check_count("draws", draws, 0)
+    clips, length = batch.x.shape[:2]
+    sizes = sampler.model.static_prior.static_size + length * sampler.model.dynamic_prior.latent_size
+    check_memory(f"{draws} draws for each of {clips} clips", draws, clips, sizes)
     size = max(1, sampler.paths_at_once(batch.x.shape[1:]) // max(1, draws // 8))
     work = sampler.work(len(batch.x))
     parts = []

@@ -7,9 +7,10 @@ from torch import Tensor
 
 from pyro_dsvae.inference.latent_space.encoding import Codes
 from pyro_dsvae.inference.latents import Latents
+from pyro_dsvae.inference.memory import check_memory
 from pyro_dsvae.inference.prediction import sample_latents
 from pyro_dsvae.models.dsvae import DSVAE
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import UsageError, check_count
 from pyro_dsvae.models.steps import Steps
 
 Keep = Literal["static", "dynamic"]
@@ -39,8 +40,9 @@ def generate(
     Raises:
         UsageError: Where there is nothing to keep, or nothing to draw.
     """
-    if count < 1 or length < 1:
-        raise UsageError(f"a sample has at least 1 clip of 1 frame, not {count} of {length}")
+    check_count("number of clips", count)
+    check_count("length", length)
+    check_memory(f"a sample of {count} clips of {length} frames", count, length, *model.likelihood.frame_shape)
     if keep is None:
         return Latents(*sample_latents(model, count, Steps(length, times=times)))
     if codes is None or len(codes) == 0:

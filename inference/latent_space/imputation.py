@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.estimation import Sampler
+from pyro_dsvae.inference.memory import check_memory
 from pyro_dsvae.inference.sampling.hmc import Langevin
 from pyro_dsvae.inference.sampling.refinement import Refinement
 from pyro_dsvae.inference.sampling.resampling import Conditioning, PosteriorDraws, draw_posterior
@@ -110,6 +111,7 @@ def impute(
     if method not in METHODS:
         raise UsageError(f"imputation knows the methods {', '.join(METHODS)}, not {method!r}")
     _check(batch)
+    check_memory(f"{draws} draws of {len(batch.x)} clips", 2 * draws, *batch.x.shape)
     observed, x = batch.observed, batch.visible
     how = Conditioning(
         draws,

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.inference.latents import Latents
+from pyro_dsvae.inference.memory import check_memory
 from pyro_dsvae.models.distributions.density import from_base, to_base
 from pyro_dsvae.models.dsvae import DSVAE
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import UsageError, check_count
 from pyro_dsvae.models.steps import Steps
 
 Part = Literal["f", "z", "both"]
@@ -74,6 +75,8 @@ def interpolate(
         raise UsageError(f"an interpolation goes along {', '.join(PARTS)}, not {part!r}")
     if count < 2:
         raise UsageError(f"an interpolation needs both ends, so count is at least 2, not {count}")
+    check_count("count", count)
+    check_memory(f"an interpolation of {count} clips", count, len(first.z[0]), *model.likelihood.frame_shape)
     if first.f.shape != second.f.shape or first.z.shape != second.z.shape:
         raise UsageError(
             f"both clips need latents of one shape, but z is {tuple(first.z.shape)} and {tuple(second.z.shape)}; "

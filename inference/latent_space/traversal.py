@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pyro_dsvae.inference.memory import check_memory
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
@@ -62,9 +63,8 @@ def traverse_static(
         UsageError: For dimensions that do not exist and for fewer than two values.
     """
     _check(f, z)
-    if not f.shape[0]:
-        raise UsageError("this model has no static part (static_size is 0); traverse the dynamic latents")
     chosen = _chosen(dimensions, f.shape[0], count, "f")
+    check_memory(f"a traversal of {count} values", len(chosen), count, len(z), *model.likelihood.frame_shape)
     if reference is None:
         reference = model.static_prior().expand([PRIOR_DRAWS]).sample()
     if reference.ndim != 2 or reference.shape[1] != f.shape[0] or len(reference) == 0:
@@ -106,6 +106,7 @@ def traverse_dynamic(
     """
     _check(f, z)
     chosen = _chosen(dimensions, z.shape[-1], count, "z")
+    check_memory(f"a traversal of {count} values", len(chosen), count, len(z), *model.likelihood.frame_shape)
     if reference is None:
         reference = model.dynamic_prior(f.expand(PRIOR_DRAWS // 10, -1), Steps(len(z))).sample()
     if reference.ndim != 3 or reference.shape[-1] != z.shape[-1] or reference.shape[:2].numel() < 2:
@@ -116,6 +117,23 @@ def traverse_dynamic(
     rows = torch.arange(len(chosen), device=z.device)
     moved[rows, :, :, chosen] += values.unsqueeze(-1)
     return _decoded(model, chosen, values, f.expand(len(chosen), count, -1), moved)
+
+
+def check_dimensions(part: str, dimensions: Sequence[int], size: int) -> None:
+    """Refuse dimensions that a latent has not.
+
+    Args:
+        part: "f" or "z".
+        dimensions: Which.
+        size: How many the latent has.
+
+    Raises:
+        UsageError: Unless all are from 0 to ``size`` - 1.
+    """
+    if not size:
+        raise UsageError("this model has no static part (static_size is 0); traverse the dynamic latents")
+    if not all(0 <= each < size for each in dimensions):
+        raise UsageError(f"{part} has dimensions 0 to {size - 1}, so there is none to traverse in {list(dimensions)}")
 
 
 def _check(f: Tensor, z: Tensor) -> None:
@@ -129,8 +147,7 @@ def _chosen(dimensions: Sequence[int] | Tensor | None, size: int, count: int, pa
     if count < 2:
         raise UsageError(f"a traversal needs at least 2 values of a dimension, not {count}")
     chosen = torch.arange(size) if dimensions is None else torch.as_tensor(dimensions, dtype=torch.int64).cpu()
-    if bool(((chosen < 0) | (chosen >= size)).any()):
-        raise UsageError(f"{part} has dimensions 0 to {size - 1}, so there is none to traverse in {chosen.tolist()}")
+    check_dimensions(part, chosen.tolist(), size)
     return chosen
 
 

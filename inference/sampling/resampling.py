@@ -16,7 +16,7 @@ from pyro_dsvae.inference.sampling.hmc import Chains, Langevin, move
 from pyro_dsvae.inference.sampling.proposal import Joint, Proposal
 from pyro_dsvae.inference.sampling.refinement import Refinement, refine
 from pyro_dsvae.models.dsvae import DSVAE
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import UsageError, check_count
 
 # Weights are tempered until they are worth this share of the draws that are kept.
 WORTH = 0.25
@@ -44,8 +44,7 @@ class Conditioning:
     langevin: Langevin | None = None
 
     def __post_init__(self) -> None:
-        if self.draws < 1:
-            raise UsageError(f"draws is {self.draws}; it must be at least 1")
+        check_count("draws", self.draws)
         if self.resample and self.proposals < self.draws:
             raise UsageError(f"{self.draws} draws cannot be kept of {self.proposals} proposals; propose more")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pyro_dsvae.inference.training.objective import KLWeights
-from pyro_dsvae.models.errors import UsageError, check_positive
+from pyro_dsvae.models.errors import UsageError, check_count, check_positive
 
 DEFAULT_STEPS = 1_800
 
@@ -63,16 +63,20 @@ class Optimisation:
 
     def __post_init__(self) -> None:
         for name in (
-            "batch_size",
             "learning_rate",
             "static_prior_rate",
             "dynamic_prior_rate",
             "max_grad_norm",
             "kl_static",
             "kl_dynamic",
-            "evaluations",
         ):
             check_positive(name, getattr(self, name))
+        for name in ("batch_size", "evaluations"):
+            check_count(name, getattr(self, name))
+        if not 0 <= self.checkpoint_seconds < math.inf:
+            raise UsageError(
+                f"checkpoint_seconds is {self.checkpoint_seconds}; it is a finite number of seconds, at least 0"
+            )
         if not 0 <= self.kl_warmup <= 1:
             raise UsageError(f"kl_warmup is {self.kl_warmup}; it is a share of the fit, between 0 and 1")
         if not 0 <= self.prior_start < 1:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from pyro_dsvae.actions.selection import Selection
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import UsageError, check_seed
 from pyro_dsvae.runs.run import Run
 
 
@@ -28,6 +28,7 @@ class Damage:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if not 0 <= self.missing_pixels <= 1:
             raise UsageError(f"--missing-pixels is {self.missing_pixels}; it is a share from 0 to 1")
         if not 0 <= self.noise < float("inf"):

@@ -23,6 +23,7 @@ from pyro_dsvae.loading import load
 from pyro_dsvae.metrics.features import path_features
 from pyro_dsvae.metrics.probes import Probe, probe
 from pyro_dsvae.metrics.tables import Table
+from pyro_dsvae.models.errors import check_seed
 from pyro_dsvae.runs.progress import Bar
 
 FORMATS = ("npz", "nc", "csv")
@@ -72,6 +73,7 @@ def encode(
         >>> codes["f"].shape, codes["z"].shape
         ((3, 4), (3, 6, 2))
     """
+    check_seed(seed)
     opened = load(run)
     formats = chosen_formats(format, False, FORMATS)
     check_place(out, overwrite)

@@ -15,7 +15,7 @@ from pyro_dsvae.inference.forecasting.baselines import baselines
 from pyro_dsvae.inference.forecasting.forecast import Forecast
 from pyro_dsvae.inference.forecasting.scores import forecast_scores
 from pyro_dsvae.loading import load
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import UsageError, check_seed
 from pyro_dsvae.runs.evaluations import record
 from pyro_dsvae.runs.progress import Bar
 from pyro_dsvae.runs.run import Progress, Run
@@ -73,6 +73,7 @@ def forecast(
     for name, value, least in (("given", given, 1), ("horizon", horizon, 1), ("draws", draws, 2), ("score", score, 0)):
         if value is not None and value < least:
             raise UsageError(f"--{name} is {value}; it is at least {least}")
+    check_seed(seed)
     opened = load(run)
     formats = chosen_formats(format, len(opened.frame_shape) == 3)
     check_place(out, overwrite)

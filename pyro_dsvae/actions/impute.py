@@ -74,6 +74,8 @@ def impute(
         (5, 1, 6, 3, 16, 16)
     """
     damage = Damage(missing_frames, missing_pixels, crop, noise, seed)
+    if draws < 1:
+        raise UsageError(f"--draws is {draws}; it is at least 1")
     opened = load(run)
     formats = chosen_formats(format, len(opened.frame_shape) == 3)
     check_place(out, overwrite)

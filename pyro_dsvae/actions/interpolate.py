@@ -11,7 +11,7 @@ from pyro_dsvae.figures.clip_pages import Cell, Page, Row
 from pyro_dsvae.figures.run import APPEARANCE, GREY, MOTION
 from pyro_dsvae.inference.latent_space.interpolation import Interpolation
 from pyro_dsvae.loading import load
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import UsageError, check_seed
 from pyro_dsvae.runs.run import Latent
 
 WORDS = {
@@ -58,6 +58,9 @@ def interpolate(
         >>> np.load(folder / "interpolate.npz")["shares"].tolist()
         [0.0, 0.5, 1.0]
     """
+    check_seed(seed)
+    if steps < 2:
+        raise UsageError(f"--steps is {steps}; it is at least 2, with both ends")
     opened = load(run)
     formats = chosen_formats(format, len(opened.frame_shape) == 3)
     check_place(out, overwrite)

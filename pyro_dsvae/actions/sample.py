@@ -17,7 +17,7 @@ from pyro_dsvae.figures.run import APPEARANCE, GREY, MOTION
 from pyro_dsvae.inference.estimation import evaluation
 from pyro_dsvae.inference.latent_space.generation import Keep
 from pyro_dsvae.loading import load
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import UsageError, check_seed
 from pyro_dsvae.runs.progress import Bar
 from pyro_dsvae.runs.run import Run
 
@@ -75,6 +75,7 @@ def sample(
     for name, value in (("number", number), ("length", length), ("augment", augment)):
         if value is not None and value < 1:
             raise UsageError(f"--{name} is {value}; it is a number of at least 1")
+    check_seed(seed)
     opened = load(run)
     formats = chosen_formats(format, len(opened.frame_shape) == 3)
     check_place(out, overwrite)

@@ -15,7 +15,7 @@ from pyro_dsvae.data.dataset import Label, Role, SequenceData, Split
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.latent_space.encoding import Codes
 from pyro_dsvae.inference.sequences import evenly_spaced
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import UsageError, check_count
 from pyro_dsvae.runs.run import Progress, Run
 
 CANDIDATES = 400  # of a split, among which clips that differ are looked for
@@ -95,7 +95,10 @@ class Source:
 
     def named_or_varied(self, text: str | None, count: int, role: Role, seed: int) -> Selection:
         """The clips in ``text``, or where there is none ``count`` that differ in labels of this role."""
-        return self.at(self._varied(count, role, seed)) if text is None else self.named(text)
+        if text is not None:
+            return self.named(text)
+        check_count("count", count)
+        return self.at(self._varied(count, role, seed))
 
     def at(self, positions: Tensor) -> Selection:
         """Clips of the split by position (n,)."""

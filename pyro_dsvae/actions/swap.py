@@ -10,6 +10,7 @@ from pyro_dsvae.data.dataset import Split
 from pyro_dsvae.figures.clip_pages import Cell, Page, Row
 from pyro_dsvae.figures.run import APPEARANCE, GREY, MOTION
 from pyro_dsvae.loading import load
+from pyro_dsvae.models.errors import check_seed
 
 
 def swap(
@@ -49,6 +50,7 @@ def swap(
         >>> np.load(folder / "swap.npz")["frames"].shape  # two rows, one column
         (2, 1, 6, 3, 16, 16)
     """
+    check_seed(seed)
     opened = load(run)
     formats = chosen_formats(format, len(opened.frame_shape) == 3)
     check_place(out, overwrite)

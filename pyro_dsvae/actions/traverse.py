@@ -15,10 +15,10 @@ from pyro_dsvae.figures.clip_pages import Cell, Page, Row
 from pyro_dsvae.figures.run import APPEARANCE, GREY, LONGEST_NAME, MOTION, literal
 from pyro_dsvae.inference.latent_checks.usage import latent_usage
 from pyro_dsvae.inference.latent_space.encoding import Codes
-from pyro_dsvae.inference.latent_space.traversal import DEVIATIONS, OUTER, Traversal
+from pyro_dsvae.inference.latent_space.traversal import DEVIATIONS, OUTER, Traversal, check_dimensions
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.loading import load
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import UsageError, check_seed
 from pyro_dsvae.runs.progress import Bar
 
 # Below this share of its variance a dimension is not said to be about a label.
@@ -75,9 +75,14 @@ def traverse(
     for name, value, least in (("number", number, 1), ("steps", steps, 2), ("reference", reference, 2)):
         if value < least:
             raise UsageError(f"--{name} is {value}; it is at least {least}")
+    check_seed(seed)
     opened = load(run)
     formats = chosen_formats(format, len(opened.frame_shape) == 3)
     check_place(out, overwrite)
+    sizes = opened.model.static_prior.static_size, opened.model.dynamic_prior.latent_size
+    part, size = ("f", sizes[0]) if latent == "static" else ("z", sizes[1])
+    chosen = None if dimensions is None else _listed(dimensions)
+    check_dimensions(part, [] if chosen is None else chosen, size)
     source = Source(opened, split, resize)
     start = source.named(clip)
     if len(start) != 1:
@@ -90,7 +95,7 @@ def traverse(
         if opened.guide.comparable:
             use = latent_usage(opened.sampler(bar), sequences, seed, draws=8)
             nats = (use.kl_static_per_dimension if latent == "static" else use.kl_dynamic_per_dimension).float()
-    order = nats.argsort(descending=True)[:number] if dimensions is None else _listed(dimensions)
+    order = nats.argsort(descending=True)[:number] if chosen is None else torch.tensor(chosen)
     found = opened.traverse(start.encode(opened), codes, latent, order, steps)
     meaning = [told(_values(codes, latent, int(d)), others.labels) for d in order]
     options = {"clip": clip, "latent": latent, "number": number, "dimensions": dimensions, "steps": steps}
@@ -156,9 +161,9 @@ def told(values: Tensor, labels: Mapping[str, Label]) -> Told | None:
     return best
 
 
-def _listed(text: str) -> Tensor:
+def _listed(text: str) -> list[int]:
     try:
-        return torch.tensor([int(part) for part in text.split(",")])
+        return [int(part) for part in text.split(",")]
     except ValueError:
         raise UsageError(
             f"--dimensions got {text!r}; it takes numbers with commas between them, such as 3,17"

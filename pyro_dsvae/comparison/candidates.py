@@ -20,6 +20,7 @@ from pyro_dsvae.models.errors import UsageError
 FIXED = {
     Role.DATA: "all candidates must be held against the same data",
     Role.SEED: "--seeds says how often each is fitted, --seed with which seed first",
+    Role.BUDGET: "all candidates have the same budget, --steps or --minutes",
     Role.INCIDENTAL: "it says where and how fast a fit runs, not what is fitted",
     Role.CALL: "each candidate has its own folder below --out of the comparison, and goes on where it was by itself",
 }
@@ -117,6 +118,8 @@ def check_keys(vary: Mapping[str, Sequence[Any]]) -> None:
                 raise UsageError(f"--vary {key}: {option} cannot vary; {reason}")
         if option == "config":
             raise UsageError("--vary config: config cannot vary; give its options one by one")
+        if isinstance(values, str):
+            raise UsageError(f"vary {key} is the text {values!r}; give a list, {key!r}: {values.split(',')}")
         if not values:
             raise UsageError(f"--vary {key} needs values: --vary {key}=A,B")
 

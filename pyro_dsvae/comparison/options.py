@@ -10,7 +10,7 @@ from pyro_dsvae.configuration.options import Role, SharedOptions, option, option
 from pyro_dsvae.data.dataset import Split
 from pyro_dsvae.inference.inference_data import MIN_DRAWS
 from pyro_dsvae.inference.training.schedule import Budget
-from pyro_dsvae.models.errors import UsageError, check_positive
+from pyro_dsvae.models.errors import UsageError, check_positive, check_seed
 
 STEPS = 700
 
@@ -71,6 +71,7 @@ def checked(options: ComparisonOptions) -> ComparisonOptions:
     options = replace(options, runs=[Path(run) for run in options.runs])
     if options.steps is None and options.minutes is None and not options.runs:
         options = replace(options, steps=STEPS)
+    check_seed(options.seed)
     _check_measures(options)
     base, defaults = options.shared(), ComparisonOptions().config()
     if options.runs:

@@ -76,13 +76,15 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         made = functools.partial(_made, empty=static_size == 0)
-        static = made("static_prior", lambda: static_prior(static_size))
-        dynamic = made("dynamic_prior", lambda: _with_static_size(dynamic_prior, static_size)(latent_size))
-        family = made("likelihood", lambda: likelihood(frame_shape))
+        static = made("static_prior", static_prior, lambda: static_prior(static_size))
+        dynamic = made(
+            "dynamic_prior", dynamic_prior, lambda: _with_static_size(dynamic_prior, static_size)(latent_size)
+        )
+        family = made("likelihood", likelihood, lambda: likelihood(frame_shape))
         network = decoder_for(frame_shape, decoder)
-        decode = made("decoder", lambda: network(static_size, latent_size, family.parameter_shape))
+        decode = made("decoder", network, lambda: network(static_size, latent_size, family.parameter_shape))
         model = DSVAE(static, dynamic, decode, family)
-        guide = made("posterior", lambda: posterior(frame_shape, static_size, latent_size))
+        guide = made("posterior", posterior, lambda: posterior(frame_shape, static_size, latent_size))
         guide.standardisation = model.standardisation
         if columns is not None and model.standardisation is not None:
             unit = model.likelihood.bytes_per_unit if examples.dtype == torch.uint8 else 1
@@ -99,8 +101,21 @@ def build(
         return Objective(model, guide, contrastive, anchor)
 
 
+def check_sizes(static_size: int, latent_size: int) -> None:
+    """Refuse sizes of latents that make none.
+
+    Raises:
+        UsageError: For a negative static size, and a latent without a dimension.
+    """
+    if static_size < 0:
+        raise UsageError(f"static_size is {static_size}; it is a number of dimensions, 0 for no static part")
+    if latent_size < 1:
+        raise UsageError(f"latent_size is {latent_size}; a latent needs at least 1 dimension")
+
+
 def build_from(options: SharedOptions, examples: Tensor, columns: ColumnMoments | None = None) -> Objective:
     """`build` with the options of a fit or of a comparison."""
+    check_sizes(options.static_size, options.latent_size)
     return build(
         examples,
         options.seed,
@@ -154,7 +169,7 @@ def _with_static_size(recipe: Callable[..., DynamicPrior], static_size: int) -> 
     return recipe
 
 
-def _made(name: str, recipe: Callable[[], Part], empty: bool) -> Part:
+def _made(name: str, part: Callable[..., Part], recipe: Callable[[], Part], empty: bool) -> Part:
     """The part. Raises `UsageError` where its options make none, such as a size of 0 unless f itself is ``empty``."""
     try:
         with warnings.catch_warnings():
@@ -163,4 +178,20 @@ def _made(name: str, recipe: Callable[[], Part], empty: bool) -> Part:
     except UsageError:
         raise
     except (RuntimeError, ValueError, TypeError, UserWarning) as error:
-        raise UsageError(f"--{name} cannot be built with these options: {error}") from error
+        wrong = _too_small(part) or " ".join(str(error).split())
+        if "allocate memory" in wrong:
+            wrong = "they take more memory than this machine has; lower the sizes of the latents or of the part"
+        raise UsageError(f"{name} cannot be built with these options: {wrong}", name) from error
+
+
+def _too_small(part: Callable[..., object]) -> str:
+    """The first option of a recipe, a number that is positive by default, that is not; empty where there is none."""
+    kind = part_class(part)
+    options = part.keywords if isinstance(part, functools.partial) else {}
+    defaults = {} if kind is None else {p.name: p.default for p in inspect.signature(kind).parameters.values()}
+    small = (
+        f"{name} is {value}; it must be at least 1"
+        for name, value in options.items()
+        if isinstance(value, int) and type(defaults.get(name)) is int and value < 1 <= defaults[name]
+    )
+    return next(small, "")

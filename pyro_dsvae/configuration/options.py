@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from pyro_dsvae.configuration.catalogue import PARTS
+from pyro_dsvae.configuration.checking import checked_arguments
 from pyro_dsvae.configuration.parts import describe, plain
 from pyro_dsvae.data.dataset import DataSource
 from pyro_dsvae.data.sprites import Sprites
@@ -175,7 +176,7 @@ def takes(
     def decorate(work: Callable[[Taken], Result]) -> Callable[Arguments, Result]:
         @functools.wraps(work)
         def verb(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-            return work(options(*args, **kwargs))
+            return work(options(**checked_arguments(options, work.__name__, args, kwargs)))  # type: ignore[call-arg, arg-type]
 
         signature = inspect.signature(options)
         said = {each.name: each.metadata["said"] for each in fields(options)}  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """A user's own sequences from one ``.npz`` or ``.npy`` file."""
 
 import warnings
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,11 @@ class Arrays(DataSource):
         layout: str | None = None,
         window: int | None = None,
     ) -> None:
+        if not isinstance(path, str | PathLike):
+            raise UsageError(
+                f"the path of Arrays is a {type(path).__name__}; save arrays first, numpy.savez('clips.npz', frames=…), "
+                "and give Arrays('clips.npz')"
+            )
         for name, value in (("validation", validation), ("test", test)):
             if not 0 < value < 1:  # also refuses nan
                 raise UsageError(f"{name} = {value}; it is a fraction between 0 and 1, and 0 leaves that split empty")

@@ -15,7 +15,7 @@ from torch import Tensor
 from pyro_dsvae.data.observed import observed_frames
 from pyro_dsvae.data.words import in_words, numbered_sequences
 from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import UsageError, did_you_mean
 from pyro_dsvae.models.steps import Steps
 
 Split = Literal["train", "validation", "test"]
@@ -154,6 +154,10 @@ class SequenceData:
         Raises:
             UsageError: Where the split is empty.
         """
+        if split not in SPLITS:
+            raise UsageError(
+                f"there is no split {split!r}{did_you_mean(str(split), SPLITS)}; it is one of {', '.join(SPLITS)}"
+            )
         rows = (self.split == SPLITS.index(split)).nonzero().squeeze(1)
         if len(rows) == 0:
             counts = {name: int((self.split == i).sum()) for i, name in enumerate(SPLITS)}

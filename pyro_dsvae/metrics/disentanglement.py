@@ -99,7 +99,7 @@ def dci(
             importance.append(np.zeros(codes.shape[1]))
             informativeness[name] = float(np.mean(test_labels[name].values.numpy() == values[0]))
             continue
-        trees = ensemble.GradientBoostingClassifier(random_state=seed)
+        trees = ensemble.GradientBoostingClassifier(random_state=seed % 2**32)  # scikit-learn takes 32 bits
         trees.fit(_array(codes[some]), values)
         importance.append(trees.feature_importances_)
         informativeness[name] = float(trees.score(_array(test_codes), test_labels[name].values.numpy()))

@@ -43,4 +43,6 @@ def _file(given: str) -> str:
     if not Path(given).exists():
         near = did_you_mean(given, names())
         raise UsageError(f"--config {given}: no such file or recipe{near}; recipes are {', '.join(names())}")
+    if Path(given).is_dir():
+        raise UsageError(f"--config {given} is a folder; for the options of a run give {Path(given) / 'config.yaml'}")
     return given

@@ -1,11 +1,43 @@
 """A user's clips, checked, as the arguments of model and guide."""
 
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+
+# Clips as callers have them.
+Values = Tensor | NDArray[Any]
+
+
+def as_tensor(name: str, values: Values) -> Tensor:
+    """An array of NumPy as a tensor, a tensor as it is.
+
+    Raises:
+        UsageError: For anything else, and for arrays of what is no number.
+    """
+    if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
+        # A copy: arrays that cannot be written, or with strides below 0, have no tensor of their own.
+        return torch.from_numpy(np.array(values))
+    if not isinstance(values, Tensor):
+        found = f"an array of {values.dtype}" if isinstance(values, np.ndarray) else f"a {type(values).__name__}"
+        raise UsageError(f"{name} is {found}; give a tensor or an array of numbers")
+    return values
+
+
+def as_batch(x: Values, mask: Values | None, lengths: Values | None, times: Values | None) -> Batch:
+    """Clips and what is known of them as tensors. Raises as `as_tensor`."""
+    known = (
+        None if values is None else as_tensor(name, values)
+        for name, values in (("mask", mask), ("lengths", lengths), ("times", times))
+    )
+    return Batch(as_tensor("x", x), *known)
 
 
 def checked_batch(given: Batch, likelihood: Likelihood, device: torch.device) -> Batch:
@@ -28,8 +60,15 @@ def checked_batch(given: Batch, likelihood: Likelihood, device: torch.device) ->
     return Batch(likelihood.to_model_units(x), batch.mask, batch.lengths, times)
 
 
-def since_start(times: Tensor) -> Tensor:
+def one_of(name: str, value: str, known: Iterable[str]) -> None:
+    """Raises `UsageError` for any other value."""
+    if value not in (names := list(known)):
+        raise UsageError(f"{name} is {value!r}; it is one of {', '.join(names)}")
+
+
+def since_start(times: Values) -> Tensor:
     """Times (B, T) since each clip's first, float32: priors know intervals only, and large times would lose theirs."""
+    times = as_tensor("times", times)
     return (times - times[:, :1]).float()
 
 

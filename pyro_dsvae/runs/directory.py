@@ -23,7 +23,7 @@ from pyro_dsvae.inference.files import DAMAGE, replacing
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.lock import TakenError
 from pyro_dsvae.runs.older_checkpoints import upgraded
-from pyro_dsvae.runs.output_folder import new_folder, one_line, writing
+from pyro_dsvae.runs.output_folder import check_parents, new_folder, one_line, writing
 from pyro_dsvae.runs.versions import installed
 
 Taken = TypeVar("Taken", bound=SharedOptions)
@@ -82,8 +82,9 @@ class RunDirectory:
             TakenError: Where something is there already.
         """
         if path.exists() or path.is_symlink():
-            hint = f"; continue it with --out {path} --resume" if (path / "config.yaml").exists() else ""
-            raise TakenError(f"{path} exists{hint}, or name another folder with --out")
+            hint = f"continue it with --out {path} --resume, or " if (path / "config.yaml").exists() else ""
+            raise TakenError(f"{path} exists; {hint}name another folder with --out")
+        check_parents(path)
 
     @classmethod
     def open(cls, path: Path) -> "RunDirectory":

@@ -22,7 +22,7 @@ from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.prediction import decode
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import Remark, UsageError
-from pyro_dsvae.runs.checked_batch import checked_batch
+from pyro_dsvae.runs.checked_batch import Values, as_batch, as_tensor, checked_batch
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class OpenedRun(ABC):
         return Sampler(self.model, guide, self.device, progress=progress)
 
     def batch(
-        self, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None, times: Tensor | None = None
+        self, x: Values, mask: Values | None = None, lengths: Values | None = None, times: Values | None = None
     ) -> Batch:
         """Check clips and convert them to the arguments of model and guide.
 
@@ -117,14 +117,14 @@ class OpenedRun(ABC):
             >>> batch.x.max()
             tensor(1.)
         """
-        return checked_batch(Batch(x, mask, lengths, times), self.model.likelihood, self.device)
+        return checked_batch(as_batch(x, mask, lengths, times), self.model.likelihood, self.device)
 
     def encode(
         self,
-        x: Tensor,
-        mask: Tensor | None = None,
-        lengths: Tensor | None = None,
-        times: Tensor | None = None,
+        x: Values,
+        mask: Values | None = None,
+        lengths: Values | None = None,
+        times: Values | None = None,
         draws: int = 0,
         seed: int = 0,
         progress: Progress | None = None,
@@ -153,7 +153,7 @@ class OpenedRun(ABC):
         """
         return encode(self.sampler(progress, anchored), self.batch(x, mask, lengths, times), draws, seed)
 
-    def decode(self, f: Tensor, z: Tensor) -> Tensor:
+    def decode(self, f: Values, z: Values) -> Tensor:
         """Decode latents: E[x | f, z].
 
         Args:
@@ -170,6 +170,8 @@ class OpenedRun(ABC):
             >>> run.decode(codes.f[:, None], codes.z[None]).shape  # every appearance with every motion
             torch.Size([4, 4, 6, 3, 16, 16])
         """
+        f, z = as_tensor("f", f), as_tensor("z", z)
+        self._check_latents(f, z)
         batch = torch.broadcast_shapes(f.shape[:-1], z.shape[:-2])
         length = z.shape[-2]
         f, z = (v.to(self.device) for v in (f, z))
@@ -180,6 +182,15 @@ class OpenedRun(ABC):
         size = paths_at_once((length, *self.frame_shape))
         frames = [decode(self.model, *part) for part in zip(f.split(size), z.split(size), strict=True)]
         return torch.cat(frames).reshape(*batch, length, *self.frame_shape)
+
+    def _check_latents(self, f: Tensor, z: Tensor) -> None:
+        """Raises `UsageError` for latents of another size than the model's."""
+        sizes = self.model.static_prior.static_size, self.model.dynamic_prior.latent_size
+        if f.ndim < 1 or z.ndim < 2 or (f.shape[-1], z.shape[-1]) != sizes:
+            raise UsageError(
+                f"f and z have shapes {tuple(f.shape)} and {tuple(z.shape)}; those of this run are (…, {sizes[0]}) and "
+                f"(…, T, {sizes[1]})"
+            )
 
     def anchored_guide(self) -> Anchored:
         """The guide with anchored inference, at the anchor clip that the fit kept (see `Anchored`).

@@ -1,5 +1,6 @@
 """Where verbs write: a folder that appears whole or not at all, under a name that no other process takes."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -42,6 +43,20 @@ def check_free(path: Path, overwrite: bool = False) -> None:
     """
     if (path.exists() or path.is_symlink()) and not overwrite:
         raise TakenError(f"{path} exists; name another place with --out, or replace it with --overwrite true")
+    check_parents(path)
+
+
+def check_parents(path: Path) -> None:
+    """Check, before the work begins, that what is to hold ``path`` is a folder, or can be made one.
+
+    Raises:
+        UsageError: Where a file is in the way, or the folder may not be written.
+    """
+    nearest = next((parent for parent in path.absolute().parents if parent.exists() or parent.is_symlink()), None)
+    if nearest is not None and not nearest.is_dir():
+        raise UsageError(f"cannot write {path}: {nearest} is a file; name another place with --out")
+    if nearest is not None and not os.access(nearest, os.W_OK):
+        raise UsageError(f"cannot write {path}: {nearest} may not be written; name another place with --out")
 
 
 @contextmanager
@@ -53,6 +68,7 @@ def new_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
     Raises:
         UsageError: Where it exists and ``overwrite`` is False, another process is writing it, or nothing can be written.
     """
+    missing = [parent for parent in path.parents if not parent.exists()]
     part = FolderLock(path.with_name(f".{path.name}.part"))  # one name, so that leftovers do not pile up
     with writing(path):
         try:
@@ -67,8 +83,10 @@ def new_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
         except BaseException:
             if part.taken:
                 shutil.rmtree(part.folder, ignore_errors=True)
-            with suppress(OSError):  # one that could not be locked; that of another process is not empty
-                part.folder.rmdir()
+            # One that could not be locked, and parents that were made for it; those of another process are not empty.
+            for left in (part.folder, *missing):
+                with suppress(OSError):
+                    left.rmdir()
             raise
         finally:
             part.release()

@@ -16,7 +16,7 @@ from pyro_dsvae.inference.latent_space.traversal import Traversal, traverse_dyna
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
-from pyro_dsvae.runs.checked_batch import since_start
+from pyro_dsvae.runs.checked_batch import Values, as_tensor, one_of, since_start
 from pyro_dsvae.runs.opened_run import OpenedRun
 
 Latent = Literal["static", "dynamic", "both"]
@@ -27,8 +27,8 @@ PARTS: Mapping[Latent, Part] = {"static": "f", "dynamic": "z", "both": "both"}
 class Run(OpenedRun):
     """A fitted model and what it was fitted to; model and guide are in evaluation mode. `pyro_dsvae.load` opens one.
 
-    The methods take stored frames x ``(B, T, *frame)`` as the data hold them, uint8 or floating, images channel-first. They
-    also take
+    The methods take stored frames x ``(B, T, *frame)`` as the data hold them, tensors or arrays of NumPy, uint8 or floating,
+    images channel-first. They also take
 
     * mask: (B, T) or ``(B, T, *frame)`` bool, True where observed; None where all is,
     * lengths: (B,) int64, clip i ends after ``lengths[i]`` frames; None where all have T,
@@ -40,17 +40,15 @@ class Run(OpenedRun):
     likelihood's support.
 
     Attributes:
-        path: The run directory.
-        config: The content of config.yaml.
+        path, config: The run directory, and the content of its config.yaml.
         data: The source of the sequences.
-        model: p(f) p(z) p(x | f, z).
-        guide: q(f, z | x).
+        model, guide: p(f) p(z) p(x | f, z) and q(f, z | x).
         state: The content of the checkpoint without the weights: step, length, frame_shape, data (their fingerprint).
         anchor: ``(T, *frame)``, the training clip that `anchored_guide` uses as its anchor; None where the fit kept none.
     """
 
     def reconstruct(
-        self, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None, times: Tensor | None = None
+        self, x: Values, mask: Values | None = None, lengths: Values | None = None, times: Values | None = None
     ) -> Tensor:
         """Decode clips from their own latents.
 
@@ -67,7 +65,7 @@ class Run(OpenedRun):
         codes = self.encode(x, mask, lengths, times)
         return self.decode(codes.f, codes.z)
 
-    def swap(self, a: Tensor, b: Tensor) -> Tensor:
+    def swap(self, a: Values, b: Values) -> Tensor:
         """Decode clips with the appearance of ``a`` and the motion of ``b``.
 
         Clips with gaps are encoded with their masks first: ``run.decode(run.encode(a, mask).f, run.encode(b).z)``.
@@ -99,7 +97,7 @@ class Run(OpenedRun):
         seed: int = 0,
         keep: Keep | None = None,
         codes: Codes | None = None,
-        times: Tensor | None = None,
+        times: Values | None = None,
     ) -> Latents:
         """Draw the latents of new clips.
 
@@ -129,14 +127,13 @@ class Run(OpenedRun):
             return generate(self.model, n, length, keep, codes, times)
 
     def sample(
-        self, n: int, length: int | None = None, seed: int = 0, keep: Keep | None = None, x: Tensor | None = None
+        self, n: int, length: int | None = None, seed: int = 0, keep: Keep | None = None, x: Values | None = None
     ) -> Tensor:
         """Generate new clips; with ``keep`` they share appearance or motion with ``x``.
 
         Args:
             n: The number of clips.
-            length, keep: See `sample_latents`.
-            seed: Of the draws.
+            length, seed, keep: See `sample_latents`.
             x: The clips whose appearance or motion is kept.
 
         Returns:
@@ -155,7 +152,7 @@ class Run(OpenedRun):
         return self.decode(*self.sample_latents(n, length, seed, keep, codes))
 
     def interpolate_latents(
-        self, codes: Codes, count: int = 9, latent: Latent = "both", times: Tensor | None = None
+        self, codes: Codes, count: int = 9, latent: Latent = "both", times: Values | None = None
     ) -> Interpolation:
         """Interpolate between the first two of ``codes``, cut to the shorter clip.
 
@@ -175,17 +172,17 @@ class Run(OpenedRun):
             >>> run.interpolate_latents(codes, count=5).f.shape
             torch.Size([5, 1, 4])
         """
+        one_of("latent", latent, PARTS)
         length = codes.z.shape[1] if codes.lengths is None else int(codes.lengths[:2].min())
         first, second = (Latents(codes.f[i : i + 1], codes.z[i : i + 1, :length]) for i in (0, 1))
         times = None if times is None else since_start(times[:, :length]).to(self.device)
         return interpolate(self.model, first, second, count, PARTS[latent], times)
 
-    def interpolate(self, a: Tensor, b: Tensor, count: int = 9, latent: Latent = "both") -> Tensor:
+    def interpolate(self, a: Values, b: Values, count: int = 9, latent: Latent = "both") -> Tensor:
         """Interpolate between two clips, along the geometry of the priors.
 
         Args:
-            a: The first clip, ``(1, T, *frame)``.
-            b: The last clip, ``(1, T, *frame)``.
+            a, b: The first clip and the last, ``(1, T, *frame)``.
             count, latent: See `interpolate_latents`.
 
         Returns:
@@ -198,6 +195,7 @@ class Run(OpenedRun):
             >>> run.interpolate(x[:1], x[1:2], count=5).shape
             torch.Size([5, 6, 3, 16, 16])
         """
+        a, b = as_tensor("a", a), as_tensor("b", b)
         if len(a) != 1 or len(b) != 1 or a.shape[1] != b.shape[1]:
             raise UsageError(
                 f"interpolate takes two clips (1, T, …) of one length, not {tuple(a.shape)}, {tuple(b.shape)}"
@@ -234,6 +232,7 @@ class Run(OpenedRun):
             >>> run.traverse(codes, reference=codes, dimensions=[0, 3], count=5).frames.shape
             torch.Size([2, 5, 6, 3, 16, 16])
         """
+        one_of("latent", latent, ("static", "dynamic"))
         go, codes = (traverse_static, "f") if latent == "static" else (traverse_dynamic, "z")
         end = start.z.shape[1] if start.lengths is None else int(start.lengths[0])
         values = None if reference is None else getattr(reference, codes)
@@ -246,10 +245,10 @@ class Run(OpenedRun):
 
     def impute(
         self,
-        x: Tensor,
-        mask: Tensor | None = None,
-        lengths: Tensor | None = None,
-        times: Tensor | None = None,
+        x: Values,
+        mask: Values | None = None,
+        lengths: Values | None = None,
+        times: Values | None = None,
         draws: int = 50,
         method: Method = "refined",
         seed: int = 0,
@@ -283,12 +282,12 @@ class Run(OpenedRun):
 
     def forecast(
         self,
-        x: Tensor,
+        x: Values,
         horizon: int,
-        mask: Tensor | None = None,
-        lengths: Tensor | None = None,
-        times: Tensor | None = None,
-        future_times: Tensor | None = None,
+        mask: Values | None = None,
+        lengths: Values | None = None,
+        times: Values | None = None,
+        future_times: Values | None = None,
         draws: int = 100,
         seed: int = 0,
         progress: Progress | None = None,
@@ -315,6 +314,7 @@ class Run(OpenedRun):
             (torch.Size([4, 3, 3, 16, 16]), True)
         """
         batch = self.batch(x, mask, lengths, times)
-        if future_times is not None and times is not None:
-            future_times = (future_times - times[:, :1]).float().to(self.device)
-        return forecast(self.sampler(progress), batch, horizon, future_times, draws, seed)
+        future = None if future_times is None else as_tensor("future_times", future_times)
+        if future is not None and times is not None:
+            future = (future - as_tensor("times", times)[:, :1]).float().to(self.device)
+        return forecast(self.sampler(progress), batch, horizon, future, draws, seed)

@@ -203,7 +203,10 @@ def test_verbs_are_listed(
 
 def test_unknown_verb_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert entered(monkeypatch, "fitt") == 2
-    assert capsys.readouterr().err == "error: unknown verb 'fitt'; it is one of " + ", ".join(entry.VERBS) + "\n"
+    assert (
+        capsys.readouterr().err
+        == "error: unknown verb 'fitt' (did you mean fit?); it is one of " + ", ".join(entry.VERBS) + "\n"
+    )
 
 
 @pytest.mark.parametrize("verb", entry.VERBS)

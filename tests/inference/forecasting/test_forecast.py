@@ -312,8 +312,8 @@ def test_priors_in_continuous_time_forecast_at_given_times(prior: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"horizon": 0}, "horizon of at least 1"),
-        ({"draws": 0}, "it must be at least 1"),
+        ({"horizon": 0}, "horizon is 0; it must be a whole number of at least 1"),
+        ({"draws": 0}, "draws is 0; it must be a whole number of at least 1"),
         ({"draws": 9, "proposals": 8}, "9 draws cannot be kept of 8"),
         ({"lengths": torch.tensor([0, 1, 1])}, "lengths lie from 1 to the 5"),
         ({"future_times": torch.ones(3, 2)}, "give the times of the given frames"),

@@ -341,7 +341,7 @@ def test_clips_are_independent_of_those_beside_them_and_keep_their_order() -> No
     ("options", "message"),
     [
         ({"method": "gibbs"}, "methods amortised, refined, langevin, not 'gibbs'"),
-        ({"draws": 0}, "draws is 0; it must be at least 1"),
+        ({"draws": 0}, "draws is 0; it must be a whole number of at least 1"),
         (
             {"mask": torch.ones(3, 4, dtype=torch.bool)},
             r"mask has shape \(3, 4\); of frames \(3, 5, 4\) it must be \(3, 5\)",
