@@ -49,7 +49,17 @@ class Selection:
     def encode(
         self, run: Run, draws: int = 0, seed: int = 0, progress: Progress | None = None, anchored: bool = False
     ) -> Codes:
-        """Their codes."""
+        """Their codes.
+
+        Raises:
+            UsageError: Where nothing was observed of one, so that it has none.
+        """
+        empty = ~self.batch.observed.flatten(1).any(1)
+        if empty.any():
+            names = ", ".join(self.names[i] for i in empty.nonzero().flatten().tolist())
+            raise UsageError(
+                f"mask leaves no observed value of {names}, so there is nothing to encode; impute can fill it"
+            )
         return run.encode(*self.batch, draws, seed, progress, anchored)
 
 

@@ -61,7 +61,7 @@ def read_clips(
 
 
 def _check(path: Path, clips: Sequences) -> None:
-    """Raises `UsageError` for clips of fewer than two frames, or of which nothing was observed."""
+    """Raises `UsageError` for clips of fewer than two frames."""
     if clips.length < 2:
         raise UsageError(f"{path} holds a clip of {clips.length} frame; a clip to condition on needs at least 2")
     if clips.lengths is not None:
@@ -71,9 +71,6 @@ def _check(path: Path, clips: Sequences) -> None:
                 f"{path}: lengths run from {int(clips.lengths.min())} to {int(clips.lengths.max())}; a clip to condition on "
                 f"needs at least 2 frames, and here has at most {clips.length}: see {numbered_sequences(wrong)}"
             )
-    empty = clips.observed_count() == 0
-    if empty.any():
-        raise UsageError(f"{path}: mask leaves no observed value of {numbered_sequences(empty)}")
 
 
 def _pictures(path: Path) -> Tensor:

@@ -335,6 +335,8 @@ def test_ones_own_gaps_are_filled(run: Run, tmp_path: Path) -> None:
         "impute", run.path, "--clips", tmp_path / "mine.npz", "--draws=2", NPZ, f"--out={tmp_path / 'none'}"
     )
     assert "mine: nothing is observed, so its draws are those of the prior" in outcome.out
+    refused = command("encode", run.path, "--clips", tmp_path / "mine.npz")
+    assert (refused.code, "mask leaves no observed value of mine" in refused.err) == (2, True)
 
 
 def test_forecasts_go_on_and_are_scored(run: Run, tmp_path: Path) -> None:
