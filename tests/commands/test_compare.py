@@ -92,9 +92,9 @@ def refused(*arguments: object) -> str:
     # Where the data were read first, a line says how.
     lines = [line for line in outcome.err.splitlines() if not line.startswith("data: ")]
     assert len(lines) == 1, outcome.err
-    assert outcome.err.startswith("error: ")
+    assert lines[0].startswith("error: ")
     assert "wrote: " not in outcome.out
-    return outcome.err.removeprefix("error: ").strip()
+    return lines[0].removeprefix("error: ")
 
 
 def table(out: Path) -> list[dict[str, str]]:
