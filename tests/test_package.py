@@ -20,6 +20,7 @@ from pyro_dsvae.data.dataset import DataSource
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+from pyro_dsvae.models.networks.frames import FrameDecoder
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 
 PROJECT = Path(__file__).parents[1]
@@ -30,6 +31,7 @@ BASES: dict[str, type] = {
     "static_prior": StaticPrior,
     "dynamic_prior": DynamicPrior,
     "posterior": Posterior,
+    "decoder": FrameDecoder,
     "likelihood": Likelihood,
 }
 CLASSES = [(option, name, kind) for option, kinds in PARTS.items() for name, kind in kinds.items()]
@@ -197,7 +199,7 @@ def test_package_says_what_it_has() -> None:
 
 def test_package_has_what_a_user_starts_from() -> None:
     package = import_module("pyro_dsvae")
-    assert {"load", "Run", "SequenceData", *PARTS["data"]} == set(package.__all__)
+    assert {"load", "Run", "SequenceData", "Quantity", *PARTS["data"]} == set(package.__all__)
 
 
 @pytest.mark.parametrize("verb", ["fit", "compare", "evaluate", "ppc"])
@@ -209,7 +211,7 @@ def test_a_verb_is_a_function_of_its_module(verb: str) -> None:
 
 @pytest.mark.parametrize("option", PARTS)
 def test_a_folder_of_parts_has_its_parts_and_what_they_are(option: str) -> None:
-    folder = import_module(BASES[option].__module__.rpartition(".")[0])
+    folder = import_module(next(iter(PARTS[option].values())).__module__.rpartition(".")[0])
     assert {*PARTS[option], BASES[option].__name__} <= set(folder.__all__)
     assert all(getattr(folder, name) is kind for name, kind in PARTS[option].items())
     assert getattr(folder, BASES[option].__name__) is BASES[option]

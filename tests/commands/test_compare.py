@@ -46,6 +46,7 @@ from pyro_dsvae.models.dynamic_priors.iid import IID
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.output_folder import locked
+from tests.commands.refusal import the_error
 from tests.decoded import SMALL_DECODER, small_decoder
 
 N, T = 30, 4
@@ -89,12 +90,8 @@ def refused(*arguments: object) -> str:
     """The one line of a refusal."""
     outcome = command(*arguments)
     assert outcome.code == 2, outcome
-    # Where the data were read first, a line says how.
-    lines = [line for line in outcome.err.splitlines() if not line.startswith("data: ")]
-    assert len(lines) == 1, outcome.err
-    assert lines[0].startswith("error: ")
     assert "wrote: " not in outcome.out
-    return lines[0].removeprefix("error: ")
+    return the_error(outcome.err)
 
 
 def table(out: Path) -> list[dict[str, str]]:

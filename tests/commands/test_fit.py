@@ -33,6 +33,7 @@ from pyro_dsvae.inference.training.objective import TERMS, Objective
 from pyro_dsvae.inference.training.schedule import Budget, Optimisation
 from pyro_dsvae.runs.directory import COLUMNS, RunDirectory
 from pyro_dsvae.runs.output_folder import locked
+from tests.commands.refusal import the_error
 from tests.decoded import SMALL_DECODER
 
 PROJECT = Path(__file__).parents[2]
@@ -155,13 +156,10 @@ def wait_for_steps(process: subprocess.Popen[str], run: Path) -> None:
 
 
 def refused(outcome: Outcome) -> str:
-    """The one line of a refusal, after those that say how the data were understood."""
+    """The one line of a refusal."""
     assert outcome.code == 2, outcome
-    *before, line = outcome.err.splitlines()
-    assert all(said.startswith(("data: ", "label ")) for said in before), outcome.err
-    assert line.startswith("error: "), outcome.err
     assert "run: " not in outcome.out
-    return line.removeprefix("error: ")
+    return the_error(outcome.err)
 
 
 def weights(run: Path, name: str = "checkpoint.pt") -> dict[str, torch.Tensor]:

@@ -13,7 +13,8 @@ from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs import directory as runs
 from pyro_dsvae.runs.directory import COLUMNS, RunDirectory
 
-CONFIG = {"seed": 3, "data": {"class_path": "a.B", "init_args": {"path": "x.npz", "rate": 1e-5}}}
+ARRAYS = {"class_path": "pyro_dsvae.data.arrays.Arrays", "init_args": {"path": "x.npz", "rate": 1e-5}}
+CONFIG = {"seed": 3, "standardise": True, "data": ARRAYS}
 STATE = {"step": 7, "objective": {"weight": torch.arange(6.0).reshape(2, 3)}}
 
 
