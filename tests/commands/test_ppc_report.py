@@ -235,7 +235,7 @@ def test_the_cloud_says_its_p_value(tmp_path: Path) -> None:
     points = torch.randn(10, 2)
     found = Aggregate("f", 0.1, 0.004, torch.ones(3), torch.zeros(3), points, points + 1, 0.6)
     figure = ppc_figures.aggregated(found, tmp_path / "a.png")
-    assert figure.axes[0].get_title() == "f: MMD p = 0.004"
+    assert figure.axes[0].get_title() == "f: MMD, p = .004"
     assert lines(figure)[1] == (points[:, 0].tolist(), points[:, 1].tolist())
 
 
