@@ -36,8 +36,8 @@ class Flow(Posterior):
         hidden_size: Units of each LSTM.
         feature_size: Features per frame.
         width: Channels of the first convolution (images) or units / 16 (vectors).
-        views: Guide views, as `pyro_dsvae.inference.posteriors.views` describes them: none, recolour, turn; by default turn for
-            images and none for vectors.
+        views: Guide views, as `pyro_dsvae.inference.posteriors.views` describes them: none, recolour, turn; by default recolour
+            for images and none for vectors.
         layers: Autoregressive layers in each of the two flows.
 
     Example:

@@ -22,8 +22,8 @@ class StaticHalf(Posterior):
         hidden_size: Units of each LSTM or hidden layer.
         feature_size: Features per frame.
         width: Channels of the first convolution (images) or units / 16 (vectors).
-        views: Guide views, as `pyro_dsvae.inference.posteriors.views` describes them: none, recolour, turn; by default turn for
-            images and none for vectors.
+        views: Guide views, as `pyro_dsvae.inference.posteriors.views` describes them: none, recolour, turn; by default recolour
+            for images and none for vectors.
 
     Attributes:
         head_first: Whether the head of f is built before the encoder of z. The order determines the initial weights, and the

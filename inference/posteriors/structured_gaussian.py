@@ -34,8 +34,8 @@ class StructuredGaussian(StaticHalf):
         hidden_size: Units of each LSTM.
         feature_size: Features per frame.
         width: Channels of the first convolution (images) or units / 16 (vectors).
-        views: Guide views, as `pyro_dsvae.inference.posteriors.views` describes them: none, recolour, turn; by default turn for
-            images and none for vectors.
+        views: Guide views, as `pyro_dsvae.inference.posteriors.views` describes them: none, recolour, turn; by default recolour
+            for images and none for vectors.
         max_coefficient: Bound of a_t in absolute value; up to 1, deviations from the mean path cannot grow by themselves.
 
     Example:

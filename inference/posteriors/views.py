@@ -32,13 +32,13 @@ Views = Literal["none", "recolour", "turn"]
 
 
 def chosen_views(views: Views | bool | None, frame_shape: tuple[int, ...]) -> Views:
-    """The name of guide views: by default "turn" for images and "none" for vectors.
+    """The name of guide views: by default "recolour" for images and "none" for vectors.
 
     Raises:
         UsageError: For another name, or for views of vectors.
     """
     if views is None:
-        return "turn" if len(frame_shape) == 3 else "none"
+        return "recolour" if len(frame_shape) == 3 else "none"
     # Until version 0.2 there was one kind, which was on or off.
     name: Views = ("recolour" if views else "none") if isinstance(views, bool) else views
     if name not in get_args(Views):

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pyro_dsvae.configuration.options import SharedOptions
 from pyro_dsvae.configuration.parts import part_class
-from pyro_dsvae.models.decoders import Dense, FrameDecoder, Regions, Textures
+from pyro_dsvae.models.decoders import Dense, FrameDecoder, Regions
 
 Taken = TypeVar("Taken", bound=SharedOptions)
 DecoderRecipe = Callable[[int, int, tuple[int, ...]], FrameDecoder]
@@ -40,7 +40,7 @@ def earlier_decoder(frame_shape: tuple[int, ...], width: int = 16) -> DecoderRec
 def decoder_for(frame_shape: tuple[int, ...], recipe: DecoderRecipe | None) -> DecoderRecipe:
     """The recipe of the decoder for such frames: the given one, or the default."""
     if recipe is None:
-        return Dense if len(frame_shape) == 1 else Textures
+        return Dense if len(frame_shape) == 1 else Regions
     return earlier_decoder(frame_shape, **recipe.keywords) if _is_earlier(recipe) else recipe  # type: ignore[attr-defined]
 
 

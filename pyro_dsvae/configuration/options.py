@@ -101,7 +101,7 @@ class SharedOptions:
         LSTMPosterior, Role.MODEL, "the guide q(f, z | x)"
     )
     decoder: Callable[[int, int, tuple[int, ...]], FrameDecoder] | None = option(
-        None, Role.MODEL, "the network from f and z_t to frames; by default Textures for images, Dense for vectors"
+        None, Role.MODEL, "the network from f and z_t to frames; by default Regions for images, Dense for vectors"
     )
     likelihood: Callable[[tuple[int, ...]], Likelihood] = option(
         Normal, Role.MODEL, "the likelihood p(x_t | f, z_t), given what the decoder says"
