@@ -76,6 +76,7 @@ class SVI:
         self.seconds = 0.0
         self.started = 0.0
         self.best = -math.inf
+        self.evaluated = 0  # the step of the last evaluation on held-out sequences
         self.order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
 
     def state(self) -> dict[str, Any]:
@@ -85,6 +86,7 @@ class SVI:
             "prior_refitted": self.prior_refitted,
             "seconds": self.seconds,
             "best": self.best,
+            "evaluated": self.evaluated,
             "frame_shape": list(self.objective.model.likelihood.frame_shape),
             "length": self.train.frames.shape[1],
             "objective": self.objective.state_dict(),
@@ -97,6 +99,8 @@ class SVI:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.prior_refitted = state["step"], state["prior_refitted"]
         self.seconds, self.best = state["seconds"], state["best"]
+        # A checkpoint of before says only whether there was an evaluation.
+        self.evaluated = state.get("evaluated", self.step if self.best > -math.inf else 0)
 
     def run(self, journal: Journal) -> bool:
         """Fit until the budget is used.
@@ -123,6 +127,9 @@ class SVI:
         """
         saved, stopped = self.seconds, False
         window: list[Tensor] = []
+        if self._owes_evaluation():
+            self._evaluate(journal)
+            journal.save(self.state())
         while not stopped and (progress := self._progress()) < 1:
             window.append(self._step(progress))
             stopped = self._read_clock(journal.stop())
@@ -145,6 +152,15 @@ class SVI:
                 journal.save(self.state())
                 saved = self.seconds
         return stopped
+
+    def _owes_evaluation(self) -> bool:
+        """Whether the state that a fit goes on with is still to be evaluated.
+
+        That is so where the fit was stopped in a step with an evaluation, and where the budget is used up by now.
+        """
+        count, done = self.optimisation.evaluations, self._progress()
+        due = int(done * count) > int(self.budget.progress(self.evaluated, self.seconds) * count)
+        return self.evaluated < self.step and (due or done >= 1)
 
     def _progress(self) -> float:
         return self.budget.progress(self.step, self.seconds)
@@ -266,6 +282,7 @@ class SVI:
 
     def _evaluate(self, journal: Journal) -> None:
         terms = self.evaluate(self.validation)
+        self.evaluated = self.step
         journal.log(self._labelled("validation", terms, self.optimizer.param_groups[0]["lr"]))
         self._keep_best(terms["elbo"], journal)
 

@@ -139,10 +139,17 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
         svi.processes.on_rank_zero(lambda: stack.enter_context(locked(path)))
         if not new:
             _restore(run, svi, fingerprint)
+            svi.processes.on_rank_zero(lambda: _keep_budget(run, svi))
+        began = svi.step, svi.prior_refitted
         stopped = _run(svi, run, fingerprint, options.profile)
         if stopped is not None:
             return FitResult(path, False, {}, stopped)
-        check_chosen(run)
+        check_chosen(run, svi.best)
+        if not new and began[0] == svi.step and is_rank_zero():
+            fitted = "nothing" if began[1] == svi.prior_refitted else "only the static prior"
+            print(
+                f"{svi.step:,} steps are done already, the budget is {svi.budget}: {fitted} was fitted", file=sys.stderr
+            )
         try:
             summary = report(run, svi, data)
             if is_rank_zero() and (failure := not_learned(run, svi)) is not None:
@@ -186,7 +193,7 @@ def _run(svi: SVI, run: RunDirectory, fingerprint: str, profile: bool) -> Stoppe
     first = svi.processes.rank == 0
     with (
         StepProfile(run) if profile and first else nullcontext() as profiled,
-        FitJournal(run, svi.step, fingerprint, first, profiled) as journal,
+        FitJournal(run, svi.step, str(svi.budget), fingerprint, first, profiled) as journal,
         listening(journal.ask_to_stop),
     ):
         try:
@@ -221,6 +228,20 @@ def _restore(run: RunDirectory, svi: SVI, fingerprint: str) -> None:
             f"{run.path / 'checkpoint.pt'} does not fit its config.yaml; restore either, or fit again"
         ) from error
     svi.processes.on_rank_zero(lambda: run.forget_after(svi.step))
+
+
+def _keep_budget(run: RunDirectory, svi: SVI) -> None:
+    """Write the budget of a resumed fit into config.yaml, so that it repeats the run.
+
+    A budget that is used up already adds nothing to a finished run. It ends a stopped one at the step it has come to.
+    """
+    config = run.config()
+    before = Budget(config["steps"], config["minutes"])
+    now = svi.budget
+    if now.progress(svi.step, svi.seconds) >= 1:
+        now = before if before.progress(svi.step, svi.seconds) >= 1 else Budget(svi.step)
+    if now != before:
+        run.write_budget(now)
 
 
 def main(arguments: Sequence[str]) -> int:

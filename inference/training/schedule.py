@@ -139,6 +139,12 @@ class Budget:
         by_time = 0.0 if self.minutes is None else seconds / (60 * self.minutes)
         return max(by_steps, by_time)
 
+    def __str__(self) -> str:
+        """In words: 300 steps; 5 minutes; 300 steps or 5 minutes."""
+        steps = [] if self.steps is None else [f"{self.steps:,} steps"]
+        minutes = [] if self.minutes is None else [f"{self.minutes:g} minutes"]
+        return " or ".join(steps + minutes)
+
 
 def half_cosine(done: float, whole: float = 1) -> float:
     """From 1 where nothing is done to 0 where the whole is, and beyond."""

@@ -20,6 +20,7 @@ from pyro_dsvae.configuration.options import FitOptions, Role, SharedOptions, op
 from pyro_dsvae.configuration.parts import class_paths, importable
 from pyro_dsvae.configuration.spellings import OldConfiguration, lacking, modern_config
 from pyro_dsvae.inference.files import DAMAGE, replacing
+from pyro_dsvae.inference.training.schedule import Budget
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.lock import TakenError
 from pyro_dsvae.runs.older_checkpoints import upgraded
@@ -133,6 +134,12 @@ class RunDirectory:
                 f"PYTHONPATH={known if found else 'FOLDER'} python -m …"
             )
 
+    def write_budget(self, budget: Budget) -> None:
+        """Replace the budget in config.yaml, which else stays as it was written."""
+        config = yaml.safe_load(self.config_file.read_text())
+        config.update(steps=budget.steps, minutes=budget.minutes)
+        self.write_text(self.config_file, yaml.safe_dump(config, sort_keys=False))
+
     def options(self) -> FitOptions:
         """The options that the run was fitted with.
 
@@ -173,7 +180,7 @@ class RunDirectory:
                 stream.seek(0)
                 state = torch.load(stream, map_location=device, weights_only=True)
         except FileNotFoundError as error:
-            raise UsageError(f"{file} is missing; fit the run again or copy the whole folder") from error
+            raise UsageError(f"{file} is missing; {self._why_missing(name)}") from error
         except pickle.UnpicklingError as error:
             raise UsageError(f"{file} is refused: it is damaged or holds pickled code instead of tensors") from error
         except (*DAMAGE, zipfile.BadZipFile) as error:
@@ -182,6 +189,16 @@ class RunDirectory:
             found = state.get("schema") if isinstance(state, dict) else None
             raise UsageError(f"{file} has schema {found}, this version reads {SCHEMA}; fit again")
         return upgraded(file, state)
+
+    def _why_missing(self, name: str) -> str:
+        """Why there is no file ``name``, and the remedy."""
+        begun = (self.path / "checkpoint.pt").exists() and self.metrics_file.exists()
+        if name == "best.pt" and begun and all(row["split"] != "validation" for row in self.metrics()):
+            return (
+                "the fit was stopped before its first evaluation, or has yet to come to it: go on with "
+                f"python -m pyro_dsvae.fit --out {self.path} --resume"
+            )
+        return "fit the run again or copy the whole folder"
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Add one row.

@@ -19,6 +19,7 @@ class FitJournal:
     Args:
         run: The run directory.
         step: The step that the fit begins after.
+        plan: When the fit ends, in words.
         fingerprint: Of the data.
         shown: Whether progress is printed; of several processes only one does.
         profile: Of the first steps.
@@ -28,12 +29,18 @@ class FitJournal:
     """
 
     def __init__(
-        self, run: RunDirectory, step: int, fingerprint: str, shown: bool = True, profile: StepProfile | None = None
+        self,
+        run: RunDirectory,
+        step: int,
+        plan: str,
+        fingerprint: str,
+        shown: bool = True,
+        profile: StepProfile | None = None,
     ) -> None:
         self.profile = profile
         self.run, self.step, self.fingerprint = run, step, fingerprint
         self.stopped: Stopped | None = None
-        self.bar = Bar("fitting", shown, announced=False)
+        self.bar = Bar(f"fitting {plan}", shown, announced=False)
 
     def __enter__(self) -> "FitJournal":
         self.bar.__enter__()

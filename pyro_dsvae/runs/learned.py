@@ -9,13 +9,17 @@ from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.directory import RunDirectory
 
 
-def check_chosen(run: RunDirectory) -> None:
+def check_chosen(run: RunDirectory, best: float) -> None:
     """Check that the fit kept a best state.
+
+    Args:
+        run: The run directory.
+        best: The highest ELBO of held-out sequences, -inf where none was finite.
 
     Raises:
         UsageError: Where no ELBO of held-out sequences was finite.
     """
-    if not (run.path / "best.pt").exists():
+    if best == -math.inf and not (run.path / "best.pt").exists():
         raise UsageError(
             f"no ELBO of the validation split was finite, so no state was kept as the best; the last one is in "
             f"{run.path / 'checkpoint.pt'}: fit again with a lower learning rate, or look at the scale of the data",

@@ -19,7 +19,8 @@ class Bar:
 
     ``Bar`` itself is what such work takes as ``progress``: ``bar(0.3)``. On a terminal a bar moves in place, with the time
     left. Elsewhere (a pipe, a file, a job of a cluster) work that is over within seconds is silent. Of longer work the name
-    of each stage is a line when it begins, and a line a minute says how far it is, whether the work reports or not.
+    of each stage is a line when it begins, and a line a minute says how far it is, whether the work reports or not. The
+    first stage of work that is not announced has no line of its own; the line that says how far it is comes at once.
 
     Args:
         stage: The work, or its first stage, in a few words.
@@ -97,7 +98,9 @@ class Bar:
     def _say_every_interval(self) -> None:
         if self.announced and not self.over.wait(PATIENCE):
             self._announce()
-        while not self.over.wait(INTERVAL):
+        wait = INTERVAL if self.announced else PATIENCE
+        while not self.over.wait(wait):
+            wait = INTERVAL
             so_far = _clock(time.monotonic() - self.began)
             done = [f"{self.share:.0%} of the whole after {so_far}" if self.share else f"{so_far} so far"]
             self.say(": ".join([self.name, ", ".join(done + [self.note] * bool(self.note))]))

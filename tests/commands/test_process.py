@@ -136,7 +136,7 @@ def test_what_a_process_was_started_to_ignore_stays_ignored() -> None:
 
 def test_a_request_that_comes_twice_at_once_is_one(tmp_path: Path) -> None:
     """Alone and as one of its group, as when a terminal is closed. Only a second Ctrl-C cuts the saving short."""
-    journal = FitJournal(RunDirectory(tmp_path), 0, "", shown=False)
+    journal = FitJournal(RunDirectory(tmp_path), 0, "1 steps", "", shown=False)
     with process.listening(journal.ask_to_stop):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)

@@ -213,14 +213,19 @@ def test_terms_add_up_and_the_reported_elbo_is_unweighted() -> None:
 @pytest.mark.parametrize("stop", [1, 30, 59])
 def test_a_resumed_fit_ends_with_the_same_bits(stop: int) -> None:
     whole, interrupted, resumed = svi(), svi(), svi(seed=0)
-    assert whole.run(Diary())
-    diary = Diary(last=stop)
+    alone, diary, later = Diary(), Diary(last=stop), Diary()
+    assert whole.run(alone)
     assert not interrupted.run(diary)
     state = diary.states[-1]
     assert state["step"] == stop
     torch.manual_seed(987)  # whatever the new process did before
     resumed.restore(state)
-    assert resumed.run(Diary())
+    assert resumed.run(later)
+    # Step 30 ends with an evaluation, which a fit that is stopped there owes.
+    evaluated = [
+        [r["step"] for r in rows if r["split"] == "validation"] for rows in (alone.rows, diary.rows + later.rows)
+    ]
+    assert evaluated[0] == evaluated[1]
     for name, value in whole.objective.state_dict().items():
         assert torch.equal(resumed.objective.state_dict()[name], value), name
 

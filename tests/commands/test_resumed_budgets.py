@@ -1,0 +1,108 @@
+"""A fit that is resumed with another budget: what it still does, what it says, and what config.yaml says then."""
+
+import re
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from pyro_dsvae import fit as fit_module
+from pyro_dsvae import latents
+from pyro_dsvae.data.arrays import Arrays
+from pyro_dsvae.fit import fit
+from pyro_dsvae.inference.posteriors.lstm import LSTM as Posterior
+from pyro_dsvae.inference.training.schedule import Optimisation
+from pyro_dsvae.models.dynamic_priors.iid import IID
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
+from pyro_dsvae.runs import progress
+from pyro_dsvae.runs.directory import RunDirectory
+from pyro_dsvae.runs.fit_journal import FitJournal
+
+
+def fitted(folder: Path, steps: int = 40) -> Path:
+    frames = np.random.default_rng(0).normal(size=(30, 5, 3)).astype(np.float32)
+    np.savez(folder / "clips.npz", frames=frames)
+    return fit(
+        data=Arrays(str(folder / "clips.npz")),
+        steps=steps,
+        out=folder / "run",
+        static_size=2,
+        latent_size=2,
+        static_prior=StandardNormal,
+        dynamic_prior=IID,
+        posterior=partial(Posterior, hidden_size=8, feature_size=8, width=1),
+        optimisation=Optimisation(batch_size=4, evaluations=2, prior_refit_steps=0),
+        device="cpu",
+    ).run
+
+
+@pytest.fixture
+def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run that was stopped after 8 steps of 40, before the first evaluation at 20."""
+    answers = iter([False] * 7 + [True])
+    with monkeypatch.context() as patch:
+        patch.setattr(FitJournal, "stop", lambda _: next(answers))
+        return fitted(tmp_path)
+
+
+def budget(run: Path) -> tuple[int | None, float | None]:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    return config["steps"], config["minutes"]
+
+
+def evaluations(run: Path) -> list[int]:
+    return [row["step"] for row in RunDirectory(run).metrics() if row["split"] == "validation"]
+
+
+@pytest.mark.parametrize("option", ["--steps=5", "--minutes=0.0001"])
+def test_a_stopped_fit_whose_budget_is_used_up_keeps_its_last_state(
+    stopped: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluations(stopped) == []
+    assert fit_module.main([f"--out={stopped}", "--resume", option]) == 0
+    assert evaluations(stopped) == [8]
+    assert RunDirectory(stopped).load("best.pt")["step"] == RunDirectory(stopped).summary()["validation"]["step"] == 8
+    assert "8 steps are done already" in capsys.readouterr().err
+    assert budget(stopped) == (8, None)  # what repeats it
+    assert fit_module.main([f"--out={stopped}", "--resume"]) == 0
+    assert evaluations(stopped) == [8]
+
+
+def test_a_run_without_an_evaluation_says_how_to_go_on(stopped: Path) -> None:
+    with pytest.raises(UsageError) as refused:
+        latents.main(["sample", str(stopped)])
+    assert "stopped before its first evaluation" in str(refused.value)
+    assert f"python -m pyro_dsvae.fit --out {stopped} --resume" in str(refused.value)
+
+
+def test_the_configuration_has_the_budget_of_the_resumed_fit(stopped: Path) -> None:
+    before = yaml.safe_load((stopped / "config.yaml").read_text())
+    assert fit_module.main([f"--out={stopped}", "--resume", "--steps=50"]) == 0
+    assert evaluations(stopped)[-1] == 50
+    assert yaml.safe_load((stopped / "config.yaml").read_text()) == before | {"steps": 50}
+
+
+def test_a_finished_fit_says_in_one_line_that_nothing_was_fitted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = fitted(tmp_path)
+    capsys.readouterr()
+    before = (run / "config.yaml").read_bytes(), (run / "best.pt").read_bytes()
+    assert fit_module.main([f"--out={run}", "--resume", "--steps=10"]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "done already" in line]
+    assert said == ["40 steps are done already, the budget is 10 steps: nothing was fitted"]
+    assert ((run / "config.yaml").read_bytes(), (run / "best.pt").read_bytes()) == before
+
+
+def test_piped_a_fit_soon_says_how_long_it_will_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert progress.PATIENCE <= 10 <= progress.INTERVAL
+    monkeypatch.setattr(progress, "PATIENCE", 0.05)
+    fitted(tmp_path, 200)
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("fitting")]
+    assert len(said) == 1  # the next one comes after a minute
+    assert re.match(r"fitting 200 steps: (0:00 so far|\d+% of the whole after 0:00, step \d+, .* left)$", said[0])
