@@ -1,12 +1,15 @@
 """Series in units of their own: networks and noise see standard deviations from the mean, everything else the data's units."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import torch
 from pyro.distributions import TorchDistribution, TransformedDistribution
 from torch import Tensor, nn
 from torch.distributions.transforms import AffineTransform
+
+# How results say that they are errors of this unit.
+IN_SD: Final = "in standard deviations of each column"
 
 
 class Standardisation(nn.Module):
@@ -90,6 +93,16 @@ class Unstandardised(TransformedDistribution):
     def _units(self) -> tuple[Tensor, Tensor]:
         (transform,) = self.transforms
         return transform.loc, transform.scale
+
+
+def column_sd(by: Standardisation | None) -> Tensor | None:
+    """(P,), units of errors that are pooled over columns: 10 m and 1e-6 V have no mean; None where nothing is standardised."""
+    return None if by is None or bool((by.sd == 1).all()) else by.sd
+
+
+def pooled_unit(by: Standardisation | None) -> str:
+    """The unit of what pools columns, in words; empty where that is the data's."""
+    return "" if column_sd(by) is None else IN_SD
 
 
 def standardised(x: Tensor, by: Standardisation | None) -> Tensor:

@@ -13,6 +13,7 @@ from pyro_dsvae.inference.forecasting.baselines import BASELINES, baselines
 from pyro_dsvae.inference.forecasting.forecast import Forecast, check_context, forecast
 from pyro_dsvae.inference.forecasting.log_prob import ForecastScore, forecast_log_prob
 from pyro_dsvae.inference.sequences import Sequences
+from pyro_dsvae.models.standardisation import IN_SD, column_sd
 
 # Differences within this many standard errors of zero decide nothing.
 SURE = 2.0
@@ -20,8 +21,9 @@ SURE = 2.0
 
 @dataclass(frozen=True)
 class Errors:
-    """Errors of one forecaster, float64 on the CPU, in units of the frames (squared for ``mse``); NaN where nothing is
-    scored.
+    """Errors of one forecaster, float64 on the CPU; NaN where nothing is scored.
+
+    They are in units of the frames, of standardised series in standard deviations of each column (squared for ``mse``).
 
     Attributes:
         mse: (N,) mean squared error of the point forecast over all observed values to come.
@@ -79,6 +81,7 @@ class ForecastScores:
         log_prob: log p(x_{context+1:T} | x_{1:context}) by evidences (`forecast_log_prob`), in nats.
         model: Errors of the model's forecast: mean for the MSE, samples for the CRPS.
         baselines: Those of `BASELINES`.
+        unit: That of all errors (squared for ``mse``).
     """
 
     context: int
@@ -87,6 +90,7 @@ class ForecastScores:
     log_prob: ForecastScore
     model: Errors
     baselines: Mapping[str, Errors]
+    unit: str = "in units of the frames"
 
     def comparisons(self) -> tuple[Comparison, ...]:
         """Against every baseline, first by MSE, then by CRPS; none where fewer than two sequences are scored."""
@@ -113,6 +117,8 @@ class ForecastScores:
         comparisons = self.comparisons()
         if not comparisons:
             return (*said, "fewer than two sequences are scored: nothing can be said of baselines")
+        if self.unit == IN_SD:
+            said.append(f"errors are {IN_SD}, in MSE squared")
         for metric in ("mse", "crps"):
             behind = [c.baseline for c in comparisons if c.metric == metric and c.difference > 0]
             if behind:
@@ -152,18 +158,19 @@ def forecast_scores(
     scored = _scored(sequences, context)
     count = max(1, int(scored.sum()))
     share = len(sequences) / (len(sequences) + count)
+    sd = column_sd(sampler.model.standardisation)
     log_prob = forecast_log_prob(sampler.part(0.0, share), sequences, context, draws, seed)
     work = sampler.part(share, 1.0).work(count)
     sums = {name: torch.zeros(len(sequences), horizon, 3, dtype=torch.float64) for name in ("model", *BASELINES)}
     for part in _parts(sampler, sequences, scored, context, draws, seed + 2):
-        sums["model"][part.positions] = _errors(part.drawn.mean, part.drawn.samples, part.truth, part.seen)
+        sums["model"][part.positions] = _errors(part.drawn.mean, part.drawn.samples, part.truth, part.seen, sd)
         for name, frames in baselines(part.past, part.seen_past, horizon).items():
-            sums[name][part.positions] = _errors(frames, frames.unsqueeze(0), part.truth, part.seen)
+            sums[name][part.positions] = _errors(frames, frames.unsqueeze(0), part.truth, part.seen, sd)
         work.did(len(part.positions))
     errors = {name: _averaged(parts) for name, parts in sums.items()}
-    return ForecastScores(
-        context, horizon, scored, log_prob, errors["model"], {name: errors[name] for name in BASELINES}
-    )
+    simple = {name: errors[name] for name in BASELINES}
+    unit = ForecastScores.unit if sd is None else IN_SD
+    return ForecastScores(context, horizon, scored, log_prob, errors["model"], simple, unit)
 
 
 def forecast_errors(
@@ -172,6 +179,7 @@ def forecast_errors(
     context: int,
     draws: int = 25,
     seed: int = 0,
+    sd: Tensor | None = None,
 ) -> Errors:
     """The errors alone of `forecast_scores`, which are cheap: no log probabilities, no baselines.
 
@@ -181,16 +189,19 @@ def forecast_errors(
         context: From 1 to T - 1.
         draws: The number of draws, K.
         seed: Of all noise.
+        sd: (P,), what errors of each column are divided by, the same for all models that are compared; by default the
+            standard deviations by which the model standardises.
 
     Raises:
         UsageError: Where ``context`` leaves nothing.
     """
     check_context(sequences, context)
+    sd = column_sd(sampler.model.standardisation) if sd is None else sd
     scored = _scored(sequences, context)
     work = sampler.work(float(max(1, int(scored.sum()))))
     sums = torch.zeros(len(sequences), sequences.length - context, 3, dtype=torch.float64)
     for part in _parts(sampler, sequences, scored, context, draws, seed):
-        sums[part.positions] = _errors(part.drawn.mean, part.drawn.samples, part.truth, part.seen)
+        sums[part.positions] = _errors(part.drawn.mean, part.drawn.samples, part.truth, part.seen, sd)
         work.did(len(part.positions))
     return _averaged(sums)
 
@@ -229,8 +240,11 @@ def _scored(sequences: Sequences, context: int) -> Tensor:
     return (sequences.observed_count(slice(context, None)) > 0) & (sequences.observed_count(slice(context)) > 0)
 
 
-def _errors(point: Tensor, samples: Tensor, truth: Tensor, seen: Tensor) -> Tensor:
+def _errors(point: Tensor, samples: Tensor, truth: Tensor, seen: Tensor, sd: Tensor | None) -> Tensor:
     """(B, H, 3) sums over each frame of squared error and CRPS, and how many values they are sums of."""
+    if sd is not None:
+        sd = sd.to(truth)
+        point, samples, truth = point / sd, samples / sd, truth / sd
     each = ((point - truth).square(), crps_empirical(samples, truth), torch.ones_like(truth))
     kept = (torch.where(seen, v, torch.zeros_like(v)).double().flatten(2).sum(2) for v in each)
     return torch.stack(list(kept), dim=-1).cpu()

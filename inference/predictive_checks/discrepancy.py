@@ -125,6 +125,8 @@ class Discrepancy:
             observed values; the clip is then left out.
         realised: Whether it depends on f, z and p(x | f, z); then it is compared at draws from the guide.
         images_only: Whether frames must be images (C, H, W).
+        pooled: Whether it pools the columns of series. Of a standardised fit it then sees standard deviations from the mean
+            of each column: in the data's units the column of the largest numbers would decide it alone.
 
     Example:
         >>> import torch
@@ -139,6 +141,7 @@ class Discrepancy:
     function: Callable[[Frames], Tensor]
     realised: bool = False
     images_only: bool = False
+    pooled: bool = False
 
     def applies(self, frame_shape: tuple[int, ...]) -> bool:
         """Whether it has a meaning for frames of this shape."""

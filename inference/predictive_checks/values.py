@@ -1,7 +1,7 @@
 """The values of every discrepancy, for every clip and its replications, chunk by chunk."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from pyro_dsvae.inference.predictive_checks.discrepancy import Discrepancy, Fram
 from pyro_dsvae.inference.predictive_checks.replications import LEVELS, Level, Replications, check_levels, replicate
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.standardisation import Standardisation
 
 # Where realised discrepancies are compared. They judge p(x | f, z), which is the same at all levels.
 REALISED_AT: tuple[Level, ...] = ("frames", "population")
@@ -75,7 +76,8 @@ def discrepancy_values(
     if any(d.realised for d in discrepancies) and "frames" not in made:
         # Where the latents of the observed clips stand.
         made = ["frames", *made]
-    table = _Table(discrepancies, len(sequences), draws, len(sequences.frames.shape) - 2, noise)
+    ndim, units = len(sequences.frames.shape) - 2, sampler.model.standardisation
+    table = _Table(discrepancies, len(sequences), draws, ndim, noise, units)
     # What a user's own function draws shall neither depend on the global generators nor move them.
     with sampler.evaluation(seed):
         for replications in replicate(sampler, sequences, made, draws, seed):
@@ -87,8 +89,15 @@ class _Table:
     """Values of all discrepancies that have not failed, filled chunk by chunk."""
 
     def __init__(
-        self, discrepancies: Sequence[Discrepancy], count: int, draws: int, frame_ndim: int, noise: bool
+        self,
+        discrepancies: Sequence[Discrepancy],
+        count: int,
+        draws: int,
+        frame_ndim: int,
+        noise: bool,
+        units: Standardisation | None,
     ) -> None:
+        self.units = units
         self.discrepancies = list(discrepancies)
         self.frame_ndim = frame_ndim
         self.noise = noise
@@ -109,7 +118,13 @@ class _Table:
         realised = Frames(made.x, ndim, made.observed, times, made.latents, made.distribution)
         for d in self._going():
             if not d.realised or made.level in REALISED_AT:
-                self._put(self.replicated[made.level][d.name], draws, made, d, realised if d.realised else new)
+                self._put(
+                    self.replicated[made.level][d.name],
+                    draws,
+                    made,
+                    d,
+                    realised if d.realised else self._seen_by(d, new),
+                )
         if made.level == "frames":
             data = made.data.expand(made.x.shape)
             seen = Frames(data, ndim, made.observed, times, made.latents, made.distribution)
@@ -120,8 +135,15 @@ class _Table:
             seen = Frames(made.data.unsqueeze(0), ndim, made.observed, times)
             for d in self._going():
                 if not d.realised:
-                    self._put(self.observed[d.name], slice(0, 1), made, d, seen)
+                    self._put(self.observed[d.name], slice(0, 1), made, d, self._seen_by(d, seen))
             self.known[made.positions] = True
+
+    def _seen_by(self, d: Discrepancy, frames: Frames) -> Frames:
+        """Standard deviations for what pools columns; zero where not observed, as ever."""
+        if self.units is None or not d.pooled:
+            return frames
+        x = self.units(frames.x)
+        return replace(frames, x=x if frames.observed is None else x.where(frames.observed, torch.zeros_like(x)))
 
     def _going(self) -> list[Discrepancy]:
         return [d for d in self.discrepancies if d.name not in self.failures]

@@ -116,7 +116,8 @@ def forecast(
                     for name, errors in {"forecast": scores.model, **scores.baselines}.items()
                 }
                 log_prob = _mean(scores.log_prob.log_prob[scores.log_prob.scored])
-                report = {"given": given, "clips": len(sequences), "log_prob": log_prob, "errors": table, "says": said}
+                report = {"given": given, "clips": len(sequences), "log_prob": log_prob, "unit": scores.unit}
+                report |= {"errors": table, "says": said}
                 (to.folder / "scores.json").write_text(json.dumps(report, indent=2) + "\n")
                 bar.bar.stop()
                 print(f"held-out clips: {said[0]}")

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from pyro_dsvae.actions.damage import Damage
@@ -15,6 +16,7 @@ from pyro_dsvae.inference.latent_space.imputation import Imputation, Method
 from pyro_dsvae.inference.sampling.gap_filling import nearest_frame
 from pyro_dsvae.loading import load
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.standardisation import IN_SD, column_sd
 from pyro_dsvae.runs.progress import Bar
 
 SHOWN_DRAWS = 2
@@ -105,7 +107,7 @@ def impute(
                 "from_prior": found.from_prior,
             }
         )
-    _say(truth, seen, found, bool(noise))
+    _say(truth, seen, found, bool(noise), column_sd(opened.model.standardisation))
     return to.path
 
 
@@ -152,7 +154,7 @@ def _page(truth: Selection, seen: Selection, found: Imputation, noisy: bool) -> 
     return Page(rows, title, side=64)
 
 
-def _say(truth: Selection, seen: Selection, found: Imputation, noisy: bool) -> None:
+def _say(truth: Selection, seen: Selection, found: Imputation, noisy: bool, sd: Tensor | None) -> None:
     """Errors where the truth is known, beside the baseline; and what was guessed from nothing."""
     for i in found.from_prior.nonzero().flatten().tolist():
         print(f"{truth.names[i]}: nothing is observed, so its draws are those of the prior")
@@ -162,12 +164,14 @@ def _say(truth: Selection, seen: Selection, found: Imputation, noisy: bool) -> N
     simple = (
         seen.batch.x if noisy and bool(seen.batch.observed.all()) else nearest_frame(seen.batch.x, seen.batch.observed)
     )
+    unit = torch.ones(()) if sd is None else sd.cpu()
     ours, theirs = (
-        float((values - truth.batch.x).square()[hidden].mean().sqrt())
+        float(((values - truth.batch.x) / unit).square()[hidden].mean().sqrt())
         for values in (restored(found, noisy).cpu(), simple)
     )
     what = "all values" if noisy else "the values that were hidden"
     name = "the noisy clip itself" if noisy and bool(seen.batch.observed.all()) else "copying the nearest frame"
-    print(f"root mean squared error over {what}: {ours:.4f}; {name} has {theirs:.4f}")
+    units = "" if sd is None else f", {IN_SD}"
+    print(f"root mean squared error over {what}{units}: {ours:.4f}; {name} has {theirs:.4f}")
     if ours >= theirs:
         print(f"the model does not restore better than {name} here")

@@ -12,6 +12,7 @@ from pyro_dsvae.inference.finding import Finding, Severity
 from pyro_dsvae.inference.predictive_checks.checks import Check, PredictiveChecks, by_key
 from pyro_dsvae.inference.predictive_checks.replications import Level
 from pyro_dsvae.inference.predictive_checks.sentences import MOST_PERCENT, SUBJECT
+from pyro_dsvae.judges.caveats import FEW_CLIPS
 
 # From how many standard deviations over clips on a difference is a warning, and serious; of shares of clips likewise.
 WARNING, SERIOUS = 0.5, 1.5
@@ -65,13 +66,20 @@ def check_findings(checks: PredictiveChecks, without_noise: PredictiveChecks | N
         found.append(_finding(worst, name, "; ".join(said)))
     agreeing = [name for name in dict.fromkeys(c.name for c in checks.checks) if name not in wrong]
     if agreeing:
-        found.append(Finding("good", "predictive checks", "no difference found in " + ", ".join(agreeing)))
+        found.append(_unseen("predictive checks", "no difference found in", agreeing, checks.sequences))
     if without_noise is not None:
         found += _without_noise(wrong, without_noise)
         shrunk = made_by_noise(checks, without_noise)
         if shrunk:
             found.append(_noise_finding(shrunk, sum(g[0].key in means for g in wrong.values()), found))
     return found
+
+
+def _unseen(subject: str, words: str, names: Sequence[str], count: int) -> Finding:
+    """That nothing differs in these respects; with few clips that is no agreement, and so not as it should be."""
+    if count < FEW_CLIPS:
+        return Finding("note", subject, f"no difference could be seen with {count} clips in {', '.join(names)}")
+    return Finding("good", subject, f"{words} {', '.join(names)}")
 
 
 def differences(checks: PredictiveChecks) -> Mapping[str, list[Check]]:
@@ -187,7 +195,7 @@ def label_findings(checks: PredictiveChecks, without_noise: PredictiveChecks | N
             said.append(f"in decoder means, without observation noise, it is {mean.replicated:.3g}")
         found.append(_finding(worst, subject, "; ".join(said)))
     if quiet:
-        found.append(Finding("good", "labels under the judge", "the judge finds no difference in " + ", ".join(quiet)))
+        found.append(_unseen("labels under the judge", "the judge finds no difference in", quiet, checks.sequences))
     return found
 
 

@@ -29,6 +29,7 @@ from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.judges.cache import load_or_train_judge
 from pyro_dsvae.loading import Run
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.standardisation import pooled_unit
 from pyro_dsvae.runs.progress import Bar
 
 ALPHA = 0.05
@@ -115,7 +116,7 @@ class Checking:
             findings=folded(findings, noisy, means),
             left_out=tuple(self.left_out),
         )
-        return replace(result, verdict=verdict(result))
+        return replace(result, verdict=verdict(result), pooled_unit=pooled_unit(run.model.standardisation))
 
     def draws(self, count: int) -> PredictiveDraws:
         """What predictive.nc holds: frames of as many sequences as its size allows."""

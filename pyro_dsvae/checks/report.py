@@ -107,7 +107,8 @@ def _discrepancies(result: PPCResult, figures: Path) -> str:
         "Filled: with observation noise. Hollow: decoder means.",
         wide=True,
     )
-    listed = _check_table("Discrepancies", checks, means)
+    units = f", values {result.pooled_unit}" if result.pooled_unit else ""
+    listed = _check_table(f"Discrepancies{units}", checks, means)
     return (
         f'<section><h2>Discrepancies</h2>{overview}{listed}<h3>The worst</h3><div class="grid">{pictures}</div>{statistics}'
         "</section>"

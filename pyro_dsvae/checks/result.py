@@ -72,6 +72,7 @@ class PPCResult:
         verdict: Two lines that say the most of it (`pyro_dsvae.checks.verdict.verdict`).
         left_out: Parts that this run cannot have.
         seconds: Time of the whole.
+        pooled_unit: Unit of discrepancies that pool the columns of series; empty where that is the data's.
     """
 
     path: Path
@@ -89,6 +90,7 @@ class PPCResult:
     left_out: tuple[str, ...]
     verdict: tuple[Verdict, ...] = ()
     seconds: float = math.nan
+    pooled_unit: str = ""
 
     @cached_property
     def versions(self) -> dict[str, str]:

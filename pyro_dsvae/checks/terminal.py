@@ -24,7 +24,9 @@ def print_summary(result: PPCResult, console: Console) -> None:
         console.print("[bold]Training data:[/bold] every check uses the data twice and is conservative.")
     for line in result.verdict:
         console.print(f"[bold {COLOURS[line.severity]}]{line.about}:[/] {rich_escape(line.sentence)}.")
-    shown = Table(title="the worst discrepancies", title_justify="left")
+    shown = Table(
+        title=f"the worst discrepancies, values {result.pooled_unit}".removesuffix(", values "), title_justify="left"
+    )
     least = 2 / (result.checks.frames.rounds + 1)
     columns: tuple[tuple[str, Callable[[Check], str]], ...] = (
         ("discrepancy", lambda c: c.name),

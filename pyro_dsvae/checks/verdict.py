@@ -7,6 +7,7 @@ from pyro_dsvae.checks.folding import ABOUT, FORECASTS, FRAMES, GUIDES, PATHS_OF
 from pyro_dsvae.checks.result import PPCResult, Verdict
 from pyro_dsvae.inference.calibration.ranks import RankTest
 from pyro_dsvae.inference.finding import SEVERITIES, Finding, Severity
+from pyro_dsvae.judges.caveats import FEW_CLIPS
 
 
 def verdict(result: PPCResult) -> tuple[Verdict, ...]:
@@ -26,16 +27,23 @@ def _most(findings: Sequence[Finding]) -> Severity:
 def _model(result: PPCResult) -> str:
     frames = result.checks.frames
     total, wrong = len({c.name for c in frames.checks}), differences(frames)
-    said = f"nothing tells its clips from the data in {total} respects"
+    count = frames.sequences
+    few = count < FEW_CLIPS
+    said = f"nothing tells its clips from the data in {total} respects, with {count} clips"
+    if few:
+        said = f"no difference could be seen with {count} clips, in {total} respects"
     if wrong:
         worst = next(iter(wrong.values()))[0]
         most = f"most in {worst.name} ({worst.severity:.1f} standard deviations)"
-        said = f"its clips differ from the data in {len(wrong)} of {total} respects, {most}"
+        said = f"its clips differ from the data in {len(wrong)} of {total} respects with {count} clips, {most}"
         made = made_by_noise(frames, result.means.frames)
         said += f"; observation noise makes {len(made)} of the differences" if made else ""
     seen = [f for f in result.findings if f.subject.startswith(FREQUENCIES)]
     if result.checks.labels is not None:
-        said += f"; a judge sees classes {'more or less often than' if seen else 'as often as'} in the data"
+        if seen or not few:
+            said += f"; a judge sees classes {'more or less often than' if seen else 'as often as'} in the data"
+        else:
+            said += f"; no difference could be seen with {count} clips in how often a judge sees classes"
     return said
 
 
@@ -52,7 +60,12 @@ def _inference(result: PPCResult, found: Mapping[str, Finding]) -> list[str]:
         if off:
             said.append(f"real sequences are not spread as {' and '.join(off)}")
         else:
-            said.append("real sequences are spread as the priors say")
+            few = result.checks.frames.sequences < FEW_CLIPS
+            said.append(
+                "no difference of real sequences from the priors could be seen"
+                if few
+                else "real sequences are spread as the priors say"
+            )
     if result.simulated is not None:
         tests = zip("fz", (result.simulated.static, result.simulated.dynamic), strict=True)
         parts = [f"q({name}) is {way}" for name, test in tests for way in _ways(test)]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.comparison.candidates import Fit
+from pyro_dsvae.data.columns import ColumnMoments
 from pyro_dsvae.data.dataset import SequenceData, Split
 from pyro_dsvae.inference.estimation import Progress, part_of
 from pyro_dsvae.inference.evidence import estimate_evidence
@@ -27,6 +28,7 @@ from pyro_dsvae.inference.sequences import Sequences, evenly_spaced
 from pyro_dsvae.judges.cache import load_or_train_judge
 from pyro_dsvae.judges.motion import JudgedMotion, judge_motion
 from pyro_dsvae.loading import Run
+from pyro_dsvae.models.standardisation import IN_SD
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.output_folder import writing
 
@@ -87,7 +89,7 @@ class Evaluation:
         forecast, forecast_error, forecast_k_hat: log p(last frames | first frames); 0 where a sequence has no last
             frames.
         foretold: (N,) bool, which have.
-        crps: Of forecasts of the last frames, in units of the frames (`Errors`); NaN where there are none.
+        crps: Of forecasts of the last frames, in the unit that `crps_unit` says; NaN where there are none.
         motion: The motion judge on clips drawn from the prior.
         annealed, annealed_error: (n,) by annealed importance sampling for the first n sequences, evenly spaced; or
             None.
@@ -161,6 +163,14 @@ class _Stages:
             "annealed": (self.annealed, 0.0),
         }
 
+    @property
+    def column_sd(self) -> Tensor | None:
+        """(P,) of series over the training split, the same for every candidate; None for images."""
+        if len(self.data.frame_shape) != 1:
+            return None
+        unit = self.run.model.likelihood.bytes_per_unit if self.data.frames.dtype == torch.uint8 else 1
+        return ColumnMoments.of(self.data.sequences("train")).sd / unit
+
     def evidence(self, progress: Progress) -> dict[str, Any]:
         refinement = Refinement(steps=self.measure.refine) if self.measure.refine else None
         options = (self.measure.draws, self.measure.scale, self.measure.defensive, refinement, self.measure.seed)
@@ -190,7 +200,9 @@ class _Stages:
 
     def crps(self, progress: Progress) -> dict[str, Any]:
         seed = self.measure.seed + 2
-        drawn = forecast_errors(self.run.sampler(progress), self.sequences, self.measure.given, FORECASTS, seed)
+        drawn = forecast_errors(
+            self.run.sampler(progress), self.sequences, self.measure.given, FORECASTS, seed, self.column_sd
+        )
         return {"crps": drawn.crps}
 
     def use(self, progress: Progress) -> dict[str, Any]:
@@ -219,10 +231,17 @@ class _Stages:
         return {"annealed": found.log_evidence, "annealed_error": found.standard_error}
 
 
+def crps_unit(data: SequenceData) -> str:
+    """The unit of the CRPS of these data, in words: columns of series have units of their own."""
+    return IN_SD if len(data.frame_shape) == 1 else "in units of the frames"
+
+
 def _key(run: Run, data: SequenceData, measure: Measure) -> str:
     """What decides the figures, in one line."""
     weights = hashlib.sha256((run.path / "best.pt").read_bytes()).hexdigest()
-    return json.dumps({"weights": weights, "data": data.fingerprint(), **asdict(measure)}, sort_keys=True)
+    # What was kept of series before has the CRPS in units of the frames.
+    crps = {"crps": unit} if (unit := crps_unit(data)) == IN_SD else {}
+    return json.dumps({"weights": weights, "data": data.fingerprint(), **crps, **asdict(measure)}, sort_keys=True)
 
 
 class _Kept:

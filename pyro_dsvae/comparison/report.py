@@ -190,6 +190,7 @@ def make_report(
     measure: Measure,
     size: int,
     length: int,
+    crps_unit: str,
     looks: Mapping[str, int],
 ) -> Report:
     """The report of all fits, by candidate.
@@ -197,6 +198,7 @@ def make_report(
     Args:
         size: Sequences in the split, of which ``measure`` took some.
         length: The number of steps, T.
+        crps_unit: In words.
         looks: From a candidate to how often the test split of one of its fits has been evaluated, at most.
     """
     foretold, close = ({} if c is None else {one.name: one for one in c.candidates} for c in (forecast, crps))
@@ -207,7 +209,7 @@ def make_report(
         tuple(d.sentence for d in comparison.differences),
         () if forecast is None else tuple(d.sentence for d in forecast.differences),
         () if crps is None else tuple(d.sentence for d in crps.differences),
-        (*_notes(comparison, rows, measure, size, length), *_evaluated(looks, measure)),
+        (*_notes(comparison, rows, measure, size, length, crps_unit), *_evaluated(looks, measure)),
     )
 
 
@@ -225,7 +227,9 @@ def _evaluated(looks: Mapping[str, int], measure: Measure) -> list[str]:
     return [*notes, f"the test split of these runs has been evaluated: {told}"]
 
 
-def _notes(comparison: Comparison, rows: Sequence[Row], measure: Measure, size: int, length: int) -> list[str]:
+def _notes(
+    comparison: Comparison, rows: Sequence[Row], measure: Measure, size: int, length: int, crps_unit: str
+) -> list[str]:
     n = comparison.sequences
     seeds = sorted({row.seeds for row in rows})
     which = "all there are" if n == size else f"of {size}, evenly spaced"
@@ -248,7 +252,7 @@ def _notes(comparison: Comparison, rows: Sequence[Row], measure: Measure, size: 
             f"that the evidences of both share; k-hat is above .7 for up to {max(r.forecast_k_hat_above for r in rows):.0%} of "
             "the sequences. Both evidences are loose there, so a forecast may be off in either direction. Most of it is how "
             "well a frame is drawn, the same for any motion. The CRPS asks how close "
-            f"{FORECASTS} drawn futures come, in units of the frames; less is better, and verdicts take its negative"
+            f"{FORECASTS} drawn futures come, {crps_unit}; less is better, and verdicts take its negative"
         )
         notes.append(
             "evidence, forecasts by log p and forecasts by CRPS are three families of verdicts: the confidence is that of each "

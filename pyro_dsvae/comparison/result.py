@@ -11,12 +11,13 @@ from torch import Tensor
 
 from pyro_dsvae.comparison.candidates import Fit
 from pyro_dsvae.comparison.folder import Folder
-from pyro_dsvae.comparison.measurement import Evaluation, Measure
+from pyro_dsvae.comparison.measurement import Evaluation, Measure, crps_unit
 from pyro_dsvae.comparison.report import Report, make_report, write_report
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.inference_data import UNRELIABLE, comparison_tree, save_tree
 from pyro_dsvae.inference.model_comparison.comparison import Comparison, compare_evidence
 from pyro_dsvae.loading import Run
+from pyro_dsvae.models.standardisation import IN_SD
 from pyro_dsvae.runs.evaluations import evaluations
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class ComparisonResult:
         out: The folder with everything.
         comparison: Of the evidence: candidates, differences of all pairs, verdicts.
         forecast: The same of log p(last frames | first frames); None where fewer than two sequences have last frames.
-        crps: The same of the negative CRPS of forecasts, in units of the frames.
+        crps: The same of the negative CRPS of forecasts, in the unit that `crps_unit` says.
         report: The table row by row, verdicts in words, notes.
     """
 
@@ -61,11 +62,12 @@ def concluded(
     confidence: float,
 ) -> ComparisonResult:
     """Compare what was found, and write it."""
-    comparison, forecast, crps = _comparisons(found, confidence)
+    unit = crps_unit(data)
+    comparison, forecast, crps = _comparisons(found, confidence, unit)
     size, looks = len(data.rows(measure.split)), dict.fromkeys(found, 0)
     for one in fits:
         looks[one.candidate] = max(looks[one.candidate], len(evaluations(one.path)))
-    report = make_report(comparison, forecast, crps, found, measure, size, data.length, looks)
+    report = make_report(comparison, forecast, crps, found, measure, size, data.length, unit, looks)
     seeds = {name: [one.seed for one in fits if one.candidate == name] for name in found}
     about = {"split": measure.split, "draws": measure.draws, "given": measure.given, "data": data.fingerprint()}
     save_tree(_tree(found, seeds, measure.rows(data), about), folder.path / "comparison.nc")
@@ -91,7 +93,9 @@ def _stacked(found: Found, values: Callable[[Evaluation], Tensor]) -> dict[str, 
     return {name: torch.stack([values(one) for one in evaluations]) for name, evaluations in found.items()}
 
 
-def _comparisons(found: Found, confidence: float) -> tuple[Comparison, Comparison | None, Comparison | None]:
+def _comparisons(
+    found: Found, confidence: float, crps_unit: str
+) -> tuple[Comparison, Comparison | None, Comparison | None]:
     """Of evidence, of log p of the last frames, and of their CRPS; the latter None below two sequences that have them."""
     k_hat = _stacked(found, lambda e: e.k_hat)
     loose = {name: float((values > UNRELIABLE).double().mean()) for name, values in k_hat.items()}
@@ -107,7 +111,9 @@ def _comparisons(found: Found, confidence: float) -> tuple[Comparison, Compariso
         # Draws scatter less than sequences by far, and are part of what scatters over them.
         closeness = _stacked(found, lambda e: -e.crps[drawn])
         exact = {name: torch.zeros_like(values) for name, values in closeness.items()}
-        crps = compare_evidence(closeness, exact, confidence, unit="in CRPS")
+        crps = compare_evidence(
+            closeness, exact, confidence, unit="standard deviations in CRPS" if crps_unit == IN_SD else "in CRPS"
+        )
     return comparison, forecast, crps
 
 

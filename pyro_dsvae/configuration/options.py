@@ -110,7 +110,7 @@ class SharedOptions:
         True,
         Role.MODEL,
         "series (vectors under a real-valued likelihood): networks and noise are in standard deviations from the mean of each "
-        "column, both of the training split; results stay in the units of the data",
+        "column, both of the training split; frames stay in the units of the data",
     )
     contrastive: Contrastive | None = option(
         None,

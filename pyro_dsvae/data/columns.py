@@ -68,7 +68,8 @@ class ColumnMoments:
             means, sds = (_range(values[varying]) for values in (self.mean, self.sd))
             said.append(
                 f"series are standardised on the training split: {count} {_columns(count)}, mean {means}, standard deviation "
-                f"{sds}; results stay in the units of the data, and --standardise false fits them as they are"
+                f"{sds}; frames stay in the units of the data, errors that pool columns are in standard deviations, and "
+                "--standardise false fits them as they are"
             )
         for which, words in (
             (self.constant, "constant in the training split, so only centred"),

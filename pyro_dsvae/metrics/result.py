@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.judges.caveats import caveats
 from pyro_dsvae.judges.quantity_errors import QuantityErrors
 from pyro_dsvae.metrics import tables
 from pyro_dsvae.metrics.factors import parts_of, with_parts
@@ -96,7 +97,7 @@ class EvaluationResult:
             anew = [h for heads in (self.judged.fixed_motion, self.judged.fixed_content) for h in heads.items()]
             found.append(tables.distribution_table(anew, labels))
             if self.judged.swaps is not None:
-                found.append(tables.swap_table(self.judged.swaps, labels))
+                found.append(tables.swap_table(self.judged.swaps, labels, caveats(self.sequences, self.accuracy)))
         if self.quantities:
             found.append(tables.quantity_table(self.quantities))
         found += [tables.probe_table(probes, labels, source) for source, probes in self.probes.items()]

@@ -8,12 +8,14 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from pyro_dsvae.data.dataset import Label
+from pyro_dsvae.judges.caveats import caveats
 from pyro_dsvae.judges.quantity_errors import QuantityErrors
 from pyro_dsvae.metrics.generation import KEPT, Entropies, Fixed, HeadScores
 from pyro_dsvae.metrics.labelled import Scores
 from pyro_dsvae.metrics.probes import Probe
 from pyro_dsvae.metrics.swaps import Swaps
 from pyro_dsvae.metrics.unlabelled import EvidenceSummary, Terms
+from pyro_dsvae.models.standardisation import IN_SD
 
 
 class Table(NamedTuple):
@@ -54,17 +56,19 @@ def judge_table(
         )
         for name, value in accuracy.items()
     ]
-    return Table(f"The judge ({kind})", ("label", f"right on {clips} true {split} clips", "IS", "H(y|x)"), rows)
+    columns = ("label", f"right on {clips} true {split} clips", "IS", "H(y|x)")
+    return Table(f"The judge ({kind})", columns, rows, caveats(clips, accuracy))
 
 
 def terms_table(terms: Terms, evidence: EvidenceSummary | None, split: str) -> Table:
     """Bound, reconstruction and evidence."""
+    unit = f", squared, {IN_SD}" if terms.squared_error_unit == IN_SD else ""
     rows = [
         ("ELBO", f"{terms.elbo:,.2f}", ""),
         ("reconstruction", f"{terms.reconstruction:,.2f}", ""),
         ("KL of f", f"{terms.kl_static:,.2f}", terms.estimators.get("f", "")),
         ("KL of z", f"{terms.kl_dynamic:,.2f}", terms.estimators.get("z", "")),
-        ("squared error per value", f"{terms.squared_error:.6f}", "from posterior means"),
+        ("squared error per value", f"{terms.squared_error:.6f}", f"from posterior means{unit}"),
     ]
     if terms.unanchored_elbo is not None:
         rows.insert(1, ("ELBO of raw codes", f"{terms.unanchored_elbo:,.2f}", "under the guide itself"))
@@ -143,8 +147,8 @@ def distribution_table(heads: Sequence[tuple[str, HeadScores]], labels: Mapping[
     return Table("Classes of what is drawn anew", ("label", "share of every class"), rows)
 
 
-def swap_table(swaps: Swaps, labels: Mapping[str, Label]) -> Table:
-    """Both directions."""
+def swap_table(swaps: Swaps, labels: Mapping[str, Label], note: str = "") -> Table:
+    """Both directions; ``note`` is what has to be said of the judge."""
     rows = []
     for name in swaps.chance:
         moves = labels[name].role == "dynamic"
@@ -153,7 +157,7 @@ def swap_table(swaps: Swaps, labels: Mapping[str, Label]) -> Table:
         told = [_share(value) for value in values]
         rows.append((name, f"{with_f} {told[0]}", f"{with_z} {told[1]}", *told[2:]))
     columns = ("label", "f replaced", "z replaced", "by chance", "reconstructed")
-    return Table("Swaps between clips: share judged as it should be", columns, rows)
+    return Table("Swaps between clips: share judged as it should be", columns, rows, note)
 
 
 def quantity_table(errors: Mapping[str, QuantityErrors]) -> Table:

@@ -16,6 +16,7 @@ from pyro_dsvae.inference.training.held_out_elbo import held_out_terms
 from pyro_dsvae.inference.training.objective import Objective
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.standardisation import IN_SD, column_sd
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,9 @@ class Terms:
         unanchored_elbo: After anchored inference, the same ELBO under the guide itself; None otherwise.
         estimators: Site -> how its KL was computed.
         comparable: Whether ``elbo`` bounds the evidence.
-        squared_error: Mean squared error of frames decoded from posterior means, per observed value.
+        squared_error: Mean squared error of frames decoded from posterior means, per observed value; of standardised series in
+            variances of each column.
+        squared_error_unit: That of its square root.
         bits_per_dimension: -elbo in bits per observed value, None for densities.
     """
 
@@ -40,6 +43,7 @@ class Terms:
     comparable: bool
     squared_error: float
     bits_per_dimension: float | None
+    squared_error_unit: str = "in units of the frames"
 
 
 @dataclass(frozen=True)
@@ -90,15 +94,18 @@ def measure_terms(
         comparable=guide.comparable,
         squared_error=error,
         bits_per_dimension=bits,
+        squared_error_unit=Terms.squared_error_unit if column_sd(model.standardisation) is None else IN_SD,
     )
 
 
 def _squared_error(sampler: Sampler, sequences: Sequences, latents: Latents) -> tuple[float, int]:
     """Mean squared error per observed value, and how many were observed."""
     total, count = 0.0, 0
+    sd = column_sd(sampler.model.standardisation)
     with sampler.evaluation(0):
         for positions, batch in sampler.chunks(sequences):
             error = decode(sampler.model, *(v.to(sampler.device) for v in latents.rows(positions))) - batch.x
+            error = error if sd is None else error / sd
             total += float(batch._replace(x=error.square()).visible.sum(dtype=torch.float64))
             count += int(batch.observed_count().sum())
     return total / count, count

@@ -18,6 +18,7 @@ from pyro_dsvae.inference.svi import SVI
 from pyro_dsvae.inference.training.objective import TERMS
 from pyro_dsvae.inference.training.seeding import generators_kept
 from pyro_dsvae.judges.cache import load_or_train_judge, load_or_train_regression_judge
+from pyro_dsvae.judges.caveats import caveats
 from pyro_dsvae.judges.quantity_errors import QuantityErrors, quantity_errors
 from pyro_dsvae.judges.swap_scores import SwapScores, accuracies, means_of, swap_scores
 from pyro_dsvae.models.steps import Steps
@@ -86,7 +87,7 @@ def _report(
             "mean_kept": scores.mean_kept if scores.kept else None,
             "mean_taken_over": scores.mean_taken_over if scores.taken_over else None,
         }
-        _print_scores(console, truth, scores)
+        _print_scores(console, truth, scores, len(held_out))
         if scores.kept and model.static_prior.static_size and model.decoder.certain:
             console.print(model.decoder.certain, soft_wrap=True)
     if data.quantities and len(held_out) > 1:
@@ -175,7 +176,7 @@ def _print_terms(console: Console, terms: Mapping[str, float], estimators: Mappi
     console.print(table)
 
 
-def _print_scores(console: Console, truth: Mapping[str, float], scores: SwapScores) -> None:
+def _print_scores(console: Console, truth: Mapping[str, float], scores: SwapScores, clips: int) -> None:
     table = Table(title="swaps between validation clips: share judged right", title_justify="left")
     for column in ("factor", "goes with", "swapped", "by chance", "reconstructed", "true clips"):
         table.add_column(column, justify="left" if column in ("factor", "goes with") else "right")
@@ -185,6 +186,8 @@ def _print_scores(console: Console, truth: Mapping[str, float], scores: SwapScor
                 name, kind, *(f"{v:.1%}" for v in (value, scores.chance[name], scores.reconstructed[name], truth[name]))
             )
     console.print(table)
+    if note := caveats(clips, truth):
+        console.print(note, soft_wrap=True)
 
 
 def _print_quantities(console: Console, errors: Mapping[str, QuantityErrors]) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from pyro_dsvae.checks.findings import CONFIDENCE, FREQUENCIES, NOISE, check_fin
 from pyro_dsvae.checks.folding import FRAMES, GUIDES, PATHS_OF_Z, PRIOR_OF_F, STEPS_OF_Z, folded
 from pyro_dsvae.checks.report import adjusted
 from pyro_dsvae.checks.result import Judged
+from pyro_dsvae.checks.verdict import verdict
 from pyro_dsvae.inference.finding import Finding, p_equals, p_value
 from pyro_dsvae.inference.predictive_checks.checks import Check, PredictiveChecks, Statistic
 from pyro_dsvae.inference.predictive_checks.replications import Level
@@ -177,3 +179,20 @@ def test_shares_of_negative_numbers_are_not_told() -> None:
     mean: Statistic = "mean"
     assert found[mean] is None
     assert found["spread"] is not None
+
+
+@pytest.mark.parametrize(("count", "severity"), [(6, "note"), (49, "note"), (50, "good")])
+def test_what_few_clips_do_not_show_is_no_agreement(count: int, severity: str) -> None:
+    seen = replace(checks(replace(check("motion energy"), finding=False)), sequences=count)
+    labels = replace(checks(replace(check("share seen as hair red"), finding=False)), sequences=count)
+    for found in (check_findings(seen, None), label_findings(labels, None)):
+        (one,) = found
+        assert one.severity == severity
+        assert (f"no difference could be seen with {count} clips in" in one.sentence) == (severity == "note")
+    judged = Judged(seen, labels)
+    result = SimpleNamespace(
+        checks=judged, means=judged, findings=(), use=None, latents=None, simulated=None, calibration=None
+    )
+    (line,) = verdict(result)  # type: ignore[arg-type]
+    assert f"with {count} clips" in line.sentence
+    assert ("as often as in the data" in line.sentence) == (severity == "good")

@@ -6,6 +6,7 @@ values, and so the weights after every step, are the same to the bit.
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import fields
@@ -23,14 +24,19 @@ import pyro_dsvae
 from pyro_dsvae.actions.forecast import forecast
 from pyro_dsvae.actions.impute import impute
 from pyro_dsvae.actions.sample import sample
+from pyro_dsvae.comparison.measurement import Measure, _Stages
 from pyro_dsvae.data.arrays import Arrays
+from pyro_dsvae.evaluate import evaluate
 from pyro_dsvae.fit import fit
 from pyro_dsvae.inference.calibration.intervals import calibration
 from pyro_dsvae.inference.evidence import estimate_evidence
 from pyro_dsvae.inference.forecasting.log_prob import forecast_log_prob
 from pyro_dsvae.inference.forecasting.scores import forecast_scores
 from pyro_dsvae.inference.posteriors.lstm import LSTM as Posterior
+from pyro_dsvae.inference.predictive_checks.discrepancies import applicable
+from pyro_dsvae.inference.predictive_checks.discrepancy import Discrepancy
 from pyro_dsvae.inference.predictive_checks.draws import predictive_draws
+from pyro_dsvae.inference.predictive_checks.values import discrepancy_values
 from pyro_dsvae.inference.training.schedule import Optimisation
 from pyro_dsvae.loading import Run
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
@@ -160,19 +166,60 @@ def test_the_reported_elbo_has_the_log_jacobian(pair: tuple[Run, Run]) -> None:
         assert one["elbo"] - other["elbo"] == pytest.approx(jacobian, abs=10)
 
 
-def test_scores_and_calibration_are_in_the_units_of_the_data(tmp_path: Path, pair: tuple[Run, Run]) -> None:
-    """One factor for all columns, so that means over them have a unit: CRPS has it, MSE its square, coverage none."""
-    one, other = pair[0], fitted(tmp_path, 8 * series())
-    mine, theirs = (forecast_scores(run.sampler(), run.sequences().sequences("test"), 5, 30) for run in (one, other))
-    torch.testing.assert_close(theirs.model.crps, 8 * mine.model.crps, rtol=1e-5, atol=0)
-    torch.testing.assert_close(theirs.model.mse, 64 * mine.model.mse, rtol=1e-5, atol=0)
-    for name, errors in mine.baselines.items():
-        torch.testing.assert_close(theirs.baselines[name].crps, 8 * errors.crps, rtol=1e-5, atol=0)
+def rmse(said: str) -> list[float]:
+    """Both numbers of the line on errors of imputation."""
+    (line,) = [line for line in said.splitlines() if line.startswith("root mean squared error")]
+    assert "in standard deviations of each column" in line
+    return [float(number) for number in re.findall(r"\d+\.\d+", line)]
+
+
+def test_errors_that_pool_columns_are_in_standard_deviations(
+    pair: tuple[Run, Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The unit of a column decides nothing: not which column counts, nor who wins. Coverage has no unit."""
+    mine, theirs = (forecast_scores(run.sampler(), run.sequences().sequences("test"), 5, 30) for run in pair)
+    assert mine.unit == theirs.unit == "in standard deviations of each column"
+    assert any(mine.unit in sentence for sentence in theirs.sentences())
+    for ours, others in ((mine.model, theirs.model), *((e, theirs.baselines[n]) for n, e in mine.baselines.items())):
+        torch.testing.assert_close(others.crps, ours.crps, rtol=1e-4, atol=0)
+        torch.testing.assert_close(others.mse, ours.mse, rtol=1e-4, atol=0)
+    sds = [run.model.standardisation.sd for run in pair if run.model.standardisation is not None]
+    assert (sds[1] / sds[0]).amax() > 1e5
     covered = [
         calibration(run.sampler(), run.sequences().sequences("test"), 5, 30).given_latents.values.coverage
-        for run in (one, other)
+        for run in pair
     ]
     assert torch.equal(*covered)
+    errors, terms, crps = [], [], []
+    for number, run in enumerate(pair):
+        impute(run.path, "0:2", draws=5, missing_pixels=0.5, out=tmp_path / f"impute{number}", format="npz")
+        errors.append(rmse(capsys.readouterr().out))
+        found = evaluate(run.path, split="validation", out=tmp_path / f"evaluation{number}")
+        assert "in standard deviations of each column" in (found.path / "evaluation.md").read_text()
+        terms.append(found.terms.squared_error)
+        measure = Measure(
+            split="test", sequences=5, draws=25, given=5, scale=1.0, defensive=0.1, refine=0, annealed=0, seed=0
+        )
+        stages = _Stages(run, run.sequences(), measure, run.sequences().sequences("test"))
+        crps.append(stages.crps(lambda *_, **__: None)["crps"])
+    assert errors[1] == pytest.approx(errors[0], abs=2e-4)
+    assert terms[1] == pytest.approx(terms[0], rel=1e-4)
+    torch.testing.assert_close(*crps, rtol=1e-4, atol=0)
+
+
+def test_discrepancies_that_pool_columns_see_standard_deviations(pair: tuple[Run, Run]) -> None:
+    """All of the built-in ones but the surprise, a log density; one's own sees the data's units."""
+    own = Discrepancy("own", lambda frames: frames.x.amax((-1, -2)).double())
+    values = []
+    for run in pair:
+        found, failures = discrepancy_values(
+            run.sampler(), run.sequences().sequences("test"), [*applicable((P,)), own], ("frames",), 3
+        )
+        assert not failures
+        values.append(found["frames"])
+    for name, mine in values[0].items():
+        same = torch.allclose(values[1][name].observed, mine.observed, rtol=1e-3, atol=1e-5, equal_nan=True)
+        assert same == (name not in ("own", "surprise")), name
 
 
 def test_files_of_the_commands_are_in_the_units_of_the_data(pair: tuple[Run, Run], tmp_path: Path) -> None:
