@@ -88,7 +88,7 @@ def evaluate(
 
     Args:
         run: the run directory
-        out: the folder to write (by default RUN/evaluation, or RUN/evaluation-anchored)
+        out: the folder to write (by default RUN/evaluation, with -validation for that split and -anchored at its end)
         split: the sequences to evaluate; choose on validation, report on test, once
         judge: own, this project's small classifier, or literature, the published architecture; both trained here
         judge_epochs: at most this many for the literature's judge
@@ -111,7 +111,7 @@ def evaluate(
         >>> found.sequences, found.terms.comparable  # clips of the test split; whether the ELBO bounds the evidence
         (4, True)
     """
-    path = run / ("evaluation-anchored" if anchored else "evaluation") if out is None else out
+    path = run / _folder_name(split, anchored) if out is None else out
     check_seed(seed)
     _check(draws, evidence, evidence_draws, judge_epochs)
     if anchored and evidence:
@@ -177,6 +177,11 @@ def evaluate(
         (folder / "evaluation.md").write_text(result.page(data))
         _draw(result, opened, data, latents, folder, place)
     return result
+
+
+def _folder_name(split: str, anchored: bool) -> str:
+    """Of the folder in the run: each split and each guide has its own, so that one report does not stand in another's way."""
+    return "evaluation" + ("" if split == "test" else f"-{split}") + ("-anchored" if anchored else "")
 
 
 def _check(draws: int, evidence: int, evidence_draws: int, judge_epochs: int) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from pyro_dsvae.actions.selection import Selection
+from pyro_dsvae.data.words import size_in_words
 from pyro_dsvae.models.errors import UsageError, check_seed
 from pyro_dsvae.runs.run import Run
 
@@ -87,5 +88,5 @@ def _window(text: str, shape: torch.Size) -> tuple[slice, slice]:
         raise UsageError(f"--crop got {text!r}; it takes x,y,width,height in pixels, such as 8,8,16,16") from None
     rows, columns = shape[3:]
     if not (x >= 0 and y >= 0 and width > 0 and height > 0 and x + width <= columns and y + height <= rows):
-        raise UsageError(f"--crop {text} does not lie within a frame of {columns} x {rows} pixels")
+        raise UsageError(f"--crop {text} does not lie within a frame of {size_in_words(rows, columns)} pixels")
     return slice(y, y + height), slice(x, x + width)

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from pyro_dsvae.data.files.layout import CHANNELS
+from pyro_dsvae.data.words import size_in_words
 from pyro_dsvae.models.errors import UsageError
 
 
@@ -41,8 +42,8 @@ def fitted(frames: Tensor, frame_shape: tuple[int, ...], resize: bool, path: Pat
             frames = frames[:, :1]
     if (frames.shape[1] != channels or frames.shape[2:] != size) and not resize:
         raise UsageError(
-            f"{where}frames are {frames.shape[3]} x {frames.shape[2]} pixels with {frames.shape[1]} channels; those of this "
-            f"run are {size[1]} x {size[0]} with {channels}: give such clips, or --resize true to convert them"
+            f"{where}frames are {size_in_words(*frames.shape[2:])} pixels with {frames.shape[1]} channels; those of this "
+            f"run are {size_in_words(*size)} with {channels}: give such clips, or --resize true to convert them"
         )
     return _resized(_channelled(frames, channels), size)
 

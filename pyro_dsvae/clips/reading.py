@@ -15,7 +15,7 @@ from pyro_dsvae.clips.durations import repeats
 from pyro_dsvae.clips.writing import COMMENT, is_ours
 from pyro_dsvae.data.files.layout import CHANNELS, Layout
 from pyro_dsvae.data.files.npz import Array, as_frames, as_mask, frames_in, read_arrays
-from pyro_dsvae.data.words import numbered_sequences
+from pyro_dsvae.data.words import numbered_sequences, size_in_words
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.errors import UsageError
 
@@ -31,7 +31,7 @@ def read_clips(
     An ``.npz`` holds ``frames`` ``(T, *frame)`` or ``(n, T, *frame)``, images channel-first or channel-last, or in the
     ``layout`` of the run's data, and where known ``mask``, ``lengths`` and ``times``; other arrays in it are ignored. An
     animated image holds one clip, in which each picture is repeated for as long as it lasts (`repeats`). Any other image is a
-    strip of square frames, from left to right. Palettes are resolved, 16 bit become 8, and what is transparent becomes black,
+    strip of frames from left to right, as wide for their height as those of the run, or square. Palettes are resolved, 16 bit become 8, and what is transparent becomes black,
     unless the run's frames have an alpha channel themselves.
 
     Args:
@@ -55,7 +55,7 @@ def read_clips(
     elif len(frame_shape) != 3:
         raise UsageError(f"{path} is taken for images, but the frames of this run are vectors {frame_shape}: use .npz")
     else:
-        clips = Sequences.of(fitted(_pictures(path), frame_shape, resize, path)[None])
+        clips = Sequences.of(fitted(_pictures(path, frame_shape), frame_shape, resize, path)[None])
     _check(path, clips)
     return clips
 
@@ -73,13 +73,13 @@ def _check(path: Path, clips: Sequences) -> None:
             )
 
 
-def _pictures(path: Path) -> Tensor:
+def _pictures(path: Path, frame_shape: tuple[int, ...]) -> Tensor:
     """(T, C, H, W) uint8 with C = 1 for greys, 3 for colours, 4 where something is transparent."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        frames = _folder(path) if path.is_dir() else _image(path)
+        frames = _folder(path) if path.is_dir() else _image(path, frame_shape)
     if len({frame.shape for frame in frames}) > 1:
-        sizes = sorted({f"{frame.shape[1]} x {frame.shape[0]}" for frame in frames})
+        sizes = sorted({size_in_words(*frame.shape[:2]) for frame in frames})
         raise UsageError(f"{path} holds frames of different sizes ({', '.join(sizes[:3])}); a clip has one size")
     values = np.stack(frames)
     if (values[..., 3] == 255).all():
@@ -99,17 +99,25 @@ def _natural(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", path.name)]
 
 
-def _image(path: Path) -> list[Array]:
+def _image(path: Path, frame_shape: tuple[int, ...]) -> list[Array]:
+    """The pictures of an animation, or those of a strip, which are as wide for their height as the run's frames, or square."""
     frames, animated = _opened(path)
     if animated:
         return frames
+    if path.suffix.lower() == ".gif":
+        raise UsageError(f"{path} holds one picture; a clip is a GIF of at least 2, or a PNG strip of frames side by side")
     (strip,) = frames
     height, width = strip.shape[:2]
-    if width % height:
-        raise UsageError(
-            f"{path} is {width} x {height} pixels; a strip is a row of square frames, so its width is a multiple of its height"
-        )
-    return list(np.split(strip, width // height, axis=1))
+    side, left = divmod(height * frame_shape[2], frame_shape[1])
+    if left or not side or width % side:
+        if width % height:
+            shaped = size_in_words(*frame_shape[1:])
+            raise UsageError(
+                f"{path} is {size_in_words(height, width)} pixels; a strip is a row of frames as those of this run, {shaped}, "
+                f"so its width is a multiple of {side if side and not left else height}"
+            )
+        side = height
+    return list(np.split(strip, width // side, axis=1))
 
 
 def _opened(path: Path) -> tuple[list[Array], bool]:

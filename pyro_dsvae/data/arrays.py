@@ -151,10 +151,12 @@ class Arrays(DataSource):
             return layout  # its owner counts sequences and steps in the same way
         mask = arrays.get("mask")
         observed = mask.astype(bool) if mask is not None and mask.shape == shape else None
-        others = likelier(raw, layout, observed, counted=bool(counts))
+        unasked = len(shape) == 5 and not {shape[2], shape[4]} & set(CHANNELS)
+        read = Layout.of_alike_sides(shape) if unasked else layout
+        others = likelier(raw, read, observed, counted=bool(counts))
         said = " or ".join(f"{each.layout.letters} ({each.layout.in_words(shape)})" for each in others)
-        if len(shape) == 5 and not {shape[2], shape[4]} & set(CHANNELS):
-            likely = said or f"{layout.letters} ({layout.in_words(shape)})"
+        if unasked:
+            likely = said or f"{read.letters} ({read.in_words(shape)})"
             raise UnaskedChannelsError(
                 f"{self.path}: frames {shape} have no 1, 3 or 4 channels as {layout.letters}; for images of other channels, or "
                 f"in another order, name the axes, such as {likely}",

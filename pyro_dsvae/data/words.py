@@ -3,11 +3,16 @@
 from torch import Tensor
 
 
+def size_in_words(height: int, width: int) -> str:
+    """The size of an image, height first as in (C, H, W): "32 x 32", and "20 x 12 (H x W)" where the sides differ."""
+    return f"{height} x {width}{' (H x W)' if height != width else ''}"
+
+
 def in_words(n: int, steps: str, frame: tuple[int, ...]) -> str:
     """What n sequences of so many steps are: "80 sequences of 6 steps of 100 values"."""
     image = len(frame) == 3
     if image:
-        size = f"{frame[2]} x {frame[1]}, {frame[0]} channel{'s' if frame[0] > 1 else ''}"
+        size = f"{size_in_words(frame[1], frame[2])}, {frame[0]} channel{'s' if frame[0] > 1 else ''}"
     else:
         size = f"{' x '.join(map(str, frame))} value{'s' if frame != (1,) else ''}"
     kind, step = ("clip", "frame") if image else ("sequence", "step")

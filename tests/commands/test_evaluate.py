@@ -243,17 +243,20 @@ def test_the_command_says_the_judges_own_accuracy_first(
     out = capsys.readouterr().out
     assert out.splitlines()[0].strip() == "The judge (own)"
     assert out.index("right on 10 true validation clips") < out.index("ELBO")
-    assert out.splitlines()[-1] == f"wrote: {run / 'evaluation'}"
+    assert out.splitlines()[-1] == f"wrote: {run / 'evaluation-validation'}"
     told = ("ELBO", "Fixed motion", "Fixed content", "Swaps", "posterior means", "posterior draws", "DCI", "MIG", "SAP")
     assert all(word in out for word in told)
     assert "log evidence" not in out
-    with pytest.raises(UsageError, match="exists"):
-        evaluate.main([str(run), "--device=cpu"])
-    assert evaluate.main([str(run), "--overwrite=true", "--judge=literature", "--judge_epochs=1", "--device=cpu"]) == 0
+    with pytest.raises(UsageError, match="evaluation-validation exists"):
+        evaluate.main([str(run), "--split=validation", "--device=cpu"])
+    # The test split has a folder of its own.
+    assert evaluate.main([str(run), "--judge=literature", "--judge_epochs=1", "--device=cpu"]) == 0
     out = capsys.readouterr().out
     assert out.splitlines()[0].strip() == "The judge (literature)"
     assert "right on 20 true test clips" in out
-    shutil.rmtree(run / "evaluation")
+    assert out.splitlines()[-1] == f"wrote: {run / 'evaluation'}"
+    for folder in ("evaluation", "evaluation-validation"):
+        shutil.rmtree(run / folder)
 
 
 @pytest.mark.usefixtures("no_pictures")

@@ -40,12 +40,12 @@ def saved(path: Path, **arrays: Any) -> Path:
 # --- round trips ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [COLOUR, GREY, ALPHA])
+@pytest.mark.parametrize("shape", [COLOUR, GREY, ALPHA, (3, 20, 12), (1, 12, 20)])
 def test_a_strip_holds_a_clip_exactly(tmp_path: Path, shape: tuple[int, ...]) -> None:
     path = tmp_path / "clip.png"
     write_strip(path, clip(shape))
     with Image.open(path) as image:
-        assert image.size == (T * SIDE, SIDE)
+        assert image.size == (T * shape[2], shape[1])
     assert torch.equal(read_clips(path, shape).frames, clip(shape)[None])
     write_strip(path, clip(shape).float() / 255)  # as the model's frames are
     assert torch.equal(read_clips(path, shape).frames, clip(shape)[None])
@@ -313,14 +313,16 @@ def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
 
 def test_what_is_no_clip_is_told(tmp_path: Path) -> None:
     Image.new("RGB", (SIDE * 2 + 3, SIDE)).save(tmp_path / "odd.png")
-    assert f"{SIDE * 2 + 3} x {SIDE} pixels; a strip" in refusal(tmp_path / "odd.png")
+    assert f"{SIDE} x {SIDE * 2 + 3} (H x W) pixels; a strip" in refusal(tmp_path / "odd.png")
     Image.new("RGB", (SIDE, SIDE)).save(tmp_path / "one.png")
     assert "1 frame; a clip to condition on needs at least 2" in refusal(tmp_path / "one.png")
     assert "are vectors (6,)" in refusal(tmp_path / "one.png", VECTOR)
+    Image.new("RGB", (SIDE, 2 * SIDE)).save(tmp_path / "one.gif")
+    assert "one.gif holds one picture" in refusal(tmp_path / "one.gif")
     (tmp_path / "mixed").mkdir()
     Image.new("RGB", (SIDE, SIDE)).save(tmp_path / "mixed" / "0.png")
     Image.new("RGB", (SIDE, SIDE + 1)).save(tmp_path / "mixed" / "1.png")
-    assert "different sizes (16 x 16, 16 x 17)" in refusal(tmp_path / "mixed")
+    assert "different sizes (16 x 16, 17 x 16 (H x W))" in refusal(tmp_path / "mixed")
 
 
 @pytest.mark.parametrize(

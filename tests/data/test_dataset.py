@@ -214,7 +214,7 @@ def test_what_was_not_observed_may_be_nan() -> None:
         ((80, 6, 100), None, "80 sequences of 6 steps of 100 values"),
         ((80, 6, 1), None, "80 sequences of 6 steps of 1 value"),
         ((3, 6, 2), [2, 6, 4], "3 sequences of 2 to 6 steps of 2 values"),
-        ((20, 8, 3, 24, 32), None, "20 clips of 8 frames of 32 x 24, 3 channels"),
+        ((20, 8, 3, 24, 32), None, "20 clips of 8 frames of 24 x 32 (H x W), 3 channels"),
         ((20, 8, 1, 32, 32), None, "20 clips of 8 frames of 32 x 32, 1 channel"),
     ],
 )

@@ -288,6 +288,10 @@ def test_roughness_is_one_less_the_correlation_of_neighbours(share: float, expec
     [
         ((20, 5, 2, 16, 16), "NTCHW (20 clips of 5 frames of 16 x 16, 2 channels)"),
         ((20, 5, 8, 16, 16), "NTCHW (20 clips of 5 frames of 16 x 16, 8 channels)"),
+        ((48, 6, 16, 16, 2), "NTHWC (48 clips of 6 frames of 16 x 16, 2 channels)"),
+        ((48, 4, 16, 16, 8), "NTHWC (48 clips of 4 frames of 16 x 16, 8 channels)"),
+        ((48, 4, 20, 12, 2), "NTHWC (48 clips of 4 frames of 20 x 12 (H x W), 2 channels)"),
+        ((20, 2, 8, 16, 16), "NCTHW (20 clips of 8 frames of 16 x 16, 2 channels)"),
         ((20, 3, 8, 16, 16), "NCTHW (20 clips of 8 frames of 16 x 16, 3 channels)"),
     ],
 )

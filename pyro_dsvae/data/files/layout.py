@@ -62,6 +62,17 @@ class Layout:
             return cls("NTHWC")
         return cls(("NT", "NTP", "NTHW", "NTCHW")[len(shape) - 2])
 
+    @classmethod
+    def of_alike_sides(cls, shape: tuple[int, ...]) -> "Layout":
+        """Of images (N, T, C, H, W) or (N, T, H, W, C), whichever has H and W more alike, then fewer channels."""
+
+        def unlikely(letters: str) -> tuple[float, int]:
+            sizes = dict(zip(letters, shape, strict=True))
+            short, long = sorted((sizes["H"], sizes["W"]))
+            return long / max(short, 1), sizes["C"]
+
+        return cls(min(("NTCHW", "NTHWC"), key=unlikely))
+
     def arranged(self, values: Array) -> Array:
         """The values as (N, T, P) or (N, T, C, H, W), with N, P or C of size 1 where they are not named.
 

@@ -107,7 +107,7 @@ def _grey(array: _Array, _: Layout) -> list[Likelier]:
 
 def _images(array: _Array, read: Layout) -> list[Likelier]:
     shape, found = array.shape, []
-    if read.letters == "NTCHW" and shape[1] in CHANNELS:
+    if read.letters == "NTCHW" and (shape[1] in CHANNELS or shape[1] == 2 < shape[2] not in CHANNELS):
         colours = shape[1] == 3 and shape[2] in (1, 4)
         if colours or shape[2] not in CHANNELS or (shape[1] == 3 and array.smoother(2, 1)):
             found.append(Likelier(Layout("NCTHW"), f"axis 1 has {shape[1]} elements, as channels have"))
