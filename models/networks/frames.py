@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.networks.chunks import frames_at_once, in_chunks
 
 
@@ -56,7 +57,18 @@ class FrameDecoder(nn.Module, ABC):
         """Parameters of the frames ``(*B, T, *frame)``, float32 or wider, for ``f`` ``(*B, F)`` and ``z`` ``(*B, T, D)``."""
 
     def forward(self, f: Tensor, z: Tensor) -> Tensor:
-        """As `decode`; very long sequences in chunks of their steps (see `in_chunks`)."""
+        """As `decode`; very long sequences in chunks of their steps (see `in_chunks`).
+
+        Raises:
+            UsageError: Where `decode` returns another shape.
+        """
         sequences = max(1, math.prod(z.shape[:-2]))
         size = max(1, frames_at_once(self.frame_shape) // sequences)
-        return in_chunks(partial(self.decode, f), z, size, dim=z.ndim - 2)
+        frames = in_chunks(partial(self.decode, f), z, size, dim=z.ndim - 2)
+        expected = (*z.shape[:-1], *self.frame_shape)
+        if frames.shape != expected:
+            raise UsageError(
+                f"decoder {type(self).__name__} returned {tuple(frames.shape)}, expected {expected}, (*B, T, *frame)",
+                "decoder",
+            )
+        return frames

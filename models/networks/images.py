@@ -10,8 +10,15 @@ from pyro_dsvae.models.errors import UsageError
 MIN_SIDE, MAX_SIDE = 8, 256
 
 
-def check_image(frame_shape: tuple[int, ...]) -> None:
-    """Raise `UsageError` unless a frame is (C, H, W) with H and W from 8 to 256."""
+def check_image(frame_shape: tuple[int, ...], decoder: str = "") -> None:
+    """Raise `UsageError` unless a frame is (C, H, W) with H and W from 8 to 256.
+
+    Args:
+        frame_shape: Of the frames.
+        decoder: The name of the decoder that takes no others, for the message.
+    """
+    if decoder and len(frame_shape) == 1:
+        raise UsageError(f"{decoder} takes images (C, H, W), and these frames are vectors: take Dense", "decoder")
     if len(frame_shape) != 3 or not all(MIN_SIDE <= side <= MAX_SIDE for side in frame_shape[1:]):
         raise UsageError(
             f"frames of shape {tuple(frame_shape)} fit no network: give vectors (P,) or images (C, H, W), "

@@ -30,9 +30,9 @@ def read_clips(
 
     An ``.npz`` holds ``frames`` ``(T, *frame)`` or ``(n, T, *frame)``, images channel-first or channel-last, or in the
     ``layout`` of the run's data, and where known ``mask``, ``lengths`` and ``times``; other arrays in it are ignored. An
-    animated image holds one clip, in which each picture is repeated for as long as it lasts (`repeats`). Any other image is a
-    strip of frames from left to right, as wide for their height as those of the run, or square. Palettes are resolved, 16 bit become 8, and what is transparent becomes black,
-    unless the run's frames have an alpha channel themselves.
+    animated image holds one clip, in which each picture is repeated for as long as it lasts (`repeats`). Any other image is
+    a strip of frames from left to right, as wide for their height as those of the run, or square. Palettes are resolved, 16
+    bit become 8, and what is transparent becomes black, unless the run's frames have an alpha channel themselves.
 
     Args:
         path: A file or a folder.
@@ -105,7 +105,9 @@ def _image(path: Path, frame_shape: tuple[int, ...]) -> list[Array]:
     if animated:
         return frames
     if path.suffix.lower() == ".gif":
-        raise UsageError(f"{path} holds one picture; a clip is a GIF of at least 2, or a PNG strip of frames side by side")
+        raise UsageError(
+            f"{path} holds one picture; a clip is a GIF of at least 2, or a PNG strip of frames side by side"
+        )
     (strip,) = frames
     height, width = strip.shape[:2]
     side, left = divmod(height * frame_shape[2], frame_shape[1])

@@ -97,8 +97,17 @@ def build(
                 )
             seen = standardised(model.likelihood.to_model_units(examples), model.standardisation)
             model.static_prior.connect(functools.partial(_encode, guide), seen)
+        _decode_once(decode, static_size, latent_size)
         anchor = anchor_clip(model.likelihood, examples) if guide.views and static_size > 0 else None
         return Objective(model, guide, contrastive, anchor)
+
+
+@torch.no_grad()
+def _decode_once(decoder: FrameDecoder, static_size: int, latent_size: int) -> None:
+    """Decode two short sequences of zeros: a decoder that gives another shape is refused before the fit starts."""
+    decoder.eval()
+    decoder(torch.zeros(2, static_size), torch.zeros(2, 3, latent_size))
+    decoder.train()
 
 
 def check_sizes(static_size: int, latent_size: int) -> None:

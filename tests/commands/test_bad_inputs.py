@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 import pyro_dsvae
 from pyro_dsvae import Arrays, cli
@@ -28,6 +29,7 @@ from pyro_dsvae.inference.posteriors.lstm import LSTM as Posterior
 from pyro_dsvae.inference.training.schedule import Optimisation
 from pyro_dsvae.loading import Run
 from pyro_dsvae.models import dynamic_priors, likelihoods, static_priors
+from pyro_dsvae.models.decoders import Dense
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.ppc import ppc
 from tests.decoded import small_decoder
@@ -36,6 +38,13 @@ PROJECT = Path(__file__).parents[2]
 N, T, P = 9, 4, 4
 WALKS = "--data Arrays --data.path walks.npz"
 HUGE = 10**20
+
+
+class Misshapen(Dense):
+    """A decoder that forgets the steps."""
+
+    def decode(self, f: Tensor, z: Tensor) -> Tensor:
+        return super().decode(f, z)[..., 0, :]
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +127,7 @@ COMMANDS: dict[str, str] = {
     "fit --config comparison/config.yaml": "python -m pyro_dsvae.compare --config",
     "fit --data Sprite": "did you mean Sprites?",
     "fit --data walks.npz": "--data Arrays --data.path walks.npz",
+    "fit --data.path walks.npz": "for a file of your own: --data Arrays",
     "fit --data Arrays": "needs --data.path",
     "fit --data Arrays --data.path nowhere.npz": "nowhere.npz: no such file",
     "fit --data Arrays --data.path walk.npz": "did you mean walks.npz?",
@@ -140,7 +150,9 @@ COMMANDS: dict[str, str] = {
     "fit --static_prior LSTM": "it is a dynamic_prior and a posterior",
     f"fit {WALKS} --static_prior VampPrior --posterior Delta": "take any other posterior",
     f"fit {WALKS} --posterior LSTM --posterior.feature_size -2": "feature_size is -2; it must be at least 1",
-    f"fit {WALKS} --decoder Regions": "give vectors (P,) or images",
+    f"fit {WALKS} --decoder Regions": "Regions takes images (C, H, W), and these frames are vectors: take Dense (--decoder)",
+    f"fit {WALKS} --decoder Textures": "Textures takes images (C, H, W), and these frames are vectors: take Dense",
+    "fit --decoder.residual true": "--decoder NAME (Textures, the default for images, or Dense, for vectors)",
     f"fit {WALKS} --likelihood Bernoulli": "rescale them or use a Normal",
     "fit --likelihood Gaussian": "it is one of Bernoulli",
     "fit --contrastive foo": "it takes none or Contrastive",
@@ -253,6 +265,10 @@ CALLS: dict[str, tuple[Callable[[Run], object], str]] = {
     "fit to a source by name": (lambda run: fit(data="Sprites"), "give the object, Sprites()"),
     "fit to a class": (lambda run: fit(data=Arrays), "give an object, Arrays(…)"),
     "arrays of an array": (lambda run: Arrays(CLIPS), "numpy.savez"),
+    "fit with a wrong decoder": (
+        lambda run: fit(data=Arrays("walks.npz"), decoder=Misshapen, steps=1, out="misshapen", device="cpu"),
+        f"decoder Misshapen returned (2, {P}), expected (2, 3, {P})",
+    ),
     "fit(step)": (lambda run: fit(step=5), "did you mean steps?"),
     "fit(steps='many')": (lambda run: fit(steps="many"), "it takes a whole number or None"),
     "fit(steps=2.5)": (lambda run: fit(steps=2.5), "it takes a whole number or None"),
