@@ -257,14 +257,14 @@ def _no_such_option(option: str, owner: str, match: re.Match[str]) -> str:
     """An option that the part has not: what it takes instead."""
     names = _init_options(owner) if owner else []
     takes = f"it takes {', '.join(names)}" if names else "it takes none"
-    near = " (for a file of your own: --data Arrays --data.path FILE)" if f"{option}.{match[1]}" == "data.path" else ""
-    near = near or did_you_mean(match[1], names)
+    own = " (for a file of your own: --data Arrays)" if (option, match[1]) == ("data", "path") else ""
+    near = own or did_you_mean(match[1], names)
     return f"unknown option --{option}.{match[1]}: {_short(owner)} has no such option{near}; {takes}"
 
 
 def _unnamed(option: str, _: str, match: re.Match[str]) -> str:
     """Options of a part that is not named."""
-    usual = " (Textures, the default for images, or Dense, for vectors)" if option == "decoder" else ""
+    usual = " (Regions, the default for images, or Dense, for vectors)" if option == "decoder" else ""
     return f"options of a {option} need its name, --{option} NAME{usual}; {_choices(option)}"
 
 

@@ -152,7 +152,7 @@ COMMANDS: dict[str, str] = {
     f"fit {WALKS} --posterior LSTM --posterior.feature_size -2": "feature_size is -2; it must be at least 1",
     f"fit {WALKS} --decoder Regions": "Regions takes images (C, H, W), and these frames are vectors: take Dense (--decoder)",
     f"fit {WALKS} --decoder Textures": "Textures takes images (C, H, W), and these frames are vectors: take Dense",
-    "fit --decoder.residual true": "--decoder NAME (Textures, the default for images, or Dense, for vectors)",
+    "fit --decoder.residual true": "the default for images, or Dense, for vectors)",
     f"fit {WALKS} --likelihood Bernoulli": "rescale them or use a Normal",
     "fit --likelihood Gaussian": "it is one of Bernoulli",
     "fit --contrastive foo": "it takes none or Contrastive",

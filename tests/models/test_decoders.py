@@ -100,7 +100,7 @@ def test_a_residual_block_learns_and_begins_as_the_identity(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [Regions, Joined, FiLM])
-@pytest.mark.parametrize("shape", [(3,), (3, 7, 16), (3, 16, 257), (16, 16)])
+@pytest.mark.parametrize("shape", [(3, 7, 16), (3, 16, 257), (16, 16)])
 def test_shapes_that_no_network_takes_are_refused(kind: Any, shape: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match=r"vectors \(P,\) or images \(C, H, W\), H and W from 8 to 256"):
         kind(F, D, shape)
