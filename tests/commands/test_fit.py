@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -435,7 +436,7 @@ def test_values_outside_the_support_are_refused(tmp_path: Path, low: float) -> N
         (["--dynamic_prior=pyro_dsvae.models.steps.Steps"], "is no DynamicPrior"),
         (["--stepz=3"], "did you mean --steps?"),
         (["--dynamic_prior.hidden_sise=3"], "did you mean hidden_size?"),
-        (["--optimisation.batchsize=3"], "did you mean --optimisation.batch_size?"),
+        (["--optimisation.batchsize=3"], "did you mean batch_size?"),
         (["--steps=many"], "--steps got 'many'"),
         (["--steps=0"], "steps is 0"),
         (["--minutes=-1"], "minutes is -1"),
@@ -519,7 +520,7 @@ def test_a_decoder_in_a_file_of_ones_own(data: Path, tmp_path: Path) -> None:
     assert wrong.stderr.startswith(
         "error: unknown decoder 'my_networks.Produkt': module 'my_networks' has no attribute"
     )
-    assert "it is one of Dense, Regions" in wrong.stderr
+    assert re.search(r"it is one of .*Regions", wrong.stderr)
 
 
 def test_missing_file_is_refused_with_the_nearest(data: Path, tmp_path: Path) -> None:
