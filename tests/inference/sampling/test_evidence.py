@@ -35,6 +35,7 @@ from pyro_dsvae.models.distributions.diagonal_chain import DiagonalChain, Transi
 from pyro_dsvae.models.distributions.gaussian_path import moments
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
+from tests.decoded import small_decoder
 from tests.inference.test_contracts import frames_for, recipe
 from tests.inference.test_linear_gaussian import EXACT, linear_gaussian_dsvae
 from tests.oracles import Array
@@ -559,7 +560,7 @@ def small(case: Mapping[str, str], *, spread: float = 0.3) -> Objective:
     """Two frames and one dimension of each latent, with weights that are not those of the start."""
     generator = torch.Generator().manual_seed(2)
     parts = (recipe(option, name) for option, name in {**DEFAULTS, **case}.items())
-    made = build(frames_for({**DEFAULTS, **case}["likelihood"])[:, :2], 0, 1, 1, *parts).double()
+    made = build(frames_for({**DEFAULTS, **case}["likelihood"])[:, :2], 0, 1, 1, *parts, small_decoder).double()
     with torch.no_grad():
         for p in made.parameters():
             p.add_(spread * torch.randn(p.shape, generator=generator))
@@ -789,7 +790,7 @@ def test_a_point_is_no_proposal() -> None:
         ({"scale": math.nan}, "scale of a proposal must be positive"),
         ({"defensive": 1.0}, "at least 0 and below 1"),
         ({"defensive": 0.01, "draws": 100}, "fewer than 2"),
-        ({"max_frames": 0}, "at least one frame"),
+        ({"max_frames": 0}, "max_frames is 0; it must be at least 1"),
     ],
     ids=str,
 )
