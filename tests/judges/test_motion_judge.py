@@ -58,7 +58,7 @@ class Rotating(PathDistribution):
         raise NotImplementedError
 
 
-class Joined(FrameDecoder):
+class LatentsAsFrames(FrameDecoder):
     """A frame is f, then z_t."""
 
     def decode(self, f: Tensor, z: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class Joined(FrameDecoder):
 
 
 def model(prior: DynamicPrior) -> DSVAE:
-    return DSVAE(StandardNormal(D), prior, Joined((2 * D,)), FixedNormal((2 * D,), scale=0.05, scale_kind="fixed"))
+    return DSVAE(StandardNormal(D), prior, LatentsAsFrames((2 * D,)), FixedNormal((2 * D,), scale=0.05, scale_kind="fixed"))
 
 
 def guide(x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None, times: Tensor | None = None) -> None:
@@ -83,7 +83,7 @@ def clips(prior: DynamicPrior, lengths: Tensor | None = None, labels: bool = Fal
         torch.manual_seed(0)
         f = torch.randn(N, D)
         z = prior(f, Steps(T)).sample()
-        x = Joined((2 * D,))(f, z)
+        x = LatentsAsFrames((2 * D,))(f, z)
     split = torch.tensor([0, 0, 1, 2], dtype=torch.uint8).repeat(N // 4)
     kinds = {"side": Label((z[:, 0, 0] > 0).long(), ("left", "right"), "dynamic")} if labels else {}
     return SequenceData(x, split, lengths=lengths, labels=kinds)
