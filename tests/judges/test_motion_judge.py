@@ -66,7 +66,9 @@ class LatentsAsFrames(FrameDecoder):
 
 
 def model(prior: DynamicPrior) -> DSVAE:
-    return DSVAE(StandardNormal(D), prior, LatentsAsFrames((2 * D,)), FixedNormal((2 * D,), scale=0.05, scale_kind="fixed"))
+    return DSVAE(
+        StandardNormal(D), prior, LatentsAsFrames((2 * D,)), FixedNormal((2 * D,), scale=0.05, scale_kind="fixed")
+    )
 
 
 def guide(x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None, times: Tensor | None = None) -> None:
