@@ -174,4 +174,6 @@ def test_an_old_run_without_a_folder_is_opened_without_a_word(project: Path, mon
     monkeypatch.chdir(project)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        pyro_dsvae.load(file.parent).sequences()
+        opened = pyro_dsvae.load(file.parent).sequences()
+    assert len(opened) > 0
+    assert opened.fingerprint() == RunDirectory(file.parent).load("best.pt")["data"]
