@@ -32,7 +32,6 @@ SMALL = [
     "--dynamic_prior.hidden_size=4",
     "--posterior.hidden_size=4",
     "--posterior.feature_size=4",
-    "--likelihood.width=1",
     "--steps=3",
     "--optimisation.evaluations=1",
     "--optimisation.batch_size=8",
