@@ -6,7 +6,8 @@ from torch import Tensor
 
 from pyro_dsvae.actions.output import check_place, chosen_formats, output
 from pyro_dsvae.actions.selection import Selection, Source
-from pyro_dsvae.data.dataset import Role, Split
+from pyro_dsvae.data.dataset import Split
+from pyro_dsvae.data.factors import Role
 from pyro_dsvae.figures.clip_pages import Cell, Page, Row
 from pyro_dsvae.figures.run import APPEARANCE, GREY, MOTION
 from pyro_dsvae.inference.latent_space.interpolation import Interpolation

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from pyro_dsvae.clips.reading import read_clips
 from pyro_dsvae.data.arrays import named_layout
-from pyro_dsvae.data.dataset import Label, Role, SequenceData, Split
+from pyro_dsvae.data.dataset import SequenceData, Split
+from pyro_dsvae.data.factors import Label, Role
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.latent_space.encoding import Codes
 from pyro_dsvae.inference.sequences import evenly_spaced

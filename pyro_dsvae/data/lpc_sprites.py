@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from pyro_dsvae.data.cache import cache_folder
 from pyro_dsvae.data.dataset import SPLITS, DataSource, Label, SequenceData
-from pyro_dsvae.data.download import fetch
+from pyro_dsvae.data.files.cache import cache_folder
+from pyro_dsvae.data.files.download import fetch
 from pyro_dsvae.inference.files import replacing
 from pyro_dsvae.models.errors import UsageError
 

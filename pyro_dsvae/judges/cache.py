@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from pyro_dsvae.data.cache import cache_folder
 from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.data.files.cache import cache_folder
 from pyro_dsvae.inference.estimation import Progress
 from pyro_dsvae.inference.files import DAMAGE, replacing
 from pyro_dsvae.judges.judge import ClipReader, Device, Judge, ToModelUnits

@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pyro_dsvae.data.dataset import Role, SequenceData
+from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.data.factors import Role
 from pyro_dsvae.inference.estimation import Work, evaluation, paths_at_once
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.prediction import decode

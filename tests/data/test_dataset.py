@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from pyro_dsvae.data.dataset import SPLITS, DataSource, Label, Role, SequenceData
+from pyro_dsvae.data.dataset import SPLITS, DataSource, SequenceData
+from pyro_dsvae.data.factors import Label, Role
 from pyro_dsvae.data.words import numbered_sequences
 from pyro_dsvae.models.errors import UsageError
 

@@ -6,7 +6,7 @@ from typing import cast, get_args
 import numpy as np
 import torch
 
-from pyro_dsvae.data.dataset import Label, Quantity, Role
+from pyro_dsvae.data.factors import Label, Quantity, Role
 from pyro_dsvae.data.files.npz import Array
 from pyro_dsvae.data.words import numbered_sequences
 from pyro_dsvae.models.errors import UsageError
