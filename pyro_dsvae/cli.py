@@ -18,6 +18,7 @@ from jsonargparse import ArgumentParser, Namespace
 from pyro_dsvae.configuration.checking import no_part
 from pyro_dsvae.configuration.parts import describe, is_option
 from pyro_dsvae.configuration.spellings import OldConfiguration, modern_arguments
+from pyro_dsvae.data.tables.reading import is_table
 from pyro_dsvae.models.errors import Remark, UsageError, did_you_mean
 from pyro_dsvae.process import stoppable
 
@@ -288,8 +289,9 @@ _EXPLANATIONS: dict[str, Callable[[str, str, re.Match[str]], str]] = {
 
 def _file_hint(option: str, given: str) -> str:
     """What to say where data are named by their file."""
-    arrays = option == "data" and (Path(given).exists() or Path(given).suffix in (".npz", ".npy"))
-    return f" (for a file: --data Arrays --data.path {given})" if arrays else ""
+    table = is_table(Path(given))
+    arrays = option == "data" and (table or Path(given).exists() or Path(given).suffix in (".npz", ".npy"))
+    return f" (for a file: --data {'SeriesTable' if table else 'Arrays'} --data.path {given})" if arrays else ""
 
 
 def _choices(option: str) -> str:

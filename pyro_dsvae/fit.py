@@ -134,7 +134,7 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
         run = RunDirectory(path)
         svi.processes.on_rank_zero(lambda: RunDirectory.create(path, options.config(), start))
         if columns is not None and svi.objective.model.standardisation is not None and is_rank_zero():
-            print("\n".join(columns.sentences()), file=sys.stderr)
+            print("\n".join(columns.sentences(() if data.names is None else data.names.columns)), file=sys.stderr)
     with ExitStack() as stack:
         svi.processes.on_rank_zero(lambda: stack.enter_context(locked(path)))
         if not new:

@@ -93,7 +93,8 @@ def test_wheel_holds_the_tree(wheel: list[str]) -> None:
 def test_what_is_imported_is_declared() -> None:
     """The wheel is tried beside this environment's libraries, which hides a dependency that nobody named."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    named = [*project["dependencies"], *project["optional-dependencies"]["evaluate"]]
+    extras = project["optional-dependencies"]
+    named = [*project["dependencies"], *extras["evaluate"], *extras["series"]]
     declared = {re.split(r"[^\w-]", line)[0].lower() for line in named}
     declared.add("xarray")  # the data type of ArviZ, whose version ArviZ decides
     known = packages_distributions()

@@ -69,7 +69,9 @@ def option(default: Value, role: Role, said: str) -> Value:
 class SharedOptions:
     """What `fit` and `compare` both take: all that decides what is fitted."""
 
-    data: DataSource = option(Sprites(), Role.DATA, "the sequences: Sprites, MovingDigits, LPCSprites, Arrays")
+    data: DataSource = option(
+        Sprites(), Role.DATA, "the sequences: Sprites, MovingDigits, LPCSprites, Arrays, SeriesTable"
+    )
     _: KW_ONLY
     seed: int = option(
         0,

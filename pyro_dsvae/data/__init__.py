@@ -4,6 +4,17 @@ from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.data.dataset import DataSource, Label, Quantity, SequenceData
 from pyro_dsvae.data.lpc_sprites import LPCSprites
 from pyro_dsvae.data.moving_digits import MovingDigits
+from pyro_dsvae.data.series_table import SeriesTable
 from pyro_dsvae.data.sprites import Sprites
 
-__all__ = ["Arrays", "DataSource", "LPCSprites", "Label", "MovingDigits", "Quantity", "SequenceData", "Sprites"]
+__all__ = [
+    "Arrays",
+    "DataSource",
+    "LPCSprites",
+    "Label",
+    "MovingDigits",
+    "Quantity",
+    "SequenceData",
+    "SeriesTable",
+    "Sprites",
+]

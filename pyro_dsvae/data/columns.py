@@ -1,12 +1,13 @@
 """The columns of series: what each holds, by which they are standardised."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pyro_dsvae.data.names import listed
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.sequences import Sequences
 
@@ -14,8 +15,6 @@ from pyro_dsvae.inference.sequences import Sequences
 CHUNK = 2**24
 # Of a column that is rounded to steps of this many standard deviations, single precision holds too little.
 COARSE = 0.01
-# Columns that a sentence names.
-NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,12 @@ class ColumnMoments:
         spacing = torch.from_numpy(np.spacing(farthest.numpy().astype(np.float32)).astype(np.float64))
         return cls(mean, sd, constant, unobserved, ~constant & ~unobserved & (spacing > COARSE * sd))
 
-    def sentences(self) -> list[str]:
-        """What is done with the columns, a line for each matter."""
+    def sentences(self, names: Sequence[str] = ()) -> list[str]:
+        """What is done with the columns, a line for each matter.
+
+        Args:
+            names: Of all columns; else they have numbers.
+        """
         varying = ~(self.constant | self.unobserved)
         count = int(varying.sum())
         said = []
@@ -77,7 +80,7 @@ class ColumnMoments:
             (self.coarse, "too far from zero for single precision to hold well: subtract a constant before you save"),
         ):
             if which.any():
-                said.append(f"{_named(which)} {'is' if which.sum() == 1 else 'are'} {words}")
+                said.append(f"{_named(which, names)} {'is' if which.sum() == 1 else 'are'} {words}")
         return said
 
 
@@ -93,12 +96,10 @@ def _columns(count: int) -> str:
     return "column" if count == 1 else "columns"
 
 
-def _named(which: Tensor) -> str:
-    """ "column 2", "columns 0, 3", or the first few of many."""
+def _named(which: Tensor, names: Sequence[str]) -> str:
+    """ "column 2", "columns 0, 3", "column heart rate", or the first few of many."""
     numbers = which.nonzero().squeeze(1).tolist()
-    rest = len(numbers) - NAMED
-    listed = ", ".join(str(n) for n in numbers[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
-    return f"{_columns(len(numbers))} {listed}"
+    return f"{_columns(len(numbers))} {listed([names[n] for n in numbers] if names else numbers)}"
 
 
 def _range(values: Tensor) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.data.factors import Label, Quantity, check_labels, check_quantities
+from pyro_dsvae.data.names import Names
 from pyro_dsvae.data.observed import observed_frames
 from pyro_dsvae.data.words import in_words, numbered_sequences
 from pyro_dsvae.inference.sequences import Sequences
@@ -33,6 +34,7 @@ class SequenceData:
         times: (N, T) floating, strictly increasing, or None for equally spaced frames.
         labels: From the name of a factor to its `Label`; may be empty.
         quantities: From the name of a factor to its `Quantity`; may be empty.
+        names: Of columns, entities and times, where the data come from a table.
 
     Raises:
         UsageError: In one line, where a field breaks this contract.
@@ -53,6 +55,7 @@ class SequenceData:
     times: Tensor | None = None
     labels: Mapping[str, Label] = field(default_factory=dict)
     quantities: Mapping[str, Quantity] = field(default_factory=dict)
+    names: Names | None = None
 
     def __post_init__(self) -> None:
         _check_frames(self.frames)
@@ -130,10 +133,11 @@ class SequenceData:
             times=pick(self.times),
             labels={name: replace(label, values=label.values[rows]) for name, label in self.labels.items()},
             quantities={name: replace(q, values=q.values[rows]) for name, q in self.quantities.items()},
+            names=None if self.names is None else self.names.take(rows),
         )
 
     def fingerprint(self) -> str:
-        """SHA-256 of all tensors and label names: two data sets are the same exactly when this is."""
+        """SHA-256 of all tensors and names: two data sets are the same exactly when this is."""
         digest = hashlib.sha256()
         parts = {"frames": self.frames, "split": self.split}
         parts |= {name: value for name in ("lengths", "mask", "times") if (value := getattr(self, name)) is not None}
@@ -141,6 +145,8 @@ class SequenceData:
         labels = {name: label.as_numbered() for name, label in sorted(self.labels.items())}
         parts |= {f"label:{name}:{label.role}:{label.classes}": label.values for name, label in labels.items()}
         parts |= {f"quantity:{name}:{q.unit}:{q.components}": q.values for name, q in sorted(self.quantities.items())}
+        if self.names is not None:
+            digest.update(repr((self.names.columns, self.names.entities, self.names.clock)).encode())
         for name, value in parts.items():
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             # Flat: an axis of size 1 may have any stride, and `view` takes only 1.

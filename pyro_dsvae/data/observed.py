@@ -31,5 +31,13 @@ def observed_frames(frames: Tensor, mask: Tensor | None, lengths: Tensor | None)
     return frames.masked_fill(bad, 0.0)
 
 
+def missing_share(frames: Tensor, mask: Tensor | None, lengths: Tensor | None) -> float:
+    """Of the values of steps that exist, the share that was not observed."""
+    if mask is None:
+        return 0.0
+    exist = Sequences.of(frames, None, lengths).observed_count().sum()
+    return 1 - float(Sequences.of(frames, mask, lengths).observed_count().sum() / exist)
+
+
 def _them(which: Tensor) -> str:
     return "it" if which.sum() == 1 else "them"

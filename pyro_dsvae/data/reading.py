@@ -6,6 +6,7 @@ import warnings
 
 from pyro_dsvae.data.dataset import DataSource, SequenceData
 from pyro_dsvae.data.intensities import TAKEN_AS_BYTES, as_fitted, with_bytes
+from pyro_dsvae.data.observed import missing_share
 from pyro_dsvae.models.errors import Remark, UsageError
 
 
@@ -24,17 +25,29 @@ class UnaskedChannelsError(UsageError):
 
 def read_first(source: DataSource) -> SequenceData:
     """The data of a new fit, with lines on standard error that say how they were understood."""
-    read = source.load()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", Remark)
+        read = source.load()
     data = with_bytes(read)
     if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":  # of several processes one speaks
-        print(f"data: {data.in_words()}", file=sys.stderr)
+        print("\n".join(f"data: {line}" for line in _understood(data)), file=sys.stderr)
         if data is not read:
             print(TAKEN_AS_BYTES, file=sys.stderr)
         for name, label in data.labels.items():
             kinds = ", ".join(label.classes[:12]) + (", …" if len(label.classes) > 12 else "")
             count = f"{len(label.classes)} class{'es' if len(label.classes) > 1 else ''}"
             print(f"label {name}, {label.role}: {count} ({kinds})", file=sys.stderr)
+    for each in told:  # after the line that says what the data are
+        warnings.warn(each.message, each.category, stacklevel=2)
     return data
+
+
+def _understood(data: SequenceData) -> tuple[str, ...]:
+    """How they were understood, a line for each matter."""
+    if data.names is not None and data.names.understood:
+        return data.names.understood
+    share = missing_share(data.frames, data.mask, data.lengths)
+    return (data.in_words() + (f"; {share:.1%} of the values are missing" if share else ""),)
 
 
 def read_again(source: DataSource, known: str | None = None) -> SequenceData:

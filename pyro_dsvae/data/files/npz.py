@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyro_dsvae.data.tables.reading import is_table
 from pyro_dsvae.models.errors import Remark, UsageError, did_you_mean
 
 Array = NDArray[Any]
@@ -95,6 +96,8 @@ def read_arrays(path: Path) -> dict[str, Array]:
         raise UsageError("no such file" + did_you_mean(path.name, (p.name for p in folder.iterdir()))) from None
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}") from None
+    if is_table(path):
+        raise UsageError(f"is a table, which Arrays does not read: --data SeriesTable --data.path {path}")
     if start[:1] == b"\x80":
         raise UsageError("is a pickle, which may run any code and is never read; save arrays with numpy.savez")
     if start != b"\x93NUMPY" and start[:2] != b"PK":

@@ -1,0 +1,1 @@
+"""Tables of series: which column is what, cells as numbers and times, splits and windows."""
