@@ -34,7 +34,7 @@ class DSVAE(PyroModule):
         likelihood: p(x_t | f, z_t) given what the decoder says.
 
     Attributes:
-        standardisation: Of vectors under a real-valued likelihood; None for images and for other likelihoods.
+        standardisation: Of vectors with columns of real numbers; None for images and for other vectors.
 
     Example:
         >>> from pyro_dsvae.models.decoders import Regions
@@ -61,8 +61,8 @@ class DSVAE(PyroModule):
         # In this order: optimisers number the parameters, and checkpoints keep their state by number.
         self.likelihood = likelihood
         self.decoder = decoder
-        series = likelihood.real_valued and len(likelihood.frame_shape) == 1
-        self.standardisation = Standardisation(likelihood.frame_shape) if series else None
+        series = any(likelihood.real_channels) and len(likelihood.frame_shape) == 1
+        self.standardisation = Standardisation(likelihood.frame_shape, likelihood.real_channels) if series else None
 
     def forward(
         self,

@@ -1,11 +1,12 @@
 """Series in units of their own: networks and noise see standard deviations from the mean, everything else the data's units."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import torch
 from pyro.distributions import TorchDistribution, TransformedDistribution
 from torch import Tensor, nn
+from torch.distributions import constraints
 from torch.distributions.transforms import AffineTransform
 
 # How results say that they are errors of this unit.
@@ -19,14 +20,17 @@ class Standardisation(nn.Module):
 
     The decoder and the noise of the likelihood are in units of u, and so is what the guide's encoder sees. x is in the data's
     own units everywhere else: in samples, means, intervals and in densities, which have the log Jacobian. So a standardised
-    fit and one that is not have comparable ELBOs. Before `set`, mean is 0 and sd is 1.
+    fit and one that is not have comparable ELBOs. Before `set`, mean is 0 and sd is 1; columns of counts, of binary values and
+    of classes keep that.
 
     Args:
         frame_shape: (P,).
+        real: Of each column, whether it holds real numbers; None where all do.
 
     Attributes:
         mean: (P,), in the units of the data.
         sd: (P,), above 0, in the units of the data.
+        spread: (P,), above 0: the standard deviation of every column, also of counts, by which errors are pooled.
 
     Example:
         >>> import torch
@@ -42,11 +46,14 @@ class Standardisation(nn.Module):
 
     mean: Tensor
     sd: Tensor
+    spread: Tensor
 
-    def __init__(self, frame_shape: tuple[int, ...]) -> None:
+    def __init__(self, frame_shape: tuple[int, ...], real: Sequence[bool] | None = None) -> None:
         super().__init__()
+        self.real = None if real is None or all(real) else tuple(real)
         self.register_buffer("mean", torch.zeros(frame_shape))
         self.register_buffer("sd", torch.ones(frame_shape))
+        self.register_buffer("spread", torch.ones(frame_shape))
         self.register_load_state_dict_pre_hook(_none_before)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,9 +65,11 @@ class Standardisation(nn.Module):
         return Unstandardised(u, self.mean, self.sd)
 
     def set(self, mean: Tensor, sd: Tensor) -> None:
-        """Take these, (P,) each."""
-        self.mean.copy_(mean)
-        self.sd.copy_(sd)
+        """Take these, (P,) each, for the columns of real numbers; the spread is that of all."""
+        self.spread.copy_(sd)
+        real = torch.ones_like(self.sd, dtype=torch.bool) if self.real is None else self.sd.new_tensor(self.real).bool()
+        self.mean.copy_(torch.where(real, mean, 0.0))
+        self.sd.copy_(torch.where(real, sd, 1.0))
 
 
 class Unstandardised(TransformedDistribution):
@@ -74,6 +83,11 @@ class Unstandardised(TransformedDistribution):
 
     def __init__(self, u: TorchDistribution, mean: Tensor, sd: Tensor) -> None:
         super().__init__(u, AffineTransform(mean, sd), validate_args=False)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """That of u: the real numbers, or what stays as it is."""
+        return self.base_dist.support
 
     def expand(self, batch_shape: torch.Size, _instance: Any = None) -> "Unstandardised":
         return Unstandardised(self.base_dist.expand(batch_shape), *self._units)
@@ -97,7 +111,7 @@ class Unstandardised(TransformedDistribution):
 
 def column_sd(by: Standardisation | None) -> Tensor | None:
     """(P,), units of errors that are pooled over columns: 10 m and 1e-6 V have no mean; None where nothing is standardised."""
-    return None if by is None or bool((by.sd == 1).all()) else by.sd
+    return None if by is None or bool((by.spread == 1).all()) else by.spread
 
 
 def pooled_unit(by: Standardisation | None) -> str:
@@ -114,3 +128,4 @@ def _none_before(module: Standardisation, state: dict[str, Any], prefix: str, *_
     """Fits of before there was standardisation saved none: theirs is mean 0 and sd 1."""
     state.setdefault(f"{prefix}mean", torch.zeros_like(module.mean))
     state.setdefault(f"{prefix}sd", torch.ones_like(module.sd))
+    state.setdefault(f"{prefix}spread", state[f"{prefix}sd"])

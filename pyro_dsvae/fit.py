@@ -45,6 +45,7 @@ from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.data.intensities import check_intensities
 from pyro_dsvae.data.location import located, places
 from pyro_dsvae.data.reading import read_again, read_first
+from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.svi import SVI, NonFiniteError
 from pyro_dsvae.inference.training.distributed import is_rank_zero, launched
 from pyro_dsvae.inference.training.hardware import Hardware, check_devices, device_for
@@ -128,13 +129,14 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
     fingerprint = data.fingerprint()
     new = run is None
     if run is None:
-        if svi.objective.model.likelihood.real_valued:
+        if any(svi.objective.model.likelihood.real_channels):
             check_intensities(data)
         start = {**svi.state(), "data": fingerprint}
         run = RunDirectory(path)
         svi.processes.on_rank_zero(lambda: RunDirectory.create(path, options.config(), start))
         if columns is not None and svi.objective.model.standardisation is not None and is_rank_zero():
-            print("\n".join(columns.sentences(() if data.names is None else data.names.columns)), file=sys.stderr)
+            names = () if data.names is None else data.names.columns
+            print("\n".join(columns.sentences(names, svi.objective.model.likelihood.real_channels)), file=sys.stderr)
     with ExitStack() as stack:
         svi.processes.on_rank_zero(lambda: stack.enter_context(locked(path)))
         if not new:
@@ -180,7 +182,7 @@ def _svi(options: FitOptions, data: SequenceData, columns: ColumnMoments | None)
     """The loop at its start. Raises `UsageError` where the parts and the data do not go together."""
     train = data.sequences("train")
     objective = build_from(options, examples(data), columns)
-    objective.model.likelihood.check(data.frames)
+    objective.model.likelihood.check(Batch(data.frames, data.mask, data.lengths).visible)
     check_times(data, objective.model.dynamic_prior)
     hardware = Hardware(options.device, options.precision, options.devices, options.compile, options.data_on)
     hardware.launch(min(options.optimisation.batch_size, len(train)))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import torch
-from pyro.distributions import Bernoulli, Normal, Poisson, TorchDistribution
+from pyro.distributions import Bernoulli, Normal, Poisson, TorchDistribution, Uniform
 from torch import Tensor
 from torch.distributions import constraints
 
@@ -29,8 +29,9 @@ def baseline_log_prob(
         p(x) = prod over t and values i of N(x_ti; mean_i, max(sd_i, noise_i)^2)
 
     mean_i and sd_i are over all observed steps of training sequences, and noise_i is the model's own noise: a likelihood whose
-    scale is bounded from below cannot be narrower. Binary values have a Bernoulli, counts a Poisson distribution, and a byte
-    the normal density times the distance between two bytes. A model whose ELBO is lower has learned less than this.
+    scale is bounded from below cannot be narrower. Binary values have a Bernoulli, counts a Poisson distribution, classes are
+    equally likely, and a byte has the normal density times the distance between two bytes. A model whose ELBO is lower has
+    learned less than this.
 
     Args:
         objective: Model and guide.
@@ -45,27 +46,43 @@ def baseline_log_prob(
     mean, variance = _moments(objective, train.take(evenly_spaced(len(train), TRAIN)), device)
     some = held_out.batch(evenly_spaced(len(held_out), NOISE), model.likelihood, device)
     predicted = model.frames(*posterior_means(objective.guide, *some))
+    try:
+        noise = predicted.variance.double().flatten(0, 1).mean(0)
+    except NotImplementedError:
+        noise = None
     support = predicted.support
-    p: TorchDistribution
-    if model.likelihood.discrete or not support.is_discrete:
-        try:
-            noise = predicted.variance.double().flatten(0, 1).mean(0)
-        except NotImplementedError:
-            return None
-        p = Normal(mean, torch.maximum(variance, noise).clamp(min=torch.finfo(torch.float32).tiny).sqrt())
-    elif support is constraints.boolean:
-        p = Bernoulli(mean.clamp(CERTAIN, 1 - CERTAIN), validate_args=False)
-    elif support is constraints.nonnegative_integer:
-        p = Poisson(mean.clamp(min=CERTAIN))
-    else:
+    channels = support.cseq if isinstance(support, constraints.cat) else [support] * len(mean)
+    each = [
+        _alone(kind, mean[i], variance[i], None if noise is None else noise[i], of_bytes=model.likelihood.discrete)
+        for i, kind in enumerate(channels)
+    ]
+    if None in each:
         return None
     total = torch.zeros((), dtype=torch.float64, device=device)
     for x, observed in _chunks(objective, held_out, device):
-        log_p = p.log_prob(x)
+        log_p = torch.stack([p.log_prob(x[:, :, i]) for i, p in enumerate(each) if p is not None], dim=2)
         total += torch.where(observed, log_p, torch.zeros_like(log_p)).sum()
         if model.likelihood.discrete:
             total += observed.sum() * torch.tensor(LEVEL).log()
     return float(total) / len(held_out)
+
+
+def _alone(
+    support: constraints.Constraint, mean: Tensor, variance: Tensor, noise: Tensor | None, of_bytes: bool
+) -> TorchDistribution | None:
+    """The density of a channel's values, each by itself; None for values of another kind."""
+    if of_bytes or not support.is_discrete:
+        least = torch.finfo(torch.float32).tiny
+        return None if noise is None else Normal(mean, torch.maximum(variance, noise).clamp(min=least).sqrt())
+    if support is constraints.boolean:
+        return Bernoulli(mean.clamp(CERTAIN, 1 - CERTAIN), validate_args=False)
+    if support is constraints.nonnegative_integer:
+        return Poisson(mean.clamp(min=CERTAIN))
+    if isinstance(support, constraints.integer_interval):
+        # log p = -log K for each of the K classes.
+        classes = support.upper_bound - support.lower_bound + 1
+        return Uniform(mean.new_zeros(mean.shape), classes, validate_args=False)
+    return None
 
 
 def _moments(objective: Objective, sequences: Sequences, device: torch.device) -> tuple[Tensor, Tensor]:

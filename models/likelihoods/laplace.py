@@ -1,7 +1,5 @@
 """Frames with Laplace noise: a few values far off weigh less than under a normal."""
 
-from typing import ClassVar
-
 from pyro.distributions import Laplace as LaplaceDistribution
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
@@ -31,7 +29,7 @@ class Laplace(Likelihood):
         1.609...
     """
 
-    real_valued: ClassVar[bool] = True
+    real_valued = True
 
     def __init__(
         self,

@@ -1,13 +1,15 @@
 """What every likelihood of the frames is."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyro_dsvae.models.errors import UsageError
+
+Value = TypeVar("Value", int, bool)
 
 
 class Likelihood(nn.Module, ABC):
@@ -19,17 +21,19 @@ class Likelihood(nn.Module, ABC):
         frame_shape: (C, H, W) or (P,).
 
     Attributes:
-        parameters_per_value: How many numbers the decoder has to give for each value of a frame.
+        parameters_per_value: How many numbers the decoder has to give for each value of a frame; a tuple where that differs
+            from channel to channel.
         discrete: Whether log p is a log probability of 8-bit values, so that bits per dimension can be reported.
-        real_valued: Whether every real number has a density, so that series can be standardised (`Standardisation`).
+        real_valued: Whether every real number has a density, so that series can be standardised (`Standardisation`); a tuple
+            where that differs from channel to channel.
         bytes_per_unit: The stored byte that is one model unit: 255 for intensities, 1 for counts.
     """
 
     discrete: ClassVar[bool] = False
-    real_valued: ClassVar[bool] = False
     bytes_per_unit: ClassVar[int] = 255
 
-    parameters_per_value: int = 1
+    real_valued: bool | tuple[bool, ...] = False
+    parameters_per_value: int | tuple[int, ...] = 1
 
     def __init__(self, frame_shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -38,7 +42,17 @@ class Likelihood(nn.Module, ABC):
     @property
     def parameter_shape(self) -> tuple[int, ...]:
         """The shape of what the decoder gives for a frame: that of a frame, with K times as many channels or values."""
-        return (self.parameters_per_value * self.frame_shape[0], *self.frame_shape[1:])
+        return (sum(self.channel_parameters), *self.frame_shape[1:])
+
+    @property
+    def channel_parameters(self) -> tuple[int, ...]:
+        """``parameters_per_value`` of each channel of an image, or each value of a vector."""
+        return _of_each(self.parameters_per_value, self.frame_shape[0])
+
+    @property
+    def real_channels(self) -> tuple[bool, ...]:
+        """``real_valued`` of each channel of an image, or each value of a vector."""
+        return _of_each(self.real_valued, self.frame_shape[0])
 
     @abstractmethod
     def forward(self, decoded: Tensor) -> TorchDistribution:
@@ -67,6 +81,10 @@ class Likelihood(nn.Module, ABC):
         if frames.dtype == torch.uint8:
             return frames.to(torch.get_default_dtype()) / self.bytes_per_unit
         return frames.to(torch.get_default_dtype())
+
+
+def _of_each(value: Value | tuple[Value, ...], channels: int) -> tuple[Value, ...]:
+    return value if isinstance(value, tuple) else (value,) * channels
 
 
 def check_unit_interval(likelihood: str, frames: Tensor) -> None:

@@ -1,7 +1,7 @@
 """Gaussian frames with a bounded scale, learned or given."""
 
 import math
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pyro.distributions import Normal as NormalDistribution
@@ -41,7 +41,7 @@ class Normal(Likelihood):
         tensor([0.1000, 0.1000, 0.1000])
     """
 
-    real_valued: ClassVar[bool] = True
+    real_valued = True
     raw_scale: Tensor
 
     def __init__(

@@ -1,7 +1,5 @@
 """Frames with heavy-tailed noise: outliers such as lost joints or clicks hardly move the fit."""
 
-from typing import ClassVar
-
 from pyro.distributions import StudentT as StudentTDistribution
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
@@ -37,7 +35,7 @@ class StudentT(Likelihood):
         '0.100 4.000'
     """
 
-    real_valued: ClassVar[bool] = True
+    real_valued = True
 
     def __init__(
         self,

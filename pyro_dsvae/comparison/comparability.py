@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch.distributions import constraints
 
 from pyro_dsvae.comparison.candidates import Candidate, Fit
 from pyro_dsvae.configuration.build import build_from, check_times, examples
@@ -17,6 +18,7 @@ from pyro_dsvae.configuration.options import FitOptions, Role, option_names
 from pyro_dsvae.configuration.parts import describe, in_words
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.data.intensities import check_intensities
+from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.estimation import check_proposal
 from pyro_dsvae.loading import Run, load
 from pyro_dsvae.models.dsvae import DSVAE
@@ -85,8 +87,8 @@ def check_candidates(candidates: Sequence[Candidate], data: SequenceData) -> Non
     built: list[tuple[str, DSVAE]] = []
     for candidate in candidates:
         objective = build_from(replace(candidate.options(), seed=0), some)
-        objective.model.likelihood.check(data.frames)
-        if objective.model.likelihood.real_valued:
+        objective.model.likelihood.check(Batch(data.frames, data.mask, data.lengths).visible)
+        if any(objective.model.likelihood.real_channels):
             check_intensities(data)
         check_times(data, objective.model.dynamic_prior)
         check_proposal(objective.guide)
@@ -141,20 +143,27 @@ def _check_measures(models: Sequence[tuple[str, DSVAE]], data: SequenceData) -> 
             )
 
 
-def _measure(model: DSVAE, data: SequenceData) -> tuple[bool, bool, list[float]]:
-    """What log p(x) is the logarithm of: whether a probability, whether of 8-bit values, and how frames become x."""
+def _measure(model: DSVAE, data: SequenceData) -> tuple[tuple[bool, ...], bool, list[float]]:
+    """What log p(x) is the logarithm of: of which channels a probability, whether of 8-bit values, and how frames become x."""
     values = model.likelihood.to_model_units(data.frames[:1]).flatten()
-    return _is_mass(model), model.likelihood.discrete, [float(v) for v in values.aminmax()]
+    return _masses(model), model.likelihood.discrete, [float(v) for v in values.aminmax()]
 
 
 @torch.no_grad()
-def _is_mass(model: DSVAE) -> bool:
+def _masses(model: DSVAE) -> tuple[bool, ...]:
+    """Of each channel, whether values have probabilities, and not densities."""
     f, z = torch.zeros(1, *model.static_prior().event_shape), torch.zeros(1, 1, model.dynamic_prior.latent_size)
-    return model.likelihood.discrete or bool(model.frames(f, z).support.is_discrete)
+    support, channels = model.frames(f, z).support, model.likelihood.frame_shape[0]
+    if isinstance(support, constraints.cat):
+        return tuple(bool(each.is_discrete) for each in support.cseq)
+    return (model.likelihood.discrete or bool(support.is_discrete),) * channels
 
 
 def _words(model: DSVAE, data: SequenceData) -> str:
     if model.likelihood.discrete:
         return "the probability of 8-bit values"
     scaled = f" of x / {model.likelihood.bytes_per_unit}" if data.frames.dtype == torch.uint8 else " of x"
-    return ("a probability" if _is_mass(model) else "a density") + scaled
+    masses = _masses(model)
+    if any(masses) and not all(masses):
+        return f"a probability of some columns and a density of others{scaled}"
+    return ("a probability" if all(masses) else "a density") + scaled

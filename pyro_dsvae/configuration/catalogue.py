@@ -56,5 +56,7 @@ PARTS: Mapping[str, Mapping[str, type]] = {
         likelihoods.ContinuousBernoulli,
         likelihoods.DiscretizedLogistic,
         likelihoods.Poisson,
+        likelihoods.Categorical,
+        likelihoods.Product,
     ),
 }

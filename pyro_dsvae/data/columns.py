@@ -58,13 +58,15 @@ class ColumnMoments:
         spacing = torch.from_numpy(np.spacing(farthest.numpy().astype(np.float32)).astype(np.float64))
         return cls(mean, sd, constant, unobserved, ~constant & ~unobserved & (spacing > COARSE * sd))
 
-    def sentences(self, names: Sequence[str] = ()) -> list[str]:
+    def sentences(self, names: Sequence[str] = (), real: Sequence[bool] | None = None) -> list[str]:
         """What is done with the columns, a line for each matter.
 
         Args:
             names: Of all columns; else they have numbers.
+            real: Of each, whether it holds real numbers; None where all do. Others stay as they are.
         """
-        varying = ~(self.constant | self.unobserved)
+        kept = torch.zeros_like(self.constant) if real is None else ~torch.tensor(real)
+        varying = ~(self.constant | self.unobserved | kept)
         count = int(varying.sum())
         said = []
         if count:
@@ -75,9 +77,14 @@ class ColumnMoments:
                 "--standardise false fits them as they are"
             )
         for which, words in (
-            (self.constant, "constant in the training split, so only centred"),
+            (kept, "of another kind than real numbers, so not standardised"),
+            (self.constant & ~kept, "constant in the training split, so only centred"),
+            (self.constant & kept, "constant in the training split"),
             (self.unobserved, "never observed in the training split, so not standardised"),
-            (self.coarse, "too far from zero for single precision to hold well: subtract a constant before you save"),
+            (
+                self.coarse & ~kept,
+                "too far from zero for single precision to hold well: subtract a constant before you save",
+            ),
         ):
             if which.any():
                 said.append(f"{_named(which, names)} {'is' if which.sum() == 1 else 'are'} {words}")

@@ -44,6 +44,10 @@ OPTIONS: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("static_prior", "GaussianMixture"): {"components": 3},
     ("static_prior", "VampPrior"): {"components": 3},
     ("static_prior", "AutoregressiveMixture"): {"modes": 3, "units": 6},
+    ("likelihood", "Categorical"): {"classes": 5},
+    ("likelihood", "Product"): {
+        "groups": {"Normal": "rest", "Poisson": [1, 3], "Categorical": {"columns": [2], "classes": 5}}
+    },
 }
 
 
@@ -87,7 +91,10 @@ def frames_for(likelihood: str, count: int = B) -> Tensor:
     if likelihood == "DiscretizedLogistic":
         return torch.randint(0, 256, (count, T, P), generator=generator, dtype=torch.uint8)
     values = torch.rand(count, T, P, generator=generator)
-    return (values * 5).floor() if likelihood == "Poisson" else values
+    counts = (values * 5).floor()
+    if likelihood == "Product":
+        return torch.cat([values[..., :1], counts[..., 1:]], dim=-1)
+    return counts if likelihood in ("Poisson", "Categorical") else values
 
 
 def objective(case: Case, *, spread: float = 0.3) -> Objective:

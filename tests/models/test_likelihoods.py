@@ -14,6 +14,7 @@ import pytest
 import torch
 from pyro.distributions import Normal as NormalDistribution
 from scipy import stats
+from scipy.special import log_softmax
 from torch import Tensor
 
 from pyro_dsvae.models.distributions.shared_scale_normal import SharedScaleNormal
@@ -21,6 +22,7 @@ from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.bernoulli import Bernoulli
+from pyro_dsvae.models.likelihoods.categorical import Categorical
 from pyro_dsvae.models.likelihoods.continuous_bernoulli import ContinuousBernoulli, ContinuousBernoulliDistribution
 from pyro_dsvae.models.likelihoods.discretized_logistic import DiscretizedLogistic, DiscretizedLogisticDistribution
 from pyro_dsvae.models.likelihoods.laplace import Laplace
@@ -48,6 +50,8 @@ LIKELIHOODS: dict[str, Kind] = {
     "DiscretizedLogistic": DiscretizedLogistic,
     "DiscretizedLogistic global": partial(DiscretizedLogistic, scale_kind="global"),
     "Poisson": Poisson,
+    "Categorical": Categorical,
+    "Categorical of 4": partial(Categorical, classes=4),
 }
 
 
@@ -155,6 +159,13 @@ def scipy_log_density(likelihood: Any, decoded: Any, x: Any) -> Any:
             result = np.log(inner)
         case Poisson():
             result = stats.poisson(np.log1p(np.exp(decoded)) + 1e-4).logpmf(x)
+        case Categorical():
+            channels = np.split(decoded, likelihood.frame_shape[0], axis=-len(likelihood.frame_shape))
+            each = [log_softmax(c, axis=-len(likelihood.frame_shape)) for c in channels]
+            at = np.stack(
+                [np.moveaxis(c, -len(likelihood.frame_shape), -1) for c in each], -len(likelihood.frame_shape) - 1
+            )
+            result = np.take_along_axis(at, x[..., None].astype(int), -1)[..., 0]
         case _:
             raise AssertionError(likelihood)
     return result
@@ -177,6 +188,8 @@ def test_the_density_of_a_frame_is_the_one_of_scipy(kind: str, frame_shape: tupl
             x = (2 * x - 0.5).clamp(0, 1).mul(255).round() / 255  # many at both ends
         case Poisson():
             x = (6 * x).round()
+        case Categorical():
+            x = ((likelihood.channel_parameters[0] - 1) * x).round()
     expected = scipy_log_density(likelihood, decoded.decoder(f, z).detach().numpy(), x.numpy())
     np.testing.assert_allclose(frames.log_prob(x).detach().numpy(), expected, rtol=1e-7, atol=1e-9)
 
@@ -272,7 +285,8 @@ def test_copies_pickles_and_checkpoints_have_the_same_density(kind: str) -> None
 def test_stored_frames_in_model_units(kind: str) -> None:
     likelihood = LIKELIHOODS[kind](VECTOR)
     stored = torch.tensor([0, 51, 255], dtype=torch.uint8)
-    expected = [0.0, 51.0, 255.0] if kind == "Poisson" else [0.0, 0.2, 1.0]
+    as_they_are = kind.startswith(("Poisson", "Categorical"))
+    expected = [0.0, 51.0, 255.0] if as_they_are else [0.0, 0.2, 1.0]
     torch.testing.assert_close(likelihood.to_model_units(stored), torch.tensor(expected))
     assert torch.equal(likelihood.to_model_units(torch.tensor([-1.5, 2.0])), torch.tensor([-1.5, 2.0]))
     assert likelihood.to_model_units(torch.tensor([0.5], dtype=torch.float64)).dtype == torch.float32
