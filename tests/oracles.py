@@ -20,9 +20,10 @@ from scipy.stats import multivariate_normal
 from torch import Tensor, nn
 
 from pyro_dsvae.inference.posteriors import lstm as lstm_posterior
-from pyro_dsvae.inference.posteriors.encoders import FrameFeatures, OrderedStaticEncoder
 from pyro_dsvae.inference.posteriors.factorised import Factorised
+from pyro_dsvae.inference.posteriors.frame_features import FrameFeatures
 from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.inference.posteriors.views import OrderedStaticEncoder
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors import lstm as lstm_prior
 from pyro_dsvae.models.dynamic_priors.iid import IID

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from pyro_dsvae.inference.posteriors.encoders import Smoother, encoders
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
-from pyro_dsvae.inference.posteriors.views import Views
+from pyro_dsvae.inference.posteriors.views.choice import Views
 from pyro_dsvae.models.ops.precision import full_precision
 
 
@@ -25,8 +25,8 @@ class Delta(Posterior):
         hidden_size: Units of each LSTM.
         feature_size: Features per frame.
         width: Channels of the first convolution (images) or units / 16 (vectors).
-        views: Guide views, as `pyro_dsvae.inference.posteriors.views` describes them: none, recolour, turn; by default recolour
-            for images and none for vectors.
+        views: Guide views (`GuideViews`): none, recolour, turn, or a class of your own; by default recolour for images and none
+            for vectors. --posterior.views.help Turn says what turn assumes.
 
     Example:
         >>> import torch
@@ -47,7 +47,7 @@ class Delta(Posterior):
         hidden_size: int = 128,
         feature_size: int = 128,
         width: int = 16,
-        views: Views | bool | None = None,
+        views: Views = None,
     ) -> None:
         super().__init__()
         self.views, self.static_encoder, self.dynamic_encoder = encoders(

@@ -11,7 +11,7 @@ from pyro_dsvae.inference.posteriors.encoders import Smoother, encoders
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.posteriors.pushforward import Pushforward
-from pyro_dsvae.inference.posteriors.views import Views
+from pyro_dsvae.inference.posteriors.views.choice import Views
 from pyro_dsvae.models.distributions.normalizing_flow import load_zuko, own_precision
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead
@@ -36,8 +36,8 @@ class Flow(Posterior):
         hidden_size: Units of each LSTM.
         feature_size: Features per frame.
         width: Channels of the first convolution (images) or units / 16 (vectors).
-        views: Guide views, as `pyro_dsvae.inference.posteriors.views` describes them: none, recolour, turn; by default recolour
-            for images and none for vectors.
+        views: Guide views (`GuideViews`): none, recolour, turn, or a class of your own; by default recolour for images and none
+            for vectors. --posterior.views.help Turn says what turn assumes.
         layers: Autoregressive layers in each of the two flows.
 
     Example:
@@ -57,7 +57,7 @@ class Flow(Posterior):
         hidden_size: int = 128,
         feature_size: int = 128,
         width: int = 16,
-        views: Views | bool | None = None,
+        views: Views = None,
         layers: int = 2,
     ) -> None:
         super().__init__()

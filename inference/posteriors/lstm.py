@@ -16,8 +16,7 @@ class LSTM(StaticHalf):
     """q(f, z | x) = N(f; x_1:T) prod_t N(z_t; f, x_1:T), diagonal normals.
 
     f is computed from both ends of a bidirectional LSTM over the frames. z_t is computed from a bidirectional LSTM over
-    every frame and f, followed by an LSTM. With guide views, in training, f is computed from a few frames without order
-    and z from a recoloured clip (see `pyro_dsvae.inference.posteriors.views`).
+    every frame and f, followed by an LSTM. With guide views (`GuideViews`) each is computed from what it may see.
 
     Source: Li & Mandt, "Disentangled Sequential Autoencoder", ICML 2018, the "full" inference model.
 

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.latent_density import sample_posterior
+from pyro_dsvae.inference.posteriors.views.guide_views import GuideViews
+from pyro_dsvae.inference.posteriors.views.no_views import NoViews
 from pyro_dsvae.models.standardisation import Standardisation, standardised
 
 
@@ -23,12 +25,12 @@ class Posterior(PyroModule, metaclass=_AbstractPyroModule):
     product over steps it is a `PathDistribution`, so that its KL can be computed step by step.
 
     Attributes:
-        views: Whether q is given random views of a clip in training (`pyro_dsvae.inference.posteriors.views`).
+        views: What each half of q sees of a clip in training.
         comparable: Whether the ELBO under this guide bounds the evidence, so that models can be compared by it.
         standardisation: That of the model, for what the guide sees; None where the model has none.
     """
 
-    views: bool = False
+    views: GuideViews = NoViews()
     comparable: bool = True
     standardisation: Standardisation | None
 

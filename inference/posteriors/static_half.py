@@ -1,14 +1,16 @@
 """The static half that most posteriors share."""
 
 from abc import abstractmethod
+from functools import partial
 from typing import ClassVar
 
 from pyro.distributions import Normal, TorchDistribution
 
-from pyro_dsvae.inference.posteriors.encoders import DynamicEncoder, static_encoder
+from pyro_dsvae.inference.posteriors.encoders import DynamicEncoder
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
-from pyro_dsvae.inference.posteriors.views import Views, chosen_views
+from pyro_dsvae.inference.posteriors.views.choice import Views, chosen_views
+from pyro_dsvae.models.encoders.by_shape import frame_encoder
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead
 
 
@@ -22,8 +24,8 @@ class StaticHalf(Posterior):
         hidden_size: Units of each LSTM or hidden layer.
         feature_size: Features per frame.
         width: Channels of the first convolution (images) or units / 16 (vectors).
-        views: Guide views, as `pyro_dsvae.inference.posteriors.views` describes them: none, recolour, turn; by default recolour
-            for images and none for vectors.
+        views: Guide views (`GuideViews`): none, recolour, turn, or a class of your own; by default recolour for images and none
+            for vectors. --posterior.views.help Turn says what turn assumes.
 
     Attributes:
         head_first: Whether the head of f is built before the encoder of z. The order determines the initial weights, and the
@@ -40,15 +42,14 @@ class StaticHalf(Posterior):
         hidden_size: int = 128,
         feature_size: int = 128,
         width: int = 16,
-        views: Views | bool | None = None,
+        views: Views = None,
     ) -> None:
         super().__init__()
-        chosen = chosen_views(views, frame_shape)
-        self.views = chosen != "none"
-        self.static_encoder = static_encoder(frame_shape, feature_size, hidden_size, width, chosen)
+        self.views, encoder = chosen_views(views, frame_shape, width), partial(frame_encoder, width=width)
+        self.static_encoder = self.views.static_encoder(frame_shape, feature_size, hidden_size, encoder)
         if self.head_first:
             self.static_head = GaussianHead(2 * hidden_size, static_size)
-        self.dynamic_encoder = DynamicEncoder(frame_shape, feature_size, width, chosen)
+        self.dynamic_encoder = DynamicEncoder(self.views, encoder(frame_shape, feature_size))
         if not self.head_first:
             self.static_head = GaussianHead(2 * hidden_size, static_size)
         self.build(static_size, latent_size, hidden_size, feature_size)

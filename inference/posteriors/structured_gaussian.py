@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from pyro_dsvae.inference.posteriors.encoders import Smoother
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.static_half import StaticHalf
-from pyro_dsvae.inference.posteriors.views import Views
+from pyro_dsvae.inference.posteriors.views.choice import Views
 from pyro_dsvae.models.distributions.diagonal_chain import DiagonalChain, Transitions
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead
@@ -34,8 +34,8 @@ class StructuredGaussian(StaticHalf):
         hidden_size: Units of each LSTM.
         feature_size: Features per frame.
         width: Channels of the first convolution (images) or units / 16 (vectors).
-        views: Guide views, as `pyro_dsvae.inference.posteriors.views` describes them: none, recolour, turn; by default recolour
-            for images and none for vectors.
+        views: Guide views (`GuideViews`): none, recolour, turn, or a class of your own; by default recolour for images and none
+            for vectors. --posterior.views.help Turn says what turn assumes.
         max_coefficient: Bound of a_t in absolute value; up to 1, deviations from the mean path cannot grow by themselves.
 
     Example:
@@ -56,7 +56,7 @@ class StructuredGaussian(StaticHalf):
         hidden_size: int = 128,
         feature_size: int = 128,
         width: int = 16,
-        views: Views | bool | None = None,
+        views: Views = None,
         max_coefficient: float = 1.0,
     ) -> None:
         if not 0 < max_coefficient < math.inf:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
-from pyro_dsvae.inference.posteriors.views import recolour
+from pyro_dsvae.inference.posteriors.views.images import recolour
 
 # Standard deviation of the blur, in shares of the image's shorter side: none to one pixel of 32.
 WEAKEST, STRONGEST = 1 / 320, 1 / 32

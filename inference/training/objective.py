@@ -61,11 +61,11 @@ class Objective(nn.Module):
         Args:
             batch: The sequences.
             weights: Of the KL terms.
-            recombine: Whether, while training, a guide with views infers f of half the batch from recombined clips
+            recombine: Whether, while training, a guide with random views infers f of half the batch from recombined clips
                 (`recombined`). They are held fixed: the gradient of "loss" leaves out how parameters change them.
         """
         guide = _unregistered(self.guide)
-        if recombine and self.training and self.guide.views:
+        if recombine and self.training and self.guide.views.random:
             seen = self.guide.see(*batch)
             guide = _seeing(seen, RecombinedView(self.guide, recombined(self.model, self.guide, seen)))
         weighed = weigh_kl(_unregistered(self.model), guide, {"f": weights.static, "z": weights.dynamic})

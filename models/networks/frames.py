@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import partial
 from typing import ClassVar
 
@@ -33,6 +34,10 @@ class FrameEncoder(nn.Module, ABC):
         batch = x.shape[: x.ndim - len(self.frame_shape)]
         flat = x.reshape(-1, *self.frame_shape)
         return in_chunks(self.encode, flat, frames_at_once(self.frame_shape), dim=0).unflatten(0, batch)
+
+
+# Makes an encoder for frames of this shape and this number of features.
+EncoderRecipe = Callable[[tuple[int, ...], int], FrameEncoder]
 
 
 class FrameDecoder(nn.Module, ABC):

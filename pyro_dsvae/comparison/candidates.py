@@ -12,7 +12,7 @@ from typing import Any
 
 from pyro_dsvae import cli
 from pyro_dsvae.configuration.options import FitOptions, Role, option_names
-from pyro_dsvae.configuration.parts import describe
+from pyro_dsvae.configuration.parts import describe, in_words
 from pyro_dsvae.configuration.spellings import modern_key
 from pyro_dsvae.models.errors import UsageError
 
@@ -159,7 +159,7 @@ def _labels(key: str, values: Sequence[Any], keys: Sequence[str]) -> list[str]:
     if not all(isinstance(value, Mapping) and "class_path" in value for value in values):
         last = key.rpartition(".")[2]
         name = last if sum(other.rpartition(".")[2] == last for other in keys) == 1 else key
-        return [f"{name}={value}" for value in values]
+        return [f"{name}={in_words(value)}" for value in values]
     short = [_label(value, value["class_path"].rpartition(".")[2]) for value in values]
     counts = Counter(short)
     return [s if counts[s] == 1 else _label(v, v["class_path"]) for s, v in zip(short, values, strict=True)]
@@ -169,5 +169,5 @@ def _label(part: Mapping[str, Any], name: str) -> str:
     """The name of a part, with the options that are not its defaults."""
     module, _, kind = part["class_path"].rpartition(".")
     defaults = describe(getattr(import_module(module), kind))["init_args"]
-    own = [f"{n}={v}" for n, v in part["init_args"].items() if n not in defaults or defaults[n] != v]
+    own = [f"{n}={in_words(v)}" for n, v in part["init_args"].items() if n not in defaults or defaults[n] != v]
     return f"{name}({','.join(own)})" if own else name

@@ -98,7 +98,7 @@ def build(
             seen = standardised(model.likelihood.to_model_units(examples), model.standardisation)
             model.static_prior.connect(functools.partial(_encode, guide), seen)
         _decode_once(decode, static_size, latent_size)
-        anchor = anchor_clip(model.likelihood, examples) if guide.views and static_size > 0 else None
+        anchor = anchor_clip(model.likelihood, examples) if guide.views.random and static_size > 0 else None
         return Objective(model, guide, contrastive, anchor)
 
 

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from pyro_dsvae.data import Arrays, LPCSprites, MovingDigits, SeriesTable, Sprites
 from pyro_dsvae.inference import posteriors
+from pyro_dsvae.inference.posteriors.views import choice
 from pyro_dsvae.models import decoders, dynamic_priors, likelihoods, static_priors
 from pyro_dsvae.models.dynamic_priors import DynamicPrior
 
@@ -60,3 +61,8 @@ PARTS: Mapping[str, Mapping[str, type]] = {
         likelihoods.Product,
     ),
 }
+
+
+def names(option: str) -> list[str]:
+    """What an option takes by name: a part, or what a part is told by name, such as ``posterior.views``."""
+    return sorted({**PARTS, "views": choice.BY_NAME}.get(option.rpartition(".")[2], ()))

@@ -12,7 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import numpy as np
 from torch import Tensor, nn
 
-from pyro_dsvae.configuration.catalogue import PARTS
+from pyro_dsvae.configuration.catalogue import PARTS, names
 from pyro_dsvae.configuration.parts import part_class
 from pyro_dsvae.data.dataset import DataSource
 from pyro_dsvae.inference.posteriors.posterior import Posterior
@@ -74,8 +74,8 @@ def is_named(value: object, option: str) -> bool:
 def no_part(option: str, name: str) -> str:
     """What to say of a name that is none of the parts that an option takes: the nearest one, or what it is."""
     others = [other for other, parts in PARTS.items() if name in parts]
-    hint = f" (it is a {' and a '.join(others)})" if others else did_you_mean(name, PARTS[option])
-    return f"unknown {option} {name!r}{hint}; it is one of {', '.join(sorted(PARTS[option]))}"
+    hint = f" (it is a {' and a '.join(others)})" if others else did_you_mean(name, names(option))
+    return f"unknown {option} {name!r}{hint}; it is one of {', '.join(names(option))}"
 
 
 def _source(value: object) -> DataSource:

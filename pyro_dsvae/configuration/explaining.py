@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
+from pyro_dsvae.configuration.catalogue import names
 from pyro_dsvae.configuration.checking import no_part
 from pyro_dsvae.configuration.parts import is_option
 from pyro_dsvae.data.tables.reading import is_table
@@ -23,7 +24,9 @@ def explained(parser: ArgumentParser, message: str) -> str:
     """The parser's message in one line, with the nearest valid name where a name was wrong."""
     text = re.sub(r"\s+", " ", message).strip()
     if match := re.search(r"(\w+)\.help: (?:Expected a dot import path string: ?(\S*)|(.*))", text):
-        return _unknown_name(match[1], match[2]) if match[3] is None else f"{match[3]}; {_choices(match[1])}"
+        return (
+            _unknown_name(match[1], match[2].rstrip(".")) if match[3] is None else f"{match[3]}; {_choices(match[1])}"
+        )
     keys = list(dict.fromkeys(re.findall(r'Parser key "([\w.]+)"', text)))
     if not keys:
         return _explain_option(parser, text)
@@ -56,9 +59,9 @@ def _unknown_option(parser: ArgumentParser, name: str) -> str:
     others = [each for each in _option_names(parser) if group and each.startswith(f"{group}.")]
     if not others:
         return f"unknown option {name}{did_you_mean(name, _option_names(parser))}; --help lists them all"
-    names = [each.removeprefix(f"{group}.") for each in others]
-    near = did_you_mean(name.removeprefix(f"{group}."), names)
-    return f"unknown option {name}{near}; of {group} there are {', '.join(names)}"
+    known = [each.removeprefix(f"{group}.") for each in others]
+    near = did_you_mean(name.removeprefix(f"{group}."), known)
+    return f"unknown option {name}{near}; of {group} there are {', '.join(known)}"
 
 
 def _wrong_value(option: str, text: str) -> str:
@@ -69,8 +72,8 @@ def _wrong_value(option: str, text: str) -> str:
     if given is None:
         return one_sentence(re.sub(r'(Parser key "[\w.]+": )+', f"--{option}: ", text, count=1))
     if match := re.search(r"typing\.Literal\[(.*?)\]", text):
-        names = [name.strip("'\"") for name in match[1].split(", ")]
-        return one_sentence(f"--{option} got {given[1]!r}; it is one of {', '.join(names)}")
+        literals = [name.strip("'\"") for name in match[1].split(", ")]
+        return one_sentence(f"--{option} got {given[1]!r}; it is one of {', '.join(literals)}")
     kinds = re.findall(r"Expected a (?:<class '(\w+)'>|(\w+))", text)
     wanted = " or ".join(sorted({a or b for a, b in kinds} - {"NoneType"}))
     if not wanted:
@@ -98,7 +101,7 @@ def _no_such_class(option: str, owner: str, match: re.Match[str]) -> str:
     """A dotted path that leads nowhere."""
     found = re.search(r"(?:Got|Given) value: ([\w.]+)", match.string)
     given = owner or (found[1] if found else "this path")
-    near = _file_hint(option, given) or did_you_mean(given.rpartition(".")[2], part_names(option))
+    near = _file_hint(option, given) or did_you_mean(given.rpartition(".")[2], names(option))
     return f"unknown {option} {given!r}: {match[0][0].lower()}{match[0][1:]}{near}; {_choices(option)}"
 
 
@@ -109,17 +112,25 @@ def _no_such_part(option: str, _: str, match: re.Match[str]) -> str:
 
 def _no_such_option(option: str, owner: str, match: re.Match[str]) -> str:
     """An option that the part has not: what it takes instead."""
-    names = _init_options(owner) if owner else []
-    takes = f"it takes {', '.join(names)}" if names else "it takes none"
+    has = _init_options(owner) if owner else []
+    takes = f"it takes {', '.join(has)}" if has else "it takes none"
     own = " (for a file of your own: --data Arrays)" if (option, match[1]) == ("data", "path") else ""
-    near = own or did_you_mean(match[1], names)
+    near = own or did_you_mean(match[1], has)
     return f"unknown option --{option}.{match[1]}: {_short(owner)} has no such option{near}; {takes}"
 
 
 def _unnamed(option: str, _: str, match: re.Match[str]) -> str:
     """Options of a part that is not named."""
     usual = " (Regions, the default for images, or Dense, for vectors)" if option == "decoder" else ""
-    return f"options of a {option} need its name, --{option} NAME{usual}; {_choices(option)}"
+    return (
+        f"options of {'' if '.' in option else 'a '}{option} need its name, --{option} NAME{usual}; {_choices(option)}"
+    )
+
+
+def _wrong_class(option: str, owner: str, match: re.Match[str]) -> str:
+    """A dotted path that leads to something else than a class of the kind that is wanted."""
+    found = re.search(r"(?:Got|Given) value: ([\w.]+)", match.string)
+    return f"--{option} {found[1].rstrip('.') if found else 'what is given'} is no {match[1]}; {_choices(option)}"
 
 
 def _missing(option: str, owner: str, match: re.Match[str]) -> str:
@@ -131,11 +142,12 @@ def _missing(option: str, owner: str, match: re.Match[str]) -> str:
 # What the parser's message says -> what to say instead of option, class path of the part and match.
 _EXPLANATIONS: dict[str, Callable[[str, str, re.Match[str]], str]] = {
     r"Expected a dot import path string: ?(\S*)": _unknown_part,
-    r"Dict must include a class_path": _unnamed,
+    r"Dict must include a class_path|is abstract.*NestedArg": _unnamed,
     r"Option '([\w.]+)' is not accepted": _no_such_option,
     r"the following arguments are required: ([\w, ]+)": _missing,
     r"Expected '([\w.]+)' to be a subclass of <class '([\w.]+)'>": _no_such_part,
     r"Import path ([\w.]+) does not correspond to a subclass of (\w+)": _no_such_part,
+    r"Import path does not correspond to a subclass of (\w+)": _wrong_class,
     r"No module named '[\w.]+'|module '[\w.]+' has no attribute '\w+'": _no_such_class,
 }
 
@@ -148,14 +160,7 @@ def _file_hint(option: str, given: str) -> str:
 
 
 def _choices(option: str) -> str:
-    return f"it is one of {', '.join(part_names(option))}, or the dotted path of your own class"
-
-
-def part_names(option: str) -> list[str]:
-    """Short names of the classes that ``option`` takes."""
-    from pyro_dsvae.configuration.catalogue import PARTS
-
-    return sorted(PARTS.get(option, ()))
+    return f"it is one of {', '.join(names(option))}, or the dotted path of your own class"
 
 
 def _init_options(class_path: str) -> list[str]:

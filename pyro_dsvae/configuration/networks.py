@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from pyro_dsvae.configuration.options import SharedOptions
 from pyro_dsvae.configuration.parts import part_class
+from pyro_dsvae.inference.posteriors.views.choice import default_views
 from pyro_dsvae.models.decoders import Dense, FrameDecoder, Regions
 
 Taken = TypeVar("Taken", bound=SharedOptions)
@@ -45,15 +46,16 @@ def decoder_for(frame_shape: tuple[int, ...], recipe: DecoderRecipe | None) -> D
 
 
 def for_frames(options: Taken, frame_shape: tuple[int, ...]) -> Taken:
-    """The options with the networks named that they leave open.
+    """The options with the networks and guide views named that they leave open, so that config.yaml says them.
 
     Those of a run whose config.yaml names no decoder are of a version that had one kind of guide views, too.
     """
     posterior = options.posterior
-    if _is_earlier(options.decoder) and len(frame_shape) == 3:
-        views = inspect.signature(part_class(posterior) or posterior).parameters.get("views")
-        if views is not None and (not isinstance(posterior, partial) or posterior.keywords.get("views") is None):
-            posterior = partial(posterior, views="recolour")  # type: ignore[call-arg]
+    open_ = not isinstance(posterior, partial) or posterior.keywords.get("views") is None
+    if open_ and "views" in inspect.signature(part_class(posterior) or posterior).parameters:
+        earlier = _is_earlier(options.decoder) and len(frame_shape) == 3
+        views = "recolour" if earlier else default_views(frame_shape)
+        posterior = partial(posterior, views=views)  # type: ignore[call-arg]
     return replace(options, decoder=decoder_for(frame_shape, options.decoder), posterior=posterior)
 
 

@@ -59,7 +59,7 @@ def part_class(part: object) -> type | None:
 def in_words(value: object) -> str:
     """A part that `describe` wrote as ``Name(option=value)``; any other value as it is."""
     if isinstance(value, Mapping) and "class_path" in value:
-        options = ", ".join(f"{name}={v}" for name, v in value.get("init_args", {}).items())
+        options = ", ".join(f"{name}={in_words(v)}" for name, v in value.get("init_args", {}).items())
         return f"{str(value['class_path']).rpartition('.')[2]}({options})"
     return str(value)
 

@@ -74,22 +74,9 @@ def _report(
     if not guide.comparable:
         console.print("The guide is a point: this ELBO bounds no evidence and compares with no other.")
     if data.labels and len(held_out) > 1:
-        with Bar("judge of labels: from the cache, or trained") as bar:
-            judge = load_or_train_judge(data, model.likelihood.to_model_units, device=svi.fabric.device, progress=bar)
-        truth = accuracies(judge, held_out, model.likelihood.to_model_units)
-        scores = swap_scores(judge, model, guide, held_out, model.likelihood.to_model_units)
-        summary["judge"] = {
-            "accuracy": truth,
-            "reconstructed": scores.reconstructed,
-            "kept": scores.kept,
-            "taken_over": scores.taken_over,
-            "chance": scores.chance,
-            "mean_kept": scores.mean_kept if scores.kept else None,
-            "mean_taken_over": scores.mean_taken_over if scores.taken_over else None,
-        }
-        _print_scores(console, truth, scores, len(held_out))
-        if scores.kept and model.static_prior.static_size and model.decoder.certain:
-            console.print(model.decoder.certain, soft_wrap=True)
+        summary["judge"] = _judge_swaps(console, svi, data, held_out)
+    if guide.views.random:
+        console.print(guide.views.sentence(), soft_wrap=True)
     if data.quantities and len(held_out) > 1:
         to_model_units, device = model.likelihood.to_model_units, svi.fabric.device
         with Bar("judge of quantities: from the cache, or trained") as bar:
@@ -104,6 +91,27 @@ def _report(
     if evaluated := said(run.path):
         console.print(evaluated, soft_wrap=True)
     return summary
+
+
+def _judge_swaps(console: Console, svi: SVI, data: SequenceData, held_out: SequenceData) -> dict[str, Any]:
+    """Print what the judge of labels says of swaps between held-out clips; return it."""
+    model, to_model_units = svi.objective.model, svi.objective.model.likelihood.to_model_units
+    with Bar("judge of labels: from the cache, or trained") as bar:
+        judge = load_or_train_judge(data, to_model_units, device=svi.fabric.device, progress=bar)
+    truth = accuracies(judge, held_out, to_model_units)
+    scores = swap_scores(judge, model, svi.objective.guide, held_out, to_model_units)
+    _print_scores(console, truth, scores, len(held_out))
+    if scores.kept and model.static_prior.static_size and model.decoder.certain:
+        console.print(model.decoder.certain, soft_wrap=True)
+    return {
+        "accuracy": truth,
+        "reconstructed": scores.reconstructed,
+        "kept": scores.kept,
+        "taken_over": scores.taken_over,
+        "chance": scores.chance,
+        "mean_kept": scores.mean_kept if scores.kept else None,
+        "mean_taken_over": scores.mean_taken_over if scores.taken_over else None,
+    }
 
 
 @torch.no_grad()

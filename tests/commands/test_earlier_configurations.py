@@ -261,7 +261,7 @@ def test_an_option_that_a_run_lacks_has_its_default_and_is_named(old_run: Path) 
     (message,) = (str(warning.message) for warning in told)
     assert message.startswith(says), message
     assert run.config["precision"] == "32"
-    assert run.config["posterior"]["init_args"]["views"] is None
+    assert run.config["posterior"]["init_args"]["views"] == "none"
     assert run.config["posterior"]["init_args"]["hidden_size"] == 4
     assert run.config["optimisation"] == asdict(Optimisation(batch_size=4, evaluations=1))
     resumed = command("fit", f"--out={old_run}", "--resume")

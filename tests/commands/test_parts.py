@@ -10,10 +10,12 @@ import yaml
 
 from pyro_dsvae import cli
 from pyro_dsvae.configuration.catalogue import PARTS
-from pyro_dsvae.configuration.parts import describe, plain
+from pyro_dsvae.configuration.parts import describe, in_words, plain
 from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.data.sprites import Sprites
 from pyro_dsvae.fit import fit
+from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
+from pyro_dsvae.inference.posteriors.views import Turn
 from pyro_dsvae.inference.training.schedule import Optimisation
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.errors import UsageError
@@ -78,6 +80,11 @@ def test_class_inside_a_function_is_refused() -> None:
         describe(Local)
 
 
+def test_a_part_inside_a_part_is_said_in_words_as_the_part_is() -> None:
+    described = describe(partial(LSTMPosterior, hidden_size=3, views=Turn(width=4)))
+    assert in_words(described).endswith("views=Turn(width=4, frames=3, warp=0.02))")
+
+
 def parsed(*arguments: str) -> dict[str, Any]:
     """What the command makes of these arguments: parts, sizes and options, described."""
     parser = cli.parser_for(fit, None)
@@ -94,6 +101,7 @@ def parsed(*arguments: str) -> dict[str, Any]:
         ["--dynamic_prior=LSTM", "--dynamic_prior.hidden_size=7"],
         ["--dynamic_prior.hidden_size=7"],
         ["--posterior=Factorised", "--posterior.width=3", "--posterior.views=false"],
+        ["--posterior=LSTM", "--posterior.views=Turn", "--posterior.views.width=4"],
         ["--likelihood=Bernoulli", "--decoder=Regions", "--decoder.width=5"],
         ["--data=Arrays", "--data.path=some where.npz", "--data.validation=1e-3"],
         ["--data=LPCSprites", "--data.size=64"],

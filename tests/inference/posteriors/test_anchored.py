@@ -20,6 +20,7 @@ from pyro_dsvae.inference.handlers import LocalParameters
 from pyro_dsvae.inference.posteriors.anchored import FRAMES, Anchored, anchor_clip
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.inference.posteriors.views import Recolour
 from pyro_dsvae.inference.prediction import posterior_means
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.held_out_elbo import held_out_terms
@@ -43,7 +44,7 @@ POSTERIORS = list(PARTS["posterior"])
 class Leaky(Posterior):
     """Frames are (f, z_t), whole numbers. The guide reads them, and lets each latent tell a little of the other."""
 
-    views = True
+    views = Recolour()
 
     def static(self, clip: GuideInput) -> TorchDistribution:
         f, z = clip.x[..., :F], clip.x[..., F:]

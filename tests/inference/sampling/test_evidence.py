@@ -710,7 +710,7 @@ def test_random_views_of_a_guide_in_training_play_no_part() -> None:
     frames = torch.rand(2, 4, 3, 16, 16, generator=generator)
     parts = (recipe(option, name) for option, name in DEFAULTS.items())
     made = build(frames, 0, 2, 1, *parts).double()
-    assert made.guide.views
+    assert made.guide.views.random
     sequences = Sequences(frames, None, None, torch.arange(2))
     found = []
     for training in (True, False):

@@ -1,68 +1,12 @@
-"""Guide views: the part of a clip that each half of the guide sees in training. They have one name for both halves.
-
-turn      z is inferred from frames less the colour of their ground, after all colours were turned (`turn_colours`) and the
-          frames warped a little (`warp`). So z can hardly encode colours, or small shapes. f is inferred from patches and
-          parts of three random frames, from the whole clip in order, and from the colour of the ground. It assumes that one
-          colour covers most of a frame, and that colours belong to what stays.
-recolour  z is inferred from the clip after a random smooth map of its colours that keeps black (`recolour`), and `warp`. f is
-          inferred from patches of two pixels of three random frames, without the order of the frames and without the place
-          of a patch in its row. So f can hardly encode motion, pose or direction, nor the shape of anything. It assumes a
-          black ground, and that colours say all of what stays.
-none      Both are inferred from the clip. Nothing is assumed. z takes over shapes and colours where it learns them first, and
-          f takes over what moves where the decoder lets it.
-
-With views, later in a fit, f is also inferred from clips that the model has recombined.
-
-A guide may be any density that is computed from x and from noise. So the bound remains an ELBO with unit weights:
-log p(x) >= E_views[ELBO(q_view)]. Evaluation uses all frames and no random view. Anchored inference, where it is asked
-for, also hides from each latent in evaluation what belongs to the other (`pyro_dsvae.inference.posteriors.anchored`).
-"""
+"""What guide views do to images."""
 
 import math
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
-from pyro_dsvae.models.errors import UsageError
-
 COLOUR_WAVES = 8
-Views = Literal["none", "recolour", "turn"]
-
-
-def chosen_views(views: Views | bool | None, frame_shape: tuple[int, ...]) -> Views:
-    """The name of guide views: by default "recolour" for images and "none" for vectors.
-
-    Raises:
-        UsageError: For another name, or for views of vectors.
-    """
-    if views is None:
-        return "recolour" if len(frame_shape) == 3 else "none"
-    # Until version 0.2 there was one kind, which was on or off.
-    name: Views = ("recolour" if views else "none") if isinstance(views, bool) else views
-    if name not in get_args(Views):
-        raise UsageError(f"guide views are one of {', '.join(get_args(Views))}, not {views}", "posterior")
-    if name != "none" and len(frame_shape) != 3:
-        raise UsageError(
-            f"the guide views {name} are of images; take none for frames of shape {frame_shape}", "posterior"
-        )
-    return name
-
-
-def choose_frames(observed: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Choose ``count`` different random frames of every sequence, in random order.
-
-    Args:
-        observed: (B, T) bool.
-        count: How many, K.
-
-    Returns:
-        Indices (B, K), and (B, K) bool, whether each is an observed frame; observed frames come first.
-    """
-    keys = torch.rand(observed.shape, device=observed.device).masked_fill(~observed, 2.0)
-    frames = keys.argsort(dim=-1)[:, :count]
-    return frames, observed.gather(1, frames)
 
 
 def recolour(x: Tensor) -> Tensor:

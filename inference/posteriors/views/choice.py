@@ -1,0 +1,45 @@
+"""Which guide views a name or the kind of frames stands for."""
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from pyro_dsvae.inference.posteriors.views.guide_views import GuideViews
+from pyro_dsvae.inference.posteriors.views.no_views import NoViews
+from pyro_dsvae.inference.posteriors.views.recolour import Recolour
+from pyro_dsvae.inference.posteriors.views.turn import Turn
+from pyro_dsvae.models.errors import UsageError
+
+Name = Literal["none", "recolour", "turn"]
+Views = GuideViews | Name | bool | None
+BY_NAME: Mapping[str, Callable[..., GuideViews]] = {"none": NoViews, "recolour": Recolour, "turn": Turn}
+
+
+def default_views(frame_shape: tuple[int, ...]) -> Name:
+    """The guide views of a fit that names none, and so what config.yaml says of it."""
+    return "recolour" if len(frame_shape) == 3 else "none"
+
+
+def chosen_views(views: Views, frame_shape: tuple[int, ...], width: int = 16) -> GuideViews:
+    """The guide views for such frames.
+
+    Args:
+        views: An object, the name of one of the package's with its defaults, or None. Until version 0.2 there was one kind,
+            recolour, which was on (True) or off (False).
+        frame_shape: (C, H, W) or (P,).
+        width: Of the guide's encoder, for views that are named.
+
+    Raises:
+        UsageError: For another name, or for views of other frames.
+    """
+    if views is None:
+        views = default_views(frame_shape)
+    if isinstance(views, bool):
+        views = "recolour" if views else "none"
+    if isinstance(views, str) and views in BY_NAME:
+        views = NoViews() if views == "none" else BY_NAME[views](width=2 * width)
+    if not isinstance(views, GuideViews):
+        raise UsageError(
+            f"guide views are one of {', '.join(BY_NAME)} or an object of your own GuideViews, not {views}", "posterior"
+        )
+    views.check(frame_shape)
+    return views
