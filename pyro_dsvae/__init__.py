@@ -4,10 +4,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pyro_dsvae.data import Arrays, LPCSprites, MovingDigits, Quantity, SequenceData, SeriesTable, Sprites
+    from pyro_dsvae.data import (
+        Arrays,
+        CartoonFaces,
+        LPCSprites,
+        MovingDigits,
+        Quantity,
+        SequenceData,
+        SeriesTable,
+        Sprites,
+    )
     from pyro_dsvae.loading import Run, load
 
-__all__ = ["Arrays", "LPCSprites", "MovingDigits", "Quantity", "Run", "SequenceData", "SeriesTable", "Sprites", "load"]
+__all__ = [
+    "Arrays",
+    "CartoonFaces",
+    "LPCSprites",
+    "MovingDigits",
+    "Quantity",
+    "Run",
+    "SequenceData",
+    "SeriesTable",
+    "Sprites",
+    "load",
+]
 
 
 def __getattr__(name: str) -> object:

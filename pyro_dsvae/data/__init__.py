@@ -1,6 +1,7 @@
 """Data sources. `DataSource` is what each of them is, and what one of your own is; it loads `SequenceData`."""
 
 from pyro_dsvae.data.arrays import Arrays
+from pyro_dsvae.data.cartoon_faces import CartoonFaces
 from pyro_dsvae.data.dataset import DataSource, Label, Quantity, SequenceData
 from pyro_dsvae.data.lpc_sprites import LPCSprites
 from pyro_dsvae.data.moving_digits import MovingDigits
@@ -9,6 +10,7 @@ from pyro_dsvae.data.sprites import Sprites
 
 __all__ = [
     "Arrays",
+    "CartoonFaces",
     "DataSource",
     "LPCSprites",
     "Label",

@@ -1,0 +1,1 @@
+"""Cartoon faces: who they are, how they move, and how they are drawn."""
