@@ -58,6 +58,7 @@ from pyro_dsvae.metrics.features import draw, encode, one_split
 from pyro_dsvae.metrics.generation import Entropies, balanced, entropies, judge_clips
 from pyro_dsvae.metrics.labelled import measure_judged, measure_probes, measure_scores
 from pyro_dsvae.metrics.result import EvaluationResult
+from pyro_dsvae.metrics.series import measure_series
 from pyro_dsvae.metrics.unlabelled import measure_evidence, measure_terms
 from pyro_dsvae.models.errors import UsageError, check_seed
 from pyro_dsvae.runs.evaluations import record, said
@@ -240,6 +241,9 @@ def _with_labels(
     probes = {"means": measure_probes(training, train, latents, data, parts, seed)}
     bar(0.85, stage="probes of draws")
     probes["draws"] = measure_probes(drawn[0], train, drawn[1], data, parts, seed)
+    bar(0.88, stage="baselines of series")
+    series, said_of_them = measure_series(training, train, latents, data, probes["means"]["f"], seed)
+    notes += said_of_them
     bar(0.92, stage="DCI, MIG and SAP")
     scores = None
     try:
@@ -253,6 +257,7 @@ def _with_labels(
         judged=judged,
         probes=probes,
         scores=scores,
+        series=series,
         notes=tuple(notes),
     )
 

@@ -13,6 +13,7 @@ from pyro_dsvae.metrics.factors import parts_of, with_parts
 from pyro_dsvae.metrics.generation import Entropies
 from pyro_dsvae.metrics.labelled import Judged, Scores
 from pyro_dsvae.metrics.probes import Probe
+from pyro_dsvae.metrics.series import SeriesScores
 from pyro_dsvae.metrics.tables import Table
 from pyro_dsvae.metrics.unlabelled import EvidenceSummary, Terms
 from pyro_dsvae.runs.json_values import json_values
@@ -50,6 +51,7 @@ class EvaluationResult:
         quantities: Quantity -> distances in swaps; empty where the data have none.
         scores: DCI, MIG and SAP, None without labels or without scikit-learn.
         notes: What could not be had, and why.
+        series: Static label of series -> who tells it, and equal error rates; empty for images.
     """
 
     path: Path
@@ -65,6 +67,7 @@ class EvaluationResult:
     scores: Scores | None = None
     notes: tuple[str, ...] = ()
     quantities: dict[str, QuantityErrors] = field(default_factory=dict)
+    series: dict[str, SeriesScores] = field(default_factory=dict)
 
     def json(self) -> str:
         """All of it; null for what is not finite."""
@@ -101,6 +104,8 @@ class EvaluationResult:
         if self.quantities:
             found.append(tables.quantity_table(self.quantities))
         found += [tables.probe_table(probes, labels, source) for source, probes in self.probes.items()]
+        if self.series:
+            found.append(tables.series_table(self.series, self.options["split"], self.sequences))
         if self.scores is not None:
             found.append(tables.score_table(self.scores))
         return found

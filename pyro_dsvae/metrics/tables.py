@@ -13,6 +13,7 @@ from pyro_dsvae.judges.quantity_errors import QuantityErrors
 from pyro_dsvae.metrics.generation import KEPT, Entropies, Fixed, HeadScores
 from pyro_dsvae.metrics.labelled import Scores
 from pyro_dsvae.metrics.probes import Probe
+from pyro_dsvae.metrics.series import SeriesScores
 from pyro_dsvae.metrics.swaps import Swaps
 from pyro_dsvae.metrics.unlabelled import EvidenceSummary, Terms
 from pyro_dsvae.models.standardisation import IN_SD
@@ -194,6 +195,25 @@ def probe_table(probes: Mapping[str, Mapping[str, Probe]], labels: Mapping[str, 
         }[source]
     )
     return Table(f"Probes of f alone and of z alone, posterior {source}", columns, rows, note)
+
+
+def series_table(series: Mapping[str, SeriesScores], split: str, count: int) -> Table:
+    """Who tells the static labels of series, and verification by f and by z."""
+    who = list(dict.fromkeys(name for scores in series.values() for name in scores.accuracy))
+    rows = [
+        (
+            name,
+            *(_share(scores.accuracy[each]) if each in scores.accuracy else "" for each in who),
+            *map(_share, (scores.chance, scores.equal_error_f, scores.equal_error_z)),
+        )
+        for name, scores in series.items()
+    ]
+    note = (
+        "f: a linear probe of posterior means. Warping: dynamic time warping. Summaries: mean, spread and change of every "
+        "column. EER: equal error rate of the cosine of all pairs of sequences; it should be low for f, 50 % for z."
+    )
+    columns = ("label", *who, "chance", "EER of f", "EER of z")
+    return Table(f"Static labels of {count} {split} series: share told right", columns, rows, note)
 
 
 def score_table(scores: Scores) -> Table:

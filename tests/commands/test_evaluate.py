@@ -328,6 +328,8 @@ def test_vectors_and_a_single_sequence(home: Path) -> None:
     assert not (single / "other").exists()
     several = evaluate.evaluate(single, single / "several", split="validation", device="cpu")
     assert (several.path / "swaps.png").exists()
+    assert {"f", "nearest by warping", "linear, of summaries"} <= set(several.series["who"].accuracy)
+    assert "Static labels of 10 validation series" in (several.path / "evaluation.md").read_text()
 
 
 @pytest.mark.usefixtures("no_pictures")
