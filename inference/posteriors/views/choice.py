@@ -6,12 +6,18 @@ from typing import Literal
 from pyro_dsvae.inference.posteriors.views.guide_views import GuideViews
 from pyro_dsvae.inference.posteriors.views.no_views import NoViews
 from pyro_dsvae.inference.posteriors.views.recolour import Recolour
+from pyro_dsvae.inference.posteriors.views.rescale import Rescale
 from pyro_dsvae.inference.posteriors.views.turn import Turn
 from pyro_dsvae.models.errors import UsageError
 
-Name = Literal["none", "recolour", "turn"]
+Name = Literal["none", "recolour", "turn", "rescale"]
 Views = GuideViews | Name | bool | None
-BY_NAME: Mapping[str, Callable[..., GuideViews]] = {"none": NoViews, "recolour": Recolour, "turn": Turn}
+BY_NAME: Mapping[str, Callable[..., GuideViews]] = {
+    "none": NoViews,
+    "recolour": Recolour,
+    "turn": Turn,
+    "rescale": Rescale,
+}
 
 
 def default_views(frame_shape: tuple[int, ...]) -> Name:
@@ -36,7 +42,7 @@ def chosen_views(views: Views, frame_shape: tuple[int, ...], width: int = 16) ->
     if isinstance(views, bool):
         views = "recolour" if views else "none"
     if isinstance(views, str) and views in BY_NAME:
-        views = NoViews() if views == "none" else BY_NAME[views](width=2 * width)
+        views = BY_NAME[views](width=2 * width) if views in ("recolour", "turn") else BY_NAME[views]()
     if not isinstance(views, GuideViews):
         raise UsageError(
             f"guide views are one of {', '.join(BY_NAME)} or an object of your own GuideViews, not {views}", "posterior"
