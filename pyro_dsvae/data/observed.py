@@ -18,7 +18,7 @@ def observed_frames(frames: Tensor, mask: Tensor | None, lengths: Tensor | None)
     if mask is not None or lengths is not None:
         empty = Sequences.of(frames, mask, lengths).observed_count() == 0
         if empty.any():
-            raise UsageError(f"mask leaves no observed value of {numbered_sequences(empty)}: leave {_them(empty)} out")
+            raise UsageError(f"nothing was observed of {numbered_sequences(empty)}: leave {_them(empty)} out")
     bad = ~torch.isfinite(frames) if frames.is_floating_point() else None
     if bad is None or not bad.any():
         return frames

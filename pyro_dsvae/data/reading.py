@@ -15,11 +15,13 @@ class UnaskedChannelsError(UsageError):
 
     Args:
         message: The line.
-        asked: The same source, asked for them.
+        letters: The layout that asks for them.
+        asked: The same source, asked for them; None where there is none.
     """
 
-    def __init__(self, message: str, asked: DataSource) -> None:
+    def __init__(self, message: str, letters: str, asked: DataSource | None = None) -> None:
         super().__init__(message, "data.layout")
+        self.letters = letters
         self.asked = asked
 
 
@@ -62,4 +64,6 @@ def read_again(source: DataSource, known: str | None = None) -> SequenceData:
         try:
             return as_fitted(source.load(), known)
         except UnaskedChannelsError as error:
+            if error.asked is None:
+                raise
             return as_fitted(error.asked.load(), known)

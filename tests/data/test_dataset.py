@@ -138,12 +138,12 @@ def test_fingerprint_changes_with_anything() -> None:
         ({"lengths": torch.tensor([5, 2, 3, 4, 4, 4])}, r"run from 2 to 5; .*: leave out sequence 0, or"),
         (
             {"mask": torch.ones(N, T, dtype=torch.bool).index_fill(0, torch.tensor([1, 5]), False)},
-            "mask leaves no observed value of sequences 1 and 5: leave them out",
+            "nothing was observed of sequences 1 and 5: leave them out",
         ),
         # What lies beyond a sequence's end is not observed, whatever mask says.
         (
             {"mask": torch.arange(T).expand(N, T) == 2, "lengths": torch.tensor([4, 4, 2, 4, 3, 4])},
-            "mask leaves no observed value of sequence 2: leave it out",
+            "nothing was observed of sequence 2: leave it out",
         ),
         ({"mask": torch.ones(N, T)}, r"mask is torch\.float32 \(6, 4\); it must be bool \(6, 4\) or \(6, 4, 3\)"),
         ({"mask": torch.ones(N, dtype=torch.bool)}, r"mask is torch\.bool \(6,\)"),

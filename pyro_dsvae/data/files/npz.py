@@ -70,7 +70,21 @@ def as_frames(name: str, raw: Array) -> Array:
         raise UsageError(f"{name} are {raw.dtype}; convert them to uint8 (0..255) or float32")
     # What float32 cannot hold becomes infinite, which is reported with its place.
     with np.errstate(over="ignore"):
-        return raw.astype(np.float32)
+        return raw.astype(np.float32, copy=False)
+
+
+def as_values(name: str, raw: Array, where: str) -> Array:
+    """Frames under this name: uint8 as they are, all other numbers as float32, images of 16 bit as intensities.
+
+    Raises:
+        UsageError: For what is no number.
+    """
+    if raw.dtype.kind not in "iu" or raw.dtype == np.uint8:
+        return as_frames(name, raw)
+    if raw.dtype == np.uint16 and raw.ndim > 3 and raw.max(initial=0) >= 2**15:
+        warnings.warn(Remark(f"{where}: images of uint16 are taken as intensities, x / 65535"), stacklevel=2)
+        return (raw / np.float32(2**16 - 1)).astype(np.float32)
+    return raw.astype(np.float32)
 
 
 def as_mask(mask: Array) -> Array:
@@ -106,14 +120,15 @@ def read_arrays(path: Path) -> dict[str, Array]:
     try:
         # Opened here: NumPy leaves the file open where a broken archive makes it fail.
         with path.open("rb") as file:
+            if start[:2] != b"PK":
+                # Read piece by piece. What is written goes into memory of its own, not into the file.
+                return {"frames": np.load(path, allow_pickle=False, mmap_mode="c")}
             loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return {"frames": loaded}
             with loaded:
                 for key in loaded.files:
                     arrays[key] = loaded[key]
     except _UNREADABLE as error:
-        if "allow_pickle" in str(error):
+        if "allow_pickle" in str(error) or "Python objects" in str(error):
             key = "frames" if start[:2] != b"PK" else next(key for key in loaded.files if key not in arrays)
             raise UsageError(_objects(key)) from None
         raise UsageError(f"is damaged: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from None
