@@ -42,8 +42,10 @@ from pyro_dsvae.configuration.options import FitOptions, Role, option_names, tak
 from pyro_dsvae.configuration.parts import in_words
 from pyro_dsvae.data.columns import ColumnMoments
 from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.data.in_memory import InMemory, copy_name
 from pyro_dsvae.data.intensities import check_intensities
 from pyro_dsvae.data.location import located, places
+from pyro_dsvae.data.memory.copy import write_copy
 from pyro_dsvae.data.reading import read_again, read_first
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.svi import SVI, NonFiniteError
@@ -116,24 +118,29 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
         before = RunDirectory.open(path)
         known = before.load("checkpoint.pt").get("data")
         # What is left open was chosen when the run began.
-        options = replace(options, decoder=options.decoder or before.options().decoder)
+        first = before.options()
+        options = replace(options, decoder=options.decoder or first.decoder, keep_data=first.keep_data)
     else:
         RunDirectory.check_free(path)
     source, folder = next(located(options.data, places(options.data_folder, path if options.resume else None)))
     data = read_again(source, known) if options.resume else read_first(source)
+    fingerprint = data.fingerprint()
     options = for_frames(replace(options, data_folder=folder), data.frame_shape)
+    if isinstance(source, InMemory):
+        options = _in_memory(options, source, path, fingerprint)
     run = _resumed(path, options, data.frame_shape) if options.resume else None
     series = options.standardise and len(data.frame_shape) == 1
     columns = ColumnMoments.of(data.sequences("train")) if series else None
     svi = _svi(options, data, columns)
-    fingerprint = data.fingerprint()
     new = run is None
     if run is None:
         if any(svi.objective.model.likelihood.real_channels):
             check_intensities(data)
         start = {**svi.state(), "data": fingerprint}
         run = RunDirectory(path)
-        svi.processes.on_rank_zero(lambda: RunDirectory.create(path, options.config(), start))
+        copy = options.data.copy if isinstance(options.data, InMemory) and options.keep_data else None
+        more = None if copy is None else lambda folder: write_copy(folder / copy, data)
+        svi.processes.on_rank_zero(lambda: RunDirectory.create(path, options.config(), start, more))
         if columns is not None and svi.objective.model.standardisation is not None and is_rank_zero():
             names = () if data.names is None else data.names.columns
             print("\n".join(columns.sentences(names, svi.objective.model.likelihood.real_channels)), file=sys.stderr)
@@ -161,8 +168,21 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
             return FitResult(path, False, {}, as_stopped(error))
 
 
+def _in_memory(options: FitOptions, source: InMemory, path: Path, fingerprint: str) -> FitOptions:
+    """The options with the data as config.yaml describes them: what they were, and where a copy is."""
+    if options.resume and isinstance(before := RunDirectory.open(path).options().data, InMemory):
+        return replace(options, data=before)  # whether they are the same is for the fingerprint
+    if not options.keep_data:
+        return replace(options, data=source)
+    return replace(options, data=source.kept_as(copy_name(fingerprint)), data_folder=path.resolve())
+
+
 def _check(options: FitOptions) -> None:
     """Raises `UsageError` for what can be told before anything is read."""
+    if options.keep_data and not isinstance(options.data, InMemory):
+        raise UsageError(
+            f"keep_data is for data in memory; those of {type(options.data).__name__} are read again from where they are"
+        )
     Budget(options.steps, options.minutes)
     check_seed(options.seed)
     check_devices(options.devices, device_for(options.device))

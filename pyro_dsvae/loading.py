@@ -7,6 +7,9 @@ import torch
 
 from pyro_dsvae.configuration.build import build_from
 from pyro_dsvae.configuration.networks import for_frames
+from pyro_dsvae.data.dataset import DataSource
+from pyro_dsvae.data.in_memory import InMemory
+from pyro_dsvae.data.memory.conversion import Given
 from pyro_dsvae.inference.training.hardware import Device, device_for, lay_out
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.directory import RunDirectory
@@ -15,13 +18,16 @@ from pyro_dsvae.runs.run import Run
 __all__ = ["Run", "load"]
 
 
-def load(path: str | Path, checkpoint: str = "best.pt", device: Device = "cpu") -> Run:
+def load(
+    path: str | Path, checkpoint: str = "best.pt", device: Device = "cpu", data: "DataSource | Given | None" = None
+) -> Run:
     """Open the run at ``path``, with the parameters of the highest held-out ELBO. Its data are not read.
 
     Args:
         path: The run directory.
         checkpoint: "best.pt", or "checkpoint.pt" for the last state.
         device: Where to put model and guide, as for `fit`.
+        data: The data that the run was fitted to, for a run whose data were in memory, or are no longer where they were.
 
     Returns:
         The fitted model, with methods to encode, swap, sample, forecast and more.
@@ -54,4 +60,5 @@ def load(path: str | Path, checkpoint: str = "best.pt", device: Device = "cpu") 
         ) from error
     objective.to(place).eval()
     kept = {name: value for name, value in state.items() if name != "objective"}
-    return Run(directory.path, options.config(), options.data, objective.model, objective.guide, kept, objective.anchor)
+    source = options.data if data is None else data if isinstance(data, DataSource) else InMemory.of(data)
+    return Run(directory.path, options.config(), source, objective.model, objective.guide, kept, objective.anchor)

@@ -19,6 +19,7 @@ from rich.console import Console
 from pyro_dsvae.comparison.candidates import Candidate, Fit
 from pyro_dsvae.comparison.measurement import Evaluation, Measure, evaluate
 from pyro_dsvae.data.dataset import DataSource, SequenceData
+from pyro_dsvae.data.in_memory import InMemory
 from pyro_dsvae.data.reading import read_again
 from pyro_dsvae.fit import fit
 from pyro_dsvae.loading import Run, load
@@ -47,17 +48,19 @@ class Task:
             KeyboardInterrupt: Where the user stopped.
         """
         if self.candidate is not None and not (self.fit.path / "summary.json").is_file():
-            self._fit(self.candidate, title)
+            self._fit(self.candidate, data, title)
         run = load(self.fit.path, device=device)
         with Bar(f"{title}: evidence and motion") as bar:
             return evaluate(self.fit, run, data, self.measure, self.evidence, bar), run
 
-    def _fit(self, candidate: Candidate, title: str) -> None:
+    def _fit(self, candidate: Candidate, data: SequenceData, title: str) -> None:
         Console(stderr=True, markup=False, emoji=False).print(f"{title}: fitting", highlight=False)
         path = self.fit.path
         # Standard output is for the comparison.
         with contextlib.redirect_stdout(sys.stderr):
             options = replace(candidate.options(), out=path, seed=self.fit.seed, resume=path.exists())
+            if isinstance(options.data, InMemory):  # which a configuration does not hold
+                options = replace(options, data=options.data.holding(data))
             result = fit(**vars(options))
         if not result.finished:
             raise result.stopped or Stopped()

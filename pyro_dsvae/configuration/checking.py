@@ -10,11 +10,15 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from pyro_dsvae.configuration.catalogue import PARTS, names
 from pyro_dsvae.configuration.parts import part_class
 from pyro_dsvae.data.dataset import DataSource
+from pyro_dsvae.data.in_memory import InMemory
+from pyro_dsvae.data.memory.conversion import KINDS as KINDS_OF_DATA
+from pyro_dsvae.data.memory.conversion import is_data
+from pyro_dsvae.data.tables.reading import is_table
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.errors import UsageError, did_you_mean
@@ -79,20 +83,20 @@ def no_part(option: str, name: str) -> str:
 
 
 def _source(value: object) -> DataSource:
-    """Of sequences. Raises `UsageError` for an array, a file's name and a class."""
+    """Of sequences. Raises `UsageError` for a file's name, a class, and what holds no sequences."""
     if isinstance(value, DataSource):
         return value
-    if isinstance(value, np.ndarray | Tensor):
-        found = f"an array of shape {tuple(value.shape)}"
-        right = "save it, numpy.savez('clips.npz', frames=array), and give Arrays('clips.npz')"
-    elif is_named(value, "data"):
+    if is_data(value):
+        return InMemory.of(value)
+    if is_named(value, "data"):
         found, right = f"the name {value!r}", f"give the object, {value}{'(PATH)' if value == 'Arrays' else '()'}"
     elif isinstance(value, str | PathLike):
-        found, right = f"{str(value)!r}", f"give the object, such as Arrays({str(value)!r})"
+        kind = "SeriesTable" if is_table(Path(value)) else "Arrays"
+        found, right = f"{str(value)!r}", f"give the object, such as {kind}({str(value)!r})"
     elif isinstance(value, type):
         found, right = f"the class {value.__name__}", f"give an object, {value.__name__}(…)"
     else:
-        found, right = _short(value), "give an object, such as Arrays('clips.npz') or Sprites()"
+        found, right = _short(value), f"give an object, such as Arrays('clips.npz') or Sprites(), or {KINDS_OF_DATA}"
     raise UsageError(f"data is {found}; {right}")
 
 

@@ -155,6 +155,11 @@ class FitOptions(SharedOptions):
         Role.INCIDENTAL,
         "where the stored frames are during the fit; auto takes the device where they fill at most half of its memory",
     )
+    keep_data: bool = option(
+        False,
+        Role.INCIDENTAL,
+        "keep a copy in the run of data that were given from Python, so that commands can read them",
+    )
     resume: bool = option(False, Role.CALL, "go on with the run in --out")
     profile: bool = option(
         False, Role.CALL, "write a PyTorch profiler trace and a table of five steps into the run's folder profile/"

@@ -7,7 +7,7 @@ import pickle
 import sys
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -56,9 +56,13 @@ class RunDirectory:
 
     @classmethod
     def create(
-        cls, path: Path, config: Mapping[str, Any], checkpoint: Mapping[str, Any] | None = None
+        cls,
+        path: Path,
+        config: Mapping[str, Any],
+        checkpoint: Mapping[str, Any] | None = None,
+        more: Callable[[Path], None] | None = None,
     ) -> "RunDirectory":
-        """A new run at ``path``, with its first checkpoint where one is given.
+        """A new run at ``path``, with its first checkpoint and what ``more`` writes into its folder, where these are given.
 
         It appears whole or not at all, so that a run killed at any moment can be resumed.
 
@@ -73,6 +77,8 @@ class RunDirectory:
             part.write_text(part.metrics_file, ",".join(COLUMNS) + "\n")
             if checkpoint is not None:
                 part.save("checkpoint.pt", checkpoint)
+            if more is not None:
+                more(folder)
         return cls(path)
 
     @staticmethod

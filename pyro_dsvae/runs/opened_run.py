@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.data.dataset import DataSource, SequenceData
+from pyro_dsvae.data.in_memory import InMemory
 from pyro_dsvae.data.location import located, places
 from pyro_dsvae.data.reading import read_again
 from pyro_dsvae.inference.batch import Batch
@@ -54,6 +55,8 @@ class OpenedRun(ABC):
         """
         known = self.config.get("data_folder")
         folders = places(None if known is None else Path(known), self.path)
+        if isinstance(self.data, InMemory):  # whose copy is the run's own
+            folders.insert(0, self.path.resolve())
         for source, folder in located(self.data, folders):
             try:
                 data = read_again(source, self.state.get("data"))
@@ -64,7 +67,9 @@ class OpenedRun(ABC):
                 if folder != folders[0]:
                     warnings.warn(f"the data of {self.path} are taken from {folder}", Remark, stacklevel=2)
                 return data
-        raise UsageError(f"{self.path} was fitted to other data than {type(self.data).__name__} gives now")
+        given = isinstance(self.data, InMemory) and self.data.holds
+        than = "those that were given" if given else f"{type(self.data).__name__} gives now"
+        raise UsageError(f"{self.path} was fitted to other data than {than}")
 
     @property
     def frame_shape(self) -> tuple[int, ...]:
