@@ -61,9 +61,9 @@ from pyro_dsvae.metrics.result import EvaluationResult
 from pyro_dsvae.metrics.series import measure_series
 from pyro_dsvae.metrics.unlabelled import measure_evidence, measure_terms
 from pyro_dsvae.models.errors import UsageError, check_seed
+from pyro_dsvae.progress import Bar
 from pyro_dsvae.runs.evaluations import record, said
 from pyro_dsvae.runs.output_folder import check_free, new_folder
-from pyro_dsvae.runs.progress import Bar
 
 __all__ = ["evaluate"]
 

@@ -40,13 +40,13 @@ from pyro_dsvae.configuration.build import build_from, check_sizes, check_times,
 from pyro_dsvae.configuration.networks import for_frames
 from pyro_dsvae.configuration.options import FitOptions, Role, option_names, takes
 from pyro_dsvae.configuration.parts import in_words
-from pyro_dsvae.data.columns import ColumnMoments
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.data.in_memory import InMemory, copy_name
 from pyro_dsvae.data.intensities import check_intensities
 from pyro_dsvae.data.location import located, places
 from pyro_dsvae.data.memory.copy import write_copy
 from pyro_dsvae.data.reading import read_again, read_first
+from pyro_dsvae.data.tables.columns import ColumnMoments
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.svi import SVI, NonFiniteError
 from pyro_dsvae.inference.training.distributed import is_rank_zero, launched

@@ -42,9 +42,9 @@ from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.hardware import Device, device_for
 from pyro_dsvae.loading import Run, load
 from pyro_dsvae.models.errors import UsageError, check_seed
+from pyro_dsvae.progress import Bar
 from pyro_dsvae.runs.evaluations import record, said
 from pyro_dsvae.runs.output_folder import check_free, new_folder
-from pyro_dsvae.runs.progress import Bar
 
 if TYPE_CHECKING:
     from pyro_dsvae.checks.figures import Shown

@@ -40,7 +40,7 @@ LAYERS = {
     "pyro_dsvae": [
         ["models"],
         ["inference"],
-        ["data", "recipes", "process"],
+        ["data", "recipes", "process", "progress", "lock"],
         ["configuration", "judges", "clips"],
         ["cli", "figures"],
         ["runs", "metrics"],

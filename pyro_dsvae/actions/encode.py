@@ -24,7 +24,7 @@ from pyro_dsvae.metrics.features import path_features
 from pyro_dsvae.metrics.probes import Probe, probe
 from pyro_dsvae.metrics.tables import Table
 from pyro_dsvae.models.errors import check_seed
-from pyro_dsvae.runs.progress import Bar
+from pyro_dsvae.progress import Bar
 
 FORMATS = ("npz", "nc", "csv")
 AT_ONCE = 1024

@@ -16,8 +16,8 @@ from pyro_dsvae.inference.forecasting.forecast import Forecast
 from pyro_dsvae.inference.forecasting.scores import forecast_scores
 from pyro_dsvae.loading import load
 from pyro_dsvae.models.errors import UsageError, check_seed
+from pyro_dsvae.progress import Bar
 from pyro_dsvae.runs.evaluations import record
-from pyro_dsvae.runs.progress import Bar
 from pyro_dsvae.runs.run import Progress, Run
 
 SHOWN_DRAWS = 3

@@ -17,7 +17,7 @@ from pyro_dsvae.inference.sampling.gap_filling import nearest_frame
 from pyro_dsvae.loading import load
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.standardisation import IN_SD, column_sd
-from pyro_dsvae.runs.progress import Bar
+from pyro_dsvae.progress import Bar
 
 SHOWN_DRAWS = 2
 

@@ -18,7 +18,7 @@ from pyro_dsvae.inference.estimation import evaluation
 from pyro_dsvae.inference.latent_space.generation import Keep
 from pyro_dsvae.loading import load
 from pyro_dsvae.models.errors import UsageError, check_seed
-from pyro_dsvae.runs.progress import Bar
+from pyro_dsvae.progress import Bar
 from pyro_dsvae.runs.run import Run
 
 AT_ONCE = 256

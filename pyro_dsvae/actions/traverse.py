@@ -19,7 +19,7 @@ from pyro_dsvae.inference.latent_space.traversal import DEVIATIONS, OUTER, Trave
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.loading import load
 from pyro_dsvae.models.errors import UsageError, check_seed
-from pyro_dsvae.runs.progress import Bar
+from pyro_dsvae.progress import Bar
 
 # Below this share of its variance a dimension is not said to be about a label.
 TELLING = 0.1

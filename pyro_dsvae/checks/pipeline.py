@@ -30,7 +30,7 @@ from pyro_dsvae.judges.cache import load_or_train_judge
 from pyro_dsvae.loading import Run
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.standardisation import pooled_unit
-from pyro_dsvae.runs.progress import Bar
+from pyro_dsvae.progress import Bar
 
 ALPHA = 0.05
 # The smallest adjusted p-value that rounds allow is this share of alpha.

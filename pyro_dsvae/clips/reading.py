@@ -1,26 +1,22 @@
 """Clips in a user's own files: .npz, GIF, PNG strip, or a folder of frames."""
 
-import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageSequence
+from PIL import Image
 from torch import Tensor
 
-from pyro_dsvae.clips.conversion import fitted
-from pyro_dsvae.clips.durations import repeats
-from pyro_dsvae.clips.writing import COMMENT, is_ours
+from pyro_dsvae.clips.writing import is_ours
+from pyro_dsvae.data.files.conversion import fitted
 from pyro_dsvae.data.files.layout import CHANNELS, Layout
 from pyro_dsvae.data.files.npz import Array, as_frames, as_mask, frames_in, read_arrays
+from pyro_dsvae.data.files.pictures import IMAGE_SUFFIXES, frame_unit, images_in, pictures, steps_shown
 from pyro_dsvae.data.words import numbered_sequences, size_in_words
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.errors import UsageError
-
-IMAGE_SUFFIXES = (".png", ".gif", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombWarning)
 
 
 def read_clips(
@@ -88,15 +84,10 @@ def _pictures(path: Path, frame_shape: tuple[int, ...]) -> Tensor:
 
 
 def _folder(path: Path) -> list[Array]:
-    files = sorted((file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES), key=_natural)
+    files = images_in(path)
     if not files:
         raise UsageError(f"{path} holds no image ({', '.join(IMAGE_SUFFIXES)}); a folder of frames has one per frame")
     return [frame for file in files for frame in _opened(file)[0][:1]]
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Frame 2 before frame 10."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def _image(path: Path, frame_shape: tuple[int, ...]) -> list[Array]:
@@ -124,39 +115,13 @@ def _image(path: Path, frame_shape: tuple[int, ...]) -> list[Array]:
 
 def _opened(path: Path) -> tuple[list[Array], bool]:
     """The frames of an image file, each (H, W, 4) uint8, and whether it is animated."""
-    try:
-        with Image.open(path) as image:
-            frames, lasts = [], []
-            for frame in ImageSequence.Iterator(image):
-                frames.append(_rgba(frame))
-                lasts.append(float(frame.info.get("duration", 0)))  # known once the frame is loaded
-            if len(frames) > 1 and image.info.get("default_image", False):
-                frames, lasts = frames[1:], lasts[1:]  # what viewers show that cannot play an APNG
-            comment = image.info.get("comment", b"")
-    except Image.DecompressionBombError as error:
-        raise UsageError(f"{path} is refused: it claims more pixels than an image should have") from error
-    except _UNREADABLE as error:
-        what = str(error).partition("\n")[0][:120] or type(error).__name__
-        raise UsageError(f"{path} is no image that can be read, or is cut short ({what})") from error
-    if isinstance(comment, bytes) and comment.startswith(COMMENT):
-        unit = int(comment[len(COMMENT) :])
-        counts = [max(1, round(last / unit)) for last in lasts]
-        return _repeated(frames, counts), True
-    try:
-        return _repeated(frames, repeats(lasts) if len(frames) > 1 else [1]), len(frames) > 1
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from None
+    found = list(pictures(path))
+    counts = steps_shown(path, [lasts for _, lasts in found])
+    return _repeated([frame for frame, _ in found], counts), len(found) > 1 or frame_unit(path) is not None
 
 
 def _repeated(frames: list[Array], counts: list[int]) -> list[Array]:
     return [frame for frame, n in zip(frames, counts, strict=True) for _ in range(n)]
-
-
-def _rgba(image: Image.Image) -> Array:
-    if image.mode.startswith("I"):
-        grey = (np.asarray(image).astype(np.int64).clip(0, 65535) + 128) // 257
-        image = Image.fromarray(grey.astype(np.uint8))
-    return np.asarray(image.convert("RGBA"))
 
 
 def _from_arrays(path: Path, frame_shape: tuple[int, ...], resize: bool, layout: Layout | None) -> Sequences:

@@ -14,14 +14,13 @@ from PIL import Image
 from torch import Tensor
 
 from pyro_dsvae.data.files.layout import CHANNELS
+from pyro_dsvae.data.files.pictures import COMMENT
 from pyro_dsvae.models.errors import UsageError
 
 Array = NDArray[Any]
 
 FRAME_MS = 150
 PALETTE_PIXELS = 250_000
-# The format joins frames that are the same into one that lasts longer; this says how long each lasted.
-COMMENT = b"pyro_dsvae frame_ms="
 
 
 def to_bytes(clip: Tensor) -> Array:

@@ -12,8 +12,8 @@ from pyro_dsvae.comparison.options import ComparisonOptions
 from pyro_dsvae.configuration.options import Role, option_names
 from pyro_dsvae.configuration.parts import in_words
 from pyro_dsvae.configuration.spellings import modern_label
+from pyro_dsvae.lock import LOCK, TakenError
 from pyro_dsvae.runs.directory import RunDirectory, complete
-from pyro_dsvae.runs.lock import LOCK, TakenError
 from pyro_dsvae.runs.output_folder import locked, writing
 
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.comparison.candidates import Fit
-from pyro_dsvae.data.columns import ColumnMoments
 from pyro_dsvae.data.dataset import SequenceData, Split
+from pyro_dsvae.data.tables.columns import ColumnMoments
 from pyro_dsvae.inference.estimation import Progress, part_of
 from pyro_dsvae.inference.evidence import estimate_evidence
 from pyro_dsvae.inference.files import DAMAGE, replacing

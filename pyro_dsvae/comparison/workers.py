@@ -25,7 +25,7 @@ from pyro_dsvae.fit import fit
 from pyro_dsvae.loading import Run, load
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.process import SIGNALS, Stopped, as_stopped, held_back, listen, listening, raise_stopped
-from pyro_dsvae.runs.progress import Bar
+from pyro_dsvae.progress import Bar
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from pyro_dsvae.configuration.catalogue import DYNAMIC_PRIORS
 from pyro_dsvae.configuration.networks import decoder_for
 from pyro_dsvae.configuration.options import SharedOptions
 from pyro_dsvae.configuration.parts import part_class
-from pyro_dsvae.data.columns import ColumnMoments
 from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.data.tables.columns import ColumnMoments
 from pyro_dsvae.inference.posteriors.anchored import anchor_clip
 from pyro_dsvae.inference.posteriors.delta import Delta
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput

@@ -21,8 +21,8 @@ from pyro_dsvae.configuration.parts import class_paths, importable
 from pyro_dsvae.configuration.spellings import OldConfiguration, lacking, modern_config
 from pyro_dsvae.inference.files import DAMAGE, replacing
 from pyro_dsvae.inference.training.schedule import Budget
+from pyro_dsvae.lock import TakenError
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.runs.lock import TakenError
 from pyro_dsvae.runs.older_checkpoints import upgraded
 from pyro_dsvae.runs.output_folder import check_parents, new_folder, one_line, writing
 from pyro_dsvae.runs.versions import installed

@@ -6,9 +6,9 @@ from typing import Any
 
 from pyro_dsvae.inference.training.journal import REFIT, UNDONE
 from pyro_dsvae.process import Stopped
+from pyro_dsvae.progress import Bar
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.profiling import StepProfile
-from pyro_dsvae.runs.progress import Bar
 
 REFITTED = "after refitting the static prior"
 

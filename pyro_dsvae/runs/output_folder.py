@@ -7,9 +7,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
+from pyro_dsvae.lock import LOCK, FolderLock, TakenError
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.process import held_back
-from pyro_dsvae.runs.lock import LOCK, FolderLock, TakenError
 
 Made = TypeVar("Made")
 

@@ -22,9 +22,9 @@ from pyro_dsvae.judges.caveats import caveats
 from pyro_dsvae.judges.quantity_errors import QuantityErrors, quantity_errors
 from pyro_dsvae.judges.swap_scores import SwapScores, accuracies, means_of, swap_scores
 from pyro_dsvae.models.steps import Steps
+from pyro_dsvae.progress import Bar
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.evaluations import said
-from pyro_dsvae.runs.progress import Bar
 from pyro_dsvae.runs.versions import installed
 
 # Of appearances, and of motions, in the swap picture.

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pyro_dsvae.lock import FolderLock, TakenError
 from pyro_dsvae.models.errors import Remark, UsageError
-from pyro_dsvae.runs.lock import FolderLock, TakenError
 from pyro_dsvae.runs.output_folder import check_free, in_next_free, locked, new_folder, new_numbered_folder
 
 PROJECT = Path(__file__).parents[2]
@@ -183,7 +183,7 @@ def test_a_file_system_without_locks_is_said_and_nothing_is_spoilt(
     def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("pyro_dsvae.runs.lock.fcntl.flock", refuse)
+    monkeypatch.setattr("pyro_dsvae.lock.fcntl.flock", refuse)
     with pytest.warns(Remark, match="has no locks"), new_folder(tmp_path / "a") as part:
         (part / "done").mkdir()
     assert [str(p.relative_to(tmp_path)) for p in sorted(tmp_path.rglob("*"))] == ["a", "a/done"]

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pyro_dsvae import progress
 from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.fit import fit
 from pyro_dsvae.inference.training.schedule import Optimisation
-from pyro_dsvae.runs import progress
-from pyro_dsvae.runs.progress import Bar
+from pyro_dsvae.progress import Bar
 
 PPC = ["--sequences=20", "--draws=2", "--simulations=50", "--evidence_draws=25"]
 

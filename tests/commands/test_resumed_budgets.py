@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pyro_dsvae import fit as fit_module
-from pyro_dsvae import latents
+from pyro_dsvae import latents, progress
 from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.fit import fit
 from pyro_dsvae.inference.posteriors.lstm import LSTM as Posterior
@@ -17,7 +17,6 @@ from pyro_dsvae.inference.training.schedule import Optimisation
 from pyro_dsvae.models.dynamic_priors.iid import IID
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
-from pyro_dsvae.runs import progress
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.fit_journal import FitJournal
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pyro_dsvae.data import columns as module
-from pyro_dsvae.data.columns import ColumnMoments
+from pyro_dsvae.data.tables import columns as module
+from pyro_dsvae.data.tables.columns import ColumnMoments
 from pyro_dsvae.inference.sequences import Sequences
 
 N, T, P = 12, 7, 5

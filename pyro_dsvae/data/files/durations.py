@@ -30,7 +30,7 @@ def repeats(durations: Sequence[float]) -> list[int]:
         UsageError: Where these make more than 10,000 frames.
 
     Example:
-        >>> from pyro_dsvae.clips.durations import repeats
+        >>> from pyro_dsvae.data.files.durations import repeats
         >>> repeats([300, 200, 100]), repeats([30, 30, 40]), repeats([70, 30, 100])
         ([3, 2, 1], [1, 1, 1], [2, 1, 3])
     """
