@@ -27,7 +27,7 @@ from sklearn.linear_model import RidgeCV
 from torch import Tensor, nn
 
 from pyro_dsvae.configuration.build import build
-from pyro_dsvae.data.columns import ColumnMoments
+from pyro_dsvae.data.tables.columns import ColumnMoments
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.posteriors import LSTM as Posterior
 from pyro_dsvae.inference.posteriors.views import GuideViews, NoViews, Rescale, StaticEncoder

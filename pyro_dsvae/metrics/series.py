@@ -8,8 +8,8 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from pyro_dsvae.data.columns import ColumnMoments
 from pyro_dsvae.data.dataset import Label, SequenceData
+from pyro_dsvae.data.tables.columns import ColumnMoments
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.metrics.dynamic_time_warping import nearest_by_warping
 from pyro_dsvae.metrics.equal_error import equal_error_rate
