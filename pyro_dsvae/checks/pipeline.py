@@ -19,6 +19,7 @@ from pyro_dsvae.inference.evidence import estimate_evidence
 from pyro_dsvae.inference.latent_checks.checks import collapse_findings, latent_checks
 from pyro_dsvae.inference.latent_checks.usage import latent_usage
 from pyro_dsvae.inference.predictive_checks.checks import PredictiveChecks, checks_of
+from pyro_dsvae.inference.predictive_checks.columns import MOST_COLUMNS, column_discrepancies
 from pyro_dsvae.inference.predictive_checks.discrepancies import applicable
 from pyro_dsvae.inference.predictive_checks.discrepancy import Discrepancy
 from pyro_dsvae.inference.predictive_checks.draws import PredictiveDraws, predictive_draws
@@ -126,7 +127,9 @@ class Checking:
         return predictive_draws(self.run.sampler(told), self.chosen, count, few, self.seed)
 
     def _discrepancies(self, own: Sequence[Discrepancy]) -> list[Discrepancy]:
-        """Those that apply, the distance from the palette of the training data for images, and the user's own."""
+        """Those that apply, of images the distance from the palette of the training data, of series those of each column, and
+        the user's own.
+        """
         shape = self.run.frame_shape
         found = applicable(shape)
         if len(shape) == 3 and shape[0] <= 3:
@@ -134,7 +137,20 @@ class Checking:
                 "distance from the palette", lambda: palette_distance(self.run.model, self.data.sequences("train"))
             )
             found += [] if palette is None else [palette]
+        if len(shape) == 1:
+            found += self._of_columns()
+            if shape[0] > MOST_COLUMNS:
+                self.left_out.append(
+                    f"single columns: {shape[0]} are more than the {MOST_COLUMNS} that are checked one by one"
+                )
         return found + [d for d in own if d.applies(shape)]
+
+    def _of_columns(self) -> list[Discrepancy]:
+        """Of each column of series; none of images."""
+        shape, names = self.run.frame_shape, self.data.names
+        if len(shape) == 3:
+            return []
+        return column_discrepancies([f"column {n}" for n in range(shape[0])] if names is None else names.columns)
 
     def _labels(self) -> list[Discrepancy]:
         if not self.data.labels:
@@ -173,9 +189,16 @@ class Checking:
             noise,
         )
         families = []
+        # What is wrong in one column is told of generated sequences; which part makes it, the others tell.
+        single = {d.name for d in self._of_columns()}
         for some, levels in ((frames, LEVELS), (labels, LABEL_LEVELS)):
             names = {d.name for d in some}
-            own = {level: {n: v for n, v in values[level].items() if n in names} for level in levels}
+            own = {
+                level: {
+                    n: v for n, v in values[level].items() if n in (names if level == "population" else names - single)
+                }
+                for level in levels
+            }
             count = 2 * sum(len(named) for named in own.values())
             rounds = max(FEWEST_ROUNDS, round(2 * count / (RESOLUTION * ALPHA)))
             checks = checks_of(own, rounds, ALPHA, held_out, self.seed) if count else []

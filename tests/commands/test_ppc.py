@@ -468,6 +468,11 @@ def test_everything_is_written(run: Path, result: PPCResult) -> None:
     assert "lengths" in tree["constant_data"]
 
 
+def test_single_columns_of_series_are_checked_too(result: PPCResult) -> None:
+    names = {check.name for check in result.checks.frames.checks}
+    assert {"level of column 0", "trend of column 3", "largest value of column 1"} <= names
+
+
 def test_json_holds_the_numbers(result: PPCResult) -> None:
     found = json.loads((result.path / "ppc.json").read_text())
     checks = result.checks.frames.checks
