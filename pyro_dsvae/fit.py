@@ -37,6 +37,7 @@ from typing import Any
 
 from pyro_dsvae import cli, recipes
 from pyro_dsvae.configuration.build import build_from, check_sizes, check_times, examples
+from pyro_dsvae.configuration.named_columns import with_numbers
 from pyro_dsvae.configuration.networks import for_frames
 from pyro_dsvae.configuration.options import FitOptions, Role, option_names, takes
 from pyro_dsvae.configuration.parts import in_words
@@ -126,6 +127,7 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
     data = read_again(source, known) if options.resume else read_first(source)
     fingerprint = data.fingerprint()
     options = for_frames(replace(options, data_folder=folder), data.frame_shape)
+    options = with_numbers(options, data.column_names)
     if isinstance(source, InMemory):
         options = _in_memory(options, source, path, fingerprint)
     run = _resumed(path, options, data.frame_shape) if options.resume else None
@@ -142,8 +144,10 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
         more = None if copy is None else lambda folder: write_copy(folder / copy, data)
         svi.processes.on_rank_zero(lambda: RunDirectory.create(path, options.config(), start, more))
         if columns is not None and svi.objective.model.standardisation is not None and is_rank_zero():
-            names = () if data.names is None else data.names.columns
-            print("\n".join(columns.sentences(names, svi.objective.model.likelihood.real_channels)), file=sys.stderr)
+            print(
+                "\n".join(columns.sentences(data.column_names, svi.objective.model.likelihood.real_channels)),
+                file=sys.stderr,
+            )
     with ExitStack() as stack:
         svi.processes.on_rank_zero(lambda: stack.enter_context(locked(path)))
         if not new:

@@ -39,7 +39,7 @@ class Product(Likelihood):
         frame_shape: (P,), supplied by the model.
         groups: From the name of a likelihood to its columns, numbered from 0, or "rest" for those that no other group has.
             Options of a likelihood stand beside its columns, as in the example. One of your own is named by its dotted path.
-            Every column belongs to one group.
+            Every column belongs to one group. A fit to a table takes its columns by their names, too.
 
     Example:
         >>> import torch
@@ -176,6 +176,32 @@ def _columns(groups: Mapping[str, Any], size: int) -> list[list[int]]:
     if takers and not rest:
         raise _wrong(f"{takers[0]} is for the rest, and there is none; leave it out")
     return [rest if columns == REST else list(columns) for columns in said.values()]
+
+
+def by_number(groups: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The same groups with the columns that are named by their numbers.
+
+    Args:
+        groups: As in `Product`.
+        names: Of the columns of the data, in their order.
+
+    Raises:
+        UsageError: For a name that no column has.
+    """
+
+    def numbers(columns: Any) -> Any:
+        if columns == REST or not isinstance(columns, list | tuple):
+            return columns
+        for column in columns:
+            if isinstance(column, str) and column not in names:
+                known = f"; there are {', '.join(names)}" if names else "; the columns of these data have numbers"
+                raise _wrong(f"the data have no column {column!r}{did_you_mean(column, names)}{known}")
+        return [names.index(column) if isinstance(column, str) else column for column in columns]
+
+    return {
+        kind: {**group, "columns": numbers(group.get("columns"))} if isinstance(group, Mapping) else numbers(group)
+        for kind, group in groups.items()
+    }
 
 
 def _options(group: Any) -> dict[str, Any]:

@@ -147,10 +147,10 @@ class Checking:
 
     def _of_columns(self) -> list[Discrepancy]:
         """Of each column of series; none of images."""
-        shape, names = self.run.frame_shape, self.data.names
+        shape = self.run.frame_shape
         if len(shape) == 3:
             return []
-        return column_discrepancies([f"column {n}" for n in range(shape[0])] if names is None else names.columns)
+        return column_discrepancies(self.data.column_names or [f"column {n}" for n in range(shape[0])])
 
     def _labels(self) -> list[Discrepancy]:
         if not self.data.labels:

@@ -13,6 +13,7 @@ from torch.distributions import constraints
 
 from pyro_dsvae.comparison.candidates import Candidate, Fit
 from pyro_dsvae.configuration.build import build_from, check_times, examples
+from pyro_dsvae.configuration.named_columns import with_numbers
 from pyro_dsvae.configuration.networks import for_frames
 from pyro_dsvae.configuration.options import FitOptions, Role, option_names
 from pyro_dsvae.configuration.parts import describe, in_words
@@ -86,7 +87,7 @@ def check_candidates(candidates: Sequence[Candidate], data: SequenceData) -> Non
     some = examples(data)
     built: list[tuple[str, DSVAE]] = []
     for candidate in candidates:
-        objective = build_from(replace(candidate.options(), seed=0), some)
+        objective = build_from(with_numbers(replace(candidate.options(), seed=0), data.column_names), some)
         objective.model.likelihood.check(Batch(data.frames, data.mask, data.lengths).visible)
         if any(objective.model.likelihood.real_channels):
             check_intensities(data)

@@ -78,6 +78,11 @@ class SequenceData:
         """Shape of one frame: (C, H, W) for images, (P,) for vectors."""
         return tuple(self.frames.shape[2:])
 
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """(P,) what the owner of a table calls the channels; empty for other data."""
+        return () if self.names is None else self.names.columns
+
     def in_words(self) -> str:
         """What the data are: "80 sequences of 6 steps of 100 values", "200 clips of 8 frames of 32 x 32, 3 channels"."""
         shortest = self.length if self.lengths is None else int(self.lengths.min())

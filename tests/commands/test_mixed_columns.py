@@ -49,13 +49,13 @@ def table() -> np.ndarray:
     return np.stack(columns, -1).astype(np.float32)
 
 
-def fitted(folder: Path, hidden: float = 0.0, groups: Mapping[str, Any] = GROUPS, *more: str) -> Path:
-    """A fit by the command; what was not observed holds ``hidden``."""
+def fitted(folder: Path, hidden: float = 0.0, groups: Mapping[str, Any] = GROUPS, factors: Any = 1.0) -> Path:
+    """A fit by the command to the table in other units; what was not observed holds ``hidden``."""
     folder.mkdir(exist_ok=True)
-    frames = np.where(SEEN, table(), np.float32(hidden))
+    frames = np.where(SEEN, table() * np.float32(factors), np.float32(hidden))
     np.savez(folder / "table.npz", frames=frames, mask=SEEN, split=np.arange(N) % 5 // 2 % 3)
     options = [f"--data.path={folder / 'table.npz'}", f"--out={folder / 'run'}", "--likelihood=Product"]
-    assert fit.main([*FEW, *options, f"--likelihood.groups={json.dumps(groups)}", *more]) == 0
+    assert fit.main([*FEW, *options, f"--likelihood.groups={json.dumps(groups)}"]) == 0
     return folder / "run"
 
 
@@ -104,6 +104,26 @@ def test_what_was_not_observed_touches_no_bit_of_a_fit(tmp_path: Path, hidden: f
     assert held_out[0] == held_out[1]
 
 
+def test_units_of_measurements_change_nothing_but_their_columns(tmp_path: Path) -> None:
+    """Factors are powers of two, so that nothing is rounded: weights are equal to the bit."""
+    factors = torch.tensor([64.0, 2.0**-10, 1.0, 1.0, 1.0])
+    one, other = (pyro_dsvae.load(fitted(tmp_path / str(n), factors=f)) for n, f in enumerate((1.0, factors.numpy())))
+    for mine, theirs in ((one.model.decoder, other.model.decoder), (one.model.likelihood, other.model.likelihood)):
+        assert all(torch.equal(a, b) for a, b in zip(mine.parameters(), theirs.parameters(), strict=True))
+    found = []
+    for run in (one, other):
+        part = run.sequences().part("test")
+        assert part.mask is not None
+        codes = run.encode(part.frames, part.mask)
+        imputed = run.impute(part.frames[:2], part.mask[:2], draws=4, method="amortised")
+        found.append((codes.f, codes.z, run.decode(codes.f, codes.z), imputed.mean, imputed.sd))
+    (f, z, *mine), (other_f, other_z, *theirs) = found
+    assert torch.equal(f, other_f)
+    assert torch.equal(z, other_z)
+    for values, scaled in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(scaled, values * factors, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize(
     ("groups", "said"),
     [
@@ -126,3 +146,25 @@ def test_columns_of_other_kinds_cannot_be_compared(tmp_path: Path) -> None:
     runs = [fitted(tmp_path / "one"), fitted(tmp_path / "other", 0.0, {"Normal": "rest", "Bernoulli": [4]})]
     said = refused(compare.main, *map(str, runs), f"--out={tmp_path / 'comparison'}")
     assert "a probability of some columns and a density of others" in said
+
+
+def test_columns_of_a_table_go_by_their_names(tmp_path: Path) -> None:
+    """And config.yaml has their numbers, which the run is opened with."""
+    rng = np.random.default_rng(0)
+    rows = [
+        f"p{who},{time},{rng.normal(80, 5):.2f},{rng.poisson(4)},{rng.normal(37, 1):.2f}"
+        for who in range(12)
+        for time in range(5)
+    ]
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join(["patient,time,heart,steps,heat", *rows]))
+    options = ["--data=SeriesTable", f"--data.path={path}", "--likelihood=Product", *FEW[1:]]
+    groups = '{"Normal": ["heat", 0], "Poisson": ["steps"]}'
+    assert fit.main([*options, f"--likelihood.groups={groups}", f"--out={tmp_path / 'run'}"]) == 0
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert config["likelihood"]["init_args"]["groups"] == {"Normal": [2, 0], "Poisson": [1]}
+    assert pyro_dsvae.load(tmp_path / "run").model.likelihood.real_channels == (True, False, True)
+    said = refused(
+        fit.main, *options, '--likelihood.groups={"Normal": "rest", "Poisson": ["step"]}', f"--out={tmp_path / 'no'}"
+    )
+    assert "no column 'step' (did you mean steps?)" in said

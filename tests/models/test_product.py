@@ -19,6 +19,7 @@ from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors import LSTM
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods import Categorical, Product
+from pyro_dsvae.models.likelihoods.product import by_number
 from pyro_dsvae.models.static_priors import StandardNormal
 from tests.decoded import decoded_by
 
@@ -213,3 +214,15 @@ def test_bytes_are_the_numbers_that_they_are() -> None:
     likelihood.check(stored)
     with pytest.raises(UsageError, match="column 0: the Bernoulli"):
         likelihood.check(stored + 2)
+
+
+def test_columns_have_names_too() -> None:
+    names = ("pulse", "skin", "steps")
+    groups = {"Normal": "rest", "Poisson": ["steps"], "StudentT": {"columns": ["skin", 0], "degrees": 4.0}}
+    numbered = {"Normal": "rest", "Poisson": [2], "StudentT": {"columns": [1, 0], "degrees": 4.0}}
+    assert by_number(groups, names) == numbered
+    assert by_number(numbered, ()) == numbered
+    with pytest.raises(UsageError, match=r"no column 'step' \(did you mean steps\?\); there are pulse, skin, steps"):
+        by_number({"Poisson": ["step"]}, names)
+    with pytest.raises(UsageError, match="no column 'steps'; the columns of these data have numbers"):
+        by_number({"Poisson": ["steps"]}, ())
