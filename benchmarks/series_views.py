@@ -35,6 +35,7 @@ from pyro_dsvae.inference.prediction import decode
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.objective import KLWeights, Objective
 from pyro_dsvae.metrics.equal_error import equal_error_rate
+from pyro_dsvae.models import encoders
 from pyro_dsvae.models.decoders import Dense
 from pyro_dsvae.models.dynamic_priors import LSTM
 from pyro_dsvae.models.likelihoods import Normal
@@ -243,11 +244,12 @@ def fitted(data: Simulated | Vowels, views: GuideViews, seed: int, recombine: bo
         4,
         StandardNormal,
         partial(LSTM, hidden_size=16),
-        partial(Posterior, hidden_size=32, feature_size=32, width=4, views=views),
+        partial(Posterior, hidden_size=32, feature_size=32, views=views),
         partial(Normal, scale=0.3, scale_kind="channel"),
         partial(Dense, units=64),
         None,
         ColumnMoments.of(Sequences.of(data.x, None, data.lengths).take(rows)),
+        partial(encoders.Dense, units=64),
     )
     optimiser = torch.optim.Adam(made.parameters(), 3e-3)
     half_cosine = [min(1, s / 30) * (0.95 * (1 + np.cos(np.pi * s / STEPS)) / 2 + 0.05) for s in range(STEPS + 1)]

@@ -34,7 +34,7 @@ from handwritten import HandwrittenStep, NetworksOnlyStep, TextbookStep
 from torch import Tensor
 
 from pyro_dsvae.configuration.build import build
-from pyro_dsvae.configuration.networks import earlier_decoder
+from pyro_dsvae.configuration.networks import earlier_decoder, earlier_encoder
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.svi import SVI
@@ -95,10 +95,11 @@ def objective(case: Case) -> Objective:
     examples = torch.zeros(1, case.length, *case.frame, dtype=torch.uint8)
     small = {"hidden_size": 16}
     prior = partial(LSTM, **small) if case.tiny else LSTM
-    guide = partial(LSTMPosterior, feature_size=16, width=1, **small) if case.tiny else LSTMPosterior
-    decoder = earlier_decoder(case.frame, 1 if case.tiny else 16)
+    guide = partial(LSTMPosterior, feature_size=16, **small) if case.tiny else LSTMPosterior
+    width = 1 if case.tiny else 16
+    networks = {"decoder": earlier_decoder(case.frame, width), "encoder": earlier_encoder(case.frame, width)}
     sizes = (8, 4) if case.tiny else (64, 8)
-    return build(examples, 0, *sizes, StandardNormal, prior, guide, Normal, decoder)
+    return build(examples, 0, *sizes, StandardNormal, prior, guide, Normal, **networks)
 
 
 def steps(case: Case, device: str) -> dict[str, Work]:

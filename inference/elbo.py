@@ -75,13 +75,14 @@ class SequenceELBO(TraceMeanField_ELBO):
         >>> import torch
         >>> from pyro_dsvae.inference.elbo import SequenceELBO
         >>> from pyro_dsvae.inference.posteriors import LSTM as Guide
+        >>> from pyro_dsvae.models import encoders
         >>> from pyro_dsvae.models.decoders import Dense
         >>> from pyro_dsvae.models.dsvae import DSVAE
         >>> from pyro_dsvae.models.dynamic_priors import LSTM
         >>> from pyro_dsvae.models.likelihoods import Normal
         >>> from pyro_dsvae.models.static_priors import StandardNormal
         >>> model = DSVAE(StandardNormal(4), LSTM(2), Dense(4, 2, (3,)), Normal((3,)))
-        >>> guide = Guide((3,), 4, 2)
+        >>> guide = Guide((3,), 4, 2, encoders.Dense)
         >>> terms = SequenceELBO().terms(model, guide, torch.rand(8, 5, 3))
         >>> terms.elbo.shape, terms.estimators
         (torch.Size([8]), {'f': 'closed form', 'z': 'closed form per step'})

@@ -103,13 +103,14 @@ def estimate_evidence(
         >>> from pyro_dsvae.inference.evidence import estimate_evidence
         >>> from pyro_dsvae.inference.posteriors import LSTM as Guide
         >>> from pyro_dsvae.inference.sequences import Sequences
+        >>> from pyro_dsvae.models import encoders
         >>> from pyro_dsvae.models.decoders import Dense
         >>> from pyro_dsvae.models.dsvae import DSVAE
         >>> from pyro_dsvae.models.dynamic_priors import IID
         >>> from pyro_dsvae.models.likelihoods import Normal
         >>> from pyro_dsvae.models.static_priors import StandardNormal
         >>> model = DSVAE(StandardNormal(4), IID(2), Dense(4, 2, (3,)), Normal((3,)))
-        >>> guide = Guide((3,), 4, 2)
+        >>> guide = Guide((3,), 4, 2, encoders.Dense)
         >>> sampler = Sampler(model, guide, torch.device("cpu"))
         >>> found = estimate_evidence(sampler, Sequences.of(torch.rand(8, 5, 3)), draws=100)
         >>> found.log_evidence.shape, bool((found.log_evidence >= found.elbo).all())

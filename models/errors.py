@@ -83,6 +83,11 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     return f" (did you mean {lower[close[0]]}?)" if close else ""
 
 
+def with_article(word: str) -> str:
+    """The word with its indefinite article: a decoder, an encoder."""
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
+
+
 class Remark(UserWarning):
     """What a user should know and need not put right. A command prints it as one line.
 

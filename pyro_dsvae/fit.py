@@ -15,11 +15,11 @@
 The figures and pictures at the end are of the validation split, by which the best state was chosen. Those of the test split
 are for the end: python -m pyro_dsvae.evaluate RUN.
 
---data, --static_prior, --dynamic_prior, --posterior, --decoder and --likelihood take the name of a class; its options
-follow as --dynamic_prior.hidden_size 64, and --dynamic_prior.help LSTM lists them. Fitting ends at --steps or --minutes,
-whichever comes first. Writes the run directory (config.yaml, checkpoint.pt, best.pt, metrics.csv, summary.json, figures/) and
-prints its path as the last line: run: DIR. Exits 0, with 2 and one line for what can be put right, with 130 after Ctrl-C,
-which saves everything first (143 after SIGTERM, 129 after SIGHUP, which do the same).
+--data, --static_prior, --dynamic_prior, --posterior, --encoder, --decoder and --likelihood take the name of a class; its
+options follow as --dynamic_prior.hidden_size 64, and --dynamic_prior.help LSTM lists them. Fitting ends at --steps or
+--minutes, whichever comes first. Writes the run directory (config.yaml, checkpoint.pt, best.pt, metrics.csv, summary.json,
+figures/) and prints its path as the last line: run: DIR. Exits 0, with 2 and one line for what can be put right, with 130
+after Ctrl-C, which saves everything first (143 after SIGTERM, 129 after SIGHUP, which do the same).
 """
 
 if __name__ == "__main__":
@@ -120,7 +120,8 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
         known = before.load("checkpoint.pt").get("data")
         # What is left open was chosen when the run began.
         first = before.options()
-        options = replace(options, decoder=options.decoder or first.decoder, keep_data=first.keep_data)
+        decoder, encoder = options.decoder or first.decoder, options.encoder or first.encoder
+        options = replace(options, decoder=decoder, encoder=encoder, keep_data=first.keep_data)
     else:
         RunDirectory.check_free(path)
     source, folder = next(located(options.data, places(options.data_folder, path if options.resume else None)))

@@ -35,6 +35,7 @@ from pyro_dsvae.ppc import main as ppc
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.run import Latent
 from tests.decoded import SMALL_DECODER
+from tests.encoded import SMALL_ENCODER
 from tests.inference.test_contracts import Case, D, F, T, every_case, frames_for, objective
 from tests.second_device import SECOND, second_device
 
@@ -137,7 +138,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 FEW = ["--steps=4", "--optimisation.evaluations=1", "--optimisation.batch_size=4", "--optimisation.prior_refit_steps=3"]
-SMALL = ["--posterior.hidden_size=4", "--posterior.feature_size=4", "--posterior.width=1", *SMALL_DECODER]
+SMALL = ["--posterior.hidden_size=4", "--posterior.feature_size=4", *SMALL_ENCODER, *SMALL_DECODER]
 
 
 def fitted(out: Path, data: list[str], device: torch.device, *options: str) -> Path:

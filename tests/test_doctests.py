@@ -24,6 +24,7 @@ from pyro_dsvae.loading import Run, load
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors import IID, LSTM
 from tests.decoded import small_decoder
+from tests.encoded import small_encoder
 from tests.test_package import FOLDERS, PROJECT, modules
 
 # Some verbs print a report, whose words are not what an example is about.
@@ -75,7 +76,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             static_size=4,
             latent_size=2,
             dynamic_prior=prior,
-            posterior=partial(Posterior, hidden_size=6, feature_size=6, width=1),
+            posterior=partial(Posterior, hidden_size=6, feature_size=6),
+            encoder=small_encoder,
             decoder=small_decoder,
             device="cpu",
             optimisation=Optimisation(batch_size=4, evaluations=1),

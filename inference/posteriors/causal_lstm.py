@@ -27,7 +27,8 @@ class CausalLSTM(StaticHalf):
         >>> import torch
         >>> from pyro_dsvae.inference.posteriors import CausalLSTM
         >>> from pyro_dsvae.inference.posteriors.guide_input import GuideInput
-        >>> guide = CausalLSTM(frame_shape=(3,), static_size=4, latent_size=2, hidden_size=8)
+        >>> from pyro_dsvae.models.encoders import Dense
+        >>> guide = CausalLSTM(frame_shape=(3,), static_size=4, latent_size=2, encoder=Dense, hidden_size=8)
         >>> x, f = torch.rand(1, 5, 3), torch.zeros(1, 4)
         >>> means = [guide.dynamic(GuideInput.of(frames), f).mean for frames in (x, x[:, :3])]
         >>> torch.allclose(means[0][:, :3], means[1], atol=1e-6)  # later frames do not change earlier latents

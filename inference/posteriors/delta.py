@@ -8,6 +8,7 @@ from pyro_dsvae.inference.posteriors.encoders import Smoother, encoders
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.posteriors.views.choice import Views
+from pyro_dsvae.models.networks.frames import EncoderRecipe
 from pyro_dsvae.models.ops.precision import full_precision
 
 
@@ -22,16 +23,17 @@ class Delta(Posterior):
         frame_shape: (C, H, W) or (P,), supplied by the model.
         static_size: F, supplied by the model.
         latent_size: D, supplied by the model.
+        encoder: Makes the encoder of frames, for a frame shape and a number of features; supplied by the model.
         hidden_size: Units of each LSTM.
         feature_size: Features per frame.
-        width: Channels of the first convolution (images) or units / 16 (vectors).
         views: Guide views (`GuideViews`): none, recolour, turn, or a class of your own; by default recolour for images and none
             for vectors. --posterior.views.help Turn says what turn assumes.
 
     Example:
         >>> import torch
         >>> from pyro_dsvae.inference.posteriors import Delta
-        >>> guide = Delta(frame_shape=(3,), static_size=4, latent_size=2, hidden_size=8)
+        >>> from pyro_dsvae.models.encoders import Dense
+        >>> guide = Delta(frame_shape=(3,), static_size=4, latent_size=2, encoder=Dense, hidden_size=8)
         >>> x = torch.rand(8, 5, 3)
         >>> torch.equal(guide(x)[0], guide(x)[0]), guide.comparable  # no noise; its objective bounds no evidence
         (True, False)
@@ -44,14 +46,14 @@ class Delta(Posterior):
         frame_shape: tuple[int, ...],
         static_size: int,
         latent_size: int,
+        encoder: EncoderRecipe,
         hidden_size: int = 128,
         feature_size: int = 128,
-        width: int = 16,
         views: Views = None,
     ) -> None:
         super().__init__()
         self.views, self.static_encoder, self.dynamic_encoder = encoders(
-            frame_shape, feature_size, hidden_size, width, views
+            frame_shape, feature_size, hidden_size, encoder, views
         )
         self.static_head = nn.Linear(2 * hidden_size, static_size)
         self.smoother = Smoother(feature_size, static_size, hidden_size)

@@ -1,7 +1,5 @@
 """The two halves that amortised guides are built from: from a clip to features of f, and to features of every z_t."""
 
-from functools import partial
-
 import torch
 from torch import Tensor, nn
 
@@ -9,8 +7,7 @@ from pyro_dsvae.inference.posteriors.frame_features import FrameFeatures
 from pyro_dsvae.inference.posteriors.views.choice import Views, chosen_views
 from pyro_dsvae.inference.posteriors.views.guide_views import GuideViews
 from pyro_dsvae.inference.posteriors.views.static_encoder import StaticEncoder
-from pyro_dsvae.models.encoders.by_shape import frame_encoder
-from pyro_dsvae.models.networks.frames import FrameEncoder
+from pyro_dsvae.models.networks.frames import EncoderRecipe, FrameEncoder
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM, run_lstm
 
 
@@ -27,10 +24,10 @@ class DynamicEncoder(nn.Module):
 
 
 def encoders(
-    frame_shape: tuple[int, ...], feature_size: int, hidden_size: int, width: int, views: Views
+    frame_shape: tuple[int, ...], feature_size: int, hidden_size: int, encoder: EncoderRecipe, views: Views
 ) -> tuple[GuideViews, StaticEncoder, DynamicEncoder]:
     """The guide views that `chosen_views` gives, and the two halves of a guide with them."""
-    chosen, encoder = chosen_views(views, frame_shape, width), partial(frame_encoder, width=width)
+    chosen = chosen_views(views, frame_shape)
     static = chosen.static_encoder(frame_shape, feature_size, hidden_size, encoder)
     return chosen, static, DynamicEncoder(chosen, encoder(frame_shape, feature_size))
 

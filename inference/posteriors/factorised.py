@@ -20,7 +20,8 @@ class Factorised(StaticHalf):
     Example:
         >>> import torch
         >>> from pyro_dsvae.inference.posteriors import Factorised
-        >>> guide = Factorised(frame_shape=(3,), static_size=4, latent_size=2, hidden_size=8)
+        >>> from pyro_dsvae.models.encoders import Dense
+        >>> guide = Factorised(frame_shape=(3,), static_size=4, latent_size=2, encoder=Dense, hidden_size=8)
         >>> f, z = guide(torch.rand(8, 5, 3))
         >>> f.shape, z.shape
         (torch.Size([8, 4]), torch.Size([8, 5, 2]))

@@ -14,6 +14,7 @@ from pyro_dsvae.inference.posteriors.pushforward import Pushforward
 from pyro_dsvae.inference.posteriors.views.choice import Views
 from pyro_dsvae.models.distributions.normalizing_flow import load_zuko, own_precision
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.networks.frames import EncoderRecipe
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead
 from pyro_dsvae.models.ops.precision import full_precision
 
@@ -33,9 +34,9 @@ class Flow(Posterior):
         frame_shape: (C, H, W) or (P,), supplied by the model.
         static_size: F, supplied by the model.
         latent_size: D, supplied by the model.
+        encoder: Makes the encoder of frames, for a frame shape and a number of features; supplied by the model.
         hidden_size: Units of each LSTM.
         feature_size: Features per frame.
-        width: Channels of the first convolution (images) or units / 16 (vectors).
         views: Guide views (`GuideViews`): none, recolour, turn, or a class of your own; by default recolour for images and none
             for vectors. --posterior.views.help Turn says what turn assumes.
         layers: Autoregressive layers in each of the two flows.
@@ -43,7 +44,8 @@ class Flow(Posterior):
     Example:
         >>> import torch
         >>> from pyro_dsvae.inference.posteriors import Flow
-        >>> guide = Flow(frame_shape=(3,), static_size=4, latent_size=2, hidden_size=8, layers=1)
+        >>> from pyro_dsvae.models.encoders import Dense
+        >>> guide = Flow(frame_shape=(3,), static_size=4, latent_size=2, encoder=Dense, hidden_size=8, layers=1)
         >>> f, z = guide(torch.rand(8, 5, 3))
         >>> f.shape, z.shape
         (torch.Size([8, 4]), torch.Size([8, 5, 2]))
@@ -54,9 +56,9 @@ class Flow(Posterior):
         frame_shape: tuple[int, ...],
         static_size: int,
         latent_size: int,
+        encoder: EncoderRecipe,
         hidden_size: int = 128,
         feature_size: int = 128,
-        width: int = 16,
         views: Views = None,
         layers: int = 2,
     ) -> None:
@@ -67,7 +69,7 @@ class Flow(Posterior):
                 f"Flow needs at least one layer, not layers={layers}; without any it is the LSTM posterior"
             )
         self.views, self.static_encoder, self.dynamic_encoder = encoders(
-            frame_shape, feature_size, hidden_size, width, views
+            frame_shape, feature_size, hidden_size, encoder, views
         )
         self.static_head = GaussianHead(2 * hidden_size, static_size)
         masked = zuko.flows.MAF(

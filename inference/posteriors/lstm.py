@@ -25,7 +25,8 @@ class LSTM(StaticHalf):
     Example:
         >>> import torch
         >>> from pyro_dsvae.inference.posteriors import LSTM
-        >>> guide = LSTM(frame_shape=(3,), static_size=4, latent_size=2, hidden_size=8)
+        >>> from pyro_dsvae.models.encoders import Dense
+        >>> guide = LSTM(frame_shape=(3,), static_size=4, latent_size=2, encoder=Dense, hidden_size=8)
         >>> f, z = guide(torch.rand(8, 5, 3))  # one draw for each of 8 sequences of 5 frames
         >>> f.shape, z.shape
         (torch.Size([8, 4]), torch.Size([8, 5, 2]))

@@ -20,8 +20,9 @@ class _AbstractPyroModule(type(PyroModule), ABCMeta):  # type: ignore[misc]
 class Posterior(PyroModule, metaclass=_AbstractPyroModule):
     """An amortised guide q(f, z_1:T | x_1:T) = q(f | x) q(z_1:T | f, x). It samples "f", then "z", in the model's order.
 
-    The first three constructor arguments of every posterior are ``frame_shape``, ``static_size`` (F) and ``latent_size``
-    (D), which the model supplies; all others are options. A subclass defines the two distributions. Where q(z) is not a
+    The first four constructor arguments of every posterior are ``frame_shape``, ``static_size`` (F), ``latent_size`` (D) and
+    ``encoder``, which makes an encoder of frames for a frame shape and a number of features. The model supplies them; all
+    others are options. A subclass defines the two distributions. Where q(z) is not a
     product over steps it is a `PathDistribution`, so that its KL can be computed step by step.
 
     Attributes:

@@ -1,7 +1,6 @@
 """The static half that most posteriors share."""
 
 from abc import abstractmethod
-from functools import partial
 from typing import ClassVar
 
 from pyro.distributions import Normal, TorchDistribution
@@ -10,7 +9,7 @@ from pyro_dsvae.inference.posteriors.encoders import DynamicEncoder
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.posteriors.views.choice import Views, chosen_views
-from pyro_dsvae.models.encoders.by_shape import frame_encoder
+from pyro_dsvae.models.networks.frames import EncoderRecipe
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead
 
 
@@ -21,9 +20,9 @@ class StaticHalf(Posterior):
         frame_shape: (C, H, W) or (P,), supplied by the model.
         static_size: F, supplied by the model.
         latent_size: D, supplied by the model.
+        encoder: Makes the encoder of frames, for a frame shape and a number of features; supplied by the model.
         hidden_size: Units of each LSTM or hidden layer.
         feature_size: Features per frame.
-        width: Channels of the first convolution (images) or units / 16 (vectors).
         views: Guide views (`GuideViews`): none, recolour, turn, or a class of your own; by default recolour for images and none
             for vectors. --posterior.views.help Turn says what turn assumes.
 
@@ -39,13 +38,13 @@ class StaticHalf(Posterior):
         frame_shape: tuple[int, ...],
         static_size: int,
         latent_size: int,
+        encoder: EncoderRecipe,
         hidden_size: int = 128,
         feature_size: int = 128,
-        width: int = 16,
         views: Views = None,
     ) -> None:
         super().__init__()
-        self.views, encoder = chosen_views(views, frame_shape, width), partial(frame_encoder, width=width)
+        self.views = chosen_views(views, frame_shape)
         self.static_encoder = self.views.static_encoder(frame_shape, feature_size, hidden_size, encoder)
         if self.head_first:
             self.static_head = GaussianHead(2 * hidden_size, static_size)

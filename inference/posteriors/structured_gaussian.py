@@ -10,6 +10,7 @@ from pyro_dsvae.inference.posteriors.static_half import StaticHalf
 from pyro_dsvae.inference.posteriors.views.choice import Views
 from pyro_dsvae.models.distributions.diagonal_chain import DiagonalChain, Transitions
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.networks.frames import EncoderRecipe
 from pyro_dsvae.models.networks.gaussian_head import GaussianHead
 from pyro_dsvae.models.ops.linear_recurrence import step_before
 from pyro_dsvae.models.ops.precision import full_precision
@@ -31,9 +32,9 @@ class StructuredGaussian(StaticHalf):
         frame_shape: (C, H, W) or (P,), supplied by the model.
         static_size: F, supplied by the model.
         latent_size: D, supplied by the model.
+        encoder: Makes the encoder of frames, for a frame shape and a number of features; supplied by the model.
         hidden_size: Units of each LSTM.
         feature_size: Features per frame.
-        width: Channels of the first convolution (images) or units / 16 (vectors).
         views: Guide views (`GuideViews`): none, recolour, turn, or a class of your own; by default recolour for images and none
             for vectors. --posterior.views.help Turn says what turn assumes.
         max_coefficient: Bound of a_t in absolute value; up to 1, deviations from the mean path cannot grow by themselves.
@@ -42,7 +43,8 @@ class StructuredGaussian(StaticHalf):
         >>> import torch
         >>> from pyro_dsvae.inference.posteriors import StructuredGaussian
         >>> from pyro_dsvae.inference.posteriors.guide_input import GuideInput
-        >>> guide = StructuredGaussian(frame_shape=(3,), static_size=4, latent_size=2, hidden_size=8)
+        >>> from pyro_dsvae.models.encoders import Dense
+        >>> guide = StructuredGaussian(frame_shape=(3,), static_size=4, latent_size=2, encoder=Dense, hidden_size=8)
         >>> path = guide.dynamic(GuideInput.of(torch.rand(8, 5, 3)), f=torch.zeros(8, 4))
         >>> type(path).__name__, path.mean.shape
         ('DiagonalChain', torch.Size([8, 5, 2]))
@@ -53,15 +55,15 @@ class StructuredGaussian(StaticHalf):
         frame_shape: tuple[int, ...],
         static_size: int,
         latent_size: int,
+        encoder: EncoderRecipe,
         hidden_size: int = 128,
         feature_size: int = 128,
-        width: int = 16,
         views: Views = None,
         max_coefficient: float = 1.0,
     ) -> None:
         if not 0 < max_coefficient < math.inf:
             raise UsageError(f"max_coefficient must be a positive number, not {max_coefficient}")
-        super().__init__(frame_shape, static_size, latent_size, hidden_size, feature_size, width, views)
+        super().__init__(frame_shape, static_size, latent_size, encoder, hidden_size, feature_size, views)
         self.max_coefficient = max_coefficient
 
     def build(self, static_size: int, latent_size: int, hidden_size: int, feature_size: int) -> None:

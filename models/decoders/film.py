@@ -48,7 +48,7 @@ class FiLM(FrameDecoder):
         residual: bool = False,
     ) -> None:
         super().__init__(frame_shape)
-        check_image(frame_shape, type(self).__name__)
+        check_image(frame_shape, type(self).__name__, "decoder")
         self.sizes = widths(frame_shape, width)
         self.base = (self.sizes[0], *smallest_map(frame_shape))
         self.first = nn.Linear(latent_size, self.base[0] * self.base[1] * self.base[2])

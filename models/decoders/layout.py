@@ -28,7 +28,7 @@ class LayoutDecoder(FrameDecoder):
 
     def __init__(self, latent_size: int, frame_shape: tuple[int, ...], width: int, residual: bool) -> None:
         super().__init__(frame_shape)
-        check_image(frame_shape, type(self).__name__)
+        check_image(frame_shape, type(self).__name__, "decoder")
         sizes = widths(frame_shape, width)
         self.width = sizes[-1]
         self.base = (sizes[0], *smallest_map(frame_shape))

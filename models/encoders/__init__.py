@@ -1,4 +1,4 @@
-"""Encoders from a frame to features. `FrameEncoder` is what each of them is."""
+"""Encoders from a frame to features. `FrameEncoder` is what each of them is, and what one of your own is."""
 
 from pyro_dsvae.models.encoders.convolutional import Convolutional
 from pyro_dsvae.models.encoders.dense import Dense

@@ -26,7 +26,7 @@ class Convolutional(FrameEncoder):
         self, frame_shape: tuple[int, ...], feature_size: int, width: int = 16, residual: bool = False
     ) -> None:
         super().__init__(frame_shape, feature_size)
-        check_image(frame_shape)
+        check_image(frame_shape, type(self).__name__, "encoder")
         channels, height, wide = frame_shape
         layers: list[nn.Module] = []
         for level in range(halvings(frame_shape)):

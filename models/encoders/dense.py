@@ -1,4 +1,4 @@
-"""Features of vectors: joint positions, spectra, sensor readings."""
+"""Features of vectors, and of images as vectors."""
 
 import math
 
@@ -8,12 +8,18 @@ from pyro_dsvae.models.networks.frames import FrameEncoder
 
 
 class Dense(FrameEncoder):
-    """Two hidden layers of ``units`` with SiLU.
+    """A hidden layer of ``units``, and a layer of features, both with SiLU.
 
     Args:
-        frame_shape: (P,), supplied by the guide.
+        frame_shape: (P,) or (C, H, W), supplied by the guide.
         feature_size: The number of features, supplied by the guide.
         units: Of the hidden layer.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.models.encoders import Dense
+        >>> Dense((3,), 7)(torch.rand(8, 5, 3)).shape
+        torch.Size([8, 5, 7])
     """
 
     def __init__(self, frame_shape: tuple[int, ...], feature_size: int, units: int = 256) -> None:

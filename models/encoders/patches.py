@@ -29,11 +29,17 @@ class Patches(FrameEncoder):
         frame_shape: (C, H, W), supplied by the guide.
         feature_size: The number of features, supplied by the guide.
         width: Half of the channels of every layer.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.models.encoders import Patches
+        >>> Patches((3, 24, 32), 7)(torch.rand(8, 5, 3, 24, 32)).shape
+        torch.Size([8, 5, 7])
     """
 
     def __init__(self, frame_shape: tuple[int, ...], feature_size: int, width: int = 16) -> None:
         super().__init__(frame_shape, feature_size)
-        check_image(frame_shape)
+        check_image(frame_shape, type(self).__name__, "encoder")
         self.patch = max(1, 2 ** (halvings(frame_shape) - 2))
         channels = 2 * width
         self.waves = nn.Conv2d(frame_shape[0], channels, self.patch, stride=self.patch)

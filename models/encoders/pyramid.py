@@ -24,11 +24,17 @@ class Pyramid(FrameEncoder):
         frame_shape: (C, H, W), supplied by the guide.
         feature_size: The number of features, supplied by the guide.
         width: Channels of the first convolution.
+
+    Example:
+        >>> import torch
+        >>> from pyro_dsvae.models.encoders import Pyramid
+        >>> Pyramid((3, 24, 32), 7)(torch.rand(8, 5, 3, 24, 32)).shape
+        torch.Size([8, 5, 7])
     """
 
     def __init__(self, frame_shape: tuple[int, ...], feature_size: int, width: int = 16) -> None:
         super().__init__(frame_shape, feature_size)
-        check_image(frame_shape)
+        check_image(frame_shape, type(self).__name__, "encoder")
         sizes = [frame_shape[0], *reversed(widths(frame_shape, width))]
         self.convolutions = nn.ModuleList(nn.Conv2d(i, o, 4, stride=2, padding=1) for i, o in pairwise(sizes))
         self.project = nn.Sequential(nn.Linear(2 * sum(sizes[1:]), feature_size), nn.SiLU())

@@ -15,6 +15,9 @@ from pyro_dsvae.models.networks.chunks import frames_at_once, in_chunks
 class FrameEncoder(nn.Module, ABC):
     """A network from frames ``(*B, *frame)`` to features ``(*B, feature_size)``, each frame by itself.
 
+    The first two constructor arguments of every encoder are ``frame_shape`` and ``feature_size``, which the guide supplies; all
+    others are options.
+
     Args:
         frame_shape: (C, H, W) or (P,).
         feature_size: The number of features.
@@ -30,10 +33,21 @@ class FrameEncoder(nn.Module, ABC):
         """Features (N, feature_size) of frames x ``(N, *frame)``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features ``(*B, feature_size)``; of very many frames in chunks (see `in_chunks`)."""
+        """Features ``(*B, feature_size)``; of very many frames in chunks (see `in_chunks`).
+
+        Raises:
+            UsageError: Where `encode` returns another shape.
+        """
         batch = x.shape[: x.ndim - len(self.frame_shape)]
         flat = x.reshape(-1, *self.frame_shape)
-        return in_chunks(self.encode, flat, frames_at_once(self.frame_shape), dim=0).unflatten(0, batch)
+        features = in_chunks(self.encode, flat, frames_at_once(self.frame_shape), dim=0)
+        expected = (len(flat), self.feature_size)
+        if features.shape != expected:
+            raise UsageError(
+                f"encoder {type(self).__name__} returned {tuple(features.shape)}, expected {expected}, (N, feature_size)",
+                "encoder",
+            )
+        return features.reshape(*batch, self.feature_size)
 
 
 # Makes an encoder for frames of this shape and this number of features.

@@ -1,6 +1,7 @@
 """What the networks for images have in common: which frames they take, how often they halve them, residual blocks."""
 
 import math
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn.functional import group_norm, silu
@@ -10,15 +11,18 @@ from pyro_dsvae.models.errors import UsageError
 MIN_SIDE, MAX_SIDE = 8, 256
 
 
-def check_image(frame_shape: tuple[int, ...], decoder: str = "") -> None:
+def check_image(
+    frame_shape: tuple[int, ...], network: str = "", option: Literal["encoder", "decoder"] = "decoder"
+) -> None:
     """Raise `UsageError` unless a frame is (C, H, W) with H and W from 8 to 256.
 
     Args:
         frame_shape: Of the frames.
-        decoder: The name of the decoder that takes no others, for the message.
+        network: The name of the network that takes no others, for the message.
+        option: What it is.
     """
-    if decoder and len(frame_shape) == 1:
-        raise UsageError(f"{decoder} takes images (C, H, W), and these frames are vectors: take Dense", "decoder")
+    if network and len(frame_shape) == 1:
+        raise UsageError(f"{network} takes images (C, H, W), and these frames are vectors: take Dense", option)
     if len(frame_shape) != 3 or not all(MIN_SIDE <= side <= MAX_SIDE for side in frame_shape[1:]):
         raise UsageError(
             f"frames of shape {tuple(frame_shape)} fit no network: give vectors (P,) or images (C, H, W), "

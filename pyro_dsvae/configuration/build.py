@@ -12,7 +12,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyro_dsvae.configuration.catalogue import DYNAMIC_PRIORS
-from pyro_dsvae.configuration.networks import decoder_for
+from pyro_dsvae.configuration.networks import decoder_for, encoder_for
 from pyro_dsvae.configuration.options import SharedOptions
 from pyro_dsvae.configuration.parts import part_class
 from pyro_dsvae.data.dataset import SequenceData
@@ -27,7 +27,7 @@ from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
-from pyro_dsvae.models.networks.frames import FrameDecoder
+from pyro_dsvae.models.networks.frames import EncoderRecipe, FrameDecoder, FrameEncoder
 from pyro_dsvae.models.standardisation import standardised
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 from pyro_dsvae.models.static_priors.vamp_prior import VampPrior
@@ -42,11 +42,12 @@ def build(
     latent_size: int,
     static_prior: Callable[[int], StaticPrior],
     dynamic_prior: Callable[[int], DynamicPrior],
-    posterior: Callable[[tuple[int, ...], int, int], Posterior],
+    posterior: Callable[[tuple[int, ...], int, int, EncoderRecipe], Posterior],
     likelihood: Callable[[tuple[int, ...]], Likelihood],
     decoder: Callable[[int, int, tuple[int, ...]], FrameDecoder] | None = None,
     contrastive: Contrastive | None = None,
     columns: ColumnMoments | None = None,
+    encoder: EncoderRecipe | None = None,
 ) -> Objective:
     """Build model and guide with initial weights drawn from ``seed``; the global random state is kept.
 
@@ -58,11 +59,12 @@ def build(
         latent_size: The dimension D of z_t.
         static_prior: Recipe for p(f), called with F.
         dynamic_prior: Recipe for p(z_1:T), called with D.
-        posterior: Recipe for the guide, called with the frame shape, F and D.
+        posterior: Recipe for the guide, called with the frame shape, F, D and the recipe for its encoder.
         likelihood: Recipe for p(x_t | f, z_t), called with the frame shape.
         decoder: Recipe for the decoder, called with F, D and the shape of the parameters of a frame; None for the default.
         contrastive: Terms beside the ELBO.
         columns: Of the training split, to standardise series by; None where they are fitted as they are.
+        encoder: Recipe for the guide's encoder of frames; None for the default.
 
     Returns:
         Model and guide as one objective.
@@ -84,7 +86,9 @@ def build(
         network = decoder_for(frame_shape, decoder)
         decode = made("decoder", network, lambda: network(static_size, latent_size, family.parameter_shape))
         model = DSVAE(static, dynamic, decode, family)
-        guide = made("posterior", posterior, lambda: posterior(frame_shape, static_size, latent_size))
+        reader = encoder_for(frame_shape, encoder)
+        features = functools.partial(_encoder, lambda *sizes: made("encoder", reader, lambda: reader(*sizes)))
+        guide = made("posterior", posterior, lambda: posterior(frame_shape, static_size, latent_size, features))
         guide.standardisation = model.standardisation
         if columns is not None and model.standardisation is not None:
             unit = model.likelihood.bytes_per_unit if examples.dtype == torch.uint8 else 1
@@ -100,6 +104,14 @@ def build(
         _decode_once(decode, static_size, latent_size)
         anchor = anchor_clip(model.likelihood, examples) if guide.views.random and static_size > 0 else None
         return Objective(model, guide, contrastive, anchor)
+
+
+@torch.no_grad()
+def _encoder(recipe: EncoderRecipe, frame_shape: tuple[int, ...], feature_size: int) -> FrameEncoder:
+    """An encoder that was given two frames of zeros: one that gives another shape is refused before the fit starts."""
+    encoder = recipe(frame_shape, feature_size).eval()
+    encoder(torch.zeros(2, *frame_shape))
+    return encoder.train()
 
 
 @torch.no_grad()
@@ -137,6 +149,7 @@ def build_from(options: SharedOptions, examples: Tensor, columns: ColumnMoments 
         options.decoder,
         options.contrastive,
         columns,
+        options.encoder,
     )
 
 

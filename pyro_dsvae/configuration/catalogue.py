@@ -6,7 +6,7 @@ from typing import TypeVar
 from pyro_dsvae.data import Arrays, CartoonFaces, LPCSprites, MovingDigits, SeriesTable, Sprites
 from pyro_dsvae.inference import posteriors
 from pyro_dsvae.inference.posteriors.views import choice
-from pyro_dsvae.models import decoders, dynamic_priors, likelihoods, static_priors
+from pyro_dsvae.models import decoders, dynamic_priors, encoders, likelihoods, static_priors
 from pyro_dsvae.models.dynamic_priors import DynamicPrior
 
 Kind = TypeVar("Kind", bound=type)
@@ -48,6 +48,7 @@ PARTS: Mapping[str, Mapping[str, type]] = {
         posteriors.Flow,
         posteriors.Delta,
     ),
+    "encoder": _by_name(encoders.Convolutional, encoders.Patches, encoders.Pyramid, encoders.Dense),
     "decoder": _by_name(decoders.Regions, decoders.Textures, decoders.Joined, decoders.FiLM, decoders.Dense),
     "likelihood": _by_name(
         likelihoods.Normal,

@@ -21,15 +21,16 @@ from pyro_dsvae.data.memory.conversion import is_data
 from pyro_dsvae.data.tables.reading import is_table
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
-from pyro_dsvae.models.errors import UsageError, did_you_mean
+from pyro_dsvae.models.errors import UsageError, did_you_mean, with_article
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
-from pyro_dsvae.models.networks.frames import FrameDecoder
+from pyro_dsvae.models.networks.frames import FrameDecoder, FrameEncoder
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 
 KINDS: Mapping[str, type] = {
     "static_prior": StaticPrior,
     "dynamic_prior": DynamicPrior,
     "posterior": Posterior,
+    "encoder": FrameEncoder,
     "decoder": FrameDecoder,
     "likelihood": Likelihood,
 }
@@ -78,7 +79,7 @@ def is_named(value: object, option: str) -> bool:
 def no_part(option: str, name: str) -> str:
     """What to say of a name that is none of the parts that an option takes: the nearest one, or what it is."""
     others = [other for other, parts in PARTS.items() if name in parts]
-    hint = f" (it is a {' and a '.join(others)})" if others else did_you_mean(name, names(option))
+    hint = f" (it is {' and '.join(map(with_article, others))})" if others else did_you_mean(name, names(option))
     return f"unknown {option} {name!r}{hint}; it is one of {', '.join(names(option))}"
 
 
@@ -120,7 +121,7 @@ def _part(option: str, value: Any) -> Any:
     if made is not None and made is not object and not issubclass(made, KINDS[option]):
         others = [other for other, kind in KINDS.items() if issubclass(made, kind)]
         raise UsageError(
-            f"{option} is {made.__name__}{f', a {others[0]}' if others else ''}; it is one of "
+            f"{option} is {made.__name__}{f', {with_article(others[0])}' if others else ''}; it is one of "
             f"{', '.join(sorted(PARTS[option]))}, or a class of your own derived from {KINDS[option].__name__}"
         )
     if not callable(value):

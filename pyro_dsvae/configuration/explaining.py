@@ -12,7 +12,7 @@ from pyro_dsvae.configuration.catalogue import names
 from pyro_dsvae.configuration.checking import no_part
 from pyro_dsvae.configuration.parts import is_option
 from pyro_dsvae.data.tables.reading import is_table
-from pyro_dsvae.models.errors import did_you_mean
+from pyro_dsvae.models.errors import did_you_mean, with_article
 
 
 def one_sentence(text: str) -> str:
@@ -121,10 +121,12 @@ def _no_such_option(option: str, owner: str, match: re.Match[str]) -> str:
 
 def _unnamed(option: str, _: str, match: re.Match[str]) -> str:
     """Options of a part that is not named."""
-    usual = " (Regions, the default for images, or Dense, for vectors)" if option == "decoder" else ""
-    return (
-        f"options of {'' if '.' in option else 'a '}{option} need its name, --{option} NAME{usual}; {_choices(option)}"
-    )
+    usual = {
+        "decoder": " (Regions, the default for images, or Dense, for vectors)",
+        "encoder": " (Convolutional, the default for images, or Dense, for vectors)",
+    }.get(option, "")
+    what = option if "." in option else with_article(option)
+    return f"options of {what} need its name, --{option} NAME{usual}; {_choices(option)}"
 
 
 def _wrong_class(option: str, owner: str, match: re.Match[str]) -> str:

@@ -1,18 +1,25 @@
-"""Which networks serve which frames, where the user names none."""
+"""Which networks and guide views serve which frames, where the user names none."""
 
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pyro_dsvae.configuration.options import SharedOptions
 from pyro_dsvae.configuration.parts import part_class
-from pyro_dsvae.inference.posteriors.views.choice import default_views
-from pyro_dsvae.models.decoders import Dense, FrameDecoder, Regions
+from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.inference.posteriors.views.choice import Views, chosen_views, default_views
+from pyro_dsvae.inference.posteriors.views.recolour import Recolour
+from pyro_dsvae.inference.posteriors.views.turn import Turn
+from pyro_dsvae.models import decoders, encoders
+from pyro_dsvae.models.decoders import FrameDecoder, Regions
+from pyro_dsvae.models.encoders import Convolutional, FrameEncoder
+from pyro_dsvae.models.networks.frames import EncoderRecipe
 
 Taken = TypeVar("Taken", bound=SharedOptions)
 DecoderRecipe = Callable[[int, int, tuple[int, ...]], FrameDecoder]
+WIDTH = 16
 
 
 class EarlierDecoder(FrameDecoder):
@@ -28,36 +35,84 @@ class EarlierDecoder(FrameDecoder):
     """
 
     def __new__(  # type: ignore[misc]
-        cls, static_size: int, latent_size: int, frame_shape: tuple[int, ...], width: int = 16
+        cls, static_size: int, latent_size: int, frame_shape: tuple[int, ...], width: int = WIDTH
     ) -> FrameDecoder:
         return earlier_decoder(frame_shape, width)(static_size, latent_size, frame_shape)
 
 
-def earlier_decoder(frame_shape: tuple[int, ...], width: int = 16) -> DecoderRecipe:
+class EarlierEncoder(FrameEncoder):
+    """The encoder of a run whose config.yaml does not say which: `Convolutional` for images, `Dense` for vectors.
+
+    It stands in the configuration until the frames are known. Its width was that of the networks of guide views, too.
+
+    Args:
+        frame_shape: Of a frame, supplied by the guide.
+        feature_size: The number of features, supplied by the guide.
+        width: Channels of the first convolution (images) or units / 16 (vectors).
+    """
+
+    def __new__(cls, frame_shape: tuple[int, ...], feature_size: int, width: int = WIDTH) -> FrameEncoder:  # type: ignore[misc]
+        return earlier_encoder(frame_shape, width)(frame_shape, feature_size)
+
+
+def earlier_decoder(frame_shape: tuple[int, ...], width: int = WIDTH) -> DecoderRecipe:
     """The recipe that `EarlierDecoder` stands for."""
-    return partial(Dense, units=16 * width) if len(frame_shape) == 1 else partial(Regions, width=width)
+    return partial(decoders.Dense, units=16 * width) if len(frame_shape) == 1 else partial(Regions, width=width)
+
+
+def earlier_encoder(frame_shape: tuple[int, ...], width: int = WIDTH) -> EncoderRecipe:
+    """The recipe that `EarlierEncoder` stands for."""
+    return partial(encoders.Dense, units=16 * width) if len(frame_shape) == 1 else partial(Convolutional, width=width)
 
 
 def decoder_for(frame_shape: tuple[int, ...], recipe: DecoderRecipe | None) -> DecoderRecipe:
     """The recipe of the decoder for such frames: the given one, or the default."""
     if recipe is None:
-        return Dense if len(frame_shape) == 1 else Regions
-    return earlier_decoder(frame_shape, **recipe.keywords) if _is_earlier(recipe) else recipe  # type: ignore[attr-defined]
+        return decoders.Dense if len(frame_shape) == 1 else Regions
+    earlier = _earlier(recipe, EarlierDecoder)
+    return recipe if earlier is None else earlier_decoder(frame_shape, **earlier)
+
+
+def encoder_for(frame_shape: tuple[int, ...], recipe: EncoderRecipe | None) -> EncoderRecipe:
+    """The recipe of the encoder for such frames: the given one, or the default."""
+    if recipe is None:
+        return encoders.Dense if len(frame_shape) == 1 else Convolutional
+    earlier = _earlier(recipe, EarlierEncoder)
+    return recipe if earlier is None else earlier_encoder(frame_shape, **earlier)
 
 
 def for_frames(options: Taken, frame_shape: tuple[int, ...]) -> Taken:
-    """The options with the networks and guide views named that they leave open, so that config.yaml says them.
+    """The options with the networks and guide views named that they leave open, so that config.yaml says them."""
+    return replace(
+        options,
+        decoder=decoder_for(frame_shape, options.decoder),
+        encoder=encoder_for(frame_shape, options.encoder),
+        posterior=_with_views(options, frame_shape),
+    )
 
-    Those of a run whose config.yaml names no decoder are of a version that had one kind of guide views, too.
+
+def _with_views(options: SharedOptions, frame_shape: tuple[int, ...]) -> Callable[..., Posterior]:
+    """The posterior with its guide views named.
+
+    Where networks are of an earlier version, so are the views of images: recolour, and as wide as the encoder.
     """
-    posterior = options.posterior
-    open_ = not isinstance(posterior, partial) or posterior.keywords.get("views") is None
-    if open_ and "views" in inspect.signature(part_class(posterior) or posterior).parameters:
-        earlier = _is_earlier(options.decoder) and len(frame_shape) == 3
-        views = "recolour" if earlier else default_views(frame_shape)
-        posterior = partial(posterior, views=views)  # type: ignore[call-arg]
-    return replace(options, decoder=decoder_for(frame_shape, options.decoder), posterior=posterior)
+    recipe: Callable[..., Posterior] = options.posterior
+    if "views" not in inspect.signature(part_class(recipe) or recipe).parameters:
+        return recipe
+    views: Views = recipe.keywords.get("views") if isinstance(recipe, partial) else None
+    encoder = _earlier(options.encoder, EarlierEncoder)
+    earlier = encoder is not None or _earlier(options.decoder, EarlierDecoder) is not None
+    if views is None:
+        views = "recolour" if earlier and len(frame_shape) == 3 else default_views(frame_shape)
+    width = (encoder or {}).get("width", WIDTH)
+    if width != WIDTH and isinstance(views, str | bool):
+        chosen = chosen_views(views, frame_shape)
+        views = type(chosen)(width=2 * width) if isinstance(chosen, Recolour | Turn) else views
+    return partial(recipe, views=views)
 
 
-def _is_earlier(recipe: DecoderRecipe | None) -> bool:
-    return isinstance(recipe, partial) and part_class(recipe) is EarlierDecoder
+def _earlier(recipe: object, kind: type) -> dict[str, Any] | None:
+    """The options of a recipe for this stand-in, or None where it is of something else."""
+    if part_class(recipe) is not kind:
+        return None
+    return dict(recipe.keywords) if isinstance(recipe, partial) else {}

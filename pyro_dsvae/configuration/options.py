@@ -26,7 +26,7 @@ from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.dynamic_priors.flow import Flow as DynamicFlow
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 from pyro_dsvae.models.likelihoods.normal import Normal
-from pyro_dsvae.models.networks.frames import FrameDecoder
+from pyro_dsvae.models.networks.frames import EncoderRecipe, FrameDecoder
 from pyro_dsvae.models.static_priors.autoregressive_mixture import AutoregressiveMixture
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 
@@ -99,8 +99,11 @@ class SharedOptions:
     )
     static_prior: Callable[[int], StaticPrior] = option(AutoregressiveMixture, Role.MODEL, "the static prior p(f)")
     dynamic_prior: Callable[[int], DynamicPrior] = option(DynamicFlow, Role.MODEL, "the dynamic prior p(z_1:T)")
-    posterior: Callable[[tuple[int, ...], int, int], Posterior] = option(
+    posterior: Callable[[tuple[int, ...], int, int, EncoderRecipe], Posterior] = option(
         LSTMPosterior, Role.MODEL, "the guide q(f, z | x)"
+    )
+    encoder: EncoderRecipe | None = option(
+        None, Role.MODEL, "the network from frames to features; by default Convolutional for images, Dense for vectors"
     )
     decoder: Callable[[int, int, tuple[int, ...]], FrameDecoder] | None = option(
         None, Role.MODEL, "the network from f and z_t to frames; by default Regions for images, Dense for vectors"

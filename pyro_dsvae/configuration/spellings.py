@@ -23,10 +23,11 @@ RENAMED: Mapping[str, str] = {
     "optimisation.recombination": "optimisation.recombination_start",
     "optimisation.clip": "optimisation.max_grad_norm",
 }
-# A decoder was part of the likelihood, which took its width.
-EARLIER_WIDTH = "likelihood.width"
-EARLIER_DECODER = "pyro_dsvae.configuration.networks.EarlierDecoder"
-LIKELIHOODS = "pyro_dsvae.models.likelihoods."
+# Parts that had networks, and took their width: the option, where these parts are, what has the width now, and the stand-in.
+EARLIER_WIDTHS: Mapping[str, tuple[str, str, str]] = {
+    "likelihood": ("pyro_dsvae.models.likelihoods.", "decoder", "pyro_dsvae.configuration.networks.EarlierDecoder"),
+    "posterior": ("pyro_dsvae.inference.posteriors.", "encoder", "pyro_dsvae.configuration.networks.EarlierEncoder"),
+}
 # With those that no config.yaml holds: of ``latents swap``.
 RENAMED_ARGUMENTS: Mapping[str, str] = {**RENAMED, "looks": "appearances"}
 
@@ -53,9 +54,10 @@ def modern_arguments(arguments: Sequence[str]) -> list[str]:
             new = f"--{RENAMED_ARGUMENTS[name.removeprefix('--')]}"
             warnings.warn(f"{name} is now {new}", OldConfiguration, stacklevel=1)
             modern.append(f"{new}{equals}{value}")
-        elif name == f"--{EARLIER_WIDTH}" and not _own_likelihood(arguments):
-            warnings.warn(f"{name} is now --decoder.width", OldConfiguration, stacklevel=1)
-            modern.append(f"--decoder={json.dumps(_earlier_decoder(value if equals else next(rest, '')))}")
+        elif (option := _had_width(name)) and not _own_part(option, arguments):
+            network = EARLIER_WIDTHS[option][1]
+            warnings.warn(f"{name} is now --{network}.width", OldConfiguration, stacklevel=1)
+            modern.append(f"--{network}={json.dumps(_earlier(option, value if equals else next(rest, '')))}")
         elif name == "--config" and equals:
             modern.append(f"--config={_modern_source(value)}")
         elif modern and modern[-1] == "--config":
@@ -82,14 +84,16 @@ def modern_config(config: Mapping[str, Any], source: str) -> dict[str, Any]:
                 holder.clear()
                 holder.update(renamed)
                 found.append(f"{old} is now {new}")
-    likelihood = modern.get("likelihood")
-    if isinstance(likelihood, dict) and str(likelihood.get("class_path")).startswith(LIKELIHOODS):
-        width = (likelihood.get("init_args") or {}).pop("width", None)
-        if width is not None and modern.get("decoder") is None:
-            modern["decoder"] = _earlier_decoder(width)
-            found.append(f"{EARLIER_WIDTH} is now decoder.width")
+    for option, (_, network, _) in EARLIER_WIDTHS.items():
+        part = modern.get(option)
+        if not isinstance(part, dict) or not _packaged(option, str(part.get("class_path"))):
+            continue
+        width = (part.get("init_args") or {}).pop("width", None)
+        if width is not None and modern.get(network) is None:
+            modern[network] = _earlier(option, width)
+            found.append(f"{option}.width is now {network}.width")
             # A whole configuration of that time was of a fit that did not standardise.
-            if "optimisation" in modern:
+            if option == "likelihood" and "optimisation" in modern:
                 modern.setdefault("standardise", False)
     if found:
         said = "; ".join(dict.fromkeys(found))
@@ -128,15 +132,26 @@ def _descend(config: Mapping[str, Any], path: Sequence[str]) -> object:
     return found.get("init_args", found) if isinstance(found, Mapping) else None
 
 
-def _earlier_decoder(width: int | str) -> dict[str, Any]:
-    """The decoder of such a width as config.yaml has it."""
-    return {"class_path": EARLIER_DECODER, "init_args": {"width": width}}
+def _earlier(option: str, width: int | str) -> dict[str, Any]:
+    """The network of such a width, which was a part of this option, as config.yaml has it."""
+    return {"class_path": EARLIER_WIDTHS[option][2], "init_args": {"width": width}}
 
 
-def _own_likelihood(arguments: Sequence[str]) -> bool:
-    """Whether the arguments name a likelihood that is not the package's, which may have a width of its own."""
-    named = [a.partition("=")[2] or b for a, b in pairwise([*arguments, ""]) if a.partition("=")[0] == "--likelihood"]
-    return any("." in name and not name.startswith(LIKELIHOODS) for name in named)
+def _had_width(name: str) -> str:
+    """The option that had a width of its own, of an argument such as ``--likelihood.width``; empty for any other."""
+    option, _, last = name.removeprefix("--").rpartition(".")
+    return option if name.startswith("--") and last == "width" and option in EARLIER_WIDTHS else ""
+
+
+def _packaged(option: str, name: str) -> bool:
+    """Whether a short name or a class path is of one of the package's parts; one's own may have a width."""
+    return "." not in name or name.startswith(EARLIER_WIDTHS[option][0])
+
+
+def _own_part(option: str, arguments: Sequence[str]) -> bool:
+    """Whether the arguments name a part that is not the package's."""
+    named = [a.partition("=")[2] or b for a, b in pairwise([*arguments, ""]) if a.partition("=")[0] == f"--{option}"]
+    return any(not _packaged(option, name) for name in named)
 
 
 def _modern_source(source: str) -> str:

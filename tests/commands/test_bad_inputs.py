@@ -33,6 +33,7 @@ from pyro_dsvae.models.decoders import Dense
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.ppc import ppc
 from tests.decoded import small_decoder
+from tests.encoded import small_encoder
 
 PROJECT = Path(__file__).parents[2]
 N, T, P = 9, 4, 4
@@ -57,7 +58,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "no.yaml").write_text("a: [1\n")
     small: dict[str, Any] = {
         "static_prior": static_priors.StandardNormal,
-        "posterior": partial(Posterior, hidden_size=6, feature_size=6, width=1),
+        "posterior": partial(Posterior, hidden_size=6, feature_size=6),
+        "encoder": small_encoder,
         "decoder": small_decoder,
         "steps": 2,
         "static_size": 3,

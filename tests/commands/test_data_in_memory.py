@@ -25,6 +25,7 @@ from pyro_dsvae.models.dynamic_priors.random_walk import RandomWalk
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from tests.commands.refusal import the_error
+from tests.encoded import small_encoder
 
 N, T, P = 20, 6, 3
 FRAMES = np.random.default_rng(0).normal(size=(N, T, P)).astype(np.float32)
@@ -32,7 +33,8 @@ GAPS = np.where(np.random.default_rng(1).random(FRAMES.shape) < 0.2, np.nan, FRA
 SMALL: dict[str, Any] = {
     "static_prior": StandardNormal,
     "dynamic_prior": RandomWalk,
-    "posterior": partial(Posterior, hidden_size=4, feature_size=4, width=1),
+    "posterior": partial(Posterior, hidden_size=4, feature_size=4),
+    "encoder": small_encoder,
     "static_size": 2,
     "latent_size": 2,
     "steps": 2,

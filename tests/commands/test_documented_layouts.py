@@ -18,6 +18,7 @@ from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.ppc import ppc
 from tests.decoded import small_decoder
+from tests.encoded import small_encoder
 
 N, T = 20, 4
 SIZES = {"N": N, "T": T, "P": 3, "H": 16, "W": 16}
@@ -75,7 +76,8 @@ def test_a_documented_layout_is_fitted_encoded_and_checked(
         static_size=3,
         latent_size=2,
         dynamic_prior=partial(LSTM, hidden_size=4),
-        posterior=partial(Posterior, hidden_size=4, feature_size=4, width=1),
+        posterior=partial(Posterior, hidden_size=4, feature_size=4),
+        encoder=small_encoder,
         decoder=small_decoder,
         likelihood=Normal,
         device="cpu",

@@ -16,16 +16,19 @@ from pyro_dsvae import cli
 from pyro_dsvae import compare as compare_module
 from pyro_dsvae import fit as fit_module
 from pyro_dsvae.comparison.candidates import grid
+from pyro_dsvae.configuration.networks import encoder_for, for_frames
 from pyro_dsvae.configuration.options import FitOptions
 from pyro_dsvae.configuration.parts import describe, plain
 from pyro_dsvae.configuration.spellings import RENAMED, OldConfiguration, modern_arguments, modern_config, modern_label
 from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.fit import fit
+from pyro_dsvae.inference.posteriors.views import Recolour, Turn
 from pyro_dsvae.inference.training.schedule import Optimisation
 from pyro_dsvae.loading import load
 from pyro_dsvae.models.dynamic_priors.iid import IID
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.versions import installed
+from tests.encoded import SMALL_ENCODER
 
 PROJECT = Path(__file__).parents[2]
 # As a fit of ea46331 wrote it.
@@ -197,26 +200,28 @@ def test_an_old_run_opens_resumes_and_repeats(old_run: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("frame", [(3,), (1, 16, 16)], ids=["vectors", "images"])
-def test_a_run_whose_likelihood_held_the_decoder_opens_goes_on_and_repeats(
-    frame: tuple[int, ...], tmp_path: Path
-) -> None:
-    """Its width was an option of the likelihood, its weights were called after it. The frames are the same to the bit."""
+def test_a_run_whose_parts_held_the_networks_opens_goes_on_and_repeats(frame: tuple[int, ...], tmp_path: Path) -> None:
+    """Widths were options of likelihood and posterior, and the decoder's weights were called after the likelihood.
+
+    Frames and latents are the same to the bit.
+    """
     file, path = tmp_path / "clips.npz", tmp_path / "run"
     np.savez(file, frames=np.random.default_rng(0).uniform(size=(30, 4, *frame)).astype(np.float32))
     few = ["--steps=3", "--optimisation.batch_size=4", "--optimisation.evaluations=1", "--device=cpu"]
-    small = [*SIZES, "--posterior.width=1", f"--data.path={file}"]
+    small, narrow = [*SIZES, f"--data.path={file}"], SMALL_ENCODER
     wide = ["--decoder=Dense", "--decoder.units=32"] if len(frame) == 1 else ["--decoder=Regions", "--decoder.width=2"]
     if len(frame) == 3:
         wide.append("--posterior.views=recolour")
-    assert fit_module.main(["--data=Arrays", *small, *wide, *few, f"--out={path}"]) == 0
+    assert fit_module.main(["--data=Arrays", *small, *narrow, *wide, *few, f"--out={path}"]) == 0
     x, seen = torch.rand(2, 4, *frame), []
     f, z = torch.randn(2, 2), torch.randn(2, 4, 2)
     with torch.no_grad():
-        seen.append(load(path).model.frames(f, z).mean)
+        seen += [load(path).model.frames(f, z).mean, load(path).encode(x).f, load(path).encode(x).z]
     directory = RunDirectory(path)
     config = directory.config()
-    decoder = config.pop("decoder")
+    decoder, encoder = config.pop("decoder"), config.pop("encoder")
     config["likelihood"]["init_args"]["width"] = 2
+    config["posterior"]["init_args"]["width"] = 1
     views, config["posterior"]["init_args"]["views"] = config["posterior"]["init_args"]["views"], None
     directory.config_file.write_text(yaml.safe_dump(config, sort_keys=False))
     for name in ("best.pt", "checkpoint.pt"):
@@ -225,25 +230,66 @@ def test_a_run_whose_likelihood_held_the_decoder_opens_goes_on_and_repeats(
         state["objective"] = {k.replace("model.decoder.", "model.likelihood.decoder."): v for k, v in weights.items()}
         assert state["objective"].keys() != weights.keys()
         torch.save(state, path / name)
-    with pytest.warns(
-        OldConfiguration, match=r"config.yaml is of an earlier version: likelihood.width is now decoder.width$"
-    ):
+    said = "likelihood.width is now decoder.width; posterior.width is now encoder.width"
+    with pytest.warns(OldConfiguration, match=rf"config.yaml is of an earlier version: {said}$"):
         run = load(path)
-    assert run.config["decoder"] == decoder
+    assert (run.config["decoder"], run.config["encoder"]) == (decoder, encoder)
     assert run.config["posterior"]["init_args"]["views"] == views
     with torch.no_grad():
-        assert torch.equal(run.model.frames(f, z).mean, seen[0])
-    assert run.encode(x).z.shape == (2, 4, 2)
+        again = [run.model.frames(f, z).mean, run.encode(x).f, run.encode(x).z]
+    assert all(torch.equal(one, other) for one, other in zip(again, seen, strict=True))
     with pytest.warns(OldConfiguration):
         assert fit_module.main([f"--out={path}", "--resume", "--steps=4"]) == 0
-    again = tmp_path / "again"
+    repeated = tmp_path / "repeated"
     with pytest.warns(OldConfiguration):
-        assert fit_module.main([f"--config={directory.config_file}", f"--out={again}"]) == 0
-    assert RunDirectory(again).config()["decoder"] == decoder
-    given = ["--data=Arrays", "--likelihood.width", "2", *small, *few, f"--out={tmp_path / 'given'}"]
-    with pytest.warns(OldConfiguration, match=r"^--likelihood.width is now --decoder.width$"):
+        assert fit_module.main([f"--config={directory.config_file}", f"--out={repeated}"]) == 0
+    told = RunDirectory(repeated).config()
+    assert (told["decoder"], told["encoder"]) == (decoder, encoder)
+    given = [
+        "--data=Arrays",
+        "--likelihood.width",
+        "2",
+        "--posterior.width=1",
+        *small,
+        *few,
+        f"--out={tmp_path / 'given'}",
+    ]
+    with pytest.warns(OldConfiguration) as warned:
         assert fit_module.main(given) == 0
-    assert RunDirectory(tmp_path / "given").config()["decoder"] == decoder
+    assert [str(warning.message) for warning in warned] == [
+        "--likelihood.width is now --decoder.width",
+        "--posterior.width is now --encoder.width",
+    ]
+    told = RunDirectory(tmp_path / "given").config()
+    assert (told["decoder"], told["encoder"], told["posterior"]["init_args"]["views"]) == (decoder, encoder, views)
+
+
+def test_the_width_of_a_posterior_of_ones_own_stays_its_own() -> None:
+    own = {"posterior": {"class_path": "my_guides.Own", "init_args": {"width": 3}}}
+    arguments = ["--posterior", "my_guides.Own", "--posterior.width=3"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert modern_config(own, "a file") == own
+        assert modern_arguments(arguments) == arguments
+    short = {"posterior": {"class_path": "LSTM", "init_args": {"width": 3, "hidden_size": 4}}}
+    with pytest.warns(OldConfiguration, match=r"posterior.width is now encoder.width"):
+        modern = modern_config(short, "a file")
+    assert modern["posterior"]["init_args"] == {"hidden_size": 4}
+    assert modern["encoder"]["init_args"] == {"width": 3}
+
+
+@pytest.mark.parametrize(("named", "today"), [(None, Recolour), ("turn", Turn), (False, None)], ids=str)
+def test_guide_views_of_an_earlier_run_are_as_wide_as_its_encoder(named: Any, today: type | None) -> None:
+    """They took its width, twice; a run that left them open had recolour, whatever the default is."""
+    old = {"posterior": {"class_path": "LSTM", "init_args": {"width": 5, "views": named}}}
+    with pytest.warns(OldConfiguration):
+        options = cli.from_config(FitOptions, modern_config(old, "a file"))
+    views = describe(for_frames(options, (3, 16, 16)).posterior)["init_args"]["views"]
+    if today is None:
+        assert views is False
+    else:
+        assert views == describe(today(width=10))
+    assert describe(encoder_for((4,), options.encoder))["init_args"] == {"units": 80}
 
 
 def test_an_option_that_a_run_lacks_has_its_default_and_is_named(old_run: Path) -> None:

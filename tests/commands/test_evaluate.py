@@ -23,6 +23,7 @@ from pyro_dsvae.metrics.generation import judge_clips
 from pyro_dsvae.metrics.result import EvaluationResult
 from pyro_dsvae.models.errors import UsageError
 from tests.decoded import SMALL_DECODER
+from tests.encoded import SMALL_ENCODER
 
 N, T, SIDE = 60, 4, 16
 SMALL = [
@@ -31,7 +32,7 @@ SMALL = [
     "--dynamic_prior.hidden_size=4",
     "--posterior.hidden_size=4",
     "--posterior.feature_size=4",
-    "--posterior.width=1",
+    *SMALL_ENCODER,
     *SMALL_DECODER,
     "--steps=3",
     "--optimisation.evaluations=1",

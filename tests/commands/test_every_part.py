@@ -17,6 +17,7 @@ import pyro_dsvae
 from pyro_dsvae import fit, recipes
 from pyro_dsvae.configuration.catalogue import PARTS
 from tests.decoded import SMALL_DECODER
+from tests.encoded import SMALL_ENCODER
 
 N, T, SIDE = 18, 4, 16
 PARTS_IN_TURN = [
@@ -31,7 +32,8 @@ PARTS_IN_TURN = [
 NEEDED: Mapping[str, list[str]] = {"Categorical": ["--likelihood.classes=256"]}
 FEW = ["--steps=3", "--optimisation.evaluations=1", "--optimisation.batch_size=4", "--device=cpu"]
 SMALL: Mapping[str, list[str]] = {
-    "posterior": ["--posterior.hidden_size=4", "--posterior.feature_size=4", "--posterior.width=1"],
+    "posterior": ["--posterior.hidden_size=4", "--posterior.feature_size=4"],
+    "encoder": SMALL_ENCODER,
     "decoder": SMALL_DECODER,
 }
 
@@ -66,6 +68,7 @@ def test_fit_with_this_part(data: Path, tmp_path: Path, option: str, name: str) 
         "--static_size=3",
         "--latent_size=2",
         *SMALL["posterior"],
+        *(SMALL["encoder"] if option != "encoder" else []),
         *(SMALL["decoder"] if option != "decoder" else []),
     ]
     summary = fitted(data, tmp_path / "run", f"--{option}={name}", *NEEDED.get(name, []), *sizes)
@@ -76,7 +79,9 @@ def test_fit_with_this_part(data: Path, tmp_path: Path, option: str, name: str) 
 
 @pytest.mark.parametrize("name", recipes.names())
 def test_fit_with_this_recipe(data: Path, tmp_path: Path, name: str) -> None:
-    summary = fitted(data, tmp_path / "run", f"--config={name}", *SMALL["posterior"], *SMALL["decoder"])
+    summary = fitted(
+        data, tmp_path / "run", f"--config={name}", *SMALL["posterior"], *SMALL["encoder"], *SMALL["decoder"]
+    )
     if name not in ("dsvae", "dsvae-factorised", "c-dsvae"):
         assert summary["validation"]["kl_static"] == 0  # no static part
 

@@ -36,6 +36,7 @@ from pyro_dsvae.runs.directory import COLUMNS, RunDirectory
 from pyro_dsvae.runs.output_folder import locked
 from tests.commands.refusal import the_error
 from tests.decoded import SMALL_DECODER
+from tests.encoded import SMALL_ENCODER
 
 PROJECT = Path(__file__).parents[2]
 EXAMPLE = PROJECT / "tests" / "examples" / "my_priors.py"
@@ -46,7 +47,7 @@ SMALL = [
     "--dynamic_prior.hidden_size=4",
     "--posterior.hidden_size=4",
     "--posterior.feature_size=4",
-    "--posterior.width=1",
+    *SMALL_ENCODER,
     *SMALL_DECODER,
     "--optimisation.batch_size=4",
     "--device=cpu",
@@ -461,7 +462,7 @@ def test_wrong_options_are_refused(options: list[str], tmp_path: Path, arguments
     [
         "posterior.hidden_size",
         "posterior.feature_size",
-        "posterior.width",
+        "encoder.width",
         "decoder.width",
         "dynamic_prior.hidden_size",
     ],

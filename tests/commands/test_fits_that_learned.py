@@ -24,6 +24,7 @@ from pyro_dsvae.models.likelihoods.bernoulli import Bernoulli
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.likelihoods.poisson import Poisson
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
+from tests.encoded import small_encoder
 
 N, T, P = 30, 6, 3
 SPLIT = np.arange(N) % 3
@@ -41,7 +42,8 @@ def fitted(folder: Path, frames: np.ndarray, steps: int = 3, **options: Any) -> 
         device="cpu",
         static_prior=StandardNormal,
         dynamic_prior=IID,
-        posterior=partial(Posterior, hidden_size=8, feature_size=8, width=1),
+        posterior=partial(Posterior, hidden_size=8, feature_size=8),
+        encoder=small_encoder,
         **{"optimisation": Optimisation(batch_size=8, evaluations=1)} | options,
     )
     return pyro_dsvae.load(result.run)

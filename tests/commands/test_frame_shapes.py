@@ -10,6 +10,7 @@ import torch
 import pyro_dsvae
 from pyro_dsvae import evaluate, fit, latents, ppc
 from tests.decoded import SMALL_DECODER
+from tests.encoded import SMALL_ENCODER
 
 N, T = 24, 4
 SMALL = ["--static_size=3", "--latent_size=2", "--posterior.hidden_size=4", "--posterior.feature_size=4"]
@@ -18,7 +19,7 @@ FEW = [
     "--optimisation.evaluations=1",
     "--optimisation.batch_size=4",
     "--device=cpu",
-    "--posterior.width=1",
+    *SMALL_ENCODER,
 ]
 
 

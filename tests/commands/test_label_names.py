@@ -33,6 +33,7 @@ from pyro_dsvae.metrics import figures as evaluation_figures
 from pyro_dsvae.metrics.probes import Probe
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.errors import UsageError
+from tests.encoded import small_encoder
 
 ODD = (
     "left/right",
@@ -83,6 +84,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             latent_size=2,
             dynamic_prior=partial(LSTM, hidden_size=4),
             posterior=partial(Posterior, hidden_size=6, feature_size=6),
+            encoder=small_encoder,
             device="cpu",
             optimisation=Optimisation(batch_size=4, evaluations=1),
         )

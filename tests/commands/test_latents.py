@@ -39,6 +39,7 @@ from pyro_dsvae.inference.training.schedule import Optimisation
 from pyro_dsvae.loading import Run
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from tests.decoded import small_decoder
+from tests.encoded import small_encoder
 
 PROJECT = Path(__file__).parents[2]
 N, T, F, D = 24, 6, 5, 2
@@ -60,7 +61,8 @@ def tiny(folder: Path, shape: tuple[int, ...]) -> Run:
         static_size=F,
         latent_size=D,
         dynamic_prior=partial(LSTM, hidden_size=4),
-        posterior=partial(Posterior, hidden_size=6, feature_size=6, width=1),
+        posterior=partial(Posterior, hidden_size=6, feature_size=6),
+        encoder=small_encoder,
         decoder=small_decoder,
         device="cpu",
         optimisation=Optimisation(batch_size=4, evaluations=1),

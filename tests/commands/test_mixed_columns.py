@@ -15,6 +15,7 @@ import pyro_dsvae
 from pyro_dsvae import compare, fit
 from pyro_dsvae.inference.evidence import estimate_evidence
 from pyro_dsvae.models.errors import UsageError
+from tests.encoded import SMALL_ENCODER
 
 N, T = 30, 6
 GROUPS = {"Normal": "rest", "Poisson": [2], "Categorical": {"columns": [3], "classes": 3}, "Bernoulli": [4]}
@@ -29,7 +30,7 @@ FEW = [
     "--optimisation.batch_size=4",
     "--posterior.hidden_size=4",
     "--posterior.feature_size=4",
-    "--posterior.width=1",
+    *SMALL_ENCODER,
     "--decoder=Dense",
     "--decoder.units=8",
 ]

@@ -47,6 +47,7 @@ from pyro_dsvae.models.likelihoods.discretized_logistic import DiscretizedLogist
 from pyro_dsvae.ppc import ppc
 from pyro_dsvae.runs.json_values import json_values
 from tests.decoded import small_decoder
+from tests.encoded import small_encoder
 from tests.inference.calibration.test_simulation_based_calibration import ExactGuide
 from tests.inference.test_linear_gaussian import EXACT, D, F, P, linear_gaussian_dsvae
 
@@ -423,7 +424,8 @@ def fitted(folder: Path, shape: tuple[int, ...] = (4,), count: int = 48, **array
         static_size=5,
         latent_size=2,
         dynamic_prior=partial(LSTM, hidden_size=4),
-        posterior=partial(Posterior, hidden_size=6, feature_size=6, width=1),
+        posterior=partial(Posterior, hidden_size=6, feature_size=6),
+        encoder=small_encoder,
         decoder=small_decoder,
         device="cpu",
         optimisation=Optimisation(batch_size=4, evaluations=1),

@@ -26,6 +26,8 @@ def objective(name: str) -> Objective:
         name,
         "--posterior.hidden_size=6",
         "--posterior.feature_size=6",
+        "--encoder=Convolutional",
+        "--encoder.width=4",
         "--decoder=Regions",
         "--decoder.width=2",
     ]
@@ -33,7 +35,7 @@ def objective(name: str) -> Objective:
     options = cli.instantiate(parser, cli.parse(parser, recipes.resolve(arguments)))
     examples = torch.zeros(1, T, *SHAPE)
     parts = (options.static_prior, options.dynamic_prior, options.posterior, options.likelihood, options.decoder)
-    made = build(examples, 0, options.static_size, options.latent_size, *parts)
+    made = build(examples, 0, options.static_size, options.latent_size, *parts, encoder=options.encoder)
     with torch.no_grad():
         for p in made.parameters():
             p.add_(0.1 * torch.randn_like(p))
@@ -107,12 +109,12 @@ def test_the_published_models_have_the_published_networks_and_no_views(name: str
     likelihood = options.likelihood((3, 64, 64))
     with torch.device("meta"):
         decoder = options.decoder(256, 32, (3, 64, 64))
-        guide = options.posterior((3, 64, 64), 256, 32)
+        guide = options.posterior((3, 64, 64), 256, 32, options.encoder)
     assert decoder.base == (512, 4, 4)
     assert [layer.out_channels for layer in decoder.upsamplings] == [256, 128, 64]
     convolutions = [m.out_channels for m in guide.dynamic_encoder.modules() if isinstance(m, torch.nn.Conv2d)]
     assert convolutions == [64, 128, 256, 512]
-    assert not guide.views
+    assert not guide.views.random
     assert isinstance(options.static_prior(256), StandardNormal)
     assert type(options.dynamic_prior(32)).__name__ == "LSTM"
     if name == "c-dsvae":
@@ -132,6 +134,7 @@ def test_a_recipe_says_what_it_is_and_names_parts_only(name: str) -> None:
         "dynamic_prior",
         "posterior",
         "likelihood",
+        "encoder",
         "decoder",
         "contrastive",
     }

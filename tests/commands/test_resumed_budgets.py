@@ -19,6 +19,7 @@ from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.fit_journal import FitJournal
+from tests.encoded import small_encoder
 
 
 def fitted(folder: Path, steps: int = 40) -> Path:
@@ -32,7 +33,8 @@ def fitted(folder: Path, steps: int = 40) -> Path:
         latent_size=2,
         static_prior=StandardNormal,
         dynamic_prior=IID,
-        posterior=partial(Posterior, hidden_size=8, feature_size=8, width=1),
+        posterior=partial(Posterior, hidden_size=8, feature_size=8),
+        encoder=small_encoder,
         optimisation=Optimisation(batch_size=4, evaluations=2, prior_refit_steps=0),
         device="cpu",
     ).run

@@ -35,7 +35,7 @@ def tiny(folder: Path, shape: tuple[int, ...], **parts: object) -> Run:
     """A run after a few steps on random clips."""
     frames = np.random.RandomState(0).rand(N, T, *shape)
     np.savez(folder / "clips.npz", frames=(frames * 255).astype(np.uint8) if len(shape) == 3 else frames)
-    small = {"hidden_size": 6, "feature_size": 6, "width": 1}
+    small = {"hidden_size": 6, "feature_size": 6}
     chosen = {
         "static_size": F,
         "dynamic_prior": partial(LSTM, hidden_size=4),
@@ -61,7 +61,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def vectors(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    small = {"hidden_size": 6, "feature_size": 6, "width": 1}
+    small = {"hidden_size": 6, "feature_size": 6}
     return tiny(
         tmp_path_factory.mktemp("vectors"),
         VECTOR,
@@ -127,7 +127,7 @@ def test_scales_are_those_of_draws(vectors: Run) -> None:
 
 
 def test_a_guide_without_moments_is_asked_for_draws(tmp_path: Path) -> None:
-    small = {"hidden_size": 6, "feature_size": 6, "width": 1}
+    small = {"hidden_size": 6, "feature_size": 6}
     run = tiny(tmp_path, VECTOR, posterior=partial(Flow, **small))
     x = clips(2, VECTOR)
     codes = run.encode(x)

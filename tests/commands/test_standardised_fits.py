@@ -47,6 +47,7 @@ from pyro_dsvae.models.likelihoods.student_t import StudentT
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.static_priors.vamp_prior import VampPrior
 from pyro_dsvae.runs.directory import RunDirectory
+from tests.encoded import small_encoder
 
 N, T, P, F, D = 40, 8, 4, 3, 2
 FACTORS = torch.tensor([1.0, 64.0, 2.0**20, 1 / 32])
@@ -70,7 +71,8 @@ def fitted(folder: Path, frames: np.ndarray, steps: int = 6, **options: Any) -> 
     chosen: dict[str, Any] = {
         "static_prior": StandardNormal,
         "dynamic_prior": partial(LSTM, hidden_size=4),
-        "posterior": partial(Posterior, hidden_size=6, feature_size=6, width=1),
+        "posterior": partial(Posterior, hidden_size=6, feature_size=6),
+        "encoder": small_encoder,
         "likelihood": Normal,
     }
     result = fit(

@@ -22,6 +22,7 @@ from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.likelihoods.poisson import Poisson
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.runs.directory import RunDirectory
+from tests.encoded import small_encoder
 
 N, T, SIDE = 9, 3, 16
 SPLIT = torch.arange(N).remainder(3).to(torch.uint8)
@@ -30,7 +31,8 @@ UNIT = BYTES / 255
 SMALL: dict[str, Any] = {
     "static_prior": StandardNormal,
     "dynamic_prior": IID,
-    "posterior": partial(Factorised, hidden_size=4, feature_size=4, width=1),
+    "posterior": partial(Factorised, hidden_size=4, feature_size=4),
+    "encoder": small_encoder,
     "static_size": 2,
     "latent_size": 2,
     "steps": 2,

@@ -32,7 +32,7 @@ PARTS_PAGE = Path(__file__).parents[2] / "docs" / "parts.md"
 
 # Small networks; whatever has no such option is as it comes.
 SMALL: Mapping[str, Mapping[str, Any]] = {
-    "posterior": {"hidden_size": 6, "feature_size": 6, "width": 1},
+    "posterior": {"hidden_size": 6, "feature_size": 6},
     "decoder": {"units": 16},
 }
 OPTIONS: Mapping[tuple[str, str], Mapping[str, Any]] = {

@@ -21,7 +21,7 @@ TRIPLES = list(itertools.product(PARTS["decoder"], FAMILIES, PARTS["posterior"])
 
 
 def objective(decoder: str, likelihood: str, posterior: str, shape: tuple[int, ...], static_size: int = F) -> Objective:
-    guide = functools.partial(PARTS["posterior"][posterior], hidden_size=4, feature_size=4, width=1)
+    guide = functools.partial(PARTS["posterior"][posterior], hidden_size=4, feature_size=4)
     network = functools.partial(PARTS["decoder"][decoder], **SMALL.get(decoder, {"width": 2}))
     prior = functools.partial(PARTS["dynamic_prior"]["LSTM"], hidden_size=4)
     frames = torch.zeros(1, T, *shape, dtype=torch.uint8)

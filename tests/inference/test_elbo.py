@@ -32,6 +32,7 @@ from pyro_dsvae.models.likelihoods.normal import Normal as NormalLikelihood
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 from tests.decoded import decoded_by
+from tests.encoded import small_encoder
 from tests.oracles import (
     FrozenNoise,
     LSTMPosterior,
@@ -71,7 +72,7 @@ def example(
     """A small model and guide with random weights, different everywhere (also where the initial value is zero)."""
     dynamic = LSTMPrior(D, hidden_size=5) if prior == "LSTM" else IID(D)
     model = DSVAE(StandardNormal(F), dynamic, *decoded_by(LIKELIHOODS[likelihood], F, D, frame_shape, width=2))
-    guide = POSTERIORS[posterior](frame_shape, F, D, hidden_size=5, feature_size=6, width=2, views=views)
+    guide = POSTERIORS[posterior](frame_shape, F, D, small_encoder, hidden_size=5, feature_size=6, views=views)
     with torch.no_grad():
         for p in [*model.parameters(), *guide.parameters()]:
             p.add_(0.1 * torch.randn_like(p))

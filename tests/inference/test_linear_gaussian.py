@@ -20,6 +20,7 @@ from pyro_dsvae.models.likelihoods.normal import Normal as FixedNormal
 from pyro_dsvae.models.networks.frames import FrameDecoder
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.steps import Steps
+from tests.encoded import small_encoder
 from tests.oracles import Array, LinearGaussian, LSTMPosterior, mean_and_error
 
 T, P, F, D = 6, 3, 2, 2
@@ -259,7 +260,7 @@ def test_a_diagonal_guide_stays_below_the_evidence_by_its_kl(data: Data, shift: 
 
 
 def test_an_untrained_amortised_guide_stays_below_the_evidence(data: Data) -> None:
-    guide = LSTMPosterior((P,), F, D, hidden_size=4, feature_size=4, width=1).double()
+    guide = LSTMPosterior((P,), F, D, small_encoder, hidden_size=4, feature_size=4).double()
     elbo = SequenceELBO(num_particles=500, vectorize_particles=True, max_plate_nesting=1)
     model = linear_gaussian_dsvae()
     with torch.no_grad():

@@ -135,7 +135,7 @@ def objective(length: int, prior: Any, guide: Any) -> Objective:
         4,
         StandardNormal,
         prior,
-        partial(guide, hidden_size=8, feature_size=8, width=1),
+        partial(guide, hidden_size=8, feature_size=8),
         Normal,
         small_decoder,
     )

@@ -21,6 +21,7 @@ from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.steps import Steps
 from tests.decoded import decoded_by
+from tests.encoded import small_encoder
 from tests.oracles import LSTMPosterior, LSTMPrior
 
 B, T, F, D = 3, 5, 4, 2
@@ -41,7 +42,7 @@ def dsvae(frame_shape: tuple[int, ...] = VECTOR, prior: Any = LSTMPrior, likelih
 
 
 def posterior(kind: Any, frame_shape: tuple[int, ...]) -> Any:
-    return kind(frame_shape, F, D, hidden_size=5, feature_size=6, width=2).eval()
+    return kind(frame_shape, F, D, small_encoder, hidden_size=5, feature_size=6).eval()
 
 
 # --- posterior means --------------------------------------------------------------------------------------------------

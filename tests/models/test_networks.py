@@ -24,6 +24,7 @@ from pyro_dsvae.models.networks.images import ResidualBlock
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM, run_lstm
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from tests.decoded import decoded_by
+from tests.encoded import small_encoder
 from tests.oracles import LSTMPosterior, LSTMPrior, bidirectional_loop
 
 F, D = 4, 2
@@ -268,7 +269,7 @@ def test_distributions_stay_in_single_precision_under_autocast(
     likelihood: type[Normal | Bernoulli], posterior: Any, frame_shape: tuple[int, ...]
 ) -> None:
     model = DSVAE(StandardNormal(F), LSTMPrior(D, hidden_size=8), *decoded_by(likelihood, F, D, frame_shape, width=2))
-    guide = posterior(frame_shape, F, D, hidden_size=8, feature_size=8, width=2)
+    guide = posterior(frame_shape, F, D, small_encoder, hidden_size=8, feature_size=8)
     x, lengths = torch.rand(2, 3, *frame_shape), torch.tensor([3, 2])
     mask = torch.tensor([[1, 0, 1], [1, 1, 1]], dtype=torch.bool)
     with torch.autocast("cpu", torch.bfloat16):

@@ -22,6 +22,7 @@ from pyro_dsvae.models.likelihoods import Categorical, Product
 from pyro_dsvae.models.likelihoods.product import by_number
 from pyro_dsvae.models.static_priors import StandardNormal
 from tests.decoded import decoded_by
+from tests.encoded import small_encoder
 
 B, T, F, D, P = 3, 4, 5, 2, 8
 # Two of each, not side by side; classes of 3 and of 5.
@@ -135,7 +136,7 @@ def test_only_columns_of_real_numbers_are_standardised() -> None:
 @pytest.mark.parametrize("whole", [False, True], ids=["values", "frames"])
 def test_whatever_stands_under_the_mask_touches_no_bit(whole: bool) -> None:
     """1e6, and NaN, against zeros: densities, gradients and latents."""
-    model, guide = model_of(), Posterior((P,), F, D, hidden_size=4, feature_size=4, width=1)
+    model, guide = model_of(), Posterior((P,), F, D, small_encoder, hidden_size=4, feature_size=4)
     x, seen = frames(B, T), torch.rand(B, T, *([] if whole else [P])) < 0.6
     at = seen[..., None].expand_as(x) if whole else seen
     found = []

@@ -14,6 +14,7 @@ from pyro_dsvae.inference.elbo import SequenceELBO
 from pyro_dsvae.inference.posteriors.lstm import LSTM
 from pyro_dsvae.models.distributions.shared_scale_normal import SharedScaleNormal
 from pyro_dsvae.models.standardisation import Standardisation
+from tests.encoded import small_encoder
 from tests.inference.test_linear_gaussian import EXACT, KINDS, Data, P, T, exact_guide, linear_gaussian_dsvae
 
 MEAN, SD = torch.tensor([100.0, -0.3, 5000.0]).double(), torch.tensor([1.0, 0.02, 300.0]).double()
@@ -76,7 +77,7 @@ def test_the_evidence_is_that_of_the_data_in_their_own_units(kind: str) -> None:
 
 
 def test_a_guide_sees_standard_deviations_from_the_mean_and_the_mean_where_nothing_was_observed() -> None:
-    guide = LSTM((P,), 2, 2, hidden_size=4, feature_size=4, width=1).double()
+    guide = LSTM((P,), 2, 2, small_encoder, hidden_size=4, feature_size=4).double()
     x = MEAN + SD * torch.randn(2, T, P, dtype=torch.float64)
     mask = torch.rand(2, T, P) < 0.5
     torch.testing.assert_close(guide.see(x).x, x)

@@ -37,6 +37,7 @@ from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 from pyro_dsvae.models.static_priors.vamp_prior import VampPrior
 from tests.decoded import decoded_by
+from tests.encoded import small_encoder
 
 B, T, D, P, K = 4, 3, 2, 5, 6
 
@@ -488,7 +489,7 @@ def test_an_autoregressive_mixture_learns_a_lattice_that_lies_askew() -> None:
 
 def sequence_model(prior: StaticPrior, kind: Any = Factorised) -> tuple[DSVAE, Posterior]:
     model = DSVAE(prior, IID(D), *decoded_by(NormalLikelihood, prior.static_size, D, (P,)))
-    guide = kind((P,), prior.static_size, D, hidden_size=4, feature_size=4, width=1)
+    guide = kind((P,), prior.static_size, D, small_encoder, hidden_size=4, feature_size=4)
     if isinstance(prior, VampPrior):
         prior.connect(functools.partial(of_guide, guide), torch.randn(10, T, P))
     return model, guide

@@ -15,6 +15,7 @@ from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
 from tests.decoded import SMALL_DECODER, decoded_by
+from tests.encoded import SMALL_ENCODER, small_encoder
 
 N, T, P = 12, 5, 3
 TINY = [
@@ -24,7 +25,7 @@ TINY = [
     "--optimisation.batch_size=4",
     "--optimisation.evaluations=1",
 ]
-SMALL = ["--posterior.hidden_size=4", "--posterior.feature_size=4", "--posterior.width=1", *SMALL_DECODER]
+SMALL = ["--posterior.hidden_size=4", "--posterior.feature_size=4", *SMALL_ENCODER, *SMALL_DECODER]
 CONTINUOUS = [name for name, kind in DYNAMIC_PRIORS.items() if kind.continuous_time]
 DISCRETE = [name for name in DYNAMIC_PRIORS if name not in CONTINUOUS]
 
@@ -75,7 +76,7 @@ def test_the_prior_of_a_batch_is_that_of_its_times(irregular: Path) -> None:
     data = Arrays(irregular).load()
     torch.manual_seed(0)
     prior = DYNAMIC_PRIORS["RandomWalk"](2)
-    guide = PARTS["posterior"]["Factorised"]((P,), 2, 2, hidden_size=4, feature_size=4, width=1)
+    guide = PARTS["posterior"]["Factorised"]((P,), 2, 2, small_encoder, hidden_size=4, feature_size=4)
     model = DSVAE(
         PARTS["static_prior"]["StandardNormal"](2), prior, *decoded_by(PARTS["likelihood"]["Normal"], 2, 2, (P,))
     )

@@ -1,6 +1,6 @@
 """Which guide views a name or the kind of frames stands for."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 from pyro_dsvae.inference.posteriors.views.guide_views import GuideViews
@@ -12,12 +12,7 @@ from pyro_dsvae.models.errors import UsageError
 
 Name = Literal["none", "recolour", "turn", "rescale"]
 Views = GuideViews | Name | bool | None
-BY_NAME: Mapping[str, Callable[..., GuideViews]] = {
-    "none": NoViews,
-    "recolour": Recolour,
-    "turn": Turn,
-    "rescale": Rescale,
-}
+BY_NAME: Mapping[str, type[GuideViews]] = {"none": NoViews, "recolour": Recolour, "turn": Turn, "rescale": Rescale}
 
 
 def default_views(frame_shape: tuple[int, ...]) -> Name:
@@ -25,14 +20,13 @@ def default_views(frame_shape: tuple[int, ...]) -> Name:
     return "recolour" if len(frame_shape) == 3 else "none"
 
 
-def chosen_views(views: Views, frame_shape: tuple[int, ...], width: int = 16) -> GuideViews:
+def chosen_views(views: Views, frame_shape: tuple[int, ...]) -> GuideViews:
     """The guide views for such frames.
 
     Args:
         views: An object, the name of one of the package's with its defaults, or None. Until version 0.2 there was one kind,
             recolour, which was on (True) or off (False).
         frame_shape: (C, H, W) or (P,).
-        width: Of the guide's encoder, for views that are named.
 
     Raises:
         UsageError: For another name, or for views of other frames.
@@ -42,7 +36,7 @@ def chosen_views(views: Views, frame_shape: tuple[int, ...], width: int = 16) ->
     if isinstance(views, bool):
         views = "recolour" if views else "none"
     if isinstance(views, str) and views in BY_NAME:
-        views = BY_NAME[views](width=2 * width) if views in ("recolour", "turn") else BY_NAME[views]()
+        views = BY_NAME[views]()
     if not isinstance(views, GuideViews):
         raise UsageError(
             f"guide views are one of {', '.join(BY_NAME)} or an object of your own GuideViews, not {views}", "posterior"

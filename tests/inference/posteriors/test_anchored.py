@@ -156,7 +156,7 @@ SMALL = functools.partial(Regions, width=1)
 
 
 def objective(posterior: str = "LSTM", views: bool | None = None, static_size: int = F, examples: int = 1) -> Objective:
-    recipe = functools.partial(PARTS["posterior"][posterior], hidden_size=8, feature_size=8, width=1, views=views)
+    recipe = functools.partial(PARTS["posterior"][posterior], hidden_size=8, feature_size=8, views=views)
     frames = torch.randint(0, 256, (examples, T, *IMAGE), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     made = build(
         frames, 0, static_size, D, StandardNormal, functools.partial(LSTM, hidden_size=8), recipe, Normal, SMALL
@@ -262,7 +262,7 @@ def test_the_anchor_is_saved_with_the_weights_and_copies_decode_with_their_own_d
         D,
         StandardNormal,
         functools.partial(LSTM, hidden_size=8),
-        functools.partial(PARTS["posterior"]["LSTM"], hidden_size=8, feature_size=8, width=1),
+        functools.partial(PARTS["posterior"]["LSTM"], hidden_size=8, feature_size=8),
         Normal,
         SMALL,
     )

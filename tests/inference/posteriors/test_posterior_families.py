@@ -36,6 +36,7 @@ from pyro_dsvae.models.likelihoods.normal import Normal as NormalLikelihood
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.steps import Steps
 from tests.decoded import decoded_by
+from tests.encoded import small_encoder
 from tests.oracles import gradients, lstm_step
 
 B, T, F, D = 3, 5, 4, 2
@@ -54,7 +55,7 @@ def posterior(
     kind: Any, frame_shape: tuple[int, ...] = VECTOR, latent_size: int = D, static_size: int = F, **options: Any
 ) -> Any:
     """A small guide with weights that differ everywhere, also where they start at zero; in double precision."""
-    guide = kind(frame_shape, static_size, latent_size, hidden_size=5, feature_size=6, width=2, **options)
+    guide = kind(frame_shape, static_size, latent_size, small_encoder, hidden_size=5, feature_size=6, **options)
     with torch.no_grad():
         for p in guide.parameters():
             p.add_(0.3 * torch.randn_like(p))
@@ -445,7 +446,9 @@ def test_the_mean_path_does_not_depend_on_the_coefficients() -> None:
 
 @pytest.mark.parametrize("bound", [0.5, 1.0, 3.0])
 def test_coefficients_start_at_zero_and_stay_within_their_bound(bound: float) -> None:
-    guide = StructuredGaussian(VECTOR, F, D, hidden_size=5, feature_size=6, width=2, max_coefficient=bound).double()
+    guide = StructuredGaussian(
+        VECTOR, F, D, small_encoder, hidden_size=5, feature_size=6, max_coefficient=bound
+    ).double()
     assert not q_z(guide, static(B)).transitions.coefficient.any()
     with torch.no_grad():
         guide.coefficient.bias.fill_(1e6)
@@ -460,7 +463,7 @@ def test_adjacent_correlations_of_both_signs_are_learnt(correlation: float) -> N
     """
     lags = (torch.arange(T)[:, None] - torch.arange(T)).abs().double()
     target = MultivariateNormal(torch.linspace(-1, 1, T).double(), correlation**lags)
-    guide = StructuredGaussian((1,), 1, 1, hidden_size=8, feature_size=8, width=1)
+    guide = StructuredGaussian((1,), 1, 1, small_encoder, hidden_size=8, feature_size=8)
     clip, f = GuideInput.of(torch.linspace(0, 1, T).view(1, T, 1)), torch.zeros(1, 1)
     optimiser = torch.optim.Adam(guide.parameters(), lr=4e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-2, total_steps=150)
@@ -570,7 +573,7 @@ def test_the_amortised_chain_reaches_the_evidence_of_a_random_walk_and_no_diagon
     gaps = {}
     for kind, count in [(StructuredGaussian, 140), (LSTM, 25)]:
         torch.manual_seed(0)
-        guide = kind((1,), 1, 1, hidden_size=24, feature_size=16, width=1)
+        guide = kind((1,), 1, 1, small_encoder, hidden_size=24, feature_size=16)
         fit_to_walks(x, lambda guide=guide: guide.dynamic(clip, f), list(guide.parameters()), count, 0.02)
         with torch.no_grad():
             q: Any = guide.dynamic(clip, f)
@@ -665,7 +668,7 @@ def test_two_directions_leave_the_normals(layers: int, normal: bool) -> None:
 
 
 def test_a_flow_starts_at_the_normals_of_its_heads() -> None:
-    guide = Flow(VECTOR, F, D, hidden_size=5, feature_size=6, width=2).double()
+    guide = Flow(VECTOR, F, D, small_encoder, hidden_size=5, feature_size=6).double()
     clip, f, z = GuideInput.of(clips(), lengths=LENGTHS), static(B), torch.randn(B, T, D, dtype=torch.float64)
     hidden = guide.smoother(guide.dynamic_encoder(clip.x, clip.observed), f, LENGTHS)
     start: TorchDistribution = clip.steps.join(Normal(*guide.dynamic_head(hidden)).to_event(1))

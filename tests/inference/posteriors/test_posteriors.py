@@ -21,6 +21,7 @@ from pyro_dsvae.inference.posteriors.views.turn import MultiscaleStaticEncoder
 from pyro_dsvae.models.encoders import Pyramid
 from pyro_dsvae.models.encoders.by_shape import frame_encoder
 from pyro_dsvae.models.errors import UsageError
+from tests.encoded import small_encoder
 
 B, T, F, D = 3, 5, 4, 2
 IMAGE, VECTOR = (3, 16, 16), (6,)
@@ -33,7 +34,7 @@ def seed() -> None:
 
 
 def posterior(kind: Any, frame_shape: tuple[int, ...] = IMAGE, views: Any = None) -> Posterior:
-    guide = kind(frame_shape, F, D, hidden_size=5, feature_size=6, width=2, views=views)
+    guide = kind(frame_shape, F, D, small_encoder, hidden_size=5, feature_size=6, views=views)
     with torch.no_grad():
         for p in guide.parameters():
             p.add_(0.2 * torch.randn_like(p))

@@ -25,6 +25,7 @@ from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from tests.decoded import decoded_by
+from tests.encoded import small_encoder
 
 P = math.prod(SHAPE)
 
@@ -214,7 +215,7 @@ def test_progress_rises_to_one() -> None:
 
 def model_and_guide(kind: Any = LSTMPosterior) -> tuple[DSVAE, Any]:
     model = DSVAE(StandardNormal(F), LSTMPrior(D), *decoded_by(Normal, F, D, (6,))).eval()
-    return model, kind((6,), F, D, hidden_size=5, feature_size=6, width=1).eval()
+    return model, kind((6,), F, D, small_encoder, hidden_size=5, feature_size=6).eval()
 
 
 @pytest.mark.parametrize("kind", ["frames", "values"])

@@ -27,6 +27,7 @@ from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from tests.decoded import SMALL_DECODER, decoded_by
+from tests.encoded import SMALL_ENCODER, small_encoder
 
 B, T, F, D = 4, 3, 3, 2
 IMAGE = (3, 16, 16)
@@ -36,7 +37,7 @@ SMALL = [
     "--dynamic_prior.hidden_size=4",
     "--posterior.hidden_size=4",
     "--posterior.feature_size=4",
-    "--posterior.width=1",
+    *SMALL_ENCODER,
     *SMALL_DECODER,
     "--steps=3",
     "--optimisation.evaluations=1",
@@ -55,7 +56,7 @@ def objective(contrastive: Contrastive | None, kind: type[Posterior] = LSTMPoste
     with torch.random.fork_rng():
         torch.manual_seed(1)
         model = DSVAE(StandardNormal(static), LSTM(D, hidden_size=5), *decoded_by(Normal, static, D, IMAGE, width=2))
-        guide = kind(IMAGE, static, D, hidden_size=5, feature_size=6, width=2, views=False)  # type: ignore[call-arg]
+        guide = kind(IMAGE, static, D, small_encoder, hidden_size=5, feature_size=6, views=False)  # type: ignore[call-arg]
     return Objective(model, guide, contrastive)
 
 

@@ -22,6 +22,7 @@ from pyro_dsvae.models.static_priors.flow import Flow
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 from pyro_dsvae.models.static_priors.vamp_prior import VampPrior
+from tests.encoded import small_encoder
 from tests.inference.training.test_svi import Diary, svi
 
 CPU = torch.device("cpu")
@@ -221,7 +222,7 @@ def test_only_what_is_learned_and_cheap_is_refitted_and_only_beside_a_density() 
     assert not can_refit(svi(static_prior=StandardNormal).objective)
     assert not can_refit(svi(static_prior=VampPrior).objective)
     point = svi(static_prior=Flow).objective
-    point.guide = Delta((4,), 3, 2, hidden_size=8, feature_size=8, width=1)
+    point.guide = Delta((4,), 3, 2, small_encoder, hidden_size=8, feature_size=8)
     assert not can_refit(point)
     diary = Diary()
     assert svi(steps=10, static_prior=DiagonalNormal, prior_refit_steps=0).run(diary)

@@ -25,10 +25,12 @@ from pyro_dsvae.inference.training.objective import Objective
 from pyro_dsvae.inference.training.schedule import Budget, Optimisation
 from pyro_dsvae.models.errors import UsageError
 from tests.decoded import SMALL_DECODER
+from tests.encoded import SMALL_ENCODER
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "two_processes.py"
 TINY = [
     *SMALL_DECODER,
+    *SMALL_ENCODER,
     *("--static_size", "3", "--latent_size", "2", "--device", "cpu"),
     # A point for a guide, and no views: no noise, so that one process and two see the same losses.
     *(
@@ -38,8 +40,6 @@ TINY = [
         "8",
         "--posterior.feature_size",
         "8",
-        "--posterior.width",
-        "1",
     ),
     *("--optimisation.batch_size", "4", "--optimisation.evaluations", "2"),
 ]

@@ -18,6 +18,7 @@ from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from tests.decoded import decoded_by
+from tests.encoded import small_encoder
 
 B, T, F, D = 5, 4, 3, 2
 IMAGE = (3, 16, 16)
@@ -90,7 +91,7 @@ def test_a_single_clip_has_no_partner() -> None:
 def objective(views: bool = True) -> Objective:
     torch.manual_seed(0)
     model = DSVAE(StandardNormal(F), LSTM(D, hidden_size=8), *decoded_by(Normal, F, D, IMAGE))
-    guide = LSTMPosterior(IMAGE, F, D, hidden_size=8, feature_size=8, width=1, views=views)
+    guide = LSTMPosterior(IMAGE, F, D, small_encoder, hidden_size=8, feature_size=8, views=views)
     return Objective(model, guide)
 
 

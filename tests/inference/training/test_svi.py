@@ -25,6 +25,7 @@ from pyro_dsvae.models.static_priors.flow import Flow
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 from tests.decoded import decoded_by
+from tests.encoded import small_encoder
 
 
 def copied(state: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -69,7 +70,7 @@ def svi(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = DSVAE(static_prior(3), LSTM(2, hidden_size=8), *decoded_by(Normal, 3, 2, (4,)))
-        objective = Objective(model, LSTMPosterior((4,), 3, 2, hidden_size=8, feature_size=8, width=1))
+        objective = Objective(model, LSTMPosterior((4,), 3, 2, small_encoder, hidden_size=8, feature_size=8))
     if frames is None:
         frames = torch.randn(20, 5, 4, generator=torch.Generator().manual_seed(1))
     train = Sequences(frames, None, None, torch.arange(14))
