@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         SequenceData,
         SeriesTable,
         Sprites,
+        VideoFolder,
     )
     from pyro_dsvae.loading import Run, load
 
@@ -26,6 +27,7 @@ __all__ = [
     "SequenceData",
     "SeriesTable",
     "Sprites",
+    "VideoFolder",
     "load",
 ]
 

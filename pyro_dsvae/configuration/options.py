@@ -70,7 +70,9 @@ class SharedOptions:
     """What `fit` and `compare` both take: all that decides what is fitted."""
 
     data: DataSource = option(
-        Sprites(), Role.DATA, "the sequences: Sprites, MovingDigits, CartoonFaces, LPCSprites, Arrays, SeriesTable"
+        Sprites(),
+        Role.DATA,
+        "the sequences: Sprites, MovingDigits, CartoonFaces, LPCSprites, Arrays, SeriesTable, VideoFolder",
     )
     _: KW_ONLY
     seed: int = option(

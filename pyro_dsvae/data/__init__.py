@@ -7,6 +7,7 @@ from pyro_dsvae.data.lpc_sprites import LPCSprites
 from pyro_dsvae.data.moving_digits import MovingDigits
 from pyro_dsvae.data.series_table import SeriesTable
 from pyro_dsvae.data.sprites import Sprites
+from pyro_dsvae.data.video_folder import VideoFolder
 
 __all__ = [
     "Arrays",
@@ -19,4 +20,5 @@ __all__ = [
     "SequenceData",
     "SeriesTable",
     "Sprites",
+    "VideoFolder",
 ]
