@@ -15,7 +15,9 @@ from torch import Tensor
 
 from pyro_dsvae.actions.output import Output, check_place, chosen_formats, output
 from pyro_dsvae.actions.selection import Source
+from pyro_dsvae.actions.series_csv import Keys
 from pyro_dsvae.data.dataset import SPLITS, Label, Split
+from pyro_dsvae.data.names import Names
 from pyro_dsvae.figures import clip_pages as latent_figures
 from pyro_dsvae.inference.latent_space.encoding import Codes
 from pyro_dsvae.inference.variable_names import variable_names
@@ -84,7 +86,8 @@ def encode(
         else:
             chosen = source.named(clips)
             codes = chosen.encode(opened, draws, seed, bar, anchored)
-            found = Encoded(codes, chosen.names, chosen.indices, torch.full((len(chosen),), -1), chosen.labels)
+            apart = torch.full((len(chosen),), -1)
+            found = Encoded(codes, chosen.names, chosen.indices, apart, chosen.labels, chosen.table, chosen.batch.times)
     options = {"clips": clips, "draws": draws, "split": split, "probes": probes, "seed": seed, "anchored": anchored}
     with output("encode", run, out, formats, options, overwrite) as to:
         to.arrays(found.arrays())
@@ -106,6 +109,8 @@ class Encoded:
     Attributes:
         indices: (n,) position in the split, -1 for a clip from a file.
         split: (n,) index into `SPLITS`, -1 where the clips were named.
+        table: The names in the table that the clips come from, if they come from one.
+        times: (n, T) of the steps, if they have any.
     """
 
     codes: Codes
@@ -113,6 +118,8 @@ class Encoded:
     indices: Tensor
     split: Tensor
     labels: Mapping[str, Label]
+    table: Names | None = None
+    times: Tensor | None = None
 
     def arrays(self) -> dict[str, Any]:
         """All of it, for ``.npz``."""
@@ -123,6 +130,8 @@ class Encoded:
         if codes.lengths is not None:
             values["lengths"] = codes.lengths
         values |= {"indices": self.indices, "split": self.split, "names": np.array(self.names)}
+        if self.table is not None:
+            values["entities"] = np.array(self.table.entities)
         for name, label in self.labels.items():
             values |= {f"labels_{name}": label.values, f"role_{name}": np.array(label.role)}
             values[f"classes_{name}"] = np.array(label.classes)
@@ -169,30 +178,38 @@ def _of_data(source: Source, split: Split | None, draws: int, seed: int, bar: Ba
         bar(min(1.0, (number + 1) * AT_ONCE / len(rows)))
     kept = {name: replace(label, values=label.values[rows]) for name, label in data.labels.items()}
     names = [f"clip {i}" for i in positions[rows].tolist()]
-    return Encoded(Codes.joined(parts), names, positions[rows], data.split[rows].long(), kept)
+    table = None if data.names is None else data.names.take(rows)
+    times = None if data.times is None else data.times[rows]
+    return Encoded(Codes.joined(parts), names, positions[rows], data.split[rows].long(), kept, table, times)
 
 
 def _write_csv(to: Output, found: Encoded) -> None:
-    """static.csv with one line per clip, dynamic.csv with one per step that exists."""
+    """static.csv with one line per clip, dynamic.csv with one per step that exists; of tables with entity and time."""
     codes = found.codes
+    keys = None
+    if found.table is not None:
+        keys = Keys.of(found.table, tuple(found.names), found.times, codes.z.shape[1], len(found.table.columns))
+    own = [] if keys is None else [keys.entity, keys.time]
     f, f_scale, z, z_scale = (v.cpu().tolist() for v in (codes.f, codes.f_scale, codes.z, codes.z_scale))
     labels = {name: [label.classes[i] for i in label.values.tolist()] for name, label in found.labels.items()}
     with (to.folder / "static.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         sizes = range(codes.f.shape[1])
-        start, end = ["clip", "split"], [f"{kind}_{i}" for kind in ("f", "f_scale") for i in sizes]
+        start, end = ["clip", *own, "split"], [f"{kind}_{i}" for kind in ("f", "f_scale") for i in sizes]
         writer.writerow([*start, *variable_names(labels, [*start, *end]).values(), *end])
         for i, (name, part) in enumerate(zip(found.names, found.split_names(), strict=True)):
             known = [values[i] for values in labels.values()]
-            writer.writerow([name, part, *known, *map(_short, f[i]), *map(_short, f_scale[i])])
+            key = [] if keys is None else [keys.entities[i], keys.times[i][0]]
+            writer.writerow([name, *key, part, *known, *map(_short, f[i]), *map(_short, f_scale[i])])
     lengths = [codes.z.shape[1]] * len(f) if codes.lengths is None else codes.lengths.tolist()
     with (to.folder / "dynamic.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         sizes = range(codes.z.shape[2])
-        writer.writerow(["clip", "split", "step", *(f"z_{i}" for i in sizes), *(f"z_scale_{i}" for i in sizes)])
+        writer.writerow(["clip", *own, "split", "step", *(f"z_{i}" for i in sizes), *(f"z_scale_{i}" for i in sizes)])
         for i, (name, part) in enumerate(zip(found.names, found.split_names(), strict=True)):
             for step in range(lengths[i]):
-                writer.writerow([name, part, step, *map(_short, z[i][step]), *map(_short, z_scale[i][step])])
+                key = [] if keys is None else [keys.entities[i], keys.times[i][step]]
+                writer.writerow([name, *key, part, step, *map(_short, z[i][step]), *map(_short, z_scale[i][step])])
 
 
 def _short(value: float) -> str:

@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pyro_dsvae.actions.output import check_place, chosen_formats, output
+from pyro_dsvae.actions.output import WITH_CSV, check_place, chosen_formats, output
 from pyro_dsvae.actions.selection import Selection, Source
+from pyro_dsvae.actions.series_csv import Keys, write_series
 from pyro_dsvae.data.dataset import Split
 from pyro_dsvae.figures.clip_pages import Page, Row, heat, named_rows
 from pyro_dsvae.figures.run import APPEARANCE, GREY, MOTION
@@ -54,7 +55,7 @@ def forecast(
         score: clips of the split to score on; 0 for none
         split: of the data, that positions count in
         resize: bring files of another size or channel count to those of the run
-        format: of gif, png, npz, with commas; all by default
+        format: of gif, png, npz, csv (series: mean and 90 % interval), with commas; all by default
         out: the new folder; by default RUN/latents/forecast-NNN
         overwrite: replace what is there
         seed: of all draws
@@ -75,7 +76,7 @@ def forecast(
             raise UsageError(f"--{name} is {value}; it is at least {least}")
     check_seed(seed)
     opened = load(run)
-    formats = chosen_formats(format, len(opened.frame_shape) == 3)
+    formats = chosen_formats(format, len(opened.frame_shape) == 3, WITH_CSV)
     check_place(out, overwrite)
     source = Source(opened, split, resize)
     chosen = source.named_or_varied(clips, count, "dynamic", seed)
@@ -86,6 +87,11 @@ def forecast(
         found = _forecast(opened, chosen, given, horizon, draws, seed, bar.part(0.0, 0.1))
         low, high = found.interval(INTERVAL)
         to.page(_page(chosen, found, given))
+        if "csv" in formats:
+            times = _future(chosen, given, horizon)
+            times = torch.arange(given, given + horizon).expand(len(chosen), -1) if times is None else times
+            keys = Keys.of(chosen.table, chosen.names, times, *found.mean.shape[1:])
+            write_series(to.folder / "forecast.csv", keys, {"value": found.mean, "low": low, "high": high})
         to.strips({f"{i:02}": mean for i, mean in enumerate(found.mean)})
         to.arrays(
             {
@@ -146,13 +152,19 @@ def _given(chosen: Selection, given: int | None) -> int:
 def _forecast(
     run: Run, chosen: Selection, given: int, horizon: int, draws: int, seed: int, progress: Progress
 ) -> Forecast:
-    past, future = chosen.batch.until(given)._replace(lengths=None), None
-    if chosen.batch.times is not None and chosen.batch.lengths is None:
-        later = chosen.batch.times[:, given : given + horizon]
-        more = horizon - later.shape[1]
-        last = chosen.batch.times[:, -1:] - chosen.batch.times[:, -2:-1]
-        future = torch.cat([later, chosen.batch.times[:, -1:] + last * torch.arange(1, more + 1)], dim=1)
-    return run.forecast(past.x, horizon, *past[1:], future, draws, seed, progress)
+    past = chosen.batch.until(given)._replace(lengths=None)
+    return run.forecast(past.x, horizon, *past[1:], _future(chosen, given, horizon), draws, seed, progress)
+
+
+def _future(chosen: Selection, given: int, horizon: int) -> Tensor | None:
+    """(n, horizon) times of what is forecast: those of the clip, then on at its last interval; None where steps have none."""
+    times = chosen.batch.times
+    if times is None:
+        return None
+    # Of shorter clips, times beyond the end go on at their last interval already.
+    later = times[:, given : given + horizon]
+    ahead = torch.arange(1, horizon - later.shape[1] + 1)
+    return torch.cat([later, times[:, -1:] + (times[:, -1:] - times[:, -2:-1]) * ahead], dim=1)
 
 
 def _mean(values: Tensor) -> float:

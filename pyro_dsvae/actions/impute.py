@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.actions.damage import Damage
-from pyro_dsvae.actions.output import check_place, chosen_formats, output
+from pyro_dsvae.actions.output import WITH_CSV, check_place, chosen_formats, output
 from pyro_dsvae.actions.selection import Selection, Source
+from pyro_dsvae.actions.series_csv import Keys, imputed_interval, write_series
 from pyro_dsvae.data.dataset import Split
 from pyro_dsvae.figures.clip_pages import Page, Row, heat, named_rows, veiled
 from pyro_dsvae.figures.run import GREY, MOTION
@@ -18,6 +19,7 @@ from pyro_dsvae.loading import load
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.standardisation import IN_SD, column_sd
 from pyro_dsvae.progress import Bar
+from pyro_dsvae.runs.run import Run
 
 SHOWN_DRAWS = 2
 
@@ -57,7 +59,7 @@ def impute(
         method: amortised (the guide as it is), refined (fitted to each clip) or langevin (refined, then moved by chains)
         split: of the data, that positions count in
         resize: bring files of another size or channel count to those of the run
-        format: of gif, png, npz, with commas; all by default
+        format: of gif, png, npz, csv (series: every value with its 90 % interval), with commas; all by default
         out: the new folder; by default RUN/latents/impute-NNN
         overwrite: replace what is there
         seed: of what is hidden, and of all draws
@@ -79,7 +81,7 @@ def impute(
     if draws < 1:
         raise UsageError(f"--draws is {draws}; it is at least 1")
     opened = load(run)
-    formats = chosen_formats(format, len(opened.frame_shape) == 3)
+    formats = chosen_formats(format, len(opened.frame_shape) == 3, WITH_CSV)
     check_place(out, overwrite)
     truth = Source(opened, split, resize).named_or_varied(clips, count, "dynamic", seed)
     if damage.nothing and bool(truth.batch.observed.all()):
@@ -92,6 +94,8 @@ def impute(
     with output("impute", run, out, formats, options, overwrite) as to:
         to.page(_page(truth, seen, found, bool(noise)))
         to.strips({f"{i:02}": mean[: _length(truth, i)] for i, mean in enumerate(restored(found, bool(noise)))})
+        if "csv" in formats:
+            _write_csv(to.folder / "impute.csv", opened, seen, found, bool(noise), seed)
         to.arrays(
             {
                 "frames": restored(found, bool(noise)),
@@ -130,6 +134,14 @@ def _default(damage: Damage, clips: Selection) -> Damage:
 def restored(found: Imputation, noisy: bool) -> Tensor:
     """``(B, T, *frame)``: of noisy clips every value from the model, of others only those that were not observed."""
     return found.model_mean if noisy else found.mean
+
+
+def _write_csv(path: Path, run: Run, seen: Selection, found: Imputation, noisy: bool, seed: int) -> None:
+    """Every value with the interval of what was not observed."""
+    low, high = imputed_interval(run, found, seed=seed)
+    keys = Keys.of(seen.table, seen.names, seen.batch.times, *found.x.shape[1:])
+    values = {"value": restored(found, noisy), "low": low, "high": high, "observed": found.observed}
+    write_series(path, keys, values, seen.batch.lengths)
 
 
 def _length(clips: Selection, row: int) -> int:

@@ -18,6 +18,7 @@ from pyro_dsvae.runs.output_folder import check_free, new_folder, new_numbered_f
 from pyro_dsvae.runs.versions import installed
 
 FORMATS = ("gif", "png", "npz")
+WITH_CSV = (*FORMATS, "csv")
 MOST_STRIPS = 64
 
 
@@ -96,17 +97,19 @@ def check_place(out: Path | None, overwrite: bool) -> None:
 
 
 def chosen_formats(text: str | None, image: bool, known: Sequence[str] = FORMATS) -> list[str]:
-    """The formats in "gif,png"; by default all that suit the frames.
+    """The formats in "gif,png"; by default all that suit the frames. CSV is for series.
 
     Raises:
         UsageError: For others.
     """
     if text is None:
-        return [name for name in known if image or name != "gif"]
+        return [name for name in known if name != ("csv" if image else "gif")]
     names = [name.strip().lower() for name in text.split(",") if name.strip()]
     wrong = [name for name in names if name not in known]
     if wrong or not names:
         raise UsageError(f"--format got {text!r}; it is one or more of {', '.join(known)}, with commas between them")
     if "gif" in names and not image:
         raise UsageError("--format gif is for images, but the frames of this run are vectors: take png or npz")
+    if "csv" in names and image:
+        raise UsageError("--format csv is for series, but the frames of this run are images: take npz")
     return names

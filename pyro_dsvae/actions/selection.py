@@ -13,6 +13,9 @@ from pyro_dsvae.clips.reading import read_clips
 from pyro_dsvae.data.arrays import named_layout
 from pyro_dsvae.data.dataset import SequenceData, Split
 from pyro_dsvae.data.factors import Label, Role
+from pyro_dsvae.data.names import Names
+from pyro_dsvae.data.series_table import read_more
+from pyro_dsvae.data.tables.reading import is_table
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.latent_space.encoding import Codes
 from pyro_dsvae.inference.sequences import evenly_spaced
@@ -31,12 +34,14 @@ class Selection:
         names: (n,) what to call each in a picture: "clip 3", or the name of its file.
         indices: (n,) int64 position in the split, -1 for a clip from a file.
         labels: Name -> `Label`, where the data have labels and all clips are of the data.
+        table: The names in the table that all clips come from, if they come from one.
     """
 
     batch: Batch
     names: tuple[str, ...]
     indices: Tensor
     labels: Mapping[str, Label] = field(default_factory=dict)
+    table: Names | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -116,13 +121,23 @@ class Source:
         part = self.data.take(self.rows[positions])
         x = self.run.model.likelihood.to_model_units(part.frames)
         names = tuple(f"clip {i}" for i in positions.tolist())
-        return Selection(Batch(x, part.mask, part.lengths, part.times), names, positions, part.labels)
+        return Selection(Batch(x, part.mask, part.lengths, part.times), names, positions, part.labels, part.names)
 
     def spread(self, count: int) -> Tensor:
         """At most ``count`` positions at equal distances over the split."""
         return evenly_spaced(len(self.rows), count)
 
+    def _of_table(self, path: Path) -> Selection:
+        if self.data.names is None:
+            raise UsageError(f"{path} is a table, and the data of this run are arrays: give an .npz")
+        data = read_more(path, self.data.names, self.run.data)
+        assert data.names is not None
+        batch = Batch(data.frames, data.mask, data.lengths, data.times)
+        return Selection(batch, data.names.entities, torch.full((len(data),), -1), table=data.names)
+
     def _of_file(self, path: Path) -> Selection:
+        if path.is_file() and is_table(path):
+            return self._of_table(path)
         frames, mask, lengths, times = read_clips(
             path, self.run.frame_shape, self.resize, named_layout(self.run.data)
         ).stored()
@@ -179,7 +194,16 @@ def joined(parts: Sequence[Selection]) -> Selection:
         tuple(name for part in parts for name in part.names),
         torch.cat([part.indices for part in parts]),
         labels,
+        _one_table([part.table for part in parts]),
     )
+
+
+def _one_table(tables: Sequence[Names | None]) -> Names | None:
+    """Their names as one; None unless all have the same columns and clock."""
+    known = [table for table in tables if table is not None]
+    if len(known) < len(tables) or len({(table.columns, table.clock) for table in known}) > 1:
+        return None
+    return replace(known[0], entities=tuple(name for table in known for name in table.entities))
 
 
 def _stacked(parts: Sequence[Batch]) -> Batch:

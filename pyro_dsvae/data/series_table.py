@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyro_dsvae.data.dataset import DataSource, SequenceData
+from pyro_dsvae.data.names import Names
 from pyro_dsvae.data.tables.reading import of_dataset, of_frame, read_table
-from pyro_dsvae.data.tables.roles import Roles, find_roles
+from pyro_dsvae.data.tables.roles import VALUE, VARIABLE, Roles, find_roles
 from pyro_dsvae.data.tables.rows import Rows
 from pyro_dsvae.data.tables.sequences import sequences_of
 from pyro_dsvae.data.tables.splits import By, Splits
@@ -140,6 +141,31 @@ class SeriesTable(DataSource):
 
     def _windows(self) -> Windows:
         return Windows(self.window, self.stride, self.short)
+
+
+def read_more(path: Path, names: Names, source: DataSource) -> SequenceData:
+    """Other entities for a run that was fitted to a table: each of them one sequence, in the columns and the unit of that one.
+
+    Args:
+        path: A table with the same columns.
+        names: Of the table of the run.
+        source: The data of the run.
+
+    Raises:
+        UsageError: For a table that has not these columns.
+    """
+    variable, value = (source.variable, source.value) if isinstance(source, SeriesTable) else (None, None)
+    try:
+        table = read_table(path)
+        columns = list(table.columns)
+        if variable is None and not set(names.columns) <= set(columns) and {VARIABLE, VALUE} <= set(columns):
+            variable, value = VARIABLE, VALUE
+        entity = names.entity if names.entity in columns else None
+        given = Roles(entity, names.time, names.columns, variable=variable, value=value)
+        roles = find_roles(columns, given, entity_needed=False)
+        return sequences_of(Rows.of(table, roles, path.stem, names.clock.unit), None, Windows())
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}", *error.options) from None
 
 
 def _names(given: list[str] | str | None) -> tuple[str, ...]:

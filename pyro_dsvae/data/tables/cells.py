@@ -127,7 +127,9 @@ def times(table: "pd.DataFrame", column: str) -> tuple[Array, bool | None]:
     return _nanoseconds(found, column), bool(utc.any())
 
 
-def on_clock(values: Array, utc: bool | None, same: NDArray[np.bool_]) -> tuple[NDArray[np.float64], Clock]:
+def on_clock(
+    values: Array, utc: bool | None, same: NDArray[np.bool_], unit: str | None = None
+) -> tuple[NDArray[np.float64], Clock]:
     """Times as floating numbers, and what they are.
 
     Dates are in the largest unit that is no larger than the usual interval, so that steps are about one unit apart.
@@ -135,13 +137,22 @@ def on_clock(values: Array, utc: bool | None, same: NDArray[np.bool_]) -> tuple[
     Args:
         values, utc: As `times` gives them, in the order of entities and times.
         same: (n - 1,) whether a row is of the same entity as the one before.
+        unit: That of other dates, to be taken here, too; empty for times that are numbers.
+
+    Raises:
+        UsageError: For numbers instead of dates, and the reverse.
     """
+    if unit is not None and (unit == "") != (values.dtype.kind == "f"):
+        what = "numbers" if unit == "" else "dates"
+        raise UsageError(
+            f"times are {'dates' if unit == '' else 'numbers'}, and those that the run was fitted to are {what}"
+        )
     if values.dtype.kind == "f":
         return values, Clock()
     intervals = np.diff(values)[same]
     intervals = intervals[intervals > 0]  # rows of a long table share times
     usual = float(np.median(intervals)) if len(intervals) else 1.0
-    unit = next((name for name, size in UNITS.items() if size <= usual), "microseconds")
+    unit = unit or next((name for name, size in UNITS.items() if size <= usual), "microseconds")
     origin = 0 if utc is None else int(values.min())
     return (values - origin) / UNITS[unit], Clock(unit, None if utc is None else origin, bool(utc))
 

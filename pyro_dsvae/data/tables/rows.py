@@ -52,13 +52,14 @@ class Rows:
     count: int
 
     @classmethod
-    def of(cls, table: "pd.DataFrame", roles: Roles, alone: str) -> "Rows":
+    def of(cls, table: "pd.DataFrame", roles: Roles, alone: str, unit: str | None = None) -> "Rows":
         """The rows of a table.
 
         Args:
             table: With a column for each name.
             roles: What the columns are.
             alone: The name of the only entity of a table without a column of entities.
+            unit: As in `on_clock`.
 
         Raises:
             UsageError: With row and column, for the first cell that is not what its column holds.
@@ -75,7 +76,7 @@ class Rows:
         )
         number, entity, when = order.astype(np.int64), entity[order], when[order]
         same = np.diff(entity) == 0
-        at, clock = on_clock(when, utc, same)
+        at, clock = on_clock(when, utc, same, unit)
         labels = {name: texts(table, name)[order] for name in (*roles.static, *roles.dynamic)}
         split = None if roles.split is None else _split(table, roles.split)[order]
         if roles.variable is None:

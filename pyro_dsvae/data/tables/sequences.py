@@ -15,8 +15,13 @@ from pyro_dsvae.data.tables.windows import Windows, stretches
 from pyro_dsvae.models.errors import Remark, UsageError
 
 
-def sequences_of(rows: Rows, splits: Splits, windows: Windows) -> SequenceData:
+def sequences_of(rows: Rows, splits: Splits | None, windows: Windows) -> SequenceData:
     """The sequences of a table, and how it was understood.
+
+    Args:
+        rows: Of the table.
+        splits: How they are split; None for one split of all.
+        windows: How they are cut.
 
     Raises:
         UsageError: Where entities are too short, or a split has no sequence.
@@ -27,19 +32,22 @@ def sequences_of(rows: Rows, splits: Splits, windows: Windows) -> SequenceData:
     rows = _measured(rows.take(kept))
     if len(rows.number) == 0:
         raise UsageError(f"no entity is left{f'; {short}' if short else ''}", "data.window")
-    split = splits.of(rows)
+    split = np.zeros(len(rows.number), np.uint8) if splits is None else splits.of(rows)
     starts, sizes = windows.cut(*stretches(rows, split))
     seen = np.isfinite(rows.values)
     empty = np.array([not seen[i : i + size].any() for i, size in zip(starts, sizes, strict=True)], dtype=bool)
     if empty.any():
         _nothing(f"{int(empty.sum()):,} of {len(empty):,} sequences", [rows.named(i) for i in starts[empty]])
     starts, sizes = starts[~empty], sizes[~empty]
-    _check_splits(split[starts], splits.in_words(rows))
+    if splits is not None:
+        _check_splits(split[starts], splits.in_words(rows))
     unused = len(rows.number) - _covered(starts, sizes, len(rows.number))
     others = [short] if short else []
     if unused:
         others.append(f"{unused:,} rows fill no sequence between the borders of entities, splits and labels")
-    understood = (_understood(rows, sizes, windows), _split_in_words(rows, split, starts, splits), *others)
+    if splits is not None:
+        others.insert(0, _split_in_words(rows, split, starts, splits))
+    understood = (_understood(rows, sizes, windows), *others)
     return _built(rows, split, starts, sizes, understood)
 
 

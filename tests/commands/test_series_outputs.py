@@ -1,0 +1,190 @@
+"""Series in, tables out: every value keyed by entity, time and channel, in the units of the table."""
+
+import warnings
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import pyro_dsvae
+from pyro_dsvae import SeriesTable
+from pyro_dsvae.actions.encode import encode
+from pyro_dsvae.actions.forecast import forecast
+from pyro_dsvae.actions.impute import impute
+from pyro_dsvae.actions.series_csv import imputed_interval
+from pyro_dsvae.fit import fit
+from pyro_dsvae.inference.posteriors.lstm import LSTM as Posterior
+from pyro_dsvae.models.dynamic_priors.random_walk import RandomWalk
+from pyro_dsvae.models.errors import Remark, UsageError
+from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
+
+SENSORS, ROWS = 12, 10
+START = pd.Timestamp("2024-02-28T22:00")
+
+
+def sensors(entities: int = SENSORS, seed: int = 0) -> pd.DataFrame:
+    """Pressures in pascals and temperatures at irregular times, with gaps; one column is constant, one empty."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for who in range(entities):
+        hours = np.cumsum(rng.integers(4, 12, ROWS)) / 4
+        values = {"pressure": 101_325 + rng.normal(0, 200, ROWS), "temperature": rng.normal(20, 5, ROWS)}
+        frame = pd.DataFrame({"sensor": f"s{who:02}", "at": START + pd.to_timedelta(hours, unit="h"), **values})
+        parts.append(frame.assign(version=3.0, spare=np.nan))
+    table = pd.concat(parts, ignore_index=True)
+    table.loc[rng.random(len(table)) < 0.3, "temperature"] = np.nan
+    return table
+
+
+KEYS = ["sensor", "at", "channel"]
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A short fit, and what it said."""
+    import contextlib
+    import io
+
+    folder = tmp_path_factory.mktemp("sensors")
+    sensors().to_csv(folder / "sensors.csv", index=False)
+    err = io.StringIO()
+    with contextlib.redirect_stderr(err):
+        fit(
+            data=SeriesTable(folder / "sensors.csv", entity="sensor", time="at"),
+            out=folder / "run",
+            steps=3,
+            static_prior=StandardNormal,
+            dynamic_prior=RandomWalk,
+            posterior=partial(Posterior, hidden_size=4, feature_size=4, width=1),
+            static_size=2,
+            latent_size=2,
+            device="cpu",
+        )
+    return folder / "run", err.getvalue()
+
+
+def test_a_fit_names_the_columns_of_the_table(fitted: tuple[Path, str]) -> None:
+    lines = fitted[1].splitlines()
+    assert lines[0].startswith(
+        "data: 12 entities (sensor), 120 rows, 4 channels (pressure, temperature, version, spare), at"
+    )
+    assert "column version is constant in the training split, so only centred" in lines
+    assert "column spare is never observed in the training split, so not standardised" in lines
+
+
+def long(table: pd.DataFrame) -> pd.DataFrame:
+    return table.melt(["sensor", "at"], var_name="channel").set_index(KEYS)
+
+
+def read(file: Path) -> pd.DataFrame:
+    return pd.read_csv(file, parse_dates=["at"]).set_index(KEYS)
+
+
+def test_imputed_values_stand_beside_those_of_the_table(fitted: tuple[Path, str], tmp_path: Path) -> None:
+    run, _ = fitted
+    folder = impute(run, "0:2", draws=8, method="amortised", split="test", format="csv", out=tmp_path / "out")
+    found = read(folder / "impute.csv")
+    truth = long(sensors())["value"].reindex(found.index)
+    data = pyro_dsvae.load(run).sequences().part("test")
+    assert data.names is not None
+    assert set(found.index.get_level_values("sensor")) == set(data.names.entities[:2])
+    assert len(found) == 2 * ROWS * 4
+    seen = truth.notna()
+    assert (found.observed == seen).all()
+    for column in ("value", "low", "high"):
+        np.testing.assert_allclose(found[column][seen], truth[seen], rtol=1e-6)
+    gaps = found[~seen]
+    assert len(gaps) > 2 * ROWS
+    assert (gaps.low < gaps.high).all()
+    temperature = gaps.xs("temperature", level="channel")
+    assert temperature.value.between(-20, 60).all()
+
+
+def test_intervals_of_imputed_values_are_those_of_the_mixture(fitted: tuple[Path, str]) -> None:
+    """Quantiles of draws of values against the distribution function of the mixture of normal densities."""
+    run = pyro_dsvae.load(fitted[0])
+    part = run.sequences().part("test").take(torch.tensor([0]))
+    found = run.impute(part.frames, part.mask, part.lengths, part.times, draws=40, method="amortised")
+    low, high = imputed_interval(run, found, level=0.8)
+    with torch.no_grad():
+        density = run.model.frames(found.f[:, 0], found.z[:, 0])
+        for bound, share in ((low, 0.1), (high, 0.9)):
+            below = density.cdf(bound[0].expand(40, -1, -1)).mean(0)[~found.observed[0]]
+            torch.testing.assert_close(below, torch.full_like(below, share), atol=0.035, rtol=0)
+
+
+def test_forecasts_go_on_in_time(fitted: tuple[Path, str], tmp_path: Path) -> None:
+    run, _ = fitted
+    folder = forecast(run, "1", given=7, horizon=5, draws=4, score=0, split="test", format="csv", out=tmp_path / "out")
+    found = read(folder / "forecast.csv").reset_index()
+    data = pyro_dsvae.load(run).sequences().part("test")
+    assert data.names is not None
+    own = sensors()
+    own = own[own.sensor == data.names.entities[1]]
+    times = found["at"].unique()
+    assert list(times[:3]) == list(own["at"].iloc[7:])
+    assert set(np.diff(times[2:])) == {np.diff(own["at"])[-1]}
+    assert (found.low <= found.high).all()
+    assert list(found.channel[:4]) == ["pressure", "temperature", "version", "spare"]
+
+
+def test_codes_are_keyed_by_entity_and_time(fitted: tuple[Path, str], tmp_path: Path) -> None:
+    run, _ = fitted
+    folder = encode(run, format="csv,npz", out=tmp_path / "codes")
+    static, dynamic = (pd.read_csv(folder / f"{name}.csv", parse_dates=["at"]) for name in ("static", "dynamic"))
+    table = sensors()
+    assert sorted(static.sensor) == sorted(table.sensor.unique())
+    assert set(zip(dynamic.sensor, dynamic["at"], strict=True)) == set(zip(table.sensor, table["at"], strict=True))
+    with np.load(folder / "encode.npz") as arrays:
+        assert list(arrays["entities"]) == list(static.sensor)
+        np.testing.assert_allclose(static.f_0, arrays["f"][:, 0], rtol=1e-5)
+
+
+def test_a_table_of_other_entities_is_encoded_and_completed(fitted: tuple[Path, str], tmp_path: Path) -> None:
+    """Its times are in the unit of the run; entities of the run in it have the codes that they have there."""
+    run, _ = fitted
+    data = pyro_dsvae.load(run).sequences()
+    assert data.names is not None
+    table = sensors()
+    some = table[table.sensor.isin(["s03", "s07"])].drop(columns="version").assign(version=3, note="a word")
+    some.to_csv(tmp_path / "some.csv", index=False)
+    folder = encode(run, str(tmp_path / "some.csv"), format="csv", out=tmp_path / "some")
+    found, whole = (pd.read_csv(f / "static.csv", index_col="sensor") for f in (folder, encode(run, format="csv")))
+    np.testing.assert_allclose(found.f_0, whole.f_0.loc[found.index], rtol=1e-5)
+    hourly = sensors(2, seed=5)
+    hourly.melt(["sensor", "at"]).to_csv(tmp_path / "long.csv", index=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Remark)
+        folder = impute(
+            run, str(tmp_path / "long.csv"), draws=3, method="amortised", format="csv", out=tmp_path / "more"
+        )
+    assert len(read(folder / "impute.csv")) == 2 * ROWS * 4
+
+
+BAD: dict[str, tuple[pd.DataFrame, str]] = {
+    "a column": (sensors(2).drop(columns="spare"), "there is no column 'spare'"),
+    "times": (
+        sensors(2).assign(at=range(2 * ROWS)),
+        "times are numbers, and those that the run was fitted to are dates",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_other_tables_are_refused(fitted: tuple[Path, str], tmp_path: Path, name: str) -> None:
+    table, said = BAD[name]
+    table.to_csv(tmp_path / "other.csv", index=False)
+    with pytest.raises(UsageError, match=f"other.csv: {said}"):
+        encode(fitted[0], str(tmp_path / "other.csv"), out=tmp_path / "out")
+
+
+def test_csv_is_for_series(tmp_path: Path) -> None:
+    from pyro_dsvae.actions.output import WITH_CSV, chosen_formats
+
+    assert chosen_formats(None, image=True, known=WITH_CSV) == ["gif", "png", "npz"]
+    assert chosen_formats(None, image=False, known=WITH_CSV) == ["png", "npz", "csv"]
+    with pytest.raises(UsageError, match="--format csv is for series"):
+        chosen_formats("csv", image=True, known=WITH_CSV)
