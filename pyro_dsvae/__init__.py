@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pyro_dsvae.data import (
         Arrays,
+        BasicMotions,
         CartoonFaces,
+        JapaneseVowels,
         LPCSprites,
         MovingDigits,
         Quantity,
@@ -14,12 +16,15 @@ if TYPE_CHECKING:
         SeriesTable,
         Sprites,
         VideoFolder,
+        WatchExercises,
     )
     from pyro_dsvae.loading import Run, load
 
 __all__ = [
     "Arrays",
+    "BasicMotions",
     "CartoonFaces",
+    "JapaneseVowels",
     "LPCSprites",
     "MovingDigits",
     "Quantity",
@@ -28,6 +33,7 @@ __all__ = [
     "SeriesTable",
     "Sprites",
     "VideoFolder",
+    "WatchExercises",
     "load",
 ]
 

@@ -3,7 +3,18 @@
 from collections.abc import Mapping
 from typing import TypeVar
 
-from pyro_dsvae.data import Arrays, CartoonFaces, LPCSprites, MovingDigits, SeriesTable, Sprites, VideoFolder
+from pyro_dsvae.data import (
+    Arrays,
+    BasicMotions,
+    CartoonFaces,
+    JapaneseVowels,
+    LPCSprites,
+    MovingDigits,
+    SeriesTable,
+    Sprites,
+    VideoFolder,
+    WatchExercises,
+)
 from pyro_dsvae.inference import posteriors
 from pyro_dsvae.inference.posteriors.views import choice
 from pyro_dsvae.models import decoders, dynamic_priors, encoders, likelihoods, static_priors
@@ -29,7 +40,18 @@ DYNAMIC_PRIORS: Mapping[str, type[DynamicPrior]] = _by_name(
 )
 
 PARTS: Mapping[str, Mapping[str, type]] = {
-    "data": _by_name(Sprites, MovingDigits, CartoonFaces, LPCSprites, Arrays, SeriesTable, VideoFolder),
+    "data": _by_name(
+        Sprites,
+        MovingDigits,
+        CartoonFaces,
+        LPCSprites,
+        Arrays,
+        SeriesTable,
+        VideoFolder,
+        WatchExercises,
+        JapaneseVowels,
+        BasicMotions,
+    ),
     "static_prior": _by_name(
         static_priors.StandardNormal,
         static_priors.DiagonalNormal,

@@ -72,7 +72,8 @@ class SharedOptions:
     data: DataSource = option(
         Sprites(),
         Role.DATA,
-        "the sequences: Sprites, MovingDigits, CartoonFaces, LPCSprites, Arrays, SeriesTable, VideoFolder",
+        "the sequences: Sprites, MovingDigits, CartoonFaces, LPCSprites, Arrays, SeriesTable, VideoFolder, "
+        "WatchExercises, JapaneseVowels, BasicMotions",
     )
     _: KW_ONLY
     seed: int = option(

@@ -5,14 +5,19 @@ from pyro_dsvae.data.cartoon_faces import CartoonFaces
 from pyro_dsvae.data.dataset import DataSource, Label, Quantity, SequenceData
 from pyro_dsvae.data.lpc_sprites import LPCSprites
 from pyro_dsvae.data.moving_digits import MovingDigits
+from pyro_dsvae.data.packaged.basic_motions import BasicMotions
+from pyro_dsvae.data.packaged.japanese_vowels import JapaneseVowels
+from pyro_dsvae.data.packaged.watch_exercises import WatchExercises
 from pyro_dsvae.data.series_table import SeriesTable
 from pyro_dsvae.data.sprites import Sprites
 from pyro_dsvae.data.video_folder import VideoFolder
 
 __all__ = [
     "Arrays",
+    "BasicMotions",
     "CartoonFaces",
     "DataSource",
+    "JapaneseVowels",
     "LPCSprites",
     "Label",
     "MovingDigits",
@@ -21,4 +26,5 @@ __all__ = [
     "SeriesTable",
     "Sprites",
     "VideoFolder",
+    "WatchExercises",
 ]

@@ -50,9 +50,9 @@ def as_sequences(value: object) -> SequenceData:
     if isinstance(value, Mapping):
         return ArrayReader().sequences({str(name): _array(str(name), each) for name, each in value.items()})
     if isinstance(value, np.ndarray) and value.dtype == object:
-        return ArrayReader().sequences(_padded(list(value)))
+        return ArrayReader().sequences(padded(list(value)))
     if _is_list(value):
-        return ArrayReader().sequences(_padded(value))
+        return ArrayReader().sequences(padded(value))
     if isinstance(value, np.ndarray | Tensor):
         return ArrayReader().sequences({"frames": _array("frames", value)})
     raise UsageError(f"data are a {type(value).__name__}; give {KINDS}")
@@ -80,8 +80,8 @@ def _array(name: str, values: object) -> Array:
     return found.astype(str)  # as pandas keeps strings
 
 
-def _padded(sequences: Sequence[Any]) -> dict[str, Array]:
-    """Sequences of different lengths as one array, with lengths beside it."""
+def padded(sequences: Sequence[Any]) -> dict[str, Array]:
+    """Sequences (T, …) of different lengths as one array ``frames``, with ``lengths`` beside it unless all are alike."""
     arrays = [_array("frames", each) for each in sequences]
     shapes = {array.shape[1:] for array in arrays}
     if len(shapes) > 1 or any(array.ndim == 0 for array in arrays):

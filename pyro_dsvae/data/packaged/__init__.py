@@ -1,0 +1,1 @@
+"""Series that ship in other packages: nothing is downloaded."""

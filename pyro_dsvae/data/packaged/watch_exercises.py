@@ -1,0 +1,92 @@
+"""WatchExercises: ten people with a watch on either wrist do seven exercises."""
+
+import numpy as np
+import torch
+
+from pyro_dsvae.data.dataset import DataSource, SequenceData
+from pyro_dsvae.data.factors import Label
+from pyro_dsvae.data.names import Names
+from pyro_dsvae.data.tables.reading import needed
+from pyro_dsvae.data.tables.splits import check_fractions, drawn_split
+from pyro_dsvae.data.tables.windows import Windows
+from pyro_dsvae.models.errors import check_count
+
+HERTZ = 50
+SIDES = ("left", "right")
+
+
+class WatchExercises(DataSource):
+    """Windows of 140 recordings of a watch: 10 people do 7 shoulder exercises with either arm.
+
+    Acceleration and angular velocity, 50 Hz, are averaged over ``every`` samples, and cut into windows. Labels are person and
+    side, which stay the same, and exercise, which describes how a sequence moves. All windows of a recording are in one split.
+    The recordings have no split of their own; they are drawn by ``seed``. They ship in seglearn:
+    ``pip install 'pyro-dsvae[series]'``.
+
+    Args:
+        window: Steps of each sequence.
+        stride: Steps from one window to the next; below ``window`` they overlap.
+        every: Samples that are averaged into one step; 5 make 10 Hz.
+        validation: Fraction of the recordings for the validation split.
+        test: Fraction of the recordings for the test split.
+        seed: Of the split.
+
+    Source: Burns et al., "Shoulder physiotherapy exercise recognition: machine learning the inertial signals from a
+    smartwatch", Physiological Measurement 39, 2018.
+
+    Example:
+        >>> from pyro_dsvae import WatchExercises
+        >>> data = WatchExercises().load()
+        >>> data.frames.shape[1:], {name: (label.role, len(label.classes)) for name, label in data.labels.items()}
+        (torch.Size([32, 6]), {'person': ('static', 10), 'side': ('static', 2), 'exercise': ('dynamic', 7)})
+    """
+
+    def __init__(
+        self,
+        window: int = 32,
+        stride: int = 16,
+        every: int = 5,
+        validation: float = 0.1,
+        test: float = 0.2,
+        seed: int = 0,
+    ) -> None:
+        check_count("every", every)
+        check_fractions(validation, test, seed)
+        self._windows = Windows(window, stride)
+        self.window = window
+        self.stride = stride
+        self.every = every
+        self.validation = validation
+        self.test = test
+        self.seed = seed
+
+    def load(self) -> SequenceData:
+        """The windows. Raises `UsageError` where seglearn is missing."""
+        watch = needed("seglearn.datasets", "series", "--data WatchExercises").load_watch()
+        steps = [_averaged(np.asarray(series), self.every) for series in watch["X"]]
+        ends = np.cumsum([len(series) for series in steps])
+        starts, _ = self._windows.cut(np.r_[0, ends[:-1]], ends)
+        recording = np.searchsorted(ends, starts, side="right")
+        frames = np.concatenate(steps)[starts[:, None] + np.arange(self.window)]
+        people, exercises = np.asarray(watch["subject"]), np.asarray(watch["y"])
+        sides = np.asarray(watch["side"]).astype(np.int64)
+        names = [
+            f"person {p}, {SIDES[s]}, {watch['y_labels'][e]}" for p, s, e in zip(people, sides, exercises, strict=True)
+        ]
+        numbers, person = np.unique(people, return_inverse=True)
+        return SequenceData(
+            torch.from_numpy(frames.astype(np.float32)),
+            torch.from_numpy(drawn_split(len(steps), self.validation, self.test, self.seed)[recording]),
+            labels={
+                "person": Label.occurring(person[recording], tuple(str(n) for n in numbers), "static"),
+                "side": Label.occurring(sides[recording], SIDES, "static"),
+                "exercise": Label.occurring(exercises[recording], tuple(watch["y_labels"]), "dynamic"),
+            },
+            names=Names(tuple(watch["X_labels"]), tuple(names[i] for i in recording), "recording", "step"),
+        )
+
+
+def _averaged(series: np.ndarray, every: int) -> np.ndarray:
+    """(T // every, P) means of samples (T, P); what is left at the end is dropped."""
+    count = len(series) // every
+    return series[: count * every].reshape(count, every, -1).mean(1)
