@@ -17,6 +17,7 @@ from pyro_dsvae.inference.training.held_out_elbo import held_out_terms
 from pyro_dsvae.inference.training.journal import REFIT, UNDONE, Journal, RankZeroJournal
 from pyro_dsvae.inference.training.objective import TERMS, KLWeights, Objective
 from pyro_dsvae.inference.training.prior_refit import SHORTEST, can_refit, draw_static, refit
+from pyro_dsvae.inference.training.recombination import StaticView
 from pyro_dsvae.inference.training.schedule import Budget, Optimisation, Rates
 from pyro_dsvae.inference.training.seeding import derive_seed, seed_generators
 from pyro_dsvae.models.errors import UsageError
@@ -217,14 +218,13 @@ class SVI:
             group["lr"] = rates[group["part"]]
         # A part of the prior's state, so that every checkpoint means what was evaluated.
         self.objective.model.static_prior.frozen = rates["static_prior"] == 0
-        recombine = progress >= self.optimisation.recombination_start
         seed_generators(derive_seed(self.seed, self._noise, self.step), self.fabric.device)
         if not self.module.training:  # it visits every module
             self.module.train()
         # Shapes, supports and plates are checked once; the checks read values back and would stall every step.
         try:
             with pyro.validation_enabled(self.step == 0):
-                terms = self.forward(batch, self.optimisation.weights(progress), recombine)
+                terms = self.forward(batch, self.optimisation.weights(progress), self.optimisation.static_view(progress))
         except ValueError as error:
             if self.step > 0 or isinstance(error, UsageError):
                 raise
@@ -240,9 +240,9 @@ class SVI:
         self.prior_refitted = False
         return torch.stack([terms[name].detach() for name in TERMS])
 
-    def _alone(self, batch: Batch, weights: KLWeights, recombine: bool) -> dict[str, Tensor]:
+    def _alone(self, batch: Batch, weights: KLWeights, static_view: StaticView) -> dict[str, Tensor]:
         with self.fabric.autocast():
-            terms: dict[str, Tensor] = self.objective(batch, weights, recombine)
+            terms: dict[str, Tensor] = self.objective(batch, weights, static_view)
         return terms
 
     def _rows(self, step: int) -> Tensor:

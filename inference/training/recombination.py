@@ -1,6 +1,10 @@
-"""Recombined clips: the appearance of one clip with the motion of another, decoded by the model itself."""
+"""What a guide with views infers f from as a fit goes on: nothing, the clip, or a clip that the model has recombined.
+
+A recombined clip has the appearance of one clip and the motion of another, and is decoded by the model itself.
+"""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -13,26 +17,38 @@ from pyro_dsvae.inference.prediction import decode
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.standardisation import standardised
 
+StaticView = Literal["nothing", "clip", "recombined"]
+
 
 @dataclass(frozen=True)
-class RecombinedView:
-    """A guide that infers f from recombined clips, and z from the clips themselves.
+class SeenForStatic:
+    """A guide that infers f from other clips, and z from the clips themselves.
 
     Attributes:
         guide: q_0.
-        recombined: The batch after `recombined`.
+        others: The batch that f is inferred from.
     """
 
     guide: LatentDensity
-    recombined: GuideInput
+    others: GuideInput
 
     def static(self, clip: GuideInput) -> TorchDistribution:
-        """q_0(f | recombined x)."""
-        return self.guide.static(self.recombined)
+        """q_0(f | the other x)."""
+        return self.guide.static(self.others)
 
     def dynamic(self, clip: GuideInput, f: Tensor) -> TorchDistribution:
         """q_0(z | f, x)."""
         return self.guide.dynamic(clip, f)
+
+
+def unseen(clip: GuideInput) -> GuideInput:
+    """The batch with no frame observed.
+
+    A few steps with this view of f at the start of a fit settle a race. A pose that stays the same within a clip, such as
+    which way a figure faces, can be carried by either latent, and the one that learns it first keeps it. While f is the same
+    for all clips, z learns where things are and how they stand. What is finer and slower to learn is left for f.
+    """
+    return GuideInput(torch.zeros_like(clip.x), torch.zeros_like(clip.observed), clip.steps)
 
 
 @torch.no_grad()

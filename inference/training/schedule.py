@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pyro_dsvae.inference.training.objective import KLWeights
+from pyro_dsvae.inference.training.recombination import StaticView
 from pyro_dsvae.models.errors import UsageError, check_count, check_positive
 
 DEFAULT_STEPS = 1_800
@@ -37,6 +38,8 @@ class Optimisation:
         dynamic_prior_rate: rate of the dynamic prior before that, as a multiple of the networks' rate
         prior_refit_steps: optimiser steps that fit the static prior alone to the final posterior, at most one for each step of
             the fit; 0 for none
+        static_start: share of the fit, from 0 to below 1, in which a guide with views infers nothing about f from a clip, so that
+            z learns first where things are
         recombination_start: share of the fit, from 0 to 1 for never, after which a guide with views infers f from recombined
             clips, too
         max_grad_norm: gradients are scaled down to this norm, in nats per sequence
@@ -53,6 +56,7 @@ class Optimisation:
     static_prior_rate: float = 3.0
     dynamic_prior_rate: float = 0.3
     prior_refit_steps: int = 4_000
+    static_start: float = 0.02
     recombination_start: float = 0.5
     max_grad_norm: float = 200.0
     kl_static: float = 1.0
@@ -81,6 +85,10 @@ class Optimisation:
             raise UsageError(f"kl_warmup is {self.kl_warmup}; it is a share of the fit, between 0 and 1")
         if not 0 <= self.prior_start < 1:
             raise UsageError(f"prior_start is {self.prior_start}; it is a share of the fit, at least 0 and less than 1")
+        if not 0 <= self.static_start < 1:
+            raise UsageError(
+                f"static_start is {self.static_start}; it is a share of the fit, at least 0 and less than 1"
+            )
         if self.prior_refit_steps < 0:
             raise UsageError(f"prior_refit_steps is {self.prior_refit_steps}; it is a number of steps, 0 for none")
         if not 0 <= self.recombination_start <= 1:
@@ -95,6 +103,12 @@ class Optimisation:
         """
         left = max(0.0, 1 - progress / self.kl_warmup) if self.kl_warmup else 0.0
         return KLWeights(self.kl_static**left, self.kl_dynamic**left)
+
+    def static_view(self, progress: float) -> StaticView:
+        """What a guide with views infers f from when ``progress`` (0 to 1) of the fit is done."""
+        if progress < self.static_start:
+            return "nothing"
+        return "recombined" if progress >= self.recombination_start else "clip"
 
     def rates(self, step: int, progress: float) -> Rates:
         """The learning rates of step ``step``.

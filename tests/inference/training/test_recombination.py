@@ -1,7 +1,7 @@
 """Recombined clips: what they show, who sees them, and when."""
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.training.objective import KLWeights, Objective
-from pyro_dsvae.inference.training.recombination import recombined
+from pyro_dsvae.inference.training.recombination import StaticView, recombined, unseen
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.likelihoods.normal import Normal
@@ -95,7 +95,7 @@ def objective(views: bool = True) -> Objective:
     return Objective(model, guide)
 
 
-def latents(of: Objective, frames: Tensor, recombine: bool = True) -> dict[str, Tensor]:
+def latents(of: Objective, frames: Tensor, view: StaticView = "recombined") -> dict[str, Tensor]:
     """Where the guide puts f and z of every clip in one step of the objective."""
     seen: dict[str, Tensor] = {}
     for name in ("static", "dynamic"):
@@ -107,19 +107,19 @@ def latents(of: Objective, frames: Tensor, recombine: bool = True) -> dict[str, 
 
         object.__setattr__(of.guide, name, spy)
     torch.manual_seed(1)
-    of(Batch(frames), KLWeights(), recombine)
+    of(Batch(frames), KLWeights(), view)
     return seen
 
 
-@pytest.mark.parametrize("recombine", [True, False])
-def test_f_of_the_first_half_depends_on_its_partner_and_nothing_else_does(recombine: bool) -> None:
+@pytest.mark.parametrize("view", ["recombined", "clip"])
+def test_f_of_the_first_half_depends_on_its_partner_and_nothing_else_does(view: StaticView) -> None:
     step = objective()
     frames = torch.rand(6, T, *IMAGE)
     other = frames.clone()
     other[3] = torch.rand(T, *IMAGE)  # the partner of clip 0
-    before, after = latents(step, frames, recombine), latents(step, other, recombine)
+    before, after = latents(step, frames, view), latents(step, other, view)
     moved = [not torch.equal(a, b) for a, b in zip(before["static"], after["static"], strict=True)]
-    assert moved == [recombine, False, False, True, False, False]
+    assert moved == [view == "recombined", False, False, True, False, False]
 
 
 @pytest.mark.parametrize(("views", "training"), [(False, True), (True, False)])
@@ -127,10 +127,20 @@ def test_only_a_guide_with_views_sees_them_and_only_in_training(views: bool, tra
     step = objective(views).train(training)
     frames = torch.rand(6, T, *IMAGE)
     losses = []
-    for recombine in (False, True):
+    for view in get_args(StaticView):
         torch.manual_seed(1)
-        losses.append(step(Batch(frames), KLWeights(), recombine)["loss"].item())
-    assert losses[0] == losses[1]
+        losses.append(step(Batch(frames), KLWeights(), view)["loss"].item())
+    assert len(set(losses)) == 1
+
+
+def test_where_nothing_is_seen_f_is_the_same_for_all_clips_and_z_is_not() -> None:
+    step = objective()
+    frames = torch.rand(6, T, *IMAGE)
+    before, after = latents(step, frames, "nothing"), latents(step, frames.flip(0), "nothing")
+    assert torch.equal(before["static"], after["static"])
+    assert not torch.equal(before["dynamic"], after["dynamic"])
+    means = step.guide.static(unseen(step.guide.see(frames))).mean
+    torch.testing.assert_close(means, means[:1].expand_as(means))
 
 
 def test_no_gradient_goes_through_a_recombined_clip() -> None:
@@ -150,7 +160,7 @@ def test_a_step_follows_the_bound_with_recombined_clips_held_fixed(monkeypatch: 
 
     def loss() -> Tensor:
         torch.manual_seed(1)
-        value: Tensor = step(Batch(frames), KLWeights(), recombine=True)["loss"]
+        value: Tensor = step(Batch(frames), KLWeights(), "recombined")["loss"]
         return value
 
     direction = [torch.randn_like(p) for p in weights]

@@ -146,12 +146,12 @@ def test_a_state_has_the_elbo_that_was_reported_for_it(last: int) -> None:
     assert opened.evaluate(opened.validation)["elbo"] != max(reported)
 
 
-def test_clips_are_recombined_in_the_last_part_of_the_fit() -> None:
-    loop, told = svi(steps=10, recombination_start=0.6), []
+def test_f_is_inferred_from_nothing_then_from_clips_then_from_recombined_ones() -> None:
+    loop, told = svi(steps=10, static_start=0.2, recombination_start=0.6), []
     loop.objective.register_forward_pre_hook(lambda _, given: told.append(given[2]))
     for _ in range(10):
         loop._step(loop.budget.progress(loop.step, 0.0))
-    assert told == [False] * 6 + [True] * 4
+    assert told == ["nothing"] * 2 + ["clip"] * 4 + ["recombined"] * 4
 
 
 @pytest.mark.parametrize(("steps", "minutes", "expected"), [(10, None, 0.5), (None, 2.0, 0.25), (10, 0.25, 2.0)])
@@ -161,7 +161,14 @@ def test_the_budget_is_used_by_whichever_ends_first(steps: int | None, minutes: 
 
 @pytest.mark.parametrize(
     "options",
-    [{"batch_size": 0}, {"learning_rate": -1.0}, {"kl_static": 0.0}, {"kl_warmup": 1.5}, {"prior_start": 1.0}],
+    [
+        {"batch_size": 0},
+        {"learning_rate": -1.0},
+        {"kl_static": 0.0},
+        {"kl_warmup": 1.5},
+        {"prior_start": 1.0},
+        {"static_start": 1.0},
+    ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(options))):
