@@ -41,7 +41,7 @@ class Textures(LayoutDecoder):
         static_size: F, supplied by the model.
         latent_size: D, supplied by the model.
         frame_shape: (C, H, W) of the parameters of a frame, supplied by the model.
-        width: Channels of the finest map.
+        width: Channels of the finest map; the maps that textures are drawn from have four times as many.
         residual: Whether a residual block follows each doubling of the maps; worth it at 64 pixels and more.
         regions: The number of regions.
         textures: The number of textures.
@@ -78,14 +78,15 @@ class Textures(LayoutDecoder):
         self.depth = nn.Conv2d(self.width, 4 + 2, 3, padding=1)
         appearance = static_size or latent_size
         self.colours = nn.Sequential(nn.Linear(appearance, 256), nn.SiLU(), nn.Linear(256, regions * channels))
+        drawn = 4 * width
         self.texture_maps = nn.Sequential(
-            nn.Linear(appearance, 256), nn.SiLU(), nn.Linear(256, 64 * (TEXTURE // 4) ** 2), nn.SiLU()
+            nn.Linear(appearance, 256), nn.SiLU(), nn.Linear(256, drawn * (TEXTURE // 4) ** 2), nn.SiLU()
         )
         self.texture_layers = nn.Sequential(
-            nn.ConvTranspose2d(64, 64, 4, stride=2, padding=1),
-            nn.GroupNorm(1, 64, affine=False),
+            nn.ConvTranspose2d(drawn, drawn, 4, stride=2, padding=1),
+            nn.GroupNorm(1, drawn, affine=False),
             nn.SiLU(),
-            nn.ConvTranspose2d(64, textures * (channels + 1), 4, stride=2, padding=1),
+            nn.ConvTranspose2d(drawn, textures * (channels + 1), 4, stride=2, padding=1),
         )
         placement = nn.Linear(128, 7 * textures)
         self.placement = nn.Sequential(nn.Linear(latent_size, 128), nn.SiLU(), placement)
@@ -125,7 +126,7 @@ class Textures(LayoutDecoder):
         """Colours (N, K, C, H, W) and logits of opacity (N, K, H, W) of every texture at every pixel."""
         count, (channels, height, width) = self.texture_count, self.frame_shape
         side = TEXTURE // 4
-        drawn = self.texture_layers(self.texture_maps(appearance).reshape(-1, 64, side, side))
+        drawn = self.texture_layers(self.texture_maps(appearance).unflatten(-1, (-1, side, side)).flatten(0, -4))
         drawn = drawn.view(*appearance.shape[:-1], count, channels + 1, TEXTURE, TEXTURE)
         drawn = drawn.expand(*z.shape[:-1], *drawn.shape[-4:]).reshape(-1, channels + 1, TEXTURE, TEXTURE)
         placement = self.placement(z).view(-1, count, 7)

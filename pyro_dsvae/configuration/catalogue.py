@@ -71,7 +71,7 @@ PARTS: Mapping[str, Mapping[str, type]] = {
         posteriors.Delta,
     ),
     "encoder": _by_name(encoders.Convolutional, encoders.Patches, encoders.Pyramid, encoders.Dense),
-    "decoder": _by_name(decoders.Regions, decoders.Textures, decoders.Joined, decoders.FiLM, decoders.Dense),
+    "decoder": _by_name(decoders.Textures, decoders.Regions, decoders.Joined, decoders.FiLM, decoders.Dense),
     "likelihood": _by_name(
         likelihoods.Normal,
         likelihoods.Laplace,

@@ -122,7 +122,7 @@ def _no_such_option(option: str, owner: str, match: re.Match[str]) -> str:
 def _unnamed(option: str, _: str, match: re.Match[str]) -> str:
     """Options of a part that is not named."""
     usual = {
-        "decoder": " (Regions, the default for images, or Dense, for vectors)",
+        "decoder": " (Textures, the default for images, or Dense, for vectors)",
         "encoder": " (Convolutional, the default for images, or Dense, for vectors)",
     }.get(option, "")
     what = option if "." in option else with_article(option)

@@ -13,7 +13,7 @@ from pyro_dsvae.inference.posteriors.views.choice import Views, chosen_views, de
 from pyro_dsvae.inference.posteriors.views.recolour import Recolour
 from pyro_dsvae.inference.posteriors.views.turn import Turn
 from pyro_dsvae.models import decoders, encoders
-from pyro_dsvae.models.decoders import FrameDecoder, Regions
+from pyro_dsvae.models.decoders import FrameDecoder, Regions, Textures
 from pyro_dsvae.models.encoders import Convolutional, FrameEncoder
 from pyro_dsvae.models.networks.frames import EncoderRecipe
 
@@ -68,7 +68,7 @@ def earlier_encoder(frame_shape: tuple[int, ...], width: int = WIDTH) -> Encoder
 def decoder_for(frame_shape: tuple[int, ...], recipe: DecoderRecipe | None) -> DecoderRecipe:
     """The recipe of the decoder for such frames: the given one, or the default."""
     if recipe is None:
-        return decoders.Dense if len(frame_shape) == 1 else Regions
+        return decoders.Dense if len(frame_shape) == 1 else Textures
     earlier = _earlier(recipe, EarlierDecoder)
     return recipe if earlier is None else earlier_decoder(frame_shape, **earlier)
 

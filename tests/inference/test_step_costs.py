@@ -97,8 +97,8 @@ def test_every_network_runs_once_and_every_density_is_evaluated_once() -> None:
         counted(torch.distributions.Normal, "log_prob") as others,
     ):
         svi._step(0.25)
-    assert len(lstms) == len(set(map(id, lstms))) == 4  # context twice, posterior, prior
-    assert len(encoders) == len(set(map(id, encoders))) == 2
+    assert len(lstms) == len(set(map(id, lstms))) == 6  # f twice, context twice, posterior, prior
+    assert len(encoders) == len(set(map(id, encoders))) == 4  # patches, parts, the whole clip; z
     assert len(decoders) == 1
     assert len(densities) == 1  # that of the frames
     assert not others  # both KL terms are closed
@@ -118,7 +118,8 @@ def test_recombined_clips_cost_half_of_what_they_need_more() -> None:
         patch.setattr(FrameEncoder, "forward", sized)
         svi._step(0.75)
     batch = sizes[-1][0]
-    assert sizes == [(batch // 2, False)] * 3 + [(batch, True)] * 2
+    # Patches, parts and the whole of both halves, and z of one; then all four of all clips.
+    assert sizes == [(batch // 2, False)] * 7 + [(batch, True)] * 4
 
 
 def test_checks_are_made_in_the_first_step_only() -> None:

@@ -44,7 +44,7 @@ def test_every_pixel_is_the_formula() -> None:
         depth = decoder.depth(maps)[0].numpy()
         front, bend = depth[:4], np.tanh(depth[4:])
         colours = decoder.colours(f).view(3, 3).numpy()
-        drawn = decoder.texture_layers(decoder.texture_maps(f).view(1, 64, 4, 4)).view(2, 4, 16, 16).numpy()
+        drawn = decoder.texture_layers(decoder.texture_maps(f).view(1, 16, 4, 4)).view(2, 4, 16, 16).numpy()
         placed = decoder.placement(z).view(2, 7).numpy()
     for row in range(16):
         for column in range(24):

@@ -17,7 +17,7 @@ BY_NAME: Mapping[str, type[GuideViews]] = {"none": NoViews, "recolour": Recolour
 
 def default_views(frame_shape: tuple[int, ...]) -> Name:
     """The guide views of a fit that names none, and so what config.yaml says of it."""
-    return "recolour" if len(frame_shape) == 3 else "none"
+    return "turn" if len(frame_shape) == 3 else "none"
 
 
 def chosen_views(views: Views, frame_shape: tuple[int, ...]) -> GuideViews:

@@ -60,7 +60,7 @@ def locations(guide: Posterior, *args: Any, seed: int = 0) -> tuple[Tensor, Tens
 @pytest.mark.parametrize("kind", POSTERIORS)
 def test_views_are_for_images_unless_said_otherwise(kind: Any) -> None:
     for frame_shape, views, encoder in [
-        (IMAGE, None, UnorderedStaticEncoder),
+        (IMAGE, None, MultiscaleStaticEncoder),
         (VECTOR, None, OrderedStaticEncoder),
         (IMAGE, False, OrderedStaticEncoder),  # as earlier versions said it
         (IMAGE, True, UnorderedStaticEncoder),
