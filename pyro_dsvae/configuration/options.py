@@ -23,7 +23,7 @@ from pyro_dsvae.inference.training.contrastive import Contrastive
 from pyro_dsvae.inference.training.hardware import Compilation, Device, Keep, Precision
 from pyro_dsvae.inference.training.schedule import DEFAULT_STEPS, Optimisation
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
-from pyro_dsvae.models.dynamic_priors.flow import Flow as DynamicFlow
+from pyro_dsvae.models.dynamic_priors.lstm import LSTM as DynamicLSTM
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.networks.frames import EncoderRecipe, FrameDecoder
@@ -101,7 +101,7 @@ class SharedOptions:
         8, Role.MODEL, "dimension D of each dynamic latent z_t; a small one keeps appearance out of z"
     )
     static_prior: Callable[[int], StaticPrior] = option(AutoregressiveMixture, Role.MODEL, "the static prior p(f)")
-    dynamic_prior: Callable[[int], DynamicPrior] = option(DynamicFlow, Role.MODEL, "the dynamic prior p(z_1:T)")
+    dynamic_prior: Callable[[int], DynamicPrior] = option(DynamicLSTM, Role.MODEL, "the dynamic prior p(z_1:T)")
     posterior: Callable[[tuple[int, ...], int, int, EncoderRecipe], Posterior] = option(
         LSTMPosterior, Role.MODEL, "the guide q(f, z | x)"
     )
