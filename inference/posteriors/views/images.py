@@ -47,6 +47,26 @@ def above_ground(x: Tensor) -> Tensor:
     return x - ground_colours(x)[..., None, None]
 
 
+def centred(x: Tensor) -> Tensor:
+    """Images moved so that what stands out from zero has its centre of mass in the middle of the frame.
+
+        y_p = x_{p + m},   m = sum_p |x_p|^2 p / sum_p |x_p|^2,
+
+    with places p from the middle of the frame, read between pixels, and zero beyond the frame. Where a figure is, is lost,
+    frame by frame. An image of zeros stays as it is.
+
+    Args:
+        x: Images `above_ground`, (B, T, C, H, W).
+    """
+    mass = x.square().mean(2)
+    rows, columns = (_places(side, x) for side in x.shape[-2:])
+    total = mass.sum((-2, -1)).clamp(min=torch.finfo(x.dtype).tiny)
+    middle = torch.stack([(mass.sum(-2) * columns).sum(-1), (mass.sum(-1) * rows).sum(-1)], dim=-1) / total.unsqueeze(-1)
+    places = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1) + middle[..., None, None, :]
+    moved = grid_sample(x.flatten(0, 1), places.flatten(0, 1), mode="bilinear", align_corners=False)
+    return moved.view_as(x)
+
+
 def turn_colours(x: Tensor) -> Tensor:
     """Images relative to the ground, whose colours are turned by one random map per sequence.
 
@@ -79,9 +99,12 @@ def warp(x: Tensor, amplitude: float) -> Tensor:
     batch, (height, width) = x.shape[0], x.shape[-2:]
     control = torch.randn(batch, 2, 4, 4, dtype=x.dtype, device=x.device) * (2 * amplitude)
     displacement = interpolate(control, size=(height, width), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
-    rows, columns = (
-        (torch.arange(size, dtype=x.dtype, device=x.device) * 2 + 1) / size - 1 for size in (height, width)
-    )
+    rows, columns = (_places(side, x) for side in (height, width))
     places = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1) + displacement
     warped = grid_sample(x.flatten(1, 2), places, mode="bilinear", padding_mode="border", align_corners=False)
     return warped.view_as(x)
+
+
+def _places(side: int, like: Tensor) -> Tensor:
+    """The middles of so many pixels side by side, between the edges -1 and 1."""
+    return (torch.arange(side, dtype=like.dtype, device=like.device) * 2 + 1) / side - 1

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_dsvae.inference.posteriors.views.guide_views import FrameKind, GuideViews
-from pyro_dsvae.inference.posteriors.views.images import above_ground, ground_colours, turn_colours, warp
+from pyro_dsvae.inference.posteriors.views.images import above_ground, centred, ground_colours, turn_colours, warp
 from pyro_dsvae.inference.posteriors.views.static_encoder import (
     OrderedStaticEncoder,
     StaticEncoder,
@@ -19,11 +19,12 @@ from pyro_dsvae.models.networks.frames import EncoderRecipe
 
 
 class Turn(GuideViews):
-    """On any ground: assumes that one colour covers most of a frame, and that colours belong to what stays.
+    """On any ground: assumes that one colour covers most of a frame, that colours belong to what stays, and places to what moves.
 
     z is inferred from frames less the colour of their ground, after all colours were turned (`turn_colours`) and the frames
     warped a little (`warp`). So z can hardly encode colours, or small shapes. f is inferred from patches and parts of a few
-    random frames, from the whole clip in order, and from the colour of the ground.
+    random frames, from the whole clip in order with the figure in the middle of every frame (`centred`), and from the colour
+    of the ground.
 
     Args:
         width: Half of the channels of the network of patches, and the channels of the first convolution of that of parts.
@@ -33,8 +34,10 @@ class Turn(GuideViews):
 
     takes: ClassVar[tuple[FrameKind, ...]] = ("images",)
     z_sees: ClassVar[str] = "other colours above the clip's own ground"
-    f_sees: ClassVar[str] = "patches, parts, the whole clip and the ground"
-    assumes: ClassVar[str] = "that one colour covers most of a frame, and that colours belong to what stays"
+    f_sees: ClassVar[str] = "patches, parts, the whole clip with the figure in the middle, and the ground"
+    assumes: ClassVar[str] = (
+        "that one colour covers most of a frame, that colours belong to what stays, and places to what moves"
+    )
 
     def __init__(self, width: int = 32, frames: int = 3, warp: float = 0.02) -> None:
         self.width = width
@@ -56,8 +59,8 @@ class MultiscaleStaticEncoder(StaticEncoder):
 
     Colours: the patches of `Patches`, which see two pixels and no place. Parts: the maps of `Pyramid`, which see
     up to half the frame, pooled over places. Both are means over ``count`` random frames in training, and over all frames in
-    evaluation. The whole: `OrderedStaticEncoder`. The two latter read frames less the colour of their ground, so that a
-    figure is the same on any. Small details of colour are learnt early from patches, and shapes early
+    evaluation. The whole: `OrderedStaticEncoder`, of frames that were `centred`. The two latter read frames less the colour
+    of their ground, so that a figure is the same on any. Small details of colour are learnt early from patches, and shapes early
     from maps without place, where a network over whole frames would have to see every shape in every place.
     """
 
@@ -87,7 +90,7 @@ class MultiscaleStaticEncoder(StaticEncoder):
 
     def forward(self, x: Tensor, observed: Tensor, lengths: Tensor | None) -> Tensor:
         ground = mean_over(observed, ground_colours(x))
-        whole = self.whole(above_ground(x), observed, lengths)
+        whole = self.whole(centred(above_ground(x)), observed, lengths)
         if self.training:
             x, observed = some_frames(x, observed, self.count)
         unordered = mean_over(observed, torch.cat([self.patches(x), self.parts(above_ground(x))], dim=-1))

@@ -14,7 +14,7 @@ from pyro_dsvae.configuration.catalogue import PARTS
 from pyro_dsvae.inference.posteriors.factorised import Factorised
 from pyro_dsvae.inference.posteriors.lstm import LSTM
 from pyro_dsvae.inference.posteriors.posterior import Posterior
-from pyro_dsvae.inference.posteriors.views.images import ground_colours, recolour, turn_colours, warp
+from pyro_dsvae.inference.posteriors.views.images import centred, ground_colours, recolour, turn_colours, warp
 from pyro_dsvae.inference.posteriors.views.recolour import UnorderedStaticEncoder
 from pyro_dsvae.inference.posteriors.views.static_encoder import OrderedStaticEncoder, choose_frames, mean_over
 from pyro_dsvae.inference.posteriors.views.turn import MultiscaleStaticEncoder
@@ -114,6 +114,26 @@ def test_views_of_z_reach_z_in_training_only_and_f_never(kind: Any) -> None:
     (f, z), (other_f, other_z) = (locations(guide, x, seed=s) for s in (0, 1))
     assert torch.equal(f, other_f)
     assert torch.equal(z, other_z)
+
+
+def test_a_figure_is_the_same_wherever_it_was() -> None:
+    """Centre of mass in the middle, computed by hand; moved by whole pixels, the same image; nothing stays nothing."""
+    torch.manual_seed(0)
+    figure = torch.randn(3, 6, 7, dtype=torch.float64)
+    x = torch.zeros(1, 3, 3, 20, 24, dtype=torch.float64)
+    for t, (row, column) in enumerate([(2, 3), (9, 12)]):
+        x[0, t, :, row : row + 6, column : column + 7] = figure
+    seen = centred(x)
+    torch.testing.assert_close(seen[0, 0], seen[0, 1])
+    assert not seen[0, 2].any()
+    # Between pixels an image is blurred a little, and so its squares move by less than a pixel.
+    mass = seen[0, 0].square().sum(0)
+    assert float((mass.sum(1) * torch.arange(20)).sum() / mass.sum()) == pytest.approx(9.5, abs=0.3)
+    assert float((mass.sum(0) * torch.arange(24)).sum() / mass.sum()) == pytest.approx(11.5, abs=0.3)
+    # By whole pixels nothing is blurred: a pair of pixels beside the middle goes to it.
+    dot = torch.zeros(1, 1, 1, 8, 8, dtype=torch.float64)
+    dot[..., 0:2, 5:7] = 2.0
+    torch.testing.assert_close(centred(dot), torch.nn.functional.pad(dot[..., 0:2, 5:7], (3, 3, 3, 3)))
 
 
 def test_recolour_maps_colours_alike_within_a_sequence_and_keeps_black() -> None:
