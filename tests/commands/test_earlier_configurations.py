@@ -47,7 +47,7 @@ OLD = {
     "evaluations": 1,
     "checkpoint_seconds": 20.0,
 }
-TODAY = Optimisation(4, 1e-3, 0.6, 2.0, 0.25, 3, 1.0, 100.0, 1.0, 1.0, 0.5, 1, 20.0)
+TODAY = Optimisation(4, 1e-3, 0.6, 2.0, 0.25, 3, 0.02, 1.0, 100.0, 1.0, 1.0, 0.5, 1, 20.0)
 SIZES = ["--static_size=2", "--latent_size=2", "--posterior.hidden_size=4", "--posterior.feature_size=4"]
 
 
