@@ -224,7 +224,9 @@ class SVI:
         # Shapes, supports and plates are checked once; the checks read values back and would stall every step.
         try:
             with pyro.validation_enabled(self.step == 0):
-                terms = self.forward(batch, self.optimisation.weights(progress), self.optimisation.static_view(progress))
+                terms = self.forward(
+                    batch, self.optimisation.weights(progress), self.optimisation.static_view(progress)
+                )
         except ValueError as error:
             if self.step > 0 or isinstance(error, UsageError):
                 raise

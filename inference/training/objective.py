@@ -62,8 +62,8 @@ class Objective(nn.Module):
             batch: The sequences.
             weights: Of the KL terms.
             static_view: What a guide with random views infers f from, while training: "nothing" (`unseen`), the "clip", or, for
-                half of the batch, clips that are "recombined" (`recombined`). These are held fixed: the gradient of "loss" leaves
-                out how parameters change them.
+                half of the batch, clips that are "recombined" (`recombined`). These are held fixed: the gradient of "loss"
+                leaves out how parameters change them.
         """
         guide = _unregistered(self.guide)
         if static_view != "clip" and self.training and self.guide.views.random:

@@ -38,8 +38,8 @@ class Optimisation:
         dynamic_prior_rate: rate of the dynamic prior before that, as a multiple of the networks' rate
         prior_refit_steps: optimiser steps that fit the static prior alone to the final posterior, at most one for each step of
             the fit; 0 for none
-        static_start: share of the fit, from 0 to below 1, in which a guide with views infers nothing about f from a clip, so that
-            z learns first where things are
+        static_start: share of the fit, from 0 to below 1, in which a guide with views infers nothing about f from a clip, so
+            that z learns first where things are
         recombination_start: share of the fit, from 0 to 1 for never, after which a guide with views infers f from recombined
             clips, too
         max_grad_norm: gradients are scaled down to this norm, in nats per sequence

@@ -61,7 +61,9 @@ def centred(x: Tensor) -> Tensor:
     mass = x.square().mean(2)
     rows, columns = (_places(side, x) for side in x.shape[-2:])
     total = mass.sum((-2, -1)).clamp(min=torch.finfo(x.dtype).tiny)
-    middle = torch.stack([(mass.sum(-2) * columns).sum(-1), (mass.sum(-1) * rows).sum(-1)], dim=-1) / total.unsqueeze(-1)
+    middle = torch.stack([(mass.sum(-2) * columns).sum(-1), (mass.sum(-1) * rows).sum(-1)], dim=-1) / total.unsqueeze(
+        -1
+    )
     places = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1) + middle[..., None, None, :]
     moved = grid_sample(x.flatten(0, 1), places.flatten(0, 1), mode="bilinear", align_corners=False)
     return moved.view_as(x)

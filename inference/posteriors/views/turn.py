@@ -19,7 +19,7 @@ from pyro_dsvae.models.networks.frames import EncoderRecipe
 
 
 class Turn(GuideViews):
-    """On any ground: assumes that one colour covers most of a frame, that colours belong to what stays, and places to what moves.
+    """On any ground: assumes that one colour covers most of a frame, that colours stay, and that places move.
 
     z is inferred from frames less the colour of their ground, after all colours were turned (`turn_colours`) and the frames
     warped a little (`warp`). So z can hardly encode colours, or small shapes. f is inferred from patches and parts of a few
@@ -60,8 +60,8 @@ class MultiscaleStaticEncoder(StaticEncoder):
     Colours: the patches of `Patches`, which see two pixels and no place. Parts: the maps of `Pyramid`, which see
     up to half the frame, pooled over places. Both are means over ``count`` random frames in training, and over all frames in
     evaluation. The whole: `OrderedStaticEncoder`, of frames that were `centred`. The two latter read frames less the colour
-    of their ground, so that a figure is the same on any. Small details of colour are learnt early from patches, and shapes early
-    from maps without place, where a network over whole frames would have to see every shape in every place.
+    of their ground, so that a figure is the same on any. Small details of colour are learnt early from patches, and shapes
+    early from maps without place, where a network over whole frames would have to see every shape in every place.
     """
 
     def __init__(
