@@ -18,9 +18,14 @@ class DynamicEncoder(nn.Module):
         super().__init__()
         self.views = views
         self.frames = FrameFeatures(encoder)
+        columns = encoder.frame_shape[0] // 2
+        self.widths = [columns, columns + 1] if encoder.reads_gaps else []
 
     def forward(self, x: Tensor, observed: Tensor) -> Tensor:
-        return self.frames(self.views.dynamic_view(x, observed, self.training), observed)
+        # What stands beside the values of series is no part of the view.
+        values, *gaps = x.split(self.widths, -1) if self.widths else (x,)
+        view = self.views.dynamic_view(values, observed, self.training)
+        return self.frames(torch.cat([view, *gaps], -1) if gaps else view, observed)
 
 
 def encoders(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pyro_dsvae.models.encoders.masked_dense import with_gaps
 from pyro_dsvae.models.steps import Steps
 
 
@@ -13,7 +14,8 @@ class GuideInput:
     """What a guide may see of a batch.
 
     Attributes:
-        x: ``(B, T, *frame)``, zero where not observed.
+        x: ``(B, T, *frame)``, zero where not observed. Of series it has what `with_gaps` puts beside them, where the encoder of
+            the guide reads that.
         observed: (B, T) bool, True where at least one value of the frame was observed.
         steps: The time axis.
     """
@@ -24,14 +26,20 @@ class GuideInput:
 
     @classmethod
     def of(
-        cls, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None, times: Tensor | None = None
+        cls,
+        x: Tensor,
+        mask: Tensor | None = None,
+        lengths: Tensor | None = None,
+        times: Tensor | None = None,
+        gaps: bool = False,
     ) -> "GuideInput":
-        """The visible part of frames x ``(B, T, *frame)``."""
+        """The visible part of frames x ``(B, T, *frame)``, and whether with its ``gaps``."""
         steps = Steps(x.shape[1], lengths, times)
         values = steps.observed(mask, x.ndim - 2)
-        if values is None:
-            return cls(x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device), steps)
-        return cls(torch.where(values, x, torch.zeros_like(x)), values.flatten(2).any(dim=2), steps)
+        observed = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+        if values is not None:
+            x, observed = torch.where(values, x, torch.zeros_like(x)), values.flatten(2).any(dim=2).expand(x.shape[:2])
+        return cls(with_gaps(x, values, times) if gaps else x, observed, steps)
 
     def rows(self, rows: slice) -> "GuideInput":
         """Some sequences of the batch."""
@@ -41,4 +49,8 @@ class GuideInput:
     def showing(self, frames: Tensor) -> "GuideInput":
         """The same steps and observed frames, with other frames ``(B, T, *frame)`` where there is one."""
         seen = self.observed.view(*self.observed.shape, *(1,) * (self.x.ndim - 2))
-        return GuideInput(frames.to(self.x.dtype) * seen, self.observed, self.steps)
+        x = frames.to(self.x.dtype) * seen
+        if x.shape[-1] < self.x.shape[-1]:
+            # Nothing is missing in them; they are as far apart.
+            x = torch.cat([x, torch.zeros_like(x), self.x[..., 2 * x.shape[-1] :]], -1)
+        return GuideInput(x, self.observed, self.steps)

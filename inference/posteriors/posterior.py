@@ -10,6 +10,7 @@ from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.latent_density import sample_posterior
 from pyro_dsvae.inference.posteriors.views.guide_views import GuideViews
 from pyro_dsvae.inference.posteriors.views.no_views import NoViews
+from pyro_dsvae.models.networks.frames import FrameEncoder
 from pyro_dsvae.models.standardisation import Standardisation, standardised
 
 
@@ -61,4 +62,9 @@ class Posterior(PyroModule, metaclass=_AbstractPyroModule):
         self, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None, times: Tensor | None = None
     ) -> GuideInput:
         """What the guide may see of frames x ``(B, T, *frame)``: standardised where the model is, zero where not observed."""
-        return GuideInput.of(standardised(x, self.standardisation), mask, lengths, times)
+        return GuideInput.of(standardised(x, self.standardisation), mask, lengths, times, self.reads_gaps)
+
+    @property
+    def reads_gaps(self) -> bool:
+        """Whether its encoder of frames reads what `with_gaps` puts beside series."""
+        return any(isinstance(module, FrameEncoder) and module.reads_gaps for module in self.modules())

@@ -2,8 +2,9 @@
 
 from pyro_dsvae.models.encoders.convolutional import Convolutional
 from pyro_dsvae.models.encoders.dense import Dense
+from pyro_dsvae.models.encoders.masked_dense import MaskedDense
 from pyro_dsvae.models.encoders.patches import Patches
 from pyro_dsvae.models.encoders.pyramid import Pyramid
 from pyro_dsvae.models.networks.frames import FrameEncoder
 
-__all__ = ["Convolutional", "Dense", "FrameEncoder", "Patches", "Pyramid"]
+__all__ = ["Convolutional", "Dense", "FrameEncoder", "MaskedDense", "Patches", "Pyramid"]

@@ -21,7 +21,12 @@ class FrameEncoder(nn.Module, ABC):
     Args:
         frame_shape: (C, H, W) or (P,).
         feature_size: The number of features.
+
+    Attributes:
+        reads_gaps: Whether it reads series with what `with_gaps` puts beside them: (2P + 1,) instead of (P,).
     """
+
+    reads_gaps: ClassVar[bool] = False
 
     def __init__(self, frame_shape: tuple[int, ...], feature_size: int) -> None:
         super().__init__()

@@ -110,7 +110,7 @@ def build(
 def _encoder(recipe: EncoderRecipe, frame_shape: tuple[int, ...], feature_size: int) -> FrameEncoder:
     """An encoder that was given two frames of zeros: one that gives another shape is refused before the fit starts."""
     encoder = recipe(frame_shape, feature_size).eval()
-    encoder(torch.zeros(2, *frame_shape))
+    encoder(torch.zeros(2, *(encoder.frame_shape if encoder.reads_gaps else frame_shape)))
     return encoder.train()
 
 
@@ -181,7 +181,7 @@ def check_times(data: SequenceData, prior: DynamicPrior) -> None:
 
 def _encode(guide: Posterior, x: Tensor) -> TorchDistribution:
     """q(f | x) for whole frames x ``(K, T, *frame)``, as the guide sees them."""
-    return guide.static(GuideInput.of(x))
+    return guide.static(GuideInput.of(x, gaps=guide.reads_gaps))
 
 
 def _with_static_size(recipe: Callable[..., DynamicPrior], static_size: int) -> Callable[..., DynamicPrior]:

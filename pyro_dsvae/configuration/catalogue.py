@@ -70,7 +70,9 @@ PARTS: Mapping[str, Mapping[str, type]] = {
         posteriors.Flow,
         posteriors.Delta,
     ),
-    "encoder": _by_name(encoders.Convolutional, encoders.Patches, encoders.Pyramid, encoders.Dense),
+    "encoder": _by_name(
+        encoders.Convolutional, encoders.Patches, encoders.Pyramid, encoders.Dense, encoders.MaskedDense
+    ),
     "decoder": _by_name(decoders.Textures, decoders.Regions, decoders.Joined, decoders.FiLM, decoders.Dense),
     "likelihood": _by_name(
         likelihoods.Normal,
