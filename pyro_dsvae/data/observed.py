@@ -8,6 +8,9 @@ from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.errors import UsageError
 
+# Values at once.
+CHUNK = 2**26
+
 
 def observed_frames(frames: Tensor, mask: Tensor | None, lengths: Tensor | None) -> Tensor:
     """Frames ``(N, T, *frame)`` that are finite everywhere: 0 stands for what is not finite and was not observed.
@@ -19,9 +22,9 @@ def observed_frames(frames: Tensor, mask: Tensor | None, lengths: Tensor | None)
         empty = Sequences.of(frames, mask, lengths).observed_count() == 0
         if empty.any():
             raise UsageError(f"nothing was observed of {numbered_sequences(empty)}: leave {_them(empty)} out")
-    bad = ~torch.isfinite(frames) if frames.is_floating_point() else None
-    if bad is None or not bad.any():
+    if not frames.is_floating_point() or _finite(frames):
         return frames
+    bad = ~torch.isfinite(frames)
     seen = (bad & Batch(frames, mask, lengths).observed).flatten(1).any(1)
     if seen.any():
         raise UsageError(
@@ -29,6 +32,12 @@ def observed_frames(frames: Tensor, mask: Tensor | None, lengths: Tensor | None)
             "observed, such as mask=np.isfinite(frames)"
         )
     return frames.masked_fill(bad, 0.0)
+
+
+def _finite(frames: Tensor) -> bool:
+    """Whether all values are, told piece by piece: the frames may be a file that is larger than the memory."""
+    size = max(1, CHUNK // frames[0].numel())
+    return all(bool(torch.isfinite(part).all()) for part in frames.split(size))
 
 
 def missing_share(frames: Tensor, mask: Tensor | None, lengths: Tensor | None) -> float:

@@ -58,7 +58,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
             steps=3,
             static_prior=StandardNormal,
             dynamic_prior=RandomWalk,
-            posterior=partial(Posterior, hidden_size=4, feature_size=4, width=1),
+            posterior=partial(Posterior, hidden_size=4, feature_size=4),
             static_size=2,
             latent_size=2,
             device="cpu",

@@ -90,6 +90,43 @@ def test_a_npy_file_is_mapped_and_never_written_to(tmp_path: Path) -> None:
     assert (tmp_path / "mine.npy").read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["mine.npz", "mine.npy"])
+def test_what_does_not_fit_into_memory_is_told_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Not of a file that is mapped as it is."""
+    path = str(tmp_path / name)
+    if name.endswith("z"):
+        np.savez_compressed(path, frames=np.zeros((N, T, P)))
+    else:
+        np.save(path, np.zeros((N, T, P)))
+    with monkeypatch.context() as patch:
+        patch.setattr("pyro_dsvae.data.files.npz.physical_memory", lambda: N * T * P * 4 - 1)
+        with pytest.raises(
+            UsageError, match=r"GiB of memory, and this machine has .*: save frames as float32 or uint8 with"
+        ):
+            Arrays(path).load()
+        np.save(tmp_path / "plain.npy", VALUES)
+        assert len(Arrays(str(tmp_path / "plain.npy")).load()) == N
+    assert len(Arrays(path).load()) == N
+
+
+def test_values_are_checked_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is checked at once is small, wherever the value is that is not finite."""
+    sizes: list[int] = []
+    whole = torch.isfinite
+    monkeypatch.setattr("pyro_dsvae.data.observed.CHUNK", 2 * T * P)
+    monkeypatch.setattr(torch, "isfinite", lambda values: sizes.append(values.numel()) or whole(values))
+    split = torch.zeros(N, dtype=torch.uint8)
+    SequenceData(torch.from_numpy(VALUES), split)
+    assert max(sizes) == 2 * T * P
+    assert sum(sizes) == VALUES.size
+    spoilt = VALUES.copy()
+    spoilt[-1, -1, -1] = np.inf
+    with pytest.raises(UsageError, match="not finite in sequence 19"):
+        SequenceData(torch.from_numpy(spoilt), split)
+
+
 # --- windows ----------------------------------------------------------------------------------------------------------
 
 NUMBERS = np.arange(N * T, dtype=np.float32).reshape(N, T, 1)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyro_dsvae.data.tables.reading import is_table
+from pyro_dsvae.inference.memory import physical_memory
 from pyro_dsvae.models.errors import Remark, UsageError, did_you_mean
 
 Array = NDArray[Any]
@@ -110,23 +111,25 @@ def read_arrays(path: Path) -> dict[str, Array]:
         raise UsageError("no such file" + did_you_mean(path.name, (p.name for p in folder.iterdir()))) from None
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}") from None
-    if is_table(path):
-        raise UsageError(f"is a table, which Arrays does not read: --data SeriesTable --data.path {path}")
-    if start[:1] == b"\x80":
-        raise UsageError("is a pickle, which may run any code and is never read; save arrays with numpy.savez")
-    if start != b"\x93NUMPY" and start[:2] != b"PK":
-        raise UsageError("is neither an .npz nor an .npy file; save arrays with numpy.savez")
+    _check_kind(path, start)
     arrays: dict[str, Array] = {}
     try:
         # Opened here: NumPy leaves the file open where a broken archive makes it fail.
         with path.open("rb") as file:
             if start[:2] != b"PK":
                 # Read piece by piece. What is written goes into memory of its own, not into the file.
-                return {"frames": np.load(path, allow_pickle=False, mmap_mode="c")}
+                mapped = np.load(path, allow_pickle=False, mmap_mode="c")
+                if mapped.dtype not in (np.uint8, np.float32):
+                    _check_room(mapped.size * np.dtype(np.float32).itemsize)
+                return {"frames": mapped}
+            with zipfile.ZipFile(path) as archive:
+                _check_room(sum(member.file_size for member in archive.infolist()))
             loaded = np.load(file, allow_pickle=False)
             with loaded:
                 for key in loaded.files:
                     arrays[key] = loaded[key]
+    except UsageError:
+        raise
     except _UNREADABLE as error:
         if "allow_pickle" in str(error) or "Python objects" in str(error):
             key = "frames" if start[:2] != b"PK" else next(key for key in loaded.files if key not in arrays)
@@ -137,6 +140,26 @@ def read_arrays(path: Path) -> dict[str, Array]:
     if other is not None:
         raise UsageError(f"is a zip archive with {other!r}, which is no array; save arrays with numpy.savez")
     return arrays
+
+
+def _check_kind(path: Path, start: bytes) -> None:
+    """Raises `UsageError` for a file that begins like no file of arrays."""
+    if is_table(path):
+        raise UsageError(f"is a table, which Arrays does not read: --data SeriesTable --data.path {path}")
+    if start[:1] == b"\x80":
+        raise UsageError("is a pickle, which may run any code and is never read; save arrays with numpy.savez")
+    if start != b"\x93NUMPY" and start[:2] != b"PK":
+        raise UsageError("is neither an .npz nor an .npy file; save arrays with numpy.savez")
+
+
+def _check_room(size: int) -> None:
+    """Raises `UsageError` for arrays of so many bytes, where this machine has less memory."""
+    memory = physical_memory()
+    if size > memory:
+        raise UsageError(
+            f"takes {size / 2**30:,.1f} GiB of memory, and this machine has {memory / 2**30:,.1f}: save frames as float32 or "
+            "uint8 with numpy.save into a .npy file, which is read piece by piece"
+        )
 
 
 def _objects(key: str) -> str:
