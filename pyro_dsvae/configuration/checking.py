@@ -83,6 +83,11 @@ def no_part(option: str, name: str) -> str:
     return f"unknown {option} {name!r}{hint}; it is one of {', '.join(names(option))}"
 
 
+def source_of(path: Path) -> str:
+    """The data source that reads a file or a folder of this name."""
+    return "VideoFolder" if path.is_dir() else "SeriesTable" if is_table(path) else "Arrays"
+
+
 def _source(value: object) -> DataSource:
     """Of sequences. Raises `UsageError` for a file's name, a class, and what holds no sequences."""
     if isinstance(value, DataSource):
@@ -92,8 +97,7 @@ def _source(value: object) -> DataSource:
     if is_named(value, "data"):
         found, right = f"the name {value!r}", f"give the object, {value}{'(PATH)' if value == 'Arrays' else '()'}"
     elif isinstance(value, str | PathLike):
-        kind = "SeriesTable" if is_table(Path(value)) else "Arrays"
-        found, right = f"{str(value)!r}", f"give the object, such as {kind}({str(value)!r})"
+        found, right = f"{str(value)!r}", f"give the object, such as {source_of(Path(value))}({str(value)!r})"
     elif isinstance(value, type):
         found, right = f"the class {value.__name__}", f"give an object, {value.__name__}(…)"
     else:

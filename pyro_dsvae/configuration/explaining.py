@@ -9,7 +9,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from pyro_dsvae.configuration.catalogue import names
-from pyro_dsvae.configuration.checking import no_part
+from pyro_dsvae.configuration.checking import no_part, source_of
 from pyro_dsvae.configuration.parts import is_option
 from pyro_dsvae.data.tables.reading import is_table
 from pyro_dsvae.models.errors import did_you_mean, with_article
@@ -156,9 +156,10 @@ _EXPLANATIONS: dict[str, Callable[[str, str, re.Match[str]], str]] = {
 
 def _file_hint(option: str, given: str) -> str:
     """What to say where data are named by their file."""
-    table = is_table(Path(given))
-    arrays = option == "data" and (table or Path(given).exists() or Path(given).suffix in (".npz", ".npy"))
-    return f" (for a file: --data {'SeriesTable' if table else 'Arrays'} --data.path {given})" if arrays else ""
+    path = Path(given)
+    if option != "data" or not (is_table(path) or path.exists() or path.suffix in (".npz", ".npy")):
+        return ""
+    return f" (for a {'folder' if path.is_dir() else 'file'}: --data {source_of(path)} --data.path {given})"
 
 
 def _choices(option: str) -> str:

@@ -60,10 +60,10 @@ class Clock:
 
 @dataclass(frozen=True)
 class Names:
-    """The names in a table from which sequences were made.
+    """The names in a table, or of clips, from which sequences were made.
 
     Attributes:
-        columns: (P,) of the channels.
+        columns: (P,) of the channels; empty for images.
         entities: (N,) the entity that each sequence is of.
         entity: Of the column of entities.
         time: Of the column of times.

@@ -1,6 +1,10 @@
 """The file of decoded windows: the same however often its making was stopped, and made anew where it is damaged."""
 
+import contextlib
 import errno
+import os
+import signal
+import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -106,6 +110,29 @@ def _stopping(left: int) -> Callable[[Clip], object]:
 def _finished(*stops: int) -> int:
     """How many clips of four windows are whole after these stops, each of which goes on at the border of a clip."""
     return sum(stop // 4 for stop in stops)
+
+
+def test_a_killed_process_leaves_what_the_next_goes_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGKILL at random moments, until a process comes to the end."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for i in range(30):
+        write_animation(tmp_path / "in" / f"{i}.png", noise(8, 32, 32, seed=i), 40)
+    whole = load(tmp_path / "in").fingerprint()
+    expected = files(tmp_path)
+    (tmp_path / "cache").rename(tmp_path / "whole")
+    random, killed = np.random.RandomState(0), 0
+    for _ in range(12):
+        child = os.fork()
+        if child == 0:
+            with contextlib.suppress(BaseException):
+                load(tmp_path / "in")
+            os._exit(0)
+        time.sleep(random.uniform(0.01, 0.15))
+        os.kill(child, signal.SIGKILL)
+        killed += os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert killed > 2
+    assert load(tmp_path / "in").fingerprint() == whole
+    assert files(tmp_path) == expected
 
 
 def _flip(content: bytearray) -> None:

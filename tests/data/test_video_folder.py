@@ -1,5 +1,6 @@
 """A folder of clips: the frames that were written, cut, timed, labelled and split as its owner meant."""
 
+import os
 import shutil
 import sys
 import warnings
@@ -13,10 +14,12 @@ import torch
 from PIL import Image
 
 from pyro_dsvae import VideoFolder
+from pyro_dsvae.configuration.checking import source_of
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.data.video.framing import box
 from pyro_dsvae.data.video.layouts import recognised
 from pyro_dsvae.data.video.timing import at_own_rate, at_rate
+from pyro_dsvae.fit import fit
 from pyro_dsvae.models.errors import Remark, UsageError
 from tests.data.videos import greys, noise, squares, write_animation, write_pictures, write_sound, write_video
 
@@ -171,7 +174,7 @@ def test_clips_are_upright(tmp_path: Path) -> None:
 # --- what cannot be used ----------------------------------------------------------------------------------------------
 
 
-def bad(root: Path) -> dict[str, str]:
+def bad(root: Path) -> dict[str, str | tuple[str, ...]]:
     """Files that are no clips, and how the line of each begins."""
     write_video(root / "whole.mp4", squares(40), codec="mpeg4", pixels="yuv420p", options={})
     whole = (root / "whole.mp4").read_bytes()
@@ -198,7 +201,7 @@ def bad(root: Path) -> dict[str, str]:
         "cut.mkv": "is cut short: it holds",
         "cut.mp4": "is no video that can be read, or is cut short",
         "empty.mp4": "is no video that can be read, or is cut short",
-        "fast.mp4": "is damaged at frame 19",
+        "fast.mp4": ("is damaged at frame", "is cut short: it holds"),
         "short.mkv": "is shorter than a window: 3 of 4 frames",
         "sizes": "holds frames of different sizes (12 x 16 (H x W), 20 x 20); a clip has one size",
         "sound.mp4": "holds sound only",
@@ -251,6 +254,37 @@ def test_sizes_rates_and_transparency_may_be_mixed(tmp_path: Path) -> None:
     assert greys_of(of_clip(slower, "b.mkv")) == [[20, 22, 24, 26]]
 
 
+def test_pixels_that_are_wide_are_shown_wide(tmp_path: Path) -> None:
+    ramp = np.broadcast_to(10 * np.arange(1, 17)[:, None], (4, 12, 16, 3)).astype(np.uint8)
+    for i in range(4):
+        write_video(tmp_path / "in" / f"{i}.mp4", ramp, codec="libx264rgb", pixels="rgb24", aspect=2)
+    shown = of_clip(loaded(tmp_path / "in")[0], "3.mp4")
+    expected = windows(ramp[:, :, 4:12].repeat(2, axis=2))  # shown 12 x 32, of which the middle is taken
+    assert (shown.int() - expected.int()).abs().max() <= 12
+
+
+def test_pictures_of_ten_bits_are_read(tmp_path: Path) -> None:
+    for i in range(4):
+        write_video(tmp_path / "in" / f"{i}.mkv", greys(4), pixels="yuv420p10le")
+    data, _ = loaded(tmp_path / "in")
+    assert np.abs(of_clip(data, "0.mkv")[0].numpy() - np.arange(20.0, 24)[:, None, None, None]).max() <= 2
+
+
+def test_names_that_are_no_text_are_left_out_and_links_in_a_circle_are_walked_once(tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    for i in range(4):
+        write_animation(root / f"{i}.gif", greys(4), 40)
+    shutil.copy(root / "0.gif", os.fsencode(root) + b"/\xff.gif")
+    shutil.copy(root / "0.gif", root / "two\nlines.gif")
+    (root / "again").symlink_to(root)
+    data, said = loaded(root)
+    assert len(data) == 4
+    assert said == [
+        "left out, since its name is no text: two\\nlines.gif",
+        "left out, since its name is no text: \\udcff.gif",
+    ]
+
+
 def test_an_extra_that_is_missing_is_named_and_needed_by_videos_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,6 +316,13 @@ def test_options_that_do_not_fit_are_refused_in_a_line(options: dict[str, Any], 
     with pytest.raises(UsageError, match=message) as caught:
         loaded(tmp_path / "in", **options)
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_is_answered_with_the_source_that_reads_it(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"give the object, such as VideoFolder\('"):
+        fit(data=str(tmp_path))  # type: ignore[arg-type]
+    assert source_of(tmp_path / "a.csv") == "SeriesTable"
+    assert source_of(tmp_path / "a.npz") == "Arrays"
 
 
 def test_a_folder_without_clips_and_one_that_is_not_there_are_told_apart(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ def write_video(
     pixels: str = "bgr0",
     options: dict[str, str] | None = None,
     source: str = "rgb24",
+    aspect: int = 1,
 ) -> None:
     """A file of these frames (T, H, W, C); by default lossless, and of one rate."""
     import av
@@ -42,6 +43,7 @@ def write_video(
     with av.open(str(path), "w", options=options or {}) as container:
         stream: Any = container.add_stream(codec, rate=rate)
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], pixels
+        stream.codec_context.sample_aspect_ratio = Fraction(aspect)
         base = Fraction(1, 1000) if starts_ms else Fraction(1, rate)
         stream.codec_context.time_base = base
         for i, values in enumerate(frames):

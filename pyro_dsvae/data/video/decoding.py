@@ -18,10 +18,11 @@ MISSING = 0.1
 
 
 class Span(NamedTuple):
-    """When a picture is shown first, and how long, in seconds; 0 where its file does not say."""
+    """When a picture is shown first, and how long, in seconds, 0 where its file does not say; and how wide its pixels are."""
 
     start: float
     lasts: float
+    aspect: float = 1.0
 
 
 def decoded(path: Path, kind: Kind) -> Iterator[tuple[Array, Span]]:
@@ -91,6 +92,7 @@ def _of_video(path: Path) -> Iterator[tuple[Array, Span]]:
 def _of_stream(container: Any, stream: Any) -> Iterator[tuple[Array, Span]]:
     """The pictures of a stream. Each waits for the next, which tells how long it lasts."""
     usual = 1 / float(stream.average_rate or stream.guessed_rate or 25)
+    wide, aspect = float(stream.sample_aspect_ratio or 1), 1.0
     waiting: tuple[Array, float, float] | None = None
     count, first = 0, 0.0
     for frame in container.decode(stream):
@@ -101,14 +103,15 @@ def _of_stream(container: Any, stream: Any) -> Iterator[tuple[Array, Span]]:
         first = start if count == 0 else first
         count += 1
         if waiting is not None and start > before:  # of two pictures at one time the later is seen
-            yield waiting[0], Span(before, start - before)
+            yield waiting[0], Span(before, start - before, aspect)
         lasts = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else usual
+        aspect = 1 / wide if round(frame.rotation / 90) % 2 else wide
         waiting = _upright(frame), max(start, before), lasts
     if waiting is None:
         raise UsageError("holds no pictures")
     pixels, start, lasts = waiting
     _check_whole(container, stream, count, start + lasts - first, usual)
-    yield pixels, Span(start, lasts)
+    yield pixels, Span(start, lasts, aspect)
 
 
 def _check_whole(container: Any, stream: Any, count: int, found: float, usual: float) -> None:

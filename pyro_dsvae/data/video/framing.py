@@ -17,14 +17,14 @@ FACE, ABOVE_FACE = 0.6, 0.4
 Box = tuple[int, int, int, int]  # top, left, height, width
 
 
-def box(size: tuple[int, int], frame: tuple[int, int], crop: Crop, key: str) -> Box:
+def box(size: tuple[int, int], frame: tuple[float, float], crop: Crop, key: str) -> Box:
     """Top, left, height and width of the part that is taken.
 
     It has the shape of the frames, and is the largest such part, or for a face 0.6 of it.
 
     Args:
         size: Height and width of the pictures.
-        frame: Height and width of the frames.
+        frame: Height and width of the frames; where pixels of the pictures are not square, in those.
         crop: In the middle, at a random place, or where the head is in a portrait.
         key: By which the random place is drawn: one for all pictures of a clip.
 

@@ -75,7 +75,7 @@ def find(root: Path) -> Found:
             # With the root itself as one clip.
             path = name if place == "." else f"{place}/{name}".removesuffix("/")
             if any(category(character) in ("Cc", "Cs") for character in path):
-                found.unnameable.append(path.encode("utf-8", "backslashreplace").decode())
+                found.unnameable.append(repr(path)[1:-1])
             else:
                 found.sources.append(Source(path or ".", kind, signature(root / path, kind)))
     found.sources.sort(key=lambda source: natural_order(source.name))
@@ -118,7 +118,8 @@ def _clips(folder: Path, subfolders: list[str], files: list[str], others: Counte
     # Of a folder of thousands of frames one tells.
     some = next((name for name in images if suffixes[name] in (".png", ".webp")), None)
     animated = some is not None and is_animated(folder / some)
-    clips = [name for name in images if suffixes[name] in (".gif", ".apng") or (animated and suffixes[name] != ".jpg")]
+    moving = {".gif", ".apng", *((".png", ".webp") if animated else ())}
+    clips = [name for name in images if suffixes[name] in moving]
     stills = [name for name in images if name not in set(clips)]
     yield from ((name, "video") for name in videos)
     yield from ((name, "animation") for name in clips)

@@ -90,7 +90,8 @@ def read_clip(root: Path, source: Source, cutting: Cutting, pictures: BinaryIO) 
     for pixels, span in decoded(path, source.kind):
         if not spans:
             size = pixels.shape[:2]
-            taken = box(size, cutting.shape[1:], cutting.crop, f"{cutting.seed} {source.name}")
+            _, height, width = cutting.shape
+            taken = box(size, (height, width / span.aspect), cutting.crop, f"{cutting.seed} {source.name}")
         elif pixels.shape[:2] != size:
             sizes = f"{size_in_words(*size)}, {size_in_words(*pixels.shape[:2])}"
             raise UsageError(f"holds frames of different sizes ({sizes}); a clip has one size")
