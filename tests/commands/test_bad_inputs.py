@@ -262,11 +262,10 @@ COMMANDS: dict[str, str] = {
 
 CLIPS = np.zeros((2, T, P), dtype=np.float32)
 CALLS: dict[str, tuple[Callable[[Run], object], str]] = {
-    "fit to an array": (lambda run: fit(data=CLIPS), "give Arrays('clips.npz')"),
     "fit to a file": (lambda run: fit(data="walks.npz"), "such as Arrays('walks.npz')"),
     "fit to a source by name": (lambda run: fit(data="Sprites"), "give the object, Sprites()"),
     "fit to a class": (lambda run: fit(data=Arrays), "give an object, Arrays(…)"),
-    "arrays of an array": (lambda run: Arrays(CLIPS), "numpy.savez"),
+    "arrays of an array": (lambda run: Arrays(CLIPS), "fit(data=array)"),
     "fit with a wrong decoder": (
         lambda run: fit(data=Arrays("walks.npz"), decoder=Misshapen, steps=1, out="misshapen", device="cpu"),
         f"decoder Misshapen returned (2, {P}), expected (2, 3, {P})",
