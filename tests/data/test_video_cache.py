@@ -93,6 +93,27 @@ def test_making_that_was_stopped_goes_on_to_the_same_file(
     assert decoded == [f"{i}.png" for i in range(_finished(stop, 2), CLIPS)]
 
 
+def test_what_was_spoilt_after_a_stop_is_decoded_again(
+    root: Path, decoded: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a loss of power: the journal names three clips, and the second is not what was written."""
+    load(root)
+    expected = files(tmp_path)["clips"]
+    (folder,) = (tmp_path / "cache" / "pyro_dsvae" / "video").iterdir()
+    (folder / "clips").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(Clip, "windows", _stopping(12))
+        with pytest.raises(KeyboardInterrupt):
+            load(root)
+    content = bytearray((folder / "clips.part").read_bytes())
+    _flip(content)
+    (folder / "clips.part").write_bytes(content)
+    decoded.clear()
+    load(root)
+    assert decoded == [f"{i}.png" for i in range(1, CLIPS)]
+    assert files(tmp_path) == {"clips": expected}
+
+
 def _stopping(left: int) -> Callable[[Clip], object]:
     """`Clip.windows` that is interrupted after so many windows in all."""
     real, count = Clip.windows, [left]
