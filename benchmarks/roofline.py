@@ -33,7 +33,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from pyro_dsvae.models.decoders import Regions
+from pyro_dsvae.models.decoders import Textures
 
 aten = torch.ops.aten
 MATRICES = {"cpu": (256, 512, 1024, 2048), "cuda": (1024, 2048, 4096, 8192)}
@@ -335,7 +335,7 @@ def ceilings(case: Case, device: str, seconds: float) -> Ceilings:
 def _convolution(case: Case, device: str) -> Callable[[], object]:
     """The decoder's 3x3 convolution, on the maps of all frames of a batch."""
     decoder = objective(case).model.decoder
-    assert isinstance(decoder, Regions)
+    assert isinstance(decoder, Textures)
     channels, side = decoder.regions.in_channels, case.frame[1] // 2
     dtype = torch.bfloat16 if case.bf16 else torch.float32
     layer = nn.Conv2d(channels, decoder.regions.out_channels, 3, padding=1).to(

@@ -41,6 +41,7 @@ from pyro_dsvae.inference.svi import SVI
 from pyro_dsvae.inference.training.hardware import Hardware
 from pyro_dsvae.inference.training.objective import Objective
 from pyro_dsvae.inference.training.schedule import Budget, Optimisation
+from pyro_dsvae.models.decoders import Textures
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
@@ -97,7 +98,8 @@ def objective(case: Case) -> Objective:
     prior = partial(LSTM, **small) if case.tiny else LSTM
     guide = partial(LSTMPosterior, feature_size=16, **small) if case.tiny else LSTMPosterior
     width = 1 if case.tiny else 16
-    networks = {"decoder": earlier_decoder(case.frame, width), "encoder": earlier_encoder(case.frame, width)}
+    decoder = partial(Textures, width=width) if len(case.frame) == 3 else earlier_decoder(case.frame, width)
+    networks = {"decoder": decoder, "encoder": earlier_encoder(case.frame, width)}
     sizes = (8, 4) if case.tiny else (64, 8)
     return build(examples, 0, *sizes, StandardNormal, prior, guide, Normal, **networks)
 

@@ -20,7 +20,7 @@ PAGES = [README, *sorted((PROJECT / "docs").rglob("*.md")), *sorted(RESULTS.glob
 PAGES = [page for page in PAGES if "_build" not in page.parts]
 
 
-def test_the_default_decoder_forbids_f_to_move_anything() -> None:
+def test_regions_forbid_f_to_move_anything() -> None:
     """Frames of one z under any f: each channel spans at most as many dimensions as there are regions."""
     torch.manual_seed(0)
     decoder = Regions(8, 3, (3, 32, 32)).double()

@@ -35,9 +35,11 @@ JUDGED = (
     "of one likelihood only."
 )
 CONSTRUCTION = (
-    "Certain by construction: the decoder lays out 24 regions by z and gives each one colour by f. So for one z every channel "
-    "of a frame is in a space of 24 dimensions, whatever f is, and f cannot move anything. Where less than all of the actions "
-    "stay with z, reconstructions are to blame. That the action stays is no result of any row; that attributes go with f is."
+    "All fits have networks that are no longer the default: `--decoder Regions --posterior.views recolour`, and where a row "
+    "names no other prior `--dynamic_prior Flow`. The column *default* is what was the default then. Certain by construction: "
+    "the decoder lays out 24 regions by z and gives each one colour by f. So for one z every channel of a frame is in a space "
+    "of 24 dimensions, whatever f is, and f cannot move anything. Where less than all of the actions stay with z, "
+    "reconstructions are to blame. That the action stays is no result of any row; that attributes go with f is."
 )
 RAW = (
     "Raw codes: every figure is of the guide itself, q(f, z | x). Anchored inference changes what codes tell, so its figures "

@@ -3,19 +3,27 @@
 # Stands for the scale at which a normal likelihood is the squared error of the paper's code, summed over 64 x 64 pixels.
 PAPER_SCALE = "PAPER_SCALE"
 PAPER = ["--likelihood.scale_kind", "fixed", "--likelihood.scale", PAPER_SCALE]
+
+
+def _fit(title: str, *options: str, views: str = "recolour") -> tuple[str, list[str]]:
+    """A title and the options of a fit, with the networks and the prior that all records have where they name no others."""
+    prior = [] if "--dynamic_prior" in options else ["--dynamic_prior", "Flow"]
+    networks = ["--decoder", "Regions", "--optimisation.static_start", "0"]
+    return title, [*networks, *prior, *options, "--posterior.views", views]
+
+
 # Name -> title, options of fit.
 FITS: dict[str, tuple[str, list[str]]] = {
-    "default": ("default", []),
-    "standard-normal": ("static prior N(0, I)", ["--static_prior", "StandardNormal"]),
-    "no-views": ("without guide views", ["--posterior.views", "false"]),
-    "factorised": ("factorised posterior", ["--posterior", "Factorised"]),
-    "iid": ("IID prior", ["--dynamic_prior", "IID"]),
-    "no-static": ("without a static part", ["--static_size", "0"]),
-    "contrastive": ("C-DSVAE-style objective", ["--posterior.views", "false", "--contrastive", "Contrastive"]),
-    "no-views-paper": ("without guide views, C-DSVAE's likelihood", ["--posterior.views", "false", *PAPER]),
-    "contrastive-paper": (
-        "C-DSVAE-style objective and likelihood",
-        ["--posterior.views", "false", "--contrastive", "Contrastive", *PAPER],
+    "default": _fit("default"),
+    "standard-normal": _fit("static prior N(0, I)", "--static_prior", "StandardNormal"),
+    "no-views": _fit("without guide views", views="none"),
+    "factorised": _fit("factorised posterior", "--posterior", "Factorised"),
+    "iid": _fit("IID prior", "--dynamic_prior", "IID"),
+    "no-static": _fit("without a static part", "--static_size", "0"),
+    "contrastive": _fit("C-DSVAE-style objective", "--contrastive", "Contrastive", views="none"),
+    "no-views-paper": _fit("without guide views, C-DSVAE's likelihood", *PAPER, views="none"),
+    "contrastive-paper": _fit(
+        "C-DSVAE-style objective and likelihood", "--contrastive", "Contrastive", *PAPER, views="none"
     ),
 }
 # Anchored inference needs a guide with views. It is another measurement of the same fit, so it is a row of its own.
