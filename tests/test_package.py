@@ -20,7 +20,7 @@ from pyro_dsvae.data.dataset import DataSource
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
-from pyro_dsvae.models.networks.frames import FrameDecoder
+from pyro_dsvae.models.networks.frames import FrameDecoder, FrameEncoder
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
 
 PROJECT = Path(__file__).parents[1]
@@ -31,6 +31,7 @@ BASES: dict[str, type] = {
     "static_prior": StaticPrior,
     "dynamic_prior": DynamicPrior,
     "posterior": Posterior,
+    "encoder": FrameEncoder,
     "decoder": FrameDecoder,
     "likelihood": Likelihood,
 }

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import UsageError, check_count
 from pyro_dsvae.models.networks.chunks import frames_at_once, in_chunks
 
 
@@ -22,6 +22,9 @@ class FrameEncoder(nn.Module, ABC):
         frame_shape: (C, H, W) or (P,).
         feature_size: The number of features.
 
+    Raises:
+        UsageError: For a number of features below 1.
+
     Attributes:
         reads_gaps: Whether it reads series with what `with_gaps` puts beside them: (2P + 1,) instead of (P,).
     """
@@ -29,6 +32,7 @@ class FrameEncoder(nn.Module, ABC):
     reads_gaps: ClassVar[bool] = False
 
     def __init__(self, frame_shape: tuple[int, ...], feature_size: int) -> None:
+        check_count("feature_size", feature_size)
         super().__init__()
         self.frame_shape = frame_shape
         self.feature_size = feature_size

@@ -55,7 +55,7 @@ def forecast(
         score: clips of the split to score on; 0 for none
         split: of the data, that positions count in
         resize: bring files of another size or channel count to those of the run
-        format: of gif, png, npz, csv (series: mean and 90 % interval), with commas; all by default
+        format: of gif, png, npz, csv (series: mean and interval of 90 in 100), with commas; all by default
         out: the new folder; by default RUN/latents/forecast-NNN
         overwrite: replace what is there
         seed: of all draws

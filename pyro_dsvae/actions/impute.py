@@ -59,7 +59,7 @@ def impute(
         method: amortised (the guide as it is), refined (fitted to each clip) or langevin (refined, then moved by chains)
         split: of the data, that positions count in
         resize: bring files of another size or channel count to those of the run
-        format: of gif, png, npz, csv (series: every value with its 90 % interval), with commas; all by default
+        format: of gif, png, npz, csv (series: every value with its interval of 90 in 100), with commas; all by default
         out: the new folder; by default RUN/latents/impute-NNN
         overwrite: replace what is there
         seed: of what is hidden, and of all draws

@@ -151,7 +151,7 @@ COMMANDS: dict[str, str] = {
     "fit --dynamic_prior nowhere.Prior": "no module named 'nowhere'",
     "fit --static_prior LSTM": "it is a dynamic_prior and a posterior",
     f"fit {WALKS} --static_prior VampPrior --posterior Delta": "take any other posterior",
-    f"fit {WALKS} --posterior LSTM --posterior.feature_size -2": "feature_size is -2; it must be at least 1",
+    f"fit {WALKS} --posterior LSTM --posterior.feature_size -2": "feature_size is -2; it must be a whole number of at least 1",
     f"fit {WALKS} --decoder Regions": "Regions takes images (C, H, W), and these frames are vectors: take Dense (--decoder)",
     f"fit {WALKS} --decoder Textures": "Textures takes images (C, H, W), and these frames are vectors: take Dense",
     "fit --decoder.residual true": "the default for images, or Dense, for vectors)",

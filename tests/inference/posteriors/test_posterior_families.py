@@ -262,7 +262,7 @@ def test_posterior_means_need_no_noise(kind: Any) -> None:
 )
 def test_options_are_checked(kind: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        kind(VECTOR, F, D, **options)
+        kind(VECTOR, F, D, small_encoder, **options)
 
 
 # --- who sees what ----------------------------------------------------------------------------------------------------
