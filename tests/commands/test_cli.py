@@ -68,7 +68,7 @@ def ended(verb: Any, capsys: pytest.CaptureFixture[str]) -> tuple[object, str]:
         (["--mode=c"], "--mode got 'c'; it is one of a, b"),
         (
             ["--data=Sprite"],
-            "unknown data 'Sprite' (did you mean Sprites?); it is one of Arrays, CartoonFaces, LPCSprites, MovingDigits",
+            "unknown data 'Sprite' (did you mean Sprites?); it is one of Arrays, BasicMotions, CartoonFaces",
         ),
         (["--data="], "unknown data ''"),
         (

@@ -502,7 +502,9 @@ def test_discrepancies_that_fail_are_named_and_the_rest_goes_on(result: PPCResul
     assert "it returned the shape ()" in reasons["failed: wrong shape"]
     assert "infinite" in reasons["failed: not finite"]
     names = {c.name for c in result.checks.frames.checks}
-    assert {"user value", *(d.name for d in applicable((4,)))} == names
+    assert {"user value", *(d.name for d in applicable((4,)))} <= names
+    # Of series there are checks of every column, too.
+    assert {f"level of column {column}" for column in range(4)} <= names
     report = (result.path / "report.html").read_text()
     assert "wrong shape was left out" in report.lower()
 
