@@ -84,21 +84,33 @@ def modern_config(config: Mapping[str, Any], source: str) -> dict[str, Any]:
                 holder.clear()
                 holder.update(renamed)
                 found.append(f"{old} is now {new}")
-    for option, (_, network, _) in EARLIER_WIDTHS.items():
-        part = modern.get(option)
-        if not isinstance(part, dict) or not _packaged(option, str(part.get("class_path"))):
-            continue
-        width = (part.get("init_args") or {}).pop("width", None)
-        if width is not None and modern.get(network) is None:
-            modern[network] = _earlier(option, width)
-            found.append(f"{option}.width is now {network}.width")
-            # A whole configuration of that time was of a fit that did not standardise.
-            if option == "likelihood" and "optimisation" in modern:
-                modern.setdefault("standardise", False)
+    found += _networks_apart(modern)
     if found:
         said = "; ".join(dict.fromkeys(found))
         warnings.warn(f"{source} is of an earlier version: {said}", OldConfiguration, stacklevel=1)
     return modern
+
+
+def _networks_apart(config: dict[str, Any]) -> list[str]:
+    """Give networks the width that the parts had which held them, in the configuration itself; what is to be said of it."""
+    found = []
+    for option, (_, network, _) in EARLIER_WIDTHS.items():
+        vary = config.get("vary")
+        varied = (vary.get(option) or []) if isinstance(vary, dict) else []
+        parts = [p for p in (config.get(option), *varied) if isinstance(p, dict)]
+        held = [p.get("init_args") or {} for p in parts if _packaged(option, str(p.get("class_path")))]
+        widths = {each["width"] for each in held if "width" in each}
+        if len(widths) != 1:  # of several, candidates would need networks of their own
+            continue
+        for each in held:
+            each.pop("width", None)
+        if config.get(network) is None:
+            config[network] = _earlier(option, widths.pop())
+            found.append(f"{option}.width is now {network}.width")
+            # A whole configuration of that time was of a fit that did not standardise.
+            if option == "likelihood" and "optimisation" in config:
+                config.setdefault("standardise", False)
+    return found
 
 
 def modern_label(label: str) -> str:

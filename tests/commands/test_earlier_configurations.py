@@ -48,6 +48,7 @@ OLD = {
     "checkpoint_seconds": 20.0,
 }
 TODAY = Optimisation(4, 1e-3, 0.6, 2.0, 0.25, 3, 0.02, 1.0, 100.0, 1.0, 1.0, 0.5, 1, 20.0)
+NAMES = [f"pyro_dsvae.inference.posteriors.{name}" for name in ("lstm.LSTM", "factorised.Factorised")]
 SIZES = ["--static_size=2", "--latent_size=2", "--posterior.hidden_size=4", "--posterior.feature_size=4"]
 
 
@@ -276,6 +277,23 @@ def test_the_width_of_a_posterior_of_ones_own_stays_its_own() -> None:
         modern = modern_config(short, "a file")
     assert modern["posterior"]["init_args"] == {"hidden_size": 4}
     assert modern["encoder"]["init_args"] == {"width": 3}
+
+
+def test_candidates_of_a_comparison_whose_parts_held_the_networks_share_them() -> None:
+    def parts(*widths: int) -> dict[str, Any]:
+        values = [
+            {"class_path": k, "init_args": {"hidden_size": 4, "width": w}} for k, w in zip(NAMES, widths, strict=True)
+        ]
+        return {"posterior": {"class_path": NAMES[0], "init_args": {"width": 5}}, "vary": {"posterior": values}}
+
+    with pytest.warns(OldConfiguration, match=r"posterior.width is now encoder.width$"):
+        modern = modern_config(parts(5, 5), "a file")
+    assert modern["encoder"]["init_args"] == {"width": 5}
+    assert modern["posterior"]["init_args"] == {}
+    assert [value["init_args"] for value in modern["vary"]["posterior"]] == [{"hidden_size": 4}] * 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert modern_config(parts(5, 6), "a file") == parts(5, 6)  # which is refused where options are read
 
 
 @pytest.mark.parametrize(("named", "today"), [(None, Recolour), ("turn", Turn), (False, None)], ids=str)
