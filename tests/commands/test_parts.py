@@ -54,6 +54,7 @@ def test_object_is_described_by_what_it_kept() -> None:
     described = describe(Arrays("clips.npz", test=0.25))
     assert described["class_path"] == "pyro_dsvae.data.arrays.Arrays"
     given = {"path": "clips.npz", "validation": 0.1, "test": 0.25, "seed": 0, "layout": None, "window": None}
+    given |= {"stride": None, "by": None, "short": "refuse"}
     assert described["init_args"] == given
     assert yaml.safe_load(yaml.safe_dump(described)) == described
 
@@ -120,7 +121,7 @@ def test_description_survives_the_round_trip_through_yaml(tmp_path: Path, argume
 def test_every_part_can_be_described_and_picked() -> None:
     for option, kinds in PARTS.items():
         for name, kind in kinds.items():
-            needed = ["--data.path=x.npz"] if name == "Arrays" else []
+            needed = ["--data.path=x.npz"] if name in ("Arrays", "SeriesTable", "VideoFolder") else []
             path = f"{kind.__module__}.{name}"
             for spelling in (name, path):
                 assert parsed(f"--{option}={spelling}", *needed)[option]["class_path"] == path

@@ -28,6 +28,7 @@ from pyro_dsvae.models.networks import chunks
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from tests.counting import calls, saved_values
 from tests.decoded import small_decoder
+from tests.encoded import small_encoder
 
 F, D = 4, 2
 SHAPES = pytest.mark.parametrize("shape", [(3, 17, 17), (6,)], ids=["image", "vector"])
@@ -138,6 +139,7 @@ def objective(length: int, prior: Any, guide: Any) -> Objective:
         partial(guide, hidden_size=8, feature_size=8),
         Normal,
         small_decoder,
+        encoder=small_encoder,
     )
 
 

@@ -35,9 +35,7 @@ class Turn(GuideViews):
     takes: ClassVar[tuple[FrameKind, ...]] = ("images",)
     z_sees: ClassVar[str] = "other colours above the clip's own ground"
     f_sees: ClassVar[str] = "patches, parts, the whole clip with the figure in the middle, and the ground"
-    assumes: ClassVar[str] = (
-        "that one colour covers most of a frame, that colours belong to what stays, and places to what moves"
-    )
+    assumes: ClassVar[str] = "that one colour covers most of a frame, that colours stay, and that places move"
 
     def __init__(self, width: int = 32, frames: int = 3, warp: float = 0.02) -> None:
         self.width = width
