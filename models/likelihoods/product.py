@@ -77,7 +77,7 @@ class Product(Likelihood):
     def check(self, frames: Tensor) -> None:
         for part, columns in zip(self._parts, self.columns, strict=True):
             # Bytes are the numbers that they are, for every group.
-            values = frames[..., columns]
+            values = picked(frames, columns)
             try:
                 part.check(values.float() if values.dtype == torch.uint8 else values)
             except UsageError as error:
@@ -138,11 +138,16 @@ class ProductDistribution(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         pairs = zip(self.parts, self.columns, strict=True)
-        return self._joined([part.log_prob(value[..., columns]) for part, columns in pairs])
+        return self._joined([part.log_prob(picked(value, columns)) for part, columns in pairs])
 
     def _joined(self, values: Sequence[Tensor]) -> Tensor:
         order = in_order([range(a, b) for a, b in pairwise((0, *accumulate(map(len, self.columns))))], self.columns)
-        return torch.cat(list(values), dim=-1)[..., order]
+        return picked(torch.cat(list(values), dim=-1), order)
+
+
+def picked(values: Tensor, columns: Sequence[int]) -> Tensor:
+    """Columns of values (…, P). A list as an index would make a GPU wait for it."""
+    return torch.cat([values[..., column : column + 1] for column in columns], dim=-1)
 
 
 def in_order(values: Sequence[Sequence[Item]], columns: Sequence[Sequence[int]]) -> list[Item]:

@@ -161,7 +161,7 @@ def test_the_terminal_shows_what_the_report_shows(result: PPCResult) -> None:
     console = Console(file=io.StringIO(), width=400, highlight=False)
     shown = replace(result, findings=(Finding("note", "s", "[red]brackets[/red] stay"), *result.findings))
     print_summary(shown, console)
-    said = console.file.getvalue()  # type: ignore[attr-defined]
+    said = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
     assert "[red]brackets[/red] stay" in said
     for finding in result.findings:
         assert (finding.subject if finding.explained_by else finding.sentence[1:]) in said or finding.small
