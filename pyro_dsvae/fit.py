@@ -127,8 +127,7 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
     source, folder = next(located(options.data, places(options.data_folder, path if options.resume else None)))
     data = read_again(source, known) if options.resume else read_first(source)
     fingerprint = data.fingerprint()
-    options = for_frames(replace(options, data_folder=folder), data.frame_shape)
-    options = with_numbers(options, data.column_names)
+    options = _for_data(replace(options, data_folder=folder), data)
     if isinstance(source, InMemory):
         options = _in_memory(options, source, path, fingerprint)
     run = _resumed(path, options, data.frame_shape) if options.resume else None
@@ -171,6 +170,14 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
             return FitResult(path, True, summary)
         except KeyboardInterrupt as error:
             return FitResult(path, False, {}, as_stopped(error))
+
+
+def _for_data(options: FitOptions, data: SequenceData) -> FitOptions:
+    """The options with what the data decide: networks and guide views that are left open, and numbers of named columns."""
+    recommended = options.data.recommended
+    if recommended is not None and options.decoder is None and is_rank_zero():
+        print(recommended.in_words(), file=sys.stderr)
+    return with_numbers(for_frames(options, data.frame_shape, recommended), data.column_names)
 
 
 def _in_memory(options: FitOptions, source: InMemory, path: Path, fingerprint: str) -> FitOptions:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pyro_dsvae.configuration.options import SharedOptions
 from pyro_dsvae.configuration.parts import part_class
+from pyro_dsvae.data.dataset import Recommended
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.posteriors.views.choice import Views, chosen_views, default_views
 from pyro_dsvae.inference.posteriors.views.recolour import Recolour
@@ -81,18 +82,26 @@ def encoder_for(frame_shape: tuple[int, ...], recipe: EncoderRecipe | None) -> E
     return recipe if earlier is None else earlier_encoder(frame_shape, **earlier)
 
 
-def for_frames(options: Taken, frame_shape: tuple[int, ...]) -> Taken:
-    """The options with the networks and guide views named that they leave open, so that config.yaml says them."""
+def for_frames(options: Taken, frame_shape: tuple[int, ...], recommended: Recommended | None = None) -> Taken:
+    """The options with the networks and guide views named that they leave open, so that config.yaml says them.
+
+    What the data source recommends goes before the defaults.
+    """
+    if recommended is not None and options.decoder is None:
+        options = replace(options, decoder=recommended.decoder)
+    views: Views = default_views(frame_shape)
+    if recommended is not None and part_class(options.decoder) is recommended.decoder:
+        views = recommended.views
     return replace(
         options,
         decoder=decoder_for(frame_shape, options.decoder),
         encoder=encoder_for(frame_shape, options.encoder),
-        posterior=_with_views(options, frame_shape),
+        posterior=_with_views(options, frame_shape, views),
     )
 
 
-def _with_views(options: SharedOptions, frame_shape: tuple[int, ...]) -> Callable[..., Posterior]:
-    """The posterior with its guide views named.
+def _with_views(options: SharedOptions, frame_shape: tuple[int, ...], default: Views) -> Callable[..., Posterior]:
+    """The posterior with its guide views named, the default where it names none.
 
     Where networks are of an earlier version, so are the views of images: recolour, and as wide as the encoder.
     """
@@ -103,7 +112,7 @@ def _with_views(options: SharedOptions, frame_shape: tuple[int, ...]) -> Callabl
     encoder = _earlier(options.encoder, EarlierEncoder)
     earlier = encoder is not None or _earlier(options.decoder, EarlierDecoder) is not None
     if views is None:
-        views = "recolour" if earlier and len(frame_shape) == 3 else default_views(frame_shape)
+        views = "recolour" if earlier and len(frame_shape) == 3 else default
     width = (encoder or {}).get("width", WIDTH)
     if width != WIDTH and isinstance(views, str | bool):
         chosen = chosen_views(views, frame_shape)

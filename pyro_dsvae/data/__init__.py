@@ -2,7 +2,7 @@
 
 from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.data.cartoon_faces import CartoonFaces
-from pyro_dsvae.data.dataset import DataSource, Label, Quantity, SequenceData
+from pyro_dsvae.data.dataset import DataSource, Label, Quantity, Recommended, SequenceData
 from pyro_dsvae.data.lpc_sprites import LPCSprites
 from pyro_dsvae.data.moving_digits import MovingDigits
 from pyro_dsvae.data.packaged.basic_motions import BasicMotions
@@ -22,6 +22,7 @@ __all__ = [
     "Label",
     "MovingDigits",
     "Quantity",
+    "Recommended",
     "SequenceData",
     "SeriesTable",
     "Sprites",

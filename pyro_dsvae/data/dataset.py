@@ -13,8 +13,11 @@ from pyro_dsvae.data.factors import Label, Quantity, check_labels, check_quantit
 from pyro_dsvae.data.names import Names
 from pyro_dsvae.data.observed import observed_frames
 from pyro_dsvae.data.words import in_words, numbered_sequences
+from pyro_dsvae.inference.posteriors.views.choice import Views
 from pyro_dsvae.inference.sequences import Sequences
+from pyro_dsvae.models.decoders.regions import Regions
 from pyro_dsvae.models.errors import UsageError, did_you_mean
+from pyro_dsvae.models.networks.frames import FrameDecoder
 from pyro_dsvae.models.steps import Steps
 
 Split = Literal["train", "validation", "test"]
@@ -159,8 +162,35 @@ class SequenceData:
         return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class Recommended:
+    """The networks that suit the frames of a data source better than the defaults for all frames of their kind.
+
+    Attributes:
+        decoder: Taken where the user names none.
+        views: The guide views, taken with this decoder where the user names none.
+        why: What of the frames makes them suitable; a clause that follows "since".
+    """
+
+    decoder: type[FrameDecoder]
+    views: Views
+    why: str
+
+    def in_words(self) -> str:
+        """The line that says what is taken and why."""
+        return f"decoder {self.decoder.__name__} and guide views {self.views}, as the data recommend, since {self.why}"
+
+
+PAINTED = Recommended(Regions, "recolour", "the figures are patches of colour on black, all in one place")
+
+
 class DataSource(ABC):
     """Where sequences come from: the constructor's arguments are the options, `load` does the work."""
+
+    @property
+    def recommended(self) -> Recommended | None:
+        """The decoder and guide views that suit these frames, or None: the defaults do."""
+        return None
 
     @abstractmethod
     def load(self) -> SequenceData:

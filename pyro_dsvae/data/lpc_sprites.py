@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from pyro_dsvae.data.dataset import SPLITS, DataSource, Label, SequenceData
+from pyro_dsvae.data.dataset import PAINTED, SPLITS, DataSource, Label, Recommended, SequenceData
 from pyro_dsvae.data.files.cache import cache_folder
 from pyro_dsvae.data.files.download import fetch
 from pyro_dsvae.inference.files import replacing
@@ -116,6 +116,11 @@ class LPCSprites(DataSource):
         self.size = size
         self.download = download
         self.cache = cache
+
+    @property
+    def recommended(self) -> Recommended:
+        """`Regions`."""
+        return PAINTED
 
     def load(self) -> SequenceData:
         """Frames (11664, 8, 3, size, size), split (11664,) and five labels (11664,)."""

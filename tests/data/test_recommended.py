@@ -1,0 +1,77 @@
+"""A data source recommends a decoder and guide views; what the user names goes first."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from pyro_dsvae.configuration.networks import for_frames
+from pyro_dsvae.configuration.options import FitOptions
+from pyro_dsvae.configuration.parts import part_class
+from pyro_dsvae.data import DataSource, LPCSprites, MovingDigits, Recommended, SequenceData, Sprites
+from pyro_dsvae.fit import fit
+from pyro_dsvae.inference.posteriors import LSTM
+from pyro_dsvae.models.decoders import FrameDecoder, Joined, Regions, Textures
+from pyro_dsvae.runs.directory import RunDirectory
+
+FRAME = (3, 32, 32)
+
+
+def chosen(options: FitOptions) -> tuple[type | None, object]:
+    """Decoder and guide views of a fit to the options' data."""
+    settled = for_frames(options, FRAME, options.data.recommended)
+    assert isinstance(settled.posterior, partial)
+    return part_class(settled.decoder), settled.posterior.keywords["views"]
+
+
+@pytest.mark.parametrize("source", [Sprites(), LPCSprites()])
+def test_figures_on_black_are_painted(source: DataSource) -> None:
+    assert chosen(FitOptions(source)) == (Regions, "recolour")
+
+
+@pytest.mark.parametrize("source", [Sprites(ground="grey"), MovingDigits()])
+def test_other_images_take_the_default(source: DataSource) -> None:
+    assert source.recommended is None
+    assert chosen(FitOptions(source)) == (Textures, "turn")
+
+
+@pytest.mark.parametrize("decoder", [Joined, Textures])
+def test_another_decoder_takes_the_views_of_its_own_default(decoder: type[FrameDecoder]) -> None:
+    assert chosen(FitOptions(Sprites(), decoder=decoder)) == (decoder, "turn")
+
+
+def test_the_views_are_those_of_the_decoder_also_where_it_is_named() -> None:
+    assert chosen(FitOptions(Sprites(), decoder=partial(Regions, width=8))) == (Regions, "recolour")
+
+
+@pytest.mark.parametrize("views", ["none", "turn"])
+def test_views_that_are_named_stay(views: str) -> None:
+    assert chosen(FitOptions(Sprites(), posterior=partial(LSTM, views=views))) == (Regions, views)
+
+
+class Squares(DataSource):
+    """Six clips of one grey square each, and a recommendation."""
+
+    @property
+    def recommended(self) -> Recommended:
+        return Recommended(Joined, "none", "squares are simple")
+
+    def load(self) -> SequenceData:
+        frames = torch.linspace(0, 1, 6).view(6, 1, 1, 1, 1).expand(6, 3, 1, 8, 8).clone()
+        return SequenceData(frames, torch.arange(6).remainder(3).to(torch.uint8))
+
+
+def test_a_fit_says_what_it_took_and_why_and_goes_on_with_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    posterior = partial(LSTM, hidden_size=4, feature_size=4)
+    run = fit(data=Squares(), posterior=posterior, steps=1, out=tmp_path / "run").run
+    said = "decoder Joined and guide views none, as the data recommend, since squares are simple"
+    assert said in capsys.readouterr().err
+    options = RunDirectory.open(run).options()
+    assert part_class(options.decoder) is Joined
+    assert fit(data=Squares(), posterior=posterior, steps=2, out=run, resume=True).finished
+    assert said not in capsys.readouterr().err
+    fit(data=Squares(), decoder=Joined, posterior=posterior, steps=1, out=tmp_path / "named")
+    assert said not in capsys.readouterr().err
