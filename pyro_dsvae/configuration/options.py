@@ -111,7 +111,7 @@ class SharedOptions:
     decoder: Callable[[int, int, tuple[int, ...]], FrameDecoder] | None = option(
         None,
         Role.MODEL,
-        "the network from f and z_t to frames; by default what the data recommend, Textures for other images, Dense for vectors",
+        "the network from f and z_t to frames; by default what the data recommend, or Textures for images, Dense for vectors",
     )
     likelihood: Callable[[tuple[int, ...]], Likelihood] = option(
         Normal, Role.MODEL, "the likelihood p(x_t | f, z_t), given what the decoder says"

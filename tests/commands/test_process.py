@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -148,6 +149,25 @@ def test_a_request_that_comes_twice_at_once_is_one(tmp_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGINT)
     assert journal.stopped is not None
     assert journal.stopped.status == 130
+
+
+@pytest.mark.parametrize(
+    ("users", "expected"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+    ids=["", "rounds", "policy"],
+)
+def test_threads_of_a_command_sleep_soon_but_where_the_user_says_how_they_wait(
+    users: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And they are told before torch, whose runtime reads it once."""
+    before = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    monkeypatch.setattr(os, "environ", {**before, **users})
+    met = []
+    monkeypatch.setattr(process, "import_module", lambda _: met.append(os.environ.get("GOMP_SPINCOUNT")) or MagicMock())
+    monkeypatch.setattr(process, "_command", [False])
+    process.run_verb("fit", [])
+    assert met
+    assert set(met) == {expected}
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
