@@ -1,0 +1,1 @@
+"""Recordings of speech: how they are found, read, turned into spectra and back, labelled and cut."""
