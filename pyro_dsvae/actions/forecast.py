@@ -55,7 +55,7 @@ def forecast(
         score: clips of the split to score on; 0 for none
         split: of the data, that positions count in
         resize: bring files of another size or channel count to those of the run
-        format: of gif, png, npz, csv (series: mean and interval of 90 in 100), with commas; all by default
+        format: of gif, png, npz, mp4, csv (series: mean and interval of 90 in 100), with commas; all but mp4 by default
         out: the new folder; by default RUN/latents/forecast-NNN
         overwrite: replace what is there
         seed: of all draws
@@ -83,7 +83,10 @@ def forecast(
     given = _given(chosen, given)
     options = {"clips": clips, "count": count, "given": given, "horizon": horizon, "draws": draws, "score": score}
     options |= {"split": split, "seed": seed}
-    with output("forecast", run, out, formats, options, overwrite) as to, Bar("forecasting") as bar:
+    with (
+        output("forecast", run, out, formats, options, overwrite, source.rate(chosen)) as to,
+        Bar("forecasting") as bar,
+    ):
         found = _forecast(opened, chosen, given, horizon, draws, seed, bar.part(0.0, 0.1))
         low, high = found.interval(INTERVAL)
         to.page(_page(chosen, found, given))
@@ -92,7 +95,7 @@ def forecast(
             times = torch.arange(given, given + horizon).expand(len(chosen), -1) if times is None else times
             keys = Keys.of(chosen.table, chosen.names, times, *found.mean.shape[1:])
             write_series(to.folder / "forecast.csv", keys, {"value": found.mean, "low": low, "high": high})
-        to.strips({f"{i:02}": mean for i, mean in enumerate(found.mean)})
+        to.clips({f"{i:02}": mean for i, mean in enumerate(found.mean)})
         to.arrays(
             {
                 "frames": found.mean,

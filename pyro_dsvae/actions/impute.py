@@ -59,7 +59,8 @@ def impute(
         method: amortised (the guide as it is), refined (fitted to each clip) or langevin (refined, then moved by chains)
         split: of the data, that positions count in
         resize: bring files of another size or channel count to those of the run
-        format: of gif, png, npz, csv (series: every value with its interval of 90 in 100), with commas; all by default
+        format: of gif, png, npz, mp4, csv (series: every value with its interval of 90 in 100), with commas; all but mp4 by
+            default
         out: the new folder; by default RUN/latents/impute-NNN
         overwrite: replace what is there
         seed: of what is hidden, and of all draws
@@ -83,7 +84,8 @@ def impute(
     opened = load(run)
     formats = chosen_formats(format, len(opened.frame_shape) == 3, WITH_CSV)
     check_place(out, overwrite)
-    truth = Source(opened, split, resize).named_or_varied(clips, count, "dynamic", seed)
+    source = Source(opened, split, resize)
+    truth = source.named_or_varied(clips, count, "dynamic", seed)
     if damage.nothing and bool(truth.batch.observed.all()):
         damage = _default(damage, truth)
     seen = damage.of(truth, opened)
@@ -91,9 +93,9 @@ def impute(
         found = opened.impute(*seen.batch, draws=draws, method=method, seed=seed, progress=bar)
     options = {"clips": clips, "count": count, "missing_frames": missing_frames, "crop": crop, "noise": noise}
     options |= {"missing_pixels": damage.missing_pixels, "draws": draws, "method": method, "split": split, "seed": seed}
-    with output("impute", run, out, formats, options, overwrite) as to:
+    with output("impute", run, out, formats, options, overwrite, source.rate(truth)) as to:
         to.page(_page(truth, seen, found, bool(noise)))
-        to.strips({f"{i:02}": mean[: _length(truth, i)] for i, mean in enumerate(restored(found, bool(noise)))})
+        to.clips({f"{i:02}": mean[: _length(truth, i)] for i, mean in enumerate(restored(found, bool(noise)))})
         if "csv" in formats:
             _write_csv(to.folder / "impute.csv", opened, seen, found, bool(noise), seed)
         to.arrays(

@@ -43,7 +43,7 @@ def interpolate(
         steps: clips along the way, with both ends
         split: of the data, that positions count in
         resize: bring files of another size or channel count to those of the run
-        format: of gif, png, npz, with commas; all by default
+        format: of gif, png, npz, mp4, with commas; all but mp4 by default
         out: the new folder; by default RUN/latents/interpolate-NNN
         overwrite: replace what is there
         seed: of the choice where no clips are named
@@ -66,7 +66,8 @@ def interpolate(
     formats = chosen_formats(format, len(opened.frame_shape) == 3)
     check_place(out, overwrite)
     role: Role = "dynamic" if latent == "dynamic" else "static"
-    ends = Source(opened, split, resize).named_or_varied(between, 2, role, seed)
+    source = Source(opened, split, resize)
+    ends = source.named_or_varied(between, 2, role, seed)
     if len(ends) != 2:
         raise UsageError(f"--between takes two clips, such as 3,40, not {len(ends)}")
     times = None if ends.batch.times is None else ends.batch.times[:1]
@@ -76,9 +77,9 @@ def interpolate(
     if one != other:
         print(f"the clips have {one} and {other} frames; only the first {min(one, other)} of both are used")
     options = {"between": between, "latent": latent, "steps": steps, "split": split, "seed": seed}
-    with output("interpolate", run, out, formats, options, overwrite) as to:
+    with output("interpolate", run, out, formats, options, overwrite, source.rate(ends)) as to:
         to.page(_page(ends, found, frames, latent))
-        to.strips({f"{i:02}": clip for i, clip in enumerate(frames)})
+        to.clips({f"{i:02}": clip for i, clip in enumerate(frames)})
         to.arrays(
             {"frames": frames, "f": found.f[:, 0], "z": found.z[:, 0], "shares": found.shares, "indices": ends.indices}
         )

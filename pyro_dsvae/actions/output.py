@@ -9,7 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
-from pyro_dsvae.clips.writing import write_npz, write_strip
+from pyro_dsvae.clips.films import Film, write_film, write_pictures
+from pyro_dsvae.clips.writing import FRAME_MS, write_npz, write_strip
+from pyro_dsvae.data.tables.reading import needed
 from pyro_dsvae.figures import clip_pages as latent_figures
 from pyro_dsvae.figures.clip_pages import Page
 from pyro_dsvae.models.errors import UsageError
@@ -17,14 +19,17 @@ from pyro_dsvae.runs.json_values import json_values
 from pyro_dsvae.runs.output_folder import check_free, new_folder, new_numbered_folder
 from pyro_dsvae.runs.versions import installed
 
-FORMATS = ("gif", "png", "npz")
+FORMATS = ("gif", "png", "npz", "mp4")
 WITH_CSV = (*FORMATS, "csv")
-MOST_STRIPS = 64
+# Formats of images; mp4 is made where it is asked for, since it needs an extra.
+ANIMATED = ("gif", "mp4")
+MOST_CLIPS = 64
+LONGEST_STRIP = 256  # frames; pictures that are wider can hardly be opened
 
 
 @dataclass(frozen=True)
 class Output:
-    """A folder that is being filled: pictures NAME.png and NAME.gif, arrays NAME.npz, and single clips in clips/.
+    """A folder that is being filled: pictures NAME.png, NAME.gif and NAME.mp4, arrays NAME.npz, and single clips in clips/.
 
     Attributes:
         action: Name of the action, and of its files.
@@ -32,6 +37,7 @@ class Output:
         folder: Where to write it.
         formats: Which of `FORMATS`.
         about: Version, action, run and options, for options.json and for every .npz.
+        rate: Frames a second of animations.
     """
 
     action: str
@@ -39,26 +45,43 @@ class Output:
     folder: Path
     formats: Sequence[str]
     about: Mapping[str, Any]
+    rate: float = 1000 / FRAME_MS
 
     def page(self, page: Page) -> None:
         """A picture, and an animation of it."""
         if "png" in self.formats:
             latent_figures.write_png(page, self.folder / f"{self.action}.png")
         if "gif" in self.formats and page.image:
-            latent_figures.write_gif(page, self.folder / f"{self.action}.gif")
+            latent_figures.write_gif(page, self.folder / f"{self.action}.gif", round(1000 / self.rate))
+        if "mp4" in self.formats and page.image:
+            pictures, size = latent_figures.moments(page)
+            write_pictures(self.folder / f"{self.action}.mp4", pictures, size, self.rate)
 
     def arrays(self, arrays: Mapping[str, Any]) -> None:
         """One file of arrays."""
         if "npz" in self.formats:
             write_npz(self.folder / f"{self.action}.npz", arrays, self.about)
 
-    def strips(self, clips: Mapping[str, Tensor]) -> None:
-        """Single clips (T, C, H, W) as PNG strips, which can be given back as inputs; at most `MOST_STRIPS` of them."""
-        some = list(clips.items())[:MOST_STRIPS]
-        if "png" in self.formats and some and some[0][1].ndim == 4:
-            (self.folder / "clips").mkdir()
-            for name, clip in some:
-                write_strip(self.folder / "clips" / f"{name}.png", clip)
+    def clips(self, clips: Mapping[str, Tensor], sounds: Mapping[str, Film | None] | None = None) -> None:
+        """Single clips (T, C, H, W), which can be given back as inputs; at most `MOST_CLIPS` of them.
+
+        Args:
+            clips: By the names of their files. They become PNG strips and mp4.
+            sounds: By the same names, the films whose sound goes with them.
+        """
+        some = list(clips.items())[:MOST_CLIPS]
+        kinds = [kind for kind in ("png", "mp4") if kind in self.formats]
+        if not kinds or not some or some[0][1].ndim != 4:
+            return
+        (self.folder / "clips").mkdir()
+        for name, clip in some:
+            path = self.folder / "clips" / name
+            if "png" in kinds and len(clip) <= LONGEST_STRIP:
+                write_strip(path.with_suffix(".png"), clip)
+            if "mp4" in kinds:
+                film = None if sounds is None else sounds.get(name)
+                rate = self.rate if film is None or film.rate is None else film.rate
+                write_film(path.with_suffix(".mp4"), clip, rate, film)
 
 
 @contextmanager
@@ -69,8 +92,12 @@ def output(
     formats: Sequence[str],
     options: Mapping[str, Any],
     overwrite: bool = False,
+    rate: float | None = None,
 ) -> Iterator[Output]:
-    """The folder of an action, which appears whole or not at all: ``out``, or the next free RUN/latents/ACTION-NNN."""
+    """The folder of an action, which appears whole or not at all: ``out``, or the next free RUN/latents/ACTION-NNN.
+
+    ``rate`` is that of animations, in frames a second, where it is known.
+    """
     about = {
         "pyro_dsvae": installed("pyro-dsvae"),
         "command": f"python -m pyro_dsvae.latents {action}",
@@ -83,7 +110,7 @@ def output(
         else:
             path, folder = out, stack.enter_context(new_folder(out, overwrite))
         (folder / "options.json").write_text(json.dumps(about, indent=2) + "\n")
-        yield Output(action, path, folder, formats, about)
+        yield Output(action, path, folder, formats, about, rate or Output.rate)
 
 
 def check_place(out: Path | None, overwrite: bool) -> None:
@@ -97,19 +124,22 @@ def check_place(out: Path | None, overwrite: bool) -> None:
 
 
 def chosen_formats(text: str | None, image: bool, known: Sequence[str] = FORMATS) -> list[str]:
-    """The formats in "gif,png"; by default all that suit the frames. CSV is for series.
+    """The formats in "gif,png"; by default all that suit the frames, but mp4. CSV is for series, GIF and mp4 for images.
 
     Raises:
-        UsageError: For others.
+        UsageError: For others, and for mp4 without PyAV.
     """
     if text is None:
-        return [name for name in known if name != ("csv" if image else "gif")]
+        return [name for name in known if name not in (("csv", "mp4") if image else ANIMATED)]
     names = [name.strip().lower() for name in text.split(",") if name.strip()]
     wrong = [name for name in names if name not in known]
     if wrong or not names:
         raise UsageError(f"--format got {text!r}; it is one or more of {', '.join(known)}, with commas between them")
-    if "gif" in names and not image:
-        raise UsageError("--format gif is for images, but the frames of this run are vectors: take png or npz")
+    moving = next((name for name in names if name in ANIMATED), None)
+    if moving is not None and not image:
+        raise UsageError(f"--format {moving} is for images, but the frames of this run are vectors: take png or npz")
+    if "mp4" in names:
+        needed("av", "video", "an mp4 file")  # before the work
     if "csv" in names and image:
         raise UsageError("--format csv is for series, but the frames of this run are images: take npz")
     return names

@@ -54,7 +54,7 @@ def sample(
         noise: draw frames from p(x | f, z) instead of taking its mean
         split: of the data, that --clip counts in
         resize: bring files of another size or channel count to those of the run
-        format: of gif, png, npz, with commas; all by default
+        format: of gif, png, npz, mp4, with commas; all but mp4 by default
         out: the new folder; by default RUN/latents/sample-NNN
         overwrite: replace what is there
         seed: of all draws
@@ -86,9 +86,9 @@ def sample(
     frames = _decoded(opened, f, z, noise, seed)
     options = {"number": number, "keep": keep, "clip": clip, "length": length, "augment": augment, "noise": noise}
     options |= {"split": split, "seed": seed}
-    with output("sample", run, out, formats, options, overwrite) as to, Bar("data set") as bar:
+    with output("sample", run, out, formats, options, overwrite, source.rate(given)) as to, Bar("data set") as bar:
         to.page(_page(frames, given, keep))
-        to.strips({f"{i:03}": made for i, made in enumerate(frames)})
+        to.clips({f"{i:03}": made for i, made in enumerate(frames)})
         indices = {} if given is None else {"kept_indices": given.indices}
         to.arrays({"frames": frames, "f": f, "z": z, **indices})
         if augment is not None:

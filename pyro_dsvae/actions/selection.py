@@ -9,13 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pyro_dsvae.clips.reading import read_clips
+from pyro_dsvae.clips.films import Film
+from pyro_dsvae.clips.reading import Reading, read_with_film
 from pyro_dsvae.data.arrays import named_layout
 from pyro_dsvae.data.dataset import SequenceData, Split
 from pyro_dsvae.data.factors import Label, Role
 from pyro_dsvae.data.names import Names
 from pyro_dsvae.data.series_table import read_more
 from pyro_dsvae.data.tables.reading import is_table
+from pyro_dsvae.data.video_folder import VideoFolder
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.latent_space.encoding import Codes
 from pyro_dsvae.inference.sequences import evenly_spaced
@@ -35,6 +37,7 @@ class Selection:
         indices: (n,) int64 position in the split, -1 for a clip from a file.
         labels: Name -> `Label`, where the data have labels and all clips are of the data.
         table: The names in the table that all clips come from, if they come from one.
+        films: Of each clip, what the file says beside its frames; empty where none of them is a `Film`.
     """
 
     batch: Batch
@@ -42,6 +45,7 @@ class Selection:
     indices: Tensor
     labels: Mapping[str, Label] = field(default_factory=dict)
     table: Names | None = None
+    films: tuple[Film | None, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -52,6 +56,10 @@ class Selection:
         whole, lengths = self.batch.x.shape[1], self.batch.lengths
         return [whole] * len(self) if lengths is None else lengths.tolist()
 
+    def film(self, i: int) -> Film | None:
+        """That of one clip, if it is one."""
+        return self.films[i] if self.films else None
+
     def encode(
         self, run: Run, draws: int = 0, seed: int = 0, progress: Progress | None = None, anchored: bool = False
     ) -> Codes:
@@ -60,13 +68,25 @@ class Selection:
         Raises:
             UsageError: Where nothing was observed of one, so that it has none.
         """
+        self._check_observed()
+        return run.encode(*self.batch, draws, seed, progress, anchored)
+
+    def encode_whole(self, run: Run, seed: int = 0) -> Codes:
+        """Their codes, of those that are longer than what the run was fitted to from windows (`encode_whole`).
+
+        Raises:
+            UsageError: As `encode`.
+        """
+        self._check_observed()
+        return run.encode_whole(*self.batch, seed)
+
+    def _check_observed(self) -> None:
         empty = ~self.batch.observed.flatten(1).any(1)
         if empty.any():
             names = ", ".join(self.names[i] for i in empty.nonzero().flatten().tolist())
             raise UsageError(
                 f"mask leaves no observed value of {names}, so there is nothing to encode; impute can fill it"
             )
-        return run.encode(*self.batch, draws, seed, progress, anchored)
 
 
 @dataclass(frozen=True)
@@ -86,6 +106,12 @@ class Source:
     def rows(self) -> Tensor:
         """(n,) the sequences of the split."""
         return self.data.rows(self.split)
+
+    def rate(self, clips: Selection | None) -> float | None:
+        """Frames a second: of the first film among clips, or those that the run's clips were brought to; None where unknown."""
+        films = () if clips is None else clips.films
+        own = self.run.data.rate if isinstance(self.run.data, VideoFolder) else None
+        return next((film.rate for film in films if film is not None), own)
 
     def named(self, text: str) -> Selection:
         """The clips in ``text``: positions in the split ("3"), ranges ("0:4", without the last) and paths, with commas.
@@ -138,13 +164,16 @@ class Source:
     def _of_file(self, path: Path) -> Selection:
         if path.is_file() and is_table(path):
             return self._of_table(path)
-        frames, mask, lengths, times = read_clips(
-            path, self.run.frame_shape, self.resize, named_layout(self.run.data)
-        ).stored()
+        data = self.run.data
+        cutting = data.cutting() if isinstance(data, VideoFolder) else None
+        how = Reading(self.run.frame_shape, named_layout(data), cutting)
+        clips, film = read_with_film(path, how, self.resize)
+        frames, mask, lengths, times = clips.stored()
         n = len(frames)
         names = tuple(path.stem if n == 1 else f"{path.stem} {i}" for i in range(n))
         x = self.run.model.likelihood.to_model_units(frames)
-        return Selection(Batch(x, mask, lengths, times), names, torch.full((n,), -1))
+        films = () if film is None else (film,)
+        return Selection(Batch(x, mask, lengths, times), names, torch.full((n,), -1), films=films)
 
     def _check(self, positions: Sequence[int], part: str) -> None:
         count = len(self.rows)
@@ -195,6 +224,7 @@ def joined(parts: Sequence[Selection]) -> Selection:
         torch.cat([part.indices for part in parts]),
         labels,
         _one_table([part.table for part in parts]),
+        tuple(part.film(i) for part in parts for i in range(len(part))),
     )
 
 

@@ -27,6 +27,9 @@ def swap(
 ) -> Path:
     """A grid of clips, each with the appearance of its row and the motion of its column, and as long as that motion.
 
+    Clips that are longer than those of the fit, such as whole videos, are read in windows that overlap: f is pooled over a
+    clip by its precision, and z blended where windows meet. An mp4 keeps the sound of the video that gives its motion.
+
     Args:
         run: the run directory
         appearances: clips that give f, one per row: positions in the split (3,7 or 0:4) or files; by default clips that differ
@@ -34,7 +37,7 @@ def swap(
         count: how many appearances, and motions, where none are named
         split: of the data, that positions count in
         resize: bring files of another size or channel count to those of the run
-        format: of gif, png, npz, with commas; all by default
+        format: of gif, png, npz, mp4, with commas; all but mp4 by default
         out: the new folder; by default RUN/latents/swap-NNN
         overwrite: replace what is there
         seed: of the choice where no clips are named
@@ -58,7 +61,7 @@ def swap(
     rows = source.named_or_varied(appearances, count, "static", seed)
     # Other clips than the appearances.
     columns = source.named_or_varied(motions, count, "dynamic", seed + 1)
-    appearance, motion = rows.encode(opened), columns.encode(opened)
+    appearance, motion = rows.encode_whole(opened), columns.encode_whole(opened)
     frames = opened.decode(appearance.f[:, None], motion.z[None])
     counts = {*rows.frame_counts, *columns.frame_counts}
     if len(counts) > 1:
@@ -66,14 +69,12 @@ def swap(
             f"clips have {min(counts)} to {max(counts)} frames; each swap is as long as the clip that gives its motion"
         )
     options = {"appearances": appearances, "motions": motions, "count": count, "split": split, "seed": seed}
-    with output("swap", run, out, formats, options, overwrite) as to:
+    with output("swap", run, out, formats, options, overwrite, source.rate(columns)) as to:
         to.page(_page(rows, columns, frames))
-        to.strips(
-            {
-                f"appearance-{i:02}-motion-{j:02}": _existing(frames[i, j], columns, j)
-                for i in range(len(rows))
-                for j in range(len(columns))
-            }
+        pairs = {f"appearance-{i:02}-motion-{j:02}": (i, j) for i in range(len(rows)) for j in range(len(columns))}
+        to.clips(
+            {name: _existing(frames[i, j], columns, j) for name, (i, j) in pairs.items()},
+            {name: columns.film(j) for name, (_, j) in pairs.items()},
         )
         lengths = {} if columns.batch.lengths is None else {"motion_lengths": columns.batch.lengths}
         to.arrays(

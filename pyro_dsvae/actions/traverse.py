@@ -56,7 +56,7 @@ def traverse(
         reference: clips of the split that tell values, information and labels
         split: of the data
         resize: bring files of another size or channel count to those of the run
-        format: of gif, png, npz, with commas; all by default
+        format: of gif, png, npz, mp4, with commas; all but mp4 by default
         out: the new folder; by default RUN/latents/traverse-NNN
         overwrite: replace what is there
         seed: of the draws that tell the information
@@ -100,7 +100,7 @@ def traverse(
     meaning = [told(_values(codes, latent, int(d)), others.labels) for d in order]
     options = {"clip": clip, "latent": latent, "number": number, "dimensions": dimensions, "steps": steps}
     options |= {"reference": reference, "split": split, "seed": seed}
-    with output("traverse", run, out, formats, options, overwrite) as to:
+    with output("traverse", run, out, formats, options, overwrite, source.rate(start)) as to:
         to.page(_page(found, nats[order], meaning, latent, "nats" if opened.guide.comparable else "variance"))
         to.arrays(
             {

@@ -1,7 +1,8 @@
-"""Clips in a user's own files: .npz, GIF, PNG strip, or a folder of frames."""
+"""Clips in a user's own files: .npz, video, GIF, PNG strip, or a folder of frames."""
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,50 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pyro_dsvae.clips.films import Film, kind_of, read_film
 from pyro_dsvae.clips.writing import is_ours
 from pyro_dsvae.data.files.conversion import fitted
 from pyro_dsvae.data.files.layout import CHANNELS, Layout
 from pyro_dsvae.data.files.npz import Array, as_frames, as_mask, frames_in, read_arrays
 from pyro_dsvae.data.files.pictures import IMAGE_SUFFIXES, frame_unit, images_in, pictures, steps_shown
+from pyro_dsvae.data.video.windows import Cutting
 from pyro_dsvae.data.words import numbered_sequences, size_in_words
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the data of a run were read, and so other files are.
+
+    Attributes:
+        frame_shape: (C, H, W) or (P,): a frame of the run.
+        layout: The order of axes that was named for arrays.
+        cutting: How the clips of a `VideoFolder` became frames.
+    """
+
+    frame_shape: tuple[int, ...]
+    layout: Layout | None = None
+    cutting: Cutting | None = None
+
+
+def read_with_film(path: Path, how: Reading, resize: bool = False) -> tuple[Sequences, Film | None]:
+    """The clips in a file as `read_clips` has them, and the `Film` of one whose file says when its pictures are shown.
+
+    A video is brought to the run's frames as `VideoFolder` does it where the run's data are one, and so are animations and
+    folders of frames. Elsewhere a video is taken whole.
+
+    Raises:
+        UsageError: As `read_clips`.
+    """
+    shape = how.frame_shape
+    kind = kind_of(path) if len(shape) == 3 and path.exists() else None
+    if kind is None or (kind != "video" and how.cutting is None):
+        return read_clips(path, shape, resize, how.layout), None
+    frames, film = read_film(path, kind, shape, resize, how.cutting)
+    clips = Sequences.of(frames[None])
+    _check(path, clips)
+    return clips, film
 
 
 def read_clips(
@@ -45,7 +82,9 @@ def read_clips(
             two frames.
     """
     if not path.exists():
-        raise UsageError(f"{path}: no such file or folder; a clip is an index, an .npz, a GIF, a PNG strip or a folder")
+        raise UsageError(
+            f"{path}: no such file or folder; a clip is an index, an .npz, a video, a GIF, a PNG strip or a folder"
+        )
     if path.is_file() and path.suffix.lower() in (".npz", ".npy"):
         clips = _from_arrays(path, frame_shape, resize, layout)
     elif len(frame_shape) != 3:

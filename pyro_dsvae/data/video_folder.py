@@ -146,10 +146,14 @@ class VideoFolder(DataSource):
             labels[name] = Label(torch.from_numpy(numbers.astype(np.int64)), tuple(classes.tolist()), roles[name])
         return SequenceData(frames, torch.from_numpy(np.repeat(split, counts)), labels=labels, names=names)
 
-    def _cache(self) -> ClipCache:
+    def cutting(self) -> Cutting:
+        """How clips become frames and windows."""
         shape = (1 if self.grey else 3, self.height, self.width or self.height)
         seed = self.seed if self.crop == "random" else 0
-        cutting = Cutting(self.window, self.stride or self.window, self.rate, shape, self.crop, seed)
+        return Cutting(self.window, self.stride or self.window, self.rate, shape, self.crop, seed)
+
+    def _cache(self) -> ClipCache:
+        cutting = self.cutting()
         root = self.path.resolve()
         asked = json.dumps([VERSION.decode(), str(root), asdict(cutting)]).encode("utf-8", "backslashreplace")
         key = hashlib.sha256(asked).hexdigest()[:16]
@@ -200,7 +204,7 @@ class VideoFolder(DataSource):
         used = [entry for entry in entries if entry.windows]
         counts = np.array([entry.windows for entry in entries])
         kinds = Counter(source.suffix for source, entry in zip(sources, entries, strict=True) if entry.windows)
-        what = in_words(int(counts.sum()), str(self.window), self._cache().cutting.shape).replace("clip", "window")
+        what = in_words(int(counts.sum()), str(self.window), self.cutting().shape).replace("clip", "window")
         sizes = Counter(size_in_words(*entry.size) for entry in used)
         rates = Counter(f"{entry.rate:.3g}" if entry.rate else "no" for entry in used)
         lines = [

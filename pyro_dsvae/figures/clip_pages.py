@@ -1,6 +1,6 @@
 """Pages of clips in rows and columns, as a PNG with all frames side by side or as a GIF that plays them; probes as bars."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -105,10 +105,22 @@ def write_png(page: Page, path: Path) -> Figure:
     return save(_drawn(page, None).figure, path)
 
 
-def write_gif(page: Page, path: Path) -> None:
+def write_gif(page: Page, path: Path, frame_ms: int = FRAME_MS) -> None:
     """The page playing all its clips at once; shorter ones start again. Images only."""
     page = _sideways(page)
-    write_animation(path, [_pixels(_drawn(page, frame)) for frame in range(page.length)], FRAME_MS)
+    write_animation(path, [_pixels(_drawn(page, frame)) for frame in range(page.length)], frame_ms)
+
+
+def moments(page: Page) -> tuple[Iterator[Array], tuple[int, int]]:
+    """The same as pictures (H, W, 3) uint8, one after the other, and their height and width, which are even."""
+    page = _sideways(page)
+
+    def at(frame: int) -> Array:
+        pixels: Array = np.asarray(_pixels(_drawn(page, frame)))
+        return np.pad(pixels, [(0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), (0, 0)], mode="edge")
+
+    height, width = at(0).shape[:2]
+    return (at(frame) for frame in range(page.length)), (height, width)
 
 
 def _sideways(page: Page) -> Page:

@@ -18,6 +18,8 @@ from pyro_dsvae.data.reading import read_again
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.estimation import Progress, Sampler, paths_at_once
 from pyro_dsvae.inference.latent_space.encoding import Codes, encode
+from pyro_dsvae.inference.latent_space.whole_clips import encode_whole
+from pyro_dsvae.inference.memory import check_memory
 from pyro_dsvae.inference.posteriors.anchored import Anchored
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.prediction import decode
@@ -158,6 +160,35 @@ class OpenedRun(ABC):
         """
         return encode(self.sampler(progress, anchored), self.batch(x, mask, lengths, times), draws, seed)
 
+    def encode_whole(
+        self,
+        x: Values,
+        mask: Values | None = None,
+        lengths: Values | None = None,
+        times: Values | None = None,
+        seed: int = 0,
+    ) -> Codes:
+        """Infer the latents of clips of any length: of longer ones than the run was fitted to, from windows of that length.
+
+        f is pooled over the windows by its precision, and z blended where they overlap
+        (`pyro_dsvae.inference.latent_space.whole_clips.encode_whole`).
+
+        Args:
+            x, mask, lengths, times: See the class.
+            seed: Of draws, where a latent has no moments in closed form.
+
+        Returns:
+            Mean and scale of f (B, F) and of z (B, T, D).
+
+        Example:
+            >>> import pyro_dsvae
+            >>> run = pyro_dsvae.load("runs/clips")  # fitted to clips of 6 frames
+            >>> film = run.sequences().part("test").frames.flatten(0, 1)[None]
+            >>> run.encode_whole(film).z.shape
+            torch.Size([1, 24, 2])
+        """
+        return encode_whole(self.sampler(), self.batch(x, mask, lengths, times), self.length, seed)
+
     def decode(self, f: Values, z: Values) -> Tensor:
         """Decode latents: E[x | f, z].
 
@@ -184,8 +215,13 @@ class OpenedRun(ABC):
         count = prod(batch)
         f = f.expand(*batch, -1).reshape(count, f.shape[-1])
         z = z.expand(*batch, -1, -1).reshape(count, *z.shape[-2:])
-        size = paths_at_once((length, *self.frame_shape))
-        frames = [decode(self.model, *part) for part in zip(f.split(size), z.split(size), strict=True)]
+        check_memory(f"{count} clips of {length} frames", count, length, *self.frame_shape)
+        size, steps = paths_at_once((length, *self.frame_shape)), paths_at_once((1, *self.frame_shape))
+        frames = [
+            # A frame is decoded from f and its own z, so long clips can be decoded in pieces.
+            torch.cat([decode(self.model, some, piece) for piece in path.split(steps, dim=1)], dim=1)
+            for some, path in zip(f.split(size), z.split(size), strict=True)
+        ]
         return torch.cat(frames).reshape(*batch, length, *self.frame_shape)
 
     def _check_latents(self, f: Tensor, z: Tensor) -> None:

@@ -68,7 +68,7 @@ class Run(OpenedRun):
     def swap(self, a: Values, b: Values) -> Tensor:
         """Decode clips with the appearance of ``a`` and the motion of ``b``.
 
-        Clips with gaps are encoded with their masks first: ``run.decode(run.encode(a, mask).f, run.encode(b).z)``.
+        Clips with gaps come with their masks: ``run.decode(run.encode(a, mask).f, run.encode(b).z)``. Long ones: encode_whole.
 
         Args:
             a: Clips ``(B, T_a, *frame)``, or one clip for all of ``b``.
@@ -88,7 +88,7 @@ class Run(OpenedRun):
             raise UsageError(f"swap takes pairs of clips, or one clip against many, not {len(a)} and {len(b)}")
         if not self.model.static_prior.static_size:
             raise UsageError("this run has no static part (static_size is 0), so there is no appearance to swap")
-        return self.decode(self.encode(a).f, self.encode(b).z)
+        return self.decode(self.encode_whole(a).f, self.encode_whole(b).z)
 
     def sample_latents(
         self,

@@ -15,6 +15,7 @@ from pyro_dsvae.models.errors import UsageError
 
 # Of the duration that a container claims, the share that may be missing where it does not count its frames.
 MISSING = 0.1
+UNREADABLE = "is no video that can be read, or is cut short"
 
 
 class Span(NamedTuple):
@@ -80,13 +81,15 @@ def _of_video(path: Path) -> Iterator[tuple[Array, Span]]:
     try:
         with av.open(str(path), metadata_errors="ignore") as container:
             if not container.streams.video:
-                raise UsageError("holds sound only" if container.streams.audio else "holds no pictures")
+                # Half of an index may be read as one of nothing.
+                sound = container.streams.audio
+                raise UsageError("holds sound only" if sound else f"{UNREADABLE} (it names no pictures)")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             yield from _of_stream(container, stream)
     except av.FFmpegError as error:
         what = str(getattr(error, "strerror", "") or error)
-        raise UsageError(f"is no video that can be read, or is cut short ({what})") from None
+        raise UsageError(f"{UNREADABLE} ({what})") from None
 
 
 def _of_stream(container: Any, stream: Any) -> Iterator[tuple[Array, Span]]:

@@ -20,6 +20,7 @@ from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
 from tests.inference.test_contracts import Case, frames_for, objective
 from tests.inference.test_linear_gaussian import EXACT, linear_gaussian_dsvae
+from tests.oracles import LinearGaussian
 
 T, P, F, D = 5, 3, 2, 2
 
@@ -35,8 +36,8 @@ def double_precision() -> Iterator[None]:
 class Guide:
     """The exact posterior but for correlations within f and within z; ``lost`` is added where the clip is shorter than T."""
 
-    def __init__(self, stretch: float = 1.0, lost: float = 0.0) -> None:
-        self.stretch, self.lost = stretch, lost
+    def __init__(self, stretch: float = 1.0, lost: float = 0.0, exact: LinearGaussian = EXACT) -> None:
+        self.stretch, self.lost, self.exact = stretch, lost, exact
 
     def __call__(
         self, x: Tensor, mask: Tensor | None = None, lengths: Tensor | None = None, times: Tensor | None = None
@@ -49,7 +50,7 @@ class Guide:
         slope = torch.zeros(batch, length * D, F)
         for b in range(batch):
             n = length if lengths is None else int(lengths[b])
-            m, S = EXACT.posterior(x[b, :n].nan_to_num().numpy(), observed[b, :n].numpy())
+            m, S = self.exact.posterior(x[b, :n].nan_to_num().numpy(), observed[b, :n].numpy())
             given_f = S[F:, :F] @ np.linalg.inv(S[:F, :F])
             variance = np.concatenate([np.diag(S)[:F], np.diag(S[F:, F:] - given_f @ S[:F, F:])])
             loc[b, : len(m)] = torch.from_numpy(m) + (self.lost if length < T else 0)
