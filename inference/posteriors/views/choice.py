@@ -4,15 +4,22 @@ from collections.abc import Mapping
 from typing import Literal
 
 from pyro_dsvae.inference.posteriors.views.guide_views import GuideViews
+from pyro_dsvae.inference.posteriors.views.jitter import Jitter
 from pyro_dsvae.inference.posteriors.views.no_views import NoViews
 from pyro_dsvae.inference.posteriors.views.recolour import Recolour
 from pyro_dsvae.inference.posteriors.views.rescale import Rescale
 from pyro_dsvae.inference.posteriors.views.turn import Turn
 from pyro_dsvae.models.errors import UsageError
 
-Name = Literal["none", "recolour", "turn", "rescale"]
+Name = Literal["none", "recolour", "turn", "jitter", "rescale"]
 Views = GuideViews | Name | bool | None
-BY_NAME: Mapping[str, type[GuideViews]] = {"none": NoViews, "recolour": Recolour, "turn": Turn, "rescale": Rescale}
+BY_NAME: Mapping[str, type[GuideViews]] = {
+    "none": NoViews,
+    "recolour": Recolour,
+    "turn": Turn,
+    "jitter": Jitter,
+    "rescale": Rescale,
+}
 
 
 def default_views(frame_shape: tuple[int, ...]) -> Name:
