@@ -1,7 +1,6 @@
-"""Every decoder with every likelihood and every posterior, on small images: a step of learning, and new frames."""
+"""Every two of decoder, likelihood, posterior and static size together, on small images: a step of learning, and new frames."""
 
 import functools
-import itertools
 from typing import Any
 
 import pyro
@@ -13,11 +12,12 @@ from pyro_dsvae.configuration.catalogue import PARTS
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.training.objective import KLWeights, Objective
 from tests.models.test_decoders import SMALL
+from tests.pairs import pairwise
 
 B, T, F, D = 2, 3, 2, 2
 # `Product` takes vectors.
 FAMILIES = [name for name in PARTS["likelihood"] if name != "Product"]
-TRIPLES = list(itertools.product(PARTS["decoder"], FAMILIES, PARTS["posterior"]))
+CASES = pairwise(list(PARTS["decoder"]), FAMILIES, list(PARTS["posterior"]), [F, 0])
 
 
 def objective(decoder: str, likelihood: str, posterior: str, shape: tuple[int, ...], static_size: int = F) -> Objective:
@@ -32,8 +32,7 @@ def objective(decoder: str, likelihood: str, posterior: str, shape: tuple[int, .
     return build(frames, 0, static_size, D, static, prior, guide, family, network)
 
 
-@pytest.mark.parametrize(("decoder", "likelihood", "posterior"), TRIPLES, ids=map("-".join, TRIPLES))
-@pytest.mark.parametrize("static_size", [F, 0])
+@pytest.mark.parametrize(("decoder", "likelihood", "posterior", "static_size"), CASES)
 def test_a_step_of_learning_and_new_frames(decoder: str, likelihood: str, posterior: str, static_size: int) -> None:
     pyro.set_rng_seed(0)
     made = objective(decoder, likelihood, posterior, (1, 8, 11), static_size)

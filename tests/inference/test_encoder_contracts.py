@@ -1,7 +1,6 @@
-"""Every encoder with every posterior, and with every decoder for one and two numbers per value, on frames of many shapes."""
+"""Every two of encoder, posterior and views together, and of encoder, decoder and shape for one and two numbers per value."""
 
 import functools
-import itertools
 
 import pyro
 import pytest
@@ -14,13 +13,13 @@ from pyro_dsvae.inference.posteriors.views.choice import BY_NAME
 from pyro_dsvae.inference.training.objective import KLWeights, Objective
 from pyro_dsvae.models.likelihoods import Normal
 from tests.models import test_decoders, test_encoders
+from tests.pairs import pairwise
 
 B, T, D = 2, 3, 2
 SHAPES = [(1, 8, 256), (4, 256, 8), (1, 13, 10), (4, 64, 47)]
 # `MaskedDense` takes vectors (`tests/inference/posteriors/test_gaps.py`).
 READERS = [name for name in PARTS["encoder"] if name != "MaskedDense"]
-WRITERS = list(itertools.product(READERS, PARTS["decoder"]))
-PAIRS = list(itertools.product(READERS, PARTS["posterior"]))
+VIEWS = [name for name, views in BY_NAME.items() if "images" in views().takes]
 
 
 def objective(
@@ -44,8 +43,7 @@ def step(made: Objective, shape: tuple[int, ...]) -> dict[str, torch.Tensor]:
     return {n: p.grad for n, p in made.guide.named_parameters() if ".frames.encoder." in n and p.grad is not None}
 
 
-@pytest.mark.parametrize(("encoder", "posterior"), PAIRS, ids=map("-".join, PAIRS))
-@pytest.mark.parametrize("views", [name for name, views in BY_NAME.items() if "images" in views().takes])
+@pytest.mark.parametrize(("encoder", "posterior", "views"), pairwise(READERS, list(PARTS["posterior"]), VIEWS))
 def test_a_step_of_learning_reaches_the_encoder_of_z_and_where_f_sees_whole_frames_that_of_f(
     encoder: str, posterior: str, views: str
 ) -> None:
@@ -59,8 +57,7 @@ def test_a_step_of_learning_reaches_the_encoder_of_z_and_where_f_sees_whole_fram
     assert type(made.guide.dynamic_encoder.frames.encoder) is PARTS["encoder"][encoder]
 
 
-@pytest.mark.parametrize(("encoder", "decoder"), WRITERS)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(("encoder", "decoder", "shape"), pairwise(READERS, list(PARTS["decoder"]), SHAPES))
 def test_every_encoder_and_decoder_take_frames_of_any_shape(encoder: str, decoder: str, shape: tuple[int, ...]) -> None:
     """With two numbers per value and f, and with one and without f."""
     for static_size, scale, numbers in ((2, "predicted", 2), (0, "global", 1)):
