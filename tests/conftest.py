@@ -16,6 +16,15 @@ for ignored, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SI
         signal.signal(ignored, handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_pictures() -> Iterator[None]:
+    """What looks at the pictures of a verb asks for them: `tests/pictures.py`."""
+    from tests.pictures import pictures
+
+    with pictures(False):
+        yield
+
+
 @pytest.fixture(autouse=True)
 def empty_store() -> Iterator[None]:
     """What a test leaves in Pyro's global parameter store is not there for the next."""

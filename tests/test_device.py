@@ -37,6 +37,7 @@ from pyro_dsvae.runs.run import Latent
 from tests.decoded import SMALL_DECODER
 from tests.encoded import SMALL_ENCODER
 from tests.inference.test_contracts import Case, D, F, T, every_case, frames_for, objective
+from tests.pictures import pictures
 from tests.second_device import SECOND, second_device
 
 LATENTS: tuple[Latent, ...] = ("static", "dynamic", "both")
@@ -143,7 +144,8 @@ SMALL = ["--posterior.hidden_size=4", "--posterior.feature_size=4", *SMALL_ENCOD
 
 def fitted(out: Path, data: list[str], device: torch.device, *options: str) -> Path:
     named = str(device) if device.type == "cuda" else "auto"
-    assert fit([*data, f"--out={out}", *FEW, *SMALL, f"--device={named}", *options]) == 0
+    with pictures():
+        assert fit([*data, f"--out={out}", *FEW, *SMALL, f"--device={named}", *options]) == 0
     return out
 
 
@@ -164,12 +166,13 @@ def test_every_verb(data: list[str], tmp_path: Path, device: torch.device) -> No
     """fit, resume, evaluate, ppc and compare; the run then opens on the host and says there what it says on the device."""
     place = f"--device={device if device.type == 'cuda' else 'auto'}"
     run = fitted(tmp_path / "run", data, device, "--contrastive.weight_mi=1")
-    assert fit([f"--out={run}", "--resume", "--steps=6"]) == 0
-    assert evaluate([str(run), place, "--evidence=4", "--evidence_draws=25"]) == 0
-    assert ppc([str(run), place, "--draws=3", "--simulations=50", "--evidence_draws=25"]) == 0
     varied = ["--vary=dynamic_prior=GaussianProcess,Flow", "--seeds=1", "--sequences=4", "--draws=30"]
     estimates = ["--refine=2", "--annealed=2", "--defensive=0.1"]
-    assert compare([*data, f"--out={tmp_path / 'compared'}", *FEW, *SMALL, place, *varied, *estimates]) == 0
+    with pictures():
+        assert fit([f"--out={run}", "--resume", "--steps=6"]) == 0
+        assert evaluate([str(run), place, "--evidence=4", "--evidence_draws=25"]) == 0
+        assert ppc([str(run), place, "--draws=3", "--simulations=50", "--evidence_draws=25"]) == 0
+        assert compare([*data, f"--out={tmp_path / 'compared'}", *FEW, *SMALL, place, *varied, *estimates]) == 0
     here, there = (pyro_dsvae.load(run, device=where) for where in ("cpu", str(device)))
     x = here.sequences().part("test").frames
     for kind in ("f", "z"):

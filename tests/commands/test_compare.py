@@ -48,6 +48,7 @@ from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.output_folder import locked
 from tests.commands.refusal import the_error
 from tests.decoded import SMALL_DECODER, small_decoder
+from tests.pictures import pictures
 
 N, T = 30, 4
 SMALL = ["--static_size=2", "--latent_size=2", "--posterior.hidden_size=6", "--posterior.feature_size=6"]
@@ -110,10 +111,9 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick() -> Iterator[None]:
-    """A judge that has hardly learned, and no pictures of single runs: neither is looked at here."""
+    """A judge that has hardly learned: it is not looked at here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pyro_dsvae.judges.motion.TRAINING_STEPS", 5)
-        patch.setattr("pyro_dsvae.runs.report.draw", lambda *_: None)
         yield
 
 
@@ -130,7 +130,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture(scope="module")
 def done(data: list[str], tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """A comparison that went well."""
-    outcome = command(*data, *TINY, *QUICK, VARY, "--seeds=2", "--out", tmp_path_factory.mktemp("done") / "out")
+    with pictures():
+        outcome = command(*data, *TINY, *QUICK, VARY, "--seeds=2", "--out", tmp_path_factory.mktemp("done") / "out")
     assert outcome.code == 0, outcome
     return outcome
 

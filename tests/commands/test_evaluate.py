@@ -24,6 +24,7 @@ from pyro_dsvae.metrics.result import EvaluationResult
 from pyro_dsvae.models.errors import UsageError
 from tests.decoded import SMALL_DECODER
 from tests.encoded import SMALL_ENCODER
+from tests.pictures import pictures
 
 N, T, SIDE = 60, 4, 16
 SMALL = [
@@ -82,13 +83,6 @@ def fitted(home: Path, name: str, *options: str, **data: Any) -> Path:
     return run
 
 
-@pytest.fixture
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take longer than all the rest."""
-    monkeypatch.setattr(evaluate, "_draw", lambda *_: None)
-    monkeypatch.setattr("pyro_dsvae.runs.report.draw", lambda *_: None)
-
-
 @pytest.fixture(scope="module")
 def run(home: Path) -> Path:
     return fitted(home, "labelled", labelled=True)
@@ -96,7 +90,8 @@ def run(home: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def done(run: Path) -> EvaluationResult:
-    return evaluate.evaluate(run, run.parent / "done", draws=2, evidence=3, evidence_draws=25, device="cpu")
+    with pictures():
+        return evaluate.evaluate(run, run.parent / "done", draws=2, evidence=3, evidence_draws=25, device="cpu")
 
 
 def measured(result: EvaluationResult) -> dict[str, Any]:
@@ -218,24 +213,21 @@ def test_certainty_is_that_of_the_judges_answers_on_the_true_clips(done: Evaluat
     assert done.certainty["who"].count < 20  # 20 are not a multiple of 3
 
 
-def test_the_seed_decides_every_figure(
-    run: Path, done: EvaluationResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_seed_decides_every_figure(run: Path, done: EvaluationResult, tmp_path: Path) -> None:
     options: dict[str, Any] = {"draws": 2, "evidence": 3, "evidence_draws": 25, "device": "cpu"}
     torch.manual_seed(123)  # whatever the state of the generators was
     before = torch.get_rng_state()
-    same = evaluate.evaluate(run, tmp_path / "same", seed=0, **options)
+    with pictures():
+        same = evaluate.evaluate(run, tmp_path / "same", seed=0, **options)
     assert torch.equal(torch.get_rng_state(), before)
     assert measured(same) == measured(done)
     for name in ("swaps.png", "confusion.png", "probes.png"):
         assert np.array_equal(imread(same.path / name), imread(done.path / name))
-    monkeypatch.setattr(evaluate, "_draw", lambda *_: None)
     other = evaluate.evaluate(run, tmp_path / "other", seed=1, **options)
     assert measured(other)["judged"] != measured(done)["judged"]
     assert measured(other)["terms"]["elbo"] != measured(done)["terms"]["elbo"]
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_the_command_says_the_judges_own_accuracy_first(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,7 +252,6 @@ def test_the_command_says_the_judges_own_accuracy_first(
         shutil.rmtree(run / folder)
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_anchored_inference_is_used_where_asked_for_and_said(
     run: Path, done: EvaluationResult, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -314,7 +305,8 @@ def test_without_labels_what_can_be_had_is_had(home: Path, capsys: pytest.Captur
 def test_vectors_and_a_single_sequence(home: Path) -> None:
     """Nothing to swap with; the rest is there. The literature's judge looks at images only."""
     single = fitted(home, "single", labelled=True, sequences=40, test=1, images=False)
-    result = evaluate.evaluate(single, device="cpu")
+    with pictures():
+        result = evaluate.evaluate(single, device="cpu")
     assert result.judged is not None
     assert result.judged.swaps is None
     assert "one sequence" in result.notes[0]
@@ -327,13 +319,13 @@ def test_vectors_and_a_single_sequence(home: Path) -> None:
     with pytest.raises(UsageError, match="images, not at vectors"):
         evaluate.evaluate(single, single / "other", judge="literature", device="cpu")
     assert not (single / "other").exists()
-    several = evaluate.evaluate(single, single / "several", split="validation", device="cpu")
+    with pictures():
+        several = evaluate.evaluate(single, single / "several", split="validation", device="cpu")
     assert (several.path / "swaps.png").exists()
     assert {"f", "nearest by warping", "linear, of summaries"} <= set(several.series["who"].accuracy)
     assert "Static labels of 10 validation series" in (several.path / "evaluation.md").read_text()
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_a_model_without_a_static_part(home: Path, tmp_path: Path) -> None:
     """f is empty: probes of it answer one class for all, and replacing it changes nothing."""
     vae = fitted(home, "vae", "--static_size=0", "--dynamic_prior=IID", labelled=True)
@@ -351,7 +343,6 @@ def test_a_model_without_a_static_part(home: Path, tmp_path: Path) -> None:
     assert set(result.scores.in_f.values()) == {0.0}
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_without_scikit_learn_the_rest_is_there(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "sklearn.ensemble", None)
     result = evaluate.evaluate(run, tmp_path / "out", device="cpu")
@@ -360,7 +351,6 @@ def test_without_scikit_learn_the_rest_is_there(run: Path, tmp_path: Path, monke
     assert any("pip install 'pyro-dsvae[evaluate]'" in note for note in result.notes)
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_a_point_has_an_evaluation_but_no_evidence(home: Path, tmp_path: Path) -> None:
     point = fitted(home, "point", "--posterior=Delta", labelled=False)
     with pytest.raises(UsageError, match="Delta is a point"):

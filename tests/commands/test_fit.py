@@ -37,6 +37,7 @@ from pyro_dsvae.runs.output_folder import locked
 from tests.commands.refusal import the_error
 from tests.decoded import SMALL_DECODER
 from tests.encoded import SMALL_ENCODER
+from tests.pictures import pictures
 
 PROJECT = Path(__file__).parents[2]
 EXAMPLE = PROJECT / "tests" / "examples" / "my_priors.py"
@@ -220,7 +221,8 @@ def options(data: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def done(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """A fit that went well."""
-    outcome = command(*options, *TINY, "--out", tmp_path_factory.mktemp("done") / "run")
+    with pictures():
+        outcome = command(*options, *TINY, "--out", tmp_path_factory.mktemp("done") / "run")
     assert outcome.code == 0, outcome
     return outcome
 

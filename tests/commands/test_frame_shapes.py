@@ -11,6 +11,7 @@ import pyro_dsvae
 from pyro_dsvae import evaluate, fit, latents, ppc
 from tests.decoded import SMALL_DECODER
 from tests.encoded import SMALL_ENCODER
+from tests.pictures import pictures
 
 N, T = 24, 4
 SMALL = ["--static_size=3", "--latent_size=2", "--posterior.hidden_size=4", "--posterior.feature_size=4"]
@@ -31,6 +32,8 @@ def test_every_command_takes_rectangular_frames(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("pyro_dsvae.judges.motion.TRAINING_STEPS", 2)
     monkeypatch.setattr("pyro_dsvae.judges.own.STEPS", 4)
+    monkeypatch.setattr("pyro_dsvae.metrics.probes.STEPS", 20)
+    monkeypatch.setattr("pyro_dsvae.metrics.probes.ITERATIONS", 10)
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 60, (N, T, *shape), dtype=np.uint8)
     place, look = np.arange(N) % 2, np.arange(N) // 2 % 2
@@ -38,10 +41,11 @@ def test_every_command_takes_rectangular_frames(
     split = np.repeat([0, 1, 2], N // 3)
     np.savez("clips.npz", frames=frames, split=split, labels_place=place, labels_look=look, role_place="dynamic")
     data = ["--data=Arrays", "--data.path=clips.npz"]
-    assert fit.main([*data, *SMALL, *FEW, *SMALL_DECODER, "--out=run"]) == 0
+    with pictures():
+        assert fit.main([*data, *SMALL, *FEW, *SMALL_DECODER, "--out=run"]) == 0
+        assert evaluate.main(["run", "--out=scores"]) == 0
+        assert ppc.main(["run", "--out=checks", "--sequences=4", "--simulations=50", "--evidence_draws=25"]) == 0
     assert {path.name for path in Path("run/figures").iterdir()} >= {"reconstruction.png", "swap.png", "sample.png"}
-    assert evaluate.main(["run", "--out=scores"]) == 0
-    assert ppc.main(["run", "--out=checks", "--sequences=4", "--draws=20"]) == 0
     assert latents.main(["swap", "run", "--out=swapped"]) == 0
     run = pyro_dsvae.load("run")
     x = run.sequences().part("test").frames[:2]

@@ -36,8 +36,6 @@ def test_fit_and_evaluate_measure_digit_place_and_draws(
         monkeypatch.setattr(f"pyro_dsvae.judges.{judge}.STEPS", 2)
     monkeypatch.setattr("pyro_dsvae.metrics.probes.STEPS", 20)
     monkeypatch.setattr("pyro_dsvae.metrics.probes.ITERATIONS", 10)
-    monkeypatch.setattr(evaluate, "_draw", lambda *_: None)
-    monkeypatch.setattr("pyro_dsvae.runs.report.draw", lambda *_: None)
     monkeypatch.setattr(evaluate, "measure_scores", without)
     run = tmp_path / "digits"
     assert fit.main([*SMALL, f"--out={run}"]) == 0
@@ -64,7 +62,6 @@ def test_two_digits_are_fitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for judge in ("own", "regression"):
         monkeypatch.setattr(f"pyro_dsvae.judges.{judge}.STEPS", 1)
-    monkeypatch.setattr("pyro_dsvae.runs.report.draw", lambda *_: None)
     run = tmp_path / "two"
     assert fit.main([*SMALL, "--data.digits=2", f"--out={run}"]) == 0
     summary = json.loads((run / "summary.json").read_text())

@@ -18,7 +18,6 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyro_dsvae import ppc as verb
-from pyro_dsvae.checks import figures as ppc_figures
 from pyro_dsvae.checks.findings import NOISE, calibration_findings, check_findings, label_findings
 from pyro_dsvae.checks.folding import folded
 from pyro_dsvae.checks.label_discrepancies import JudgedClips, label_discrepancies
@@ -50,6 +49,7 @@ from tests.decoded import small_decoder
 from tests.encoded import small_encoder
 from tests.inference.calibration.test_simulation_based_calibration import ExactGuide
 from tests.inference.test_linear_gaussian import EXACT, D, F, P, linear_gaussian_dsvae
+from tests.pictures import pictures
 
 T = 6
 
@@ -457,7 +457,8 @@ def not_finite(frames: Frames) -> Tensor:
 @pytest.fixture(scope="module")
 def result(run: Path) -> PPCResult:
     own = [f"{__name__}.{name}" for name in ("user_value", "wrong_shape", "not_finite")]
-    return ppc(run, discrepancies=own, **SMALL)
+    with pictures():
+        return ppc(run, discrepancies=own, **SMALL)
 
 
 def test_everything_is_written(run: Path, result: PPCResult) -> None:
@@ -514,12 +515,6 @@ def test_findings_come_the_most_severe_first(result: PPCResult) -> None:
     assert ranks == sorted(ranks, reverse=True)
 
 
-@pytest.fixture
-def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ppc_figures, "draw", lambda result, shown, folder: folder.mkdir())
-
-
-@pytest.mark.usefixtures("without_figures")
 def test_the_same_seed_gives_the_same_numbers(run: Path, result: PPCResult, tmp_path: Path) -> None:
     own = [f"{__name__}.{name}" for name in ("user_value", "wrong_shape", "not_finite")]
     again = ppc(run, tmp_path / "again", discrepancies=own, **SMALL)
@@ -529,7 +524,6 @@ def test_the_same_seed_gives_the_same_numbers(run: Path, result: PPCResult, tmp_
     assert first == second
 
 
-@pytest.mark.usefixtures("without_figures")
 def test_training_data_are_marked(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = [f"--{name}={value}" for name, value in {**SMALL, "simulations": 0, "evidence_draws": 0}.items()]
     assert verb.main([str(run), "--split", "train", "--out", str(tmp_path / "out"), *options]) == 0
@@ -545,7 +539,6 @@ def test_training_data_are_marked(run: Path, tmp_path: Path, capsys: pytest.Capt
     assert "log_likelihood" not in open_tree(tmp_path / "out" / "predictive.nc").children
 
 
-@pytest.mark.usefixtures("without_figures")
 def test_few_sequences_leave_out_what_needs_more(run: Path, tmp_path: Path) -> None:
     found = ppc(run, tmp_path / "few", **{**SMALL, "sequences": 5, "simulations": 0, "evidence_draws": 0})
     assert found.calibration is None
@@ -559,7 +552,8 @@ def test_images_get_a_palette_and_labels_a_judge(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("pyro_dsvae.runs.report.load_or_train_judge", lambda *_, **__: judge)
     names = {"labels_light": np.arange(40) % 2, "classes_light": np.array(["<none>", "red & blue"])}
     run = fitted(tmp_path, (3, 16, 16), 40, **names)
-    found = ppc(run, **{**SMALL, "sequences": 6, "simulations": 0, "evidence_draws": 0})
+    with pictures():
+        found = ppc(run, **{**SMALL, "sequences": 6, "simulations": 0, "evidence_draws": 0})
     assert "distance from the palette" in {c.name for c in found.checks.frames.checks}
     assert found.checks.labels is not None
     levels: set[Level] = {c.level for c in found.checks.labels.checks}

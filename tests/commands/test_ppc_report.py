@@ -26,6 +26,7 @@ from pyro_dsvae.inference.finding import Finding
 from pyro_dsvae.inference.latent_checks.aggregated_posterior import Aggregate
 from pyro_dsvae.ppc import ppc
 from tests.commands.test_ppc import SMALL, fitted
+from tests.pictures import pictures
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +72,8 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> PPCResult:
-    return ppc(fitted(tmp_path_factory.mktemp("run")), **SMALL)
+    with pictures():
+        return ppc(fitted(tmp_path_factory.mktemp("run")), **SMALL)
 
 
 @pytest.fixture(scope="module")

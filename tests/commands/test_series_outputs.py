@@ -20,6 +20,7 @@ from pyro_dsvae.inference.posteriors.lstm import LSTM as Posterior
 from pyro_dsvae.models.dynamic_priors.random_walk import RandomWalk
 from pyro_dsvae.models.errors import Remark, UsageError
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
+from tests.pictures import pictures
 
 SENSORS, ROWS = 12, 10
 START = pd.Timestamp("2024-02-28T22:00")
@@ -51,7 +52,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("sensors")
     sensors().to_csv(folder / "sensors.csv", index=False)
     err = io.StringIO()
-    with contextlib.redirect_stderr(err):
+    with contextlib.redirect_stderr(err), pictures():
         fit(
             data=SeriesTable(folder / "sensors.csv", entity="sensor", time="at"),
             out=folder / "run",
@@ -64,6 +65,12 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
             device="cpu",
         )
     return folder / "run", err.getvalue()
+
+
+def test_a_fit_of_irregular_rows_with_gaps_is_drawn(fitted: tuple[Path, str]) -> None:
+    drawn = {path.stem: path.stat().st_size for path in (fitted[0] / "figures").iterdir()}
+    assert set(drawn) == {"training", "reconstruction", "swap", "sample"}
+    assert min(drawn.values()) > 5_000
 
 
 def test_a_fit_names_the_columns_of_the_table(fitted: tuple[Path, str]) -> None:

@@ -23,6 +23,7 @@ from pyro_dsvae.judges.cache import load_or_train_judge
 from pyro_dsvae.judges.swap_scores import accuracies, swap_scores
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.evaluations import FILE, evaluations, record, said
+from tests.pictures import pictures
 
 N, T, P = 48, 5, 3
 SMALL = [
@@ -48,9 +49,8 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setattr("pyro_dsvae.judges.motion.TRAINING_STEPS", 2)
         patch.setattr("pyro_dsvae.metrics.probes.STEPS", 20)
         patch.setattr("pyro_dsvae.metrics.probes.ITERATIONS", 10)
-        # Trees and pictures take longer than all the rest.
+        # Trees take longer than all the rest.
         patch.setitem(sys.modules, "sklearn.ensemble", None)
-        patch.setattr(evaluate, "_draw", lambda *_: None)
         yield
 
 
@@ -132,7 +132,8 @@ def test_a_fit_takes_nothing_from_test_sequences(tmp_path: Path, monkeypatch: py
         return take(self, rows)
 
     monkeypatch.setattr(SequenceData, "take", spy)
-    fitted(tmp_path)
+    with pictures():
+        fitted(tmp_path)
     assert taken
     assert not any((split == 2).any() for split in taken)
 

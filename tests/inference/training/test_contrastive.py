@@ -406,7 +406,6 @@ def test_what_data_or_sizes_cannot_give_is_refused() -> None:
 def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     import numpy as np
 
-    monkeypatch.setattr("pyro_dsvae.runs.report.draw", lambda *_: None)
     rng = np.random.default_rng(0)
     path = tmp_path / "clips.npz"
     split = np.repeat([0, 1, 2], [24, 8, 8])
