@@ -14,10 +14,11 @@ from torch import Tensor
 from pyro_dsvae.clips.writing import Array, to_bytes
 from pyro_dsvae.data.files.conversion import fitted
 from pyro_dsvae.data.files.pictures import is_animated
+from pyro_dsvae.data.folders.tree import Kind
 from pyro_dsvae.data.tables.reading import needed
 from pyro_dsvae.data.video.decoding import Span, decoded, steps
 from pyro_dsvae.data.video.framing import box, framed
-from pyro_dsvae.data.video.sources import VIDEO_SUFFIXES, Kind
+from pyro_dsvae.data.video.sources import VIDEO_SUFFIXES
 from pyro_dsvae.data.video.windows import Cutting
 from pyro_dsvae.data.words import size_in_words
 from pyro_dsvae.models.errors import UsageError

@@ -73,7 +73,7 @@ class SharedOptions:
         Sprites(),
         Role.DATA,
         "the sequences: Sprites, MovingDigits, CartoonFaces, LPCSprites, Arrays, SeriesTable, VideoFolder, "
-        "WatchExercises, JapaneseVowels, BasicMotions",
+        "SpeechFolder, WatchExercises, JapaneseVowels, BasicMotions",
     )
     _: KW_ONLY
     seed: int = option(

@@ -9,6 +9,7 @@ from pyro_dsvae.data.packaged.basic_motions import BasicMotions
 from pyro_dsvae.data.packaged.japanese_vowels import JapaneseVowels
 from pyro_dsvae.data.packaged.watch_exercises import WatchExercises
 from pyro_dsvae.data.series_table import SeriesTable
+from pyro_dsvae.data.speech.speech_folder import SpeechFolder
 from pyro_dsvae.data.sprites import Sprites
 from pyro_dsvae.data.video_folder import VideoFolder
 
@@ -25,6 +26,7 @@ __all__ = [
     "Recommended",
     "SequenceData",
     "SeriesTable",
+    "SpeechFolder",
     "Sprites",
     "VideoFolder",
     "WatchExercises",

@@ -13,25 +13,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pyro_dsvae.data.dataset import SPLITS, DataSource, SequenceData
-from pyro_dsvae.data.factors import Label, Role
+from pyro_dsvae.data.dataset import DataSource, SequenceData
 from pyro_dsvae.data.files.cache import cache_folder
+from pyro_dsvae.data.folders.cache import VERSION, Entry, WindowCache
+from pyro_dsvae.data.folders.described import Described, by_table
+from pyro_dsvae.data.folders.labels import counted, labels_of, passed_over, refused, roles_of
+from pyro_dsvae.data.folders.splits import Draw
+from pyro_dsvae.data.folders.tree import Source
 from pyro_dsvae.data.names import Names, listed
-from pyro_dsvae.data.tables.splits import check_fractions, drawn_split
 from pyro_dsvae.data.tables.windows import Windows
-from pyro_dsvae.data.video.cache import VERSION, ClipCache, Entry
-from pyro_dsvae.data.video.described import Described, by_folders, by_table
 from pyro_dsvae.data.video.framing import Crop
-from pyro_dsvae.data.video.sources import Found, Source, find
-from pyro_dsvae.data.video.windows import Cutting
+from pyro_dsvae.data.video.layouts import by_folders
+from pyro_dsvae.data.video.sources import ClipFinder
+from pyro_dsvae.data.video.windows import ClipReader, Cutting
 from pyro_dsvae.data.words import in_words, size_in_words
-from pyro_dsvae.models.errors import Remark, UsageError, check_count, check_positive, did_you_mean
+from pyro_dsvae.models.errors import Remark, UsageError, check_count, check_positive
 
 By = Literal["file", "subject"]
 # Factors of these names say what happens, others who or what is seen.
 DYNAMIC = ("action", "activity", "class", "emotion", "expression", "gesture", "motion", "movement")
-# Lines about clips that are left out; more are counted.
-SAID = 20
 
 
 @dataclass
@@ -112,7 +112,7 @@ class VideoFolder(DataSource):
             raise UsageError(f"crop is {self.crop!r}; it is one of {', '.join(get_args(Crop))}")
         if self.labels is not None and self.folders is not None:
             raise UsageError("labels come from a table or from folders; give one of the two", "data.folders")
-        check_fractions(self.validation, self.test, self.seed)
+        self._draw()
 
     def load(self) -> SequenceData:
         """The windows of all clips that can be used.
@@ -126,24 +126,22 @@ class VideoFolder(DataSource):
             raise UsageError(f"{self.path}: {error}", *error.options) from None
 
     def _load(self) -> SequenceData:
-        found = find(self.path)
+        found = ClipFinder().find(self.path)
         if not found.sources:
             raise UsageError(f"holds no clip, but {listed(list(found.others) or ['nothing'])}")
         sources, described = found.sources, None
         if self.labels is not None:
-            sources, described = by_table(found.sources, self.labels)
+            sources, described = by_table(found.sources, self.labels, "clip")
         described = described or by_folders(sources, self.folders)
-        roles = self._roles(described.labels)
+        roles = roles_of(described.labels, DYNAMIC, {"static": self.static, "dynamic": self.dynamic})
         frames, entries = self._cache().load(sources)
         counts = np.array([entry.windows for entry in entries])
-        split = self._split(sources, described, counts > 0)
+        split = self._draw().of([source.name for source in sources], described, counts > 0)
         names = _names(entries, self._understood(sources, entries, described, split))
-        for line in (*_passed_over(found), *described.left_out, *_refused(entries, described.labels)):
+        left_out = (*passed_over(found, "clip"), *described.left_out, *refused(entries, described.labels, "clip"))
+        for line in left_out:
             warnings.warn(Remark(line), stacklevel=3)
-        labels = {}
-        for name, values in described.labels.items():
-            classes, numbers = np.unique(np.repeat(values, counts), return_inverse=True)
-            labels[name] = Label(torch.from_numpy(numbers.astype(np.int64)), tuple(classes.tolist()), roles[name])
+        labels = labels_of(described.labels, counts, roles)
         return SequenceData(frames, torch.from_numpy(np.repeat(split, counts)), labels=labels, names=names)
 
     def cutting(self) -> Cutting:
@@ -152,51 +150,16 @@ class VideoFolder(DataSource):
         seed = self.seed if self.crop == "random" else 0
         return Cutting(self.window, self.stride or self.window, self.rate, shape, self.crop, seed)
 
-    def _cache(self) -> ClipCache:
+    def _cache(self) -> WindowCache:
         cutting = self.cutting()
         root = self.path.resolve()
         asked = json.dumps([VERSION.decode(), str(root), asdict(cutting)]).encode("utf-8", "backslashreplace")
         key = hashlib.sha256(asked).hexdigest()[:16]
-        return ClipCache(cache_folder() / "video" / key, self.path, cutting)
+        return WindowCache(cache_folder() / "video" / key, ClipReader(self.path, cutting))
 
-    def _roles(self, labels: dict[str, list[str]]) -> dict[str, Role]:
-        roles: dict[str, Role] = {name: "dynamic" if name.lower() in DYNAMIC else "static" for name in labels}
-        asked: tuple[tuple[Role, list[str] | str | None], ...] = (("static", self.static), ("dynamic", self.dynamic))
-        for role, given in asked:
-            for name in (given or "").split(",") if not isinstance(given, list) else given:
-                if name.strip() and name.strip() not in labels:
-                    near = did_you_mean(name.strip(), labels) or f"; it is one of {', '.join(labels) or 'none'}"
-                    raise UsageError(f"there is no label {name.strip()!r}{near}", f"data.{role}")
-                if name.strip():
-                    roles[name.strip()] = role
-        return roles
-
-    def _split(self, sources: Sequence[Source], described: Described, used: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        """(clips,) index into `SPLITS`; all clips of a group are in one."""
-        if self.by == "subject" and described.owners is None:
-            raise UsageError("no level of folders and no column is a subject; name it, or split by file", "data.by")
-        groups = np.array([source.name for source in sources])
-        if described.owners is not None and self.by != "file":
-            groups = np.array(described.owners)
-        split = np.zeros(len(sources), np.uint8) if described.split is None else np.array(described.split, np.uint8)
-        if described.split is None or not (split[used] == 1).any():
-            drawn = used & (split == 0)  # where a training and a test part are given, from the first
-            here = np.unique(groups[drawn])
-            parts = drawn_split(len(here), self.validation, self.test if described.split is None else 0.0, self.seed)
-            split[drawn] = parts[np.searchsorted(here, groups[drawn])]
-        missing = [name for i, name in enumerate(SPLITS) if not (split[used] == i).any()]
-        if missing:
-            count = len(np.unique(groups[used]))
-            raise UsageError(
-                f"no clip is for {' and '.join(missing)}: validation = {self.validation} and test = {self.test} of {count} "
-                f"{self._group(described)}s; change them, or how clips are split",
-                "data.validation",
-                "data.by",
-            )
-        return split
-
-    def _group(self, described: Described) -> str:
-        return "file" if described.owners is None or self.by == "file" else described.owner
+    def _draw(self) -> Draw:
+        owners = None if self.by is None else self.by == "subject"
+        return Draw(owners, "subject", "clip", "file", self.validation, self.test, self.seed)
 
     def _understood(
         self, sources: Sequence[Source], entries: list[Entry], described: Described, split: NDArray[np.uint8]
@@ -205,15 +168,13 @@ class VideoFolder(DataSource):
         counts = np.array([entry.windows for entry in entries])
         kinds = Counter(source.suffix for source, entry in zip(sources, entries, strict=True) if entry.windows)
         what = in_words(int(counts.sum()), str(self.window), self.cutting().shape).replace("clip", "window")
-        sizes = Counter(size_in_words(*entry.size) for entry in used)
-        rates = Counter(f"{entry.rate:.3g}" if entry.rate else "no" for entry in used)
+        sizes = Counter(size_in_words(*entry.about["size"]) for entry in used)
+        rates = Counter(f"{entry.about['rate']:.3g}" if entry.about["rate"] else "no" for entry in used)
         lines = [
-            f"{len(used):,} clip{'s' if len(used) > 1 else ''} ({_counted(kinds)}): {what}",
-            f"pictures of {_counted(sizes)} pixels, {self.crop} crop; {_counted(rates)} frames a second",
+            f"{len(used):,} clip{'s' if len(used) > 1 else ''} ({counted(kinds)}): {what}",
+            f"pictures of {counted(sizes)} pixels, {self.crop} crop; {counted(rates)} frames a second",
             described.understood,
-            f"split {'as the folders or the table say' if described.split else f'by {self._group(described)}'}, "
-            f"seed {self.seed}: "
-            + ", ".join(f"{int(counts[split == i].sum()):,} {name}" for i, name in enumerate(SPLITS)),
+            self._draw().in_words(described, split, counts),
         ]
         if len(rates) > 1:
             lines.append("a step is one frame of its clip: rate (frames a second) brings all clips to the same step")
@@ -222,39 +183,9 @@ class VideoFolder(DataSource):
 
 def _names(entries: Sequence[Entry], understood: tuple[str, ...]) -> Names:
     """Each window by its clip and where it begins there."""
-    names = [
-        f"{entry.name} from {first / entry.rate:.2f} s" if entry.rate else f"{entry.name} from frame {first}"
-        for entry in entries
-        for first in entry.first
-    ]
+    names = [_name(entry.name, first, entry.about["rate"]) for entry in entries for first in entry.first]
     return Names((), tuple(names), "clip", "time", understood=understood)
 
 
-def _passed_over(found: Found) -> list[str]:
-    lines = [f"left out, since its name is no text: {name}" for name in found.unnameable]
-    if found.empty:
-        lines.append(f"folders without a clip: {listed(found.empty)}")
-    if found.others:
-        lines.append(f"files that are no clips: {_counted(found.others)}")
-    return lines
-
-
-def _refused(entries: Sequence[Entry], labels: dict[str, list[str]]) -> list[str]:
-    """Clips that could not be used, a line each, and classes of which none could."""
-    refused = [entry for entry in entries if entry.refused]
-    lines = [f"{entry.name} {entry.refused}" for entry in refused[:SAID]]
-    if refused:
-        rest = f", {len(refused) - SAID:,} of them not named here" if len(refused) > SAID else ""
-        lines.append(f"left out {len(refused):,} of {len(entries):,} clips{rest}")
-    for name, values in labels.items():
-        here = {value for value, entry in zip(values, entries, strict=True) if entry.windows}
-        gone = sorted(set(values) - here)
-        lines += [f"no clip of {name} {listed(gone)} could be used"] if gone else []
-    return lines
-
-
-def _counted(counts: Counter[str]) -> str:
-    """The commonest first: "120 .mp4, 3 .gif"; a single kind without its number."""
-    if len(counts) == 1:
-        return next(iter(counts))
-    return ", ".join(f"{count:,} {name}" for name, count in counts.most_common(6)) + (", …" if len(counts) > 6 else "")
+def _name(clip: str, first: int, rate: float | None) -> str:
+    return f"{clip} from {first / rate:.2f} s" if rate else f"{clip} from frame {first}"

@@ -15,7 +15,8 @@ import torch
 from pyro_dsvae import VideoFolder
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.data.files.npz import Array
-from pyro_dsvae.data.video import cache
+from pyro_dsvae.data.folders import cache
+from pyro_dsvae.data.video import windows
 from pyro_dsvae.data.video.windows import Clip
 from pyro_dsvae.models.errors import Remark, UsageError
 from tests.data.videos import greys, noise, write_animation
@@ -36,13 +37,13 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the clips that are decoded."""
     names: list[str] = []
-    real = cache.read_clip
+    real = windows.read_clip
 
     def noted(folder: Path, source: cache.Source, *rest: object) -> Clip:
         names.append(source.name)
         return real(folder, source, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(cache, "read_clip", noted)
+    monkeypatch.setattr(windows, "read_clip", noted)
     return names
 
 
@@ -244,7 +245,7 @@ def test_a_full_disk_is_a_line_and_leaves_whole_clips(
             load(root)
     kept = files(tmp_path)
     assert len(kept["clips.part"]) == 3 * 4 * 2 * 3 * 12 * 16
-    assert "pictures" not in kept
+    assert "scratch" not in kept
     decoded.clear()
     assert len(load(root)) == 20
     assert decoded == ["3.png", "4.png"]
@@ -256,16 +257,16 @@ def test_memory_does_not_grow_with_the_clips(tmp_path: Path, monkeypatch: pytest
     for i in range(5):
         write_animation(tmp_path / "in" / f"{i}.gif", greys(96, 64, 64), 40)
     peaks: list[int] = []
-    real = cache.ClipCache.load
+    real = cache.WindowCache.load
 
-    def measured(self: cache.ClipCache, sources: list[cache.Source]) -> tuple[torch.Tensor, list[cache.Entry]]:
+    def measured(self: cache.WindowCache, sources: list[cache.Source]) -> tuple[torch.Tensor, list[cache.Entry]]:
         tracemalloc.start()
         found = real(self, sources)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         return found
 
-    monkeypatch.setattr(cache.ClipCache, "load", measured)
+    monkeypatch.setattr(cache.WindowCache, "load", measured)
     data = VideoFolder(tmp_path / "in", validation=0.2, test=0.2).load()
     size: Array = data.frames.numpy()
     assert size.nbytes > 5_000_000

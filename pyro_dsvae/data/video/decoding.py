@@ -8,8 +8,8 @@ import numpy as np
 
 from pyro_dsvae.data.files.npz import Array
 from pyro_dsvae.data.files.pictures import images_in, pictures, steps_shown
+from pyro_dsvae.data.folders.tree import Kind
 from pyro_dsvae.data.tables.reading import needed
-from pyro_dsvae.data.video.sources import Kind
 from pyro_dsvae.data.video.timing import Integers, at_own_rate, at_rate
 from pyro_dsvae.models.errors import UsageError
 

@@ -3,15 +3,42 @@
 import re
 from collections.abc import Sequence
 
-from pyro_dsvae.data.dataset import SPLITS
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.data.folders.described import Described
+from pyro_dsvae.data.folders.levels import SKIPPED, SPLIT, SUBJECT, is_split, named, split_of
+from pyro_dsvae.data.folders.tree import Source
 
-SPLIT, SUBJECT, SKIPPED = "split", "subject", "-"
-SPLIT_WORDS = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "dev": 1, "test": 2, "testing": 2}
 # id10001, 001, subject_3, S005
 _IDENTIFIER = re.compile(
     r"(?:\d{3,}|(?:id|s|p|n|sub|subject|subj|person|speaker|actor|user|participant)[ _-]?\d+)", re.I
 )
+
+
+def by_folders(sources: Sequence[Source], given: str | None) -> Described:
+    """What the folders above clips say.
+
+    Args:
+        sources: The clips.
+        given: The names of the levels, where the user gives them.
+
+    Raises:
+        UsageError: For names of levels that are not there.
+    """
+    folders = [source.folders for source in sources]
+    levels = recognised(folders) if given is None else named(given, folders, "clips", "subject/expression")
+    columns = {name: [each[i] for each in folders] for i, name in enumerate(levels) if name != SKIPPED}
+    split = [split_of(word) for word in columns.pop(SPLIT)] if SPLIT in columns else None
+    owners, owner = columns.get(SUBJECT), SUBJECT
+    if owners is None:
+        owners, owner = takes_of_groups([source.name for source in sources]), "group"
+    if owners is None and SKIPPED in levels:
+        at = levels.index(SKIPPED)
+        owners, owner = ["/".join(each[: at + 1]) for each in folders], "recording"
+    counts = [f"{len(set(values))} x {name}" for name, values in columns.items()]
+    told = "/".join((*levels, "clip"))
+    said = f"folders are taken as {told}" + (f" ({', '.join(counts)})" if counts else "")
+    if not any(folders):
+        said = "no sub-folders, so no labels"
+    return Described(columns, owners, owner, split, said)
 
 
 def recognised(folders: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
@@ -35,7 +62,7 @@ def recognised(folders: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     depth = min(map(len, folders))
     levels = [[names[i] for names in folders] for i in range(depth)]
     found: list[str] = []
-    if levels and {name.lower() for name in levels[0]} <= set(SPLIT_WORDS) and len(set(levels[0])) > 1:
+    if levels and is_split(levels[0]):
         found.append(SPLIT)
         levels = levels[1:]
     if levels:
@@ -51,39 +78,10 @@ def recognised(folders: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     return (*found, *[SKIPPED] * (depth - len(found)))
 
 
-def named(given: str, folders: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """The names that a user gives to the levels, such as "subject/expression".
-
-    Raises:
-        UsageError: Where clips have fewer levels, or a name comes twice.
-    """
-    names = tuple(name.strip() for name in given.split("/"))
-    depth = min(map(len, folders))
-    told = [name for name in names if name != SKIPPED]
-    if len(names) > depth or "" in names or len(set(told)) != len(told):
-        raise UsageError(
-            f"folders = {given!r}; it names each level above the clips once, from the top, such as subject/expression, with - "
-            f"for one that is no label, and here all clips have {depth} level{'s' if depth != 1 else ''}",
-            "data.folders",
-        )
-    return (*names, *[SKIPPED] * (depth - len(names)))
-
-
 def takes_of_groups(names: Sequence[str]) -> list[str] | None:
     """Of UCF101's names, v_ApplyLipstick_g01_c04, the group, whose clips are of one film; None for other names."""
     found = [re.fullmatch(r"(.*_g\d+)_c\d+", name.rpartition("/")[2].partition(".")[0]) for name in names]
     return [each.group(1) for each in found if each] if all(found) else None
-
-
-def split_of(word: str) -> int:
-    """The index into `SPLITS` of a word.
-
-    Raises:
-        UsageError: For another word.
-    """
-    if word.lower() not in SPLIT_WORDS:
-        raise UsageError(f"the split {word!r} is none of {', '.join(SPLITS)}")
-    return SPLIT_WORDS[word.lower()]
 
 
 def _identify(names: Sequence[str]) -> bool:

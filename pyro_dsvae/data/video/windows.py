@@ -1,17 +1,19 @@
 """Windows of equal length from one clip."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from pyro_dsvae.data.files.npz import Array
+from pyro_dsvae.data.folders.cache import Reader
+from pyro_dsvae.data.folders.tree import Source
+from pyro_dsvae.data.tables.reading import needed
 from pyro_dsvae.data.tables.windows import Windows
 from pyro_dsvae.data.video.decoding import Span, decoded, steps
 from pyro_dsvae.data.video.framing import Crop, box, framed
-from pyro_dsvae.data.video.sources import Source
 from pyro_dsvae.data.video.timing import Integers
 from pyro_dsvae.data.words import size_in_words
 from pyro_dsvae.models.errors import UsageError
@@ -58,6 +60,16 @@ class Clip:
     size: tuple[int, int]
     cutting: Cutting
 
+    @property
+    def first(self) -> tuple[int, ...]:
+        """(windows,) the step at which each begins."""
+        return tuple(self.starts.tolist())
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What its entry says: steps a second, and height and width of pictures."""
+        return {"rate": self.rate, "size": list(self.size)}
+
     def windows(self) -> Iterator[Array]:
         """Each window, (T, C, H, W) uint8; one at a time is in memory."""
         size = int(np.prod(self.cutting.shape))
@@ -67,6 +79,26 @@ class Clip:
                 self.pictures.seek(int(picture) * size)
                 frame[:] = np.frombuffer(self.pictures.read(size), np.uint8).reshape(self.cutting.shape)
             yield window
+
+
+class ClipReader(Reader):
+    """Decodes clips.
+
+    Args:
+        root: The folder that they are below.
+        cutting: How they become windows.
+    """
+
+    def __init__(self, root: Path, cutting: Cutting) -> None:
+        super().__init__(root, "clip", (cutting.window, *cutting.shape), np.uint8)
+        self.cutting = cutting
+
+    def prepare(self, sources: Sequence[Source]) -> None:
+        if any(source.kind == "video" for source in sources):
+            needed("av", "video", "a video file")
+
+    def read(self, source: Source, scratch: BinaryIO) -> Clip:
+        return read_clip(self.root, source, self.cutting, scratch)
 
 
 def read_clip(root: Path, source: Source, cutting: Cutting, pictures: BinaryIO) -> Clip:

@@ -6,36 +6,36 @@ import io
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 import torch
+from numpy.typing import DTypeLike
 from torch import Tensor
 
-from pyro_dsvae.data.tables.reading import needed
-from pyro_dsvae.data.video.sources import Source, signature
-from pyro_dsvae.data.video.windows import Cutting, read_clip
+from pyro_dsvae.data.files.npz import Array
+from pyro_dsvae.data.folders.tree import Source, signature
 from pyro_dsvae.lock import FolderLock, TakenError
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.progress import Bar
 
-VERSION = b"pyrodsv1"  # the last bytes of a whole file; raise it when decoding or the layout of the file changes
+VERSION = b"pyrodsv2"  # the last bytes of a whole file; raise it when decoding or the layout of the file changes
 _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What the file holds of one clip.
+    """What the file holds of one source.
 
     Attributes:
         name, signature: Of its `Source`, before it was read.
         windows: How many.
-        first: Steps from the beginning of the clip to that of each window, (windows,).
-        rate: Steps a second; None where the clip has no times.
-        size: Height and width of its pictures.
+        first: Steps from the beginning of the source to that of each window, (windows,).
+        about: What else its reader found; what JSON can hold.
         sha256: Of its windows' bytes.
         refused: Why there are none, if so.
     """
@@ -44,41 +44,90 @@ class Entry:
     signature: str
     windows: int = 0
     first: tuple[int, ...] = ()
-    rate: float | None = None
-    size: tuple[int, int] = (0, 0)
+    about: Mapping[str, Any] = field(default_factory=dict)
     sha256: str = hashlib.sha256().hexdigest()
     refused: str = ""
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "Entry":
         """From JSON, which knows lists only."""
-        return cls(**values | {"first": tuple(values["first"]), "size": tuple(values["size"])})
+        return cls(**values | {"first": tuple(values["first"])})
 
 
-class ClipCache:
-    """The windows of the clips of a folder, in a file.
+class Reading(Protocol):
+    """One source that was read.
 
-    Frames of all windows lie one after the other, in the order of the clips; behind them is an index with the digest of each
-    clip's. While the file is made its name is another, and a journal holds the index. A clip is in the journal once its windows
-    are written: who comes after an interruption goes on there. Clips of an older file that are as they were are copied from it.
+    Attributes:
+        first: As in `Entry`.
+        about: As in `Entry`.
+    """
+
+    @property
+    def first(self) -> tuple[int, ...]: ...
+
+    @property
+    def about(self) -> Mapping[str, Any]: ...
+
+    def windows(self) -> Iterator[Array]:
+        """Each window; one at a time is in memory."""
+
+
+class Reader(ABC):
+    """How sources become windows.
+
+    Args:
+        root: The folder that sources are below.
+        thing: What a source is, as "clip".
+        shape: Of a window, ``(T, *frame)``.
+        dtype: Of its values.
+    """
+
+    def __init__(self, root: Path, thing: str, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        self.root, self.thing, self.shape, self.dtype = root, thing, shape, np.dtype(dtype)
+
+    @abstractmethod
+    def prepare(self, sources: Sequence[Source]) -> None:
+        """Before any is read. Raises `UsageError` where a library is missing."""
+
+    @abstractmethod
+    def read(self, source: Source, scratch: BinaryIO) -> Reading:
+        """Read a source.
+
+        Args:
+            source: Which.
+            scratch: A file for what is too large for the memory. What it holds is lost.
+
+        Raises:
+            UsageError: Where the source cannot be read or has no window, in words that follow its name.
+            OSError: Where the scratch file cannot be written.
+        """
+
+
+class WindowCache:
+    """The windows of the sources of a folder, in a file.
+
+    Windows lie one after the other, in the order of the sources. Behind them is an index with the digest of each source's
+    windows. While the file is made its name is another, and a journal holds the index. A source is in the journal once its
+    windows are written: who comes after an interruption goes on there. Sources of an older file that are as they were are
+    copied from it.
 
     Args:
         folder: Where the file lies.
-        root: The folder of the clips.
-        cutting: How clips become windows.
+        reader: How sources become windows.
     """
 
-    def __init__(self, folder: Path, root: Path, cutting: Cutting) -> None:
-        self.folder, self.root, self.cutting = folder, root, cutting
+    def __init__(self, folder: Path, reader: Reader) -> None:
+        self.folder, self.reader = folder, reader
         self.file, self.part, self.journal = (folder / name for name in ("clips", "clips.part", "journal"))
-        self.window_bytes = cutting.window * int(np.prod(cutting.shape))
+        self.window_bytes = int(np.prod(reader.shape)) * reader.dtype.itemsize
 
     def load(self, sources: Sequence[Source]) -> tuple[Tensor, list[Entry]]:
-        """The windows (N, T, C, H, W) uint8 of all clips, mapped, and what they are of. What is not there is decoded.
+        """The windows ``(N, T, *frame)`` of all sources, mapped, and what they are of. What is not there is read.
 
         Raises:
-            UsageError: Where the file cannot be written, or no clip has a window.
+            UsageError: Where the file cannot be written, or no source has a window.
         """
+        thing = self.reader.thing
         entries = self._whole(sources)
         try:
             if entries is None:
@@ -87,16 +136,16 @@ class ClipCache:
                     entries = self._whole(sources) or self._make(sources)
         except OSError as error:
             raise UsageError(
-                f"{self.folder} cannot take the decoded clips: {error.strerror or error}; make room, or set XDG_CACHE_HOME to "
-                "another folder. What is decoded is kept"
+                f"{self.folder} cannot take the decoded {thing}s: {error.strerror or error}; make room, or set "
+                "XDG_CACHE_HOME to another folder. What is decoded is kept"
             ) from None
         count = sum(entry.windows for entry in entries)
         if count == 0:
             why = next((f": {entry.name} {entry.refused}" for entry in entries if entry.refused), "")
-            raise UsageError(f"no clip of {len(entries)} can be used{why}")
-        shape = (count, self.cutting.window, *self.cutting.shape)
+            raise UsageError(f"no {thing} of {len(entries)} can be used{why}")
+        shape = (count, *self.reader.shape)
         # Writing to the tensor leaves the file as it is.
-        return torch.from_numpy(np.asarray(np.memmap(self.file, np.uint8, mode="c", shape=shape))), entries
+        return torch.from_numpy(np.asarray(np.memmap(self.file, self.reader.dtype, mode="c", shape=shape))), entries
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -113,7 +162,7 @@ class ClipCache:
             lock.release()
 
     def _whole(self, sources: Sequence[Source]) -> list[Entry] | None:
-        """The index of a file that is whole and of these clips, or None."""
+        """The index of a file that is whole and of these sources, or None."""
         entries = self._index()
         if [(entry.name, entry.signature) for entry in entries] != [(s.name, s.signature) for s in sources]:
             return None
@@ -150,33 +199,35 @@ class ClipCache:
         return digest.hexdigest()
 
     def _make(self, sources: Sequence[Source]) -> list[Entry]:
-        if any(source.kind == "video" for source in sources):
-            needed("av", "video", "a video file")
+        self.reader.prepare(sources)
         older, place = {}, 0
         for entry in self._index():
             older[entry.name, entry.signature] = entry, place
             place += entry.windows * self.window_bytes
         self.part.touch()
-        scratch = self.folder / "pictures"
+        scratch = self.folder / "scratch"
         try:
-            with self.part.open("r+b") as part, scratch.open("w+b") as pictures:
+            with self.part.open("r+b") as part, scratch.open("w+b") as file:
                 entries = self._resumed(part, sources)
                 place = part.tell()
-                with self.journal.open("w") as journal, Bar(f"decoding the clips of {self.root}") as bar:
+                with (
+                    self.journal.open("w") as journal,
+                    Bar(f"decoding the {self.reader.thing}s of {self.reader.root}") as bar,
+                ):
                     journal.writelines(f"{json.dumps(asdict(entry))}\n" for entry in entries)
                     journal.flush()
                     try:
                         for i, source in enumerate(sources[len(entries) :], len(entries)):
-                            bar(i / len(sources), f"{i} of {len(sources)} clips")
+                            bar(i / len(sources), f"{i} of {len(sources)} {self.reader.thing}s")
                             known = older.get((source.name, source.signature))
                             copied = self._copied(*known, part) if known else None
-                            entries.append(copied or self._decoded(source, part, cast(BinaryIO, pictures)))
+                            entries.append(copied or self._decoded(source, part, cast(BinaryIO, file)))
                             part.flush()
                             place = part.tell()
                             journal.write(f"{json.dumps(asdict(entries[-1]))}\n")
                             journal.flush()
                     except OSError:
-                        part.truncate(place)  # no half of a clip stays on a full disk
+                        part.truncate(place)  # no half of a source stays on a full disk
                         raise
                 index = json.dumps([asdict(entry) for entry in entries]).encode()
                 part.write(index + len(index).to_bytes(8) + VERSION)
@@ -189,7 +240,7 @@ class ClipCache:
         return entries
 
     def _resumed(self, part: BinaryIO, sources: Sequence[Source]) -> list[Entry]:
-        """The clips that an interrupted process finished. The part is cut behind them."""
+        """The sources that an interrupted process finished. The part is cut behind them."""
         entries: list[Entry] = []
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             for line, source in zip(self.journal.read_text().splitlines(), sources, strict=False):
@@ -203,7 +254,7 @@ class ClipCache:
         return entries
 
     def _copied(self, entry: Entry, place: int, part: BinaryIO) -> Entry | None:
-        """A clip of the older file, where it is sound."""
+        """A source of the older file, where it is sound."""
         with self.file.open("rb") as file:
             file.seek(place)
             if self._digest(file, entry) != entry.sha256:
@@ -213,19 +264,20 @@ class ClipCache:
                 part.write(file.read(self.window_bytes))
         return entry
 
-    def _decoded(self, source: Source, part: BinaryIO, pictures: BinaryIO) -> Entry:
+    def _decoded(self, source: Source, part: BinaryIO, scratch: BinaryIO) -> Entry:
         place = part.tell()
         try:
-            clip = read_clip(self.root, source, self.cutting, pictures)
+            reading = self.reader.read(source, scratch)
         except UsageError as error:
             return Entry(source.name, source.signature, refused=str(error))
         digest = hashlib.sha256()
-        for window in clip.windows():
-            part.write(window.data)
-            digest.update(window.data)
-        if signature(self.root / source.name, source.kind) != source.signature:
+        for window in reading.windows():
+            content = np.ascontiguousarray(window, self.reader.dtype).tobytes()
+            part.write(content)
+            digest.update(content)
+        if signature(self.reader.root / source.name, source.kind) != source.signature:
             part.seek(place)
             part.truncate()
             return Entry(source.name, source.signature, refused="changed while it was read")
-        first = tuple(clip.starts.tolist())
-        return Entry(source.name, source.signature, len(first), first, clip.rate, clip.size, digest.hexdigest())
+        first, about = reading.first, dict(reading.about)
+        return Entry(source.name, source.signature, len(first), first, about, digest.hexdigest())

@@ -1,0 +1,124 @@
+"""The split of each clip or recording: as folders or a table say, or drawn, all that belong together in one part."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyro_dsvae.data.dataset import SPLITS
+from pyro_dsvae.data.folders.cache import Entry
+from pyro_dsvae.data.folders.described import Described
+from pyro_dsvae.data.names import listed
+from pyro_dsvae.data.tables.splits import check_fractions, drawn_split
+from pyro_dsvae.models.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How sources are split where nothing says.
+
+    Attributes:
+        owners: Whether all that is of one owner stays together; None where that is so if owners are known.
+        owner: What an owner is, as "subject".
+        thing: What a source is, as "clip".
+        alone: What a source is where it stands for itself, as "file".
+        validation, test: Fractions.
+        seed: Of the draw.
+    """
+
+    owners: bool | None
+    owner: str
+    thing: str
+    alone: str
+    validation: float
+    test: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        check_fractions(self.validation, self.test, self.seed)
+
+    def group(self, described: Described) -> str:
+        """What stays together."""
+        return described.owner if described.owners is not None and self.owners is not False else self.alone
+
+    def of(self, names: Sequence[str], described: Described, used: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """(n,) index into `SPLITS`.
+
+        Args:
+            names: Of the sources.
+            described: What is known of them.
+            used: (n,) whether a source has a window; others are not drawn.
+
+        Raises:
+            UsageError: Where owners are needed and not known, or a part is empty.
+        """
+        if self.owners and described.owners is None:
+            raise UsageError(
+                f"no level of folders and no column is a {self.owner}; name it, or split by {self.alone}",
+                "data.by",
+            )
+        together = described.owners is not None and self.owners is not False
+        groups = np.array(described.owners if together else names)
+        split = np.zeros(len(names), np.uint8) if described.split is None else np.array(described.split, np.uint8)
+        if described.split is None or not (split[used] == 1).any():
+            drawn = used & (split == 0)  # where a training and a test part are given, from the first
+            here = np.unique(groups[drawn])
+            parts = drawn_split(len(here), self.validation, self.test if described.split is None else 0.0, self.seed)
+            split[drawn] = parts[np.searchsorted(here, groups[drawn])]
+        missing = [name for i, name in enumerate(SPLITS) if not (split[used] == i).any()]
+        if missing:
+            count = len(np.unique(groups[used]))
+            raise UsageError(
+                f"no {self.thing} is for {' and '.join(missing)}: validation = {self.validation} and test = {self.test} of "
+                f"{count} {self.group(described)}{'s' if count != 1 else ''}; change them, or how {self.thing}s are split",
+                "data.validation",
+                "data.by",
+            )
+        return split
+
+    def in_words(self, described: Described, split: NDArray[np.uint8], windows: NDArray[np.int64]) -> str:
+        """By what was split, and how many windows each part has.
+
+        Args:
+            described: What is known of the sources.
+            split: (n,) of each.
+            windows: (n,) that each has.
+        """
+        how = "as the folders or the table say" if described.split else f"by {self.group(described)}"
+        parts = ", ".join(f"{int(windows[split == i].sum()):,} {name}" for i, name in enumerate(SPLITS))
+        return f"split {how}, seed {self.seed}: {parts}"
+
+
+def check_leaks(entries: Sequence[Entry], split: NDArray[np.uint8], described: Described | None, thing: str) -> None:
+    """Refuse parts of the data that share what they should not.
+
+    Args:
+        entries: What was read of n sources.
+        split: (n,) of each.
+        described: Whose they are, where all that is of one owner should be in one part; else None.
+        thing: What a source is, as "clip".
+
+    Raises:
+        UsageError: Where two sources hold the same windows and are in two parts, or an owner is.
+    """
+    first: dict[str, int] = {}
+    for i, entry in enumerate(entries):
+        twin = first.setdefault(entry.sha256, i) if entry.windows else i
+        if split[twin] != split[i]:
+            raise UsageError(
+                f"{entries[twin].name} and {entry.name} hold the same {thing}, and are for {SPLITS[split[twin]]} and "
+                f"{SPLITS[split[i]]}; leave one of them out"
+            )
+    owners = [] if described is None or described.owners is None else described.owners
+    parts: dict[str, set[str]] = {}
+    for owner, part, entry in zip(owners, split, entries, strict=False):
+        if entry.windows:
+            parts.setdefault(owner, set()).add(SPLITS[part])
+    both = [owner for owner, found in parts.items() if len(found) > 1]
+    if both and described is not None:
+        raise UsageError(
+            f"{described.owner} {listed(both)} is in {' and '.join(sorted(parts[both[0]]))}, as the folders or the table say; "
+            f"with by = {described.owner} each is in one part",
+            "data.by",
+        )
