@@ -12,7 +12,8 @@ predicted from f alone and from z alone. DCI, MIG and SAP (with scikit-learn: pi
 far each label is determined by a single code.
 
 Where the data have quantities, such as a position in every frame, a network is trained to measure them on true training clips.
-It says, in their units, how far they are in swapped clips from those of the clip that gave z.
+It says, in their units, how far they are in swapped clips from those of the clip that gave z. Of images without labels it is
+said how far in swaps the mean frame goes with f, and the motion field with z.
 
 A report is of one guide and says which: the guide itself (raw codes), or anchored inference, which removes from each latent
 what belongs to the other. This lowers the ELBO, so that under the guide itself stands beside it. The evidence is estimated with
@@ -57,6 +58,7 @@ from pyro_dsvae.metrics.factors import parts_of, with_parts
 from pyro_dsvae.metrics.features import draw, encode, one_split
 from pyro_dsvae.metrics.generation import Entropies, balanced, entropies, judge_clips
 from pyro_dsvae.metrics.labelled import measure_judged, measure_probes, measure_scores
+from pyro_dsvae.metrics.pixel_swaps import measure_pixel_swaps
 from pyro_dsvae.metrics.result import EvaluationResult
 from pyro_dsvae.metrics.series import measure_series
 from pyro_dsvae.metrics.unlabelled import measure_evidence, measure_terms
@@ -69,6 +71,7 @@ __all__ = ["evaluate"]
 
 TRAINING_CLIPS = 4_000  # at most, for probes and scores
 PAIRS = 24
+WITHOUT_LABELS = "The data have no labels, so there are no judge, swaps, probes, DCI, MIG and SAP."
 
 
 def evaluate(
@@ -162,8 +165,8 @@ def evaluate(
                 found = measure_evidence(source, one_split(data), evidence, evidence_draws, seed)
                 result = replace(result, evidence=found)
             if knows is None:
-                missing = "The data have no labels, so there are no judge, swaps, probes, DCI, MIG and SAP."
-                result = replace(result, notes=(missing,))
+                pixels = measure_pixel_swaps(opened.model, latents, data, place, seed)
+                result = replace(result, notes=(WITHOUT_LABELS,), pixel_swaps=pixels)
             else:
                 result = _with_labels(result, sampler, latents, everything, data, knows, bar)
         if data.quantities and len(data) > 1:

@@ -12,6 +12,7 @@ from pyro_dsvae.metrics import tables
 from pyro_dsvae.metrics.factors import parts_of, with_parts
 from pyro_dsvae.metrics.generation import Entropies
 from pyro_dsvae.metrics.labelled import Judged, Scores
+from pyro_dsvae.metrics.pixel_swaps import PixelSwaps
 from pyro_dsvae.metrics.probes import Probe
 from pyro_dsvae.metrics.series import SeriesScores
 from pyro_dsvae.metrics.tables import Table
@@ -51,6 +52,7 @@ class EvaluationResult:
         quantities: Quantity -> distances in swaps; empty where the data have none.
         scores: DCI, MIG and SAP, None without labels or without scikit-learn.
         notes: What could not be had, and why.
+        pixel_swaps: What swaps do to pixels; of images without labels.
         series: Static label of series -> who tells it, and equal error rates; empty for images.
     """
 
@@ -68,6 +70,7 @@ class EvaluationResult:
     notes: tuple[str, ...] = ()
     quantities: dict[str, QuantityErrors] = field(default_factory=dict)
     series: dict[str, SeriesScores] = field(default_factory=dict)
+    pixel_swaps: PixelSwaps | None = None
 
     def json(self) -> str:
         """All of it; null for what is not finite."""
@@ -101,6 +104,8 @@ class EvaluationResult:
             found.append(tables.distribution_table(anew, labels))
             if self.judged.swaps is not None:
                 found.append(tables.swap_table(self.judged.swaps, labels, caveats(self.sequences, self.accuracy)))
+        if self.pixel_swaps is not None:
+            found.append(tables.pixel_table(self.pixel_swaps))
         if self.quantities:
             found.append(tables.quantity_table(self.quantities))
         found += [tables.probe_table(probes, labels, source) for source, probes in self.probes.items()]

@@ -12,6 +12,7 @@ from pyro_dsvae.judges.caveats import caveats
 from pyro_dsvae.judges.quantity_errors import QuantityErrors
 from pyro_dsvae.metrics.generation import KEPT, Entropies, Fixed, HeadScores
 from pyro_dsvae.metrics.labelled import Scores
+from pyro_dsvae.metrics.pixel_swaps import PixelSwaps
 from pyro_dsvae.metrics.probes import Probe
 from pyro_dsvae.metrics.series import SeriesScores
 from pyro_dsvae.metrics.swaps import Swaps
@@ -159,6 +160,19 @@ def swap_table(swaps: Swaps, labels: Mapping[str, Label], note: str = "") -> Tab
         rows.append((name, f"{with_f} {told[0]}", f"{with_z} {told[1]}", *told[2:]))
     columns = ("label", "f replaced", "z replaced", "by chance", "reconstructed")
     return Table("Swaps between clips: share judged as it should be", columns, rows, note)
+
+
+def pixel_table(found: PixelSwaps) -> Table:
+    """Where the mean frame and the motion field of swapped clips come from."""
+    rows = [
+        ("mean frame goes with f", _share(found.mean_frame.swapped), _share(found.mean_frame.control)),
+        ("motion field goes with z", _share(1 - found.motion.swapped), _share(1 - found.motion.control)),
+    ]
+    note = (
+        "100 % is the ideal. A model that ignores f has 0 % and 100 %, one that ignores z 100 % and 0 %. Places that z says "
+        "lower the first. No Fréchet distance of videos (FVD) is given: it needs a network that was trained on other videos."
+    )
+    return Table(f"Pixels of {found.pairs} swaps, without labels", ("what", "share", "a third clip"), rows, note)
 
 
 def quantity_table(errors: Mapping[str, QuantityErrors]) -> Table:

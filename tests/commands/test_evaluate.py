@@ -297,7 +297,10 @@ def test_without_labels_what_can_be_had_is_had(home: Path, capsys: pytest.Captur
     assert result.scores is None
     note, _ = result.notes
     assert "no labels" in note
+    assert result.pixel_swaps is not None
+    assert result.pixel_swaps.pairs == result.sequences
     out = capsys.readouterr().out
+    assert "mean frame goes with f" in out
     assert "bits per dimension" in out
     assert note.split(",")[0] in out
 
