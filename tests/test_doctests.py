@@ -62,6 +62,12 @@ def _examples(parser: doctest.DocTestParser, name: str, node: ast.AST, file: str
             yield from _examples(parser, f"{name}.{child.name}", child, file)  # type: ignore[union-attr]
 
 
+@pytest.fixture(autouse=True)
+def _hasty_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No example shows what it says."""
+    monkeypatch.setattr("pyro_dsvae.judges.motion.TRAINING_STEPS", 5)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where examples run: it holds the data ``clips.npz``, and two runs fitted to them, ``runs/clips`` and ``runs/iid``."""

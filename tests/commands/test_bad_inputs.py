@@ -71,7 +71,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fit(data=walks, out=folder / "run", dynamic_prior=dynamic_priors.IID, **small)
     fit(data=walks, out=folder / "other", dynamic_prior=partial(dynamic_priors.LSTM, hidden_size=4), **small)
     fit(data=clips, out=folder / "images", dynamic_prior=dynamic_priors.IID, **small)
-    compare(runs=[folder / "run", folder / "other"], out=folder / "comparison", sequences=3, draws=25)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pyro_dsvae.judges.motion.TRAINING_STEPS", 2)
+        compare(runs=[folder / "run", folder / "other"], out=folder / "comparison", sequences=3, draws=25)
     return folder
 
 

@@ -181,7 +181,8 @@ def test_a_fit_is_resumed_with_its_data(runs: Path, tmp_path: Path) -> None:
             fit(data=frame().iloc[6:], out=tmp_path / name, resume=True, **more)
 
 
-def test_a_comparison_takes_data_in_memory(tmp_path: Path) -> None:
+def test_a_comparison_takes_data_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyro_dsvae.judges.motion.TRAINING_STEPS", 2)
     options = {name: value for name, value in SMALL.items() if name != "dynamic_prior"}
     compare(
         data=FRAMES, vary={"dynamic_prior": ["RandomWalk", "IID"]}, out=tmp_path / "c", draws=25, seeds=1, **options

@@ -1,5 +1,6 @@
 """Configurations of earlier versions: renamed and missing options are understood where options are read, and told once."""
 
+import shutil
 import subprocess
 import sys
 import warnings
@@ -74,16 +75,23 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def old_run(data: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def fitted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose config.yaml is spelt as it was."""
-    options = [f"--data.path={data}", *SIZES, "--steps=3", "--device=cpu", f"--out={tmp_path / 'run'}"]
-    done = command("fit", "--data=Arrays", *options, *(f"--optimisation.{k}={v}" for k, v in asdict(TODAY).items()))
-    assert (done.returncode, "warning" in done.stderr) == (0, False), done.stderr
-    directory = RunDirectory(tmp_path / "run")
+    out = tmp_path_factory.mktemp("fitted") / "run"
+    options = [f"--data.path={data}", *SIZES, "--steps=3", "--device=cpu", f"--out={out}"]
+    modern = [f"--optimisation.{name}={value}" for name, value in asdict(TODAY).items()]
+    assert fit_module.main(["--data=Arrays", *options, *modern]) == 0  # and warns of nothing
+    directory = RunDirectory(out)
     written = {**directory.config(), "optimisation": OLD}
     directory.config_file.write_text(yaml.safe_dump(written, sort_keys=False))
-    return directory.path
+    return out
+
+
+@pytest.fixture
+def old_run(fitted: Path, tmp_path: Path) -> Path:
+    """Of one's own, to be changed."""
+    return Path(shutil.copytree(fitted, tmp_path / "run"))
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
