@@ -129,7 +129,7 @@ def evaluate(
         check_proposal(opened.guide)
     check_free(path, overwrite)
     everything = opened.sequences()
-    data = everything.part(split)
+    data = everything.measured(split)
     options = {
         "split": split,
         "judge": judge,
@@ -230,7 +230,7 @@ def _with_labels(
     """
     model, (judge, answers), seed = sampler.model, knows, result.options["seed"]
     notes: list[str] = []
-    parts, whole = parts_of(data.labels), everything.part("train")
+    parts, whole = parts_of(data.labels), everything.measured("train")
     told = bar.part(0.3, 0.65, "generation and swaps")
     judged = measure_judged(model, latents, data, whole, judge, answers, parts, result.options["draws"], seed, told)
     if judged.swaps is None:

@@ -1,6 +1,7 @@
 """The typed contract between data and everything that uses them."""
 
 import hashlib
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,14 +15,16 @@ from pyro_dsvae.data.names import Names
 from pyro_dsvae.data.observed import observed_frames
 from pyro_dsvae.data.words import in_words, numbered_sequences
 from pyro_dsvae.inference.posteriors.views.choice import Views
-from pyro_dsvae.inference.sequences import Sequences
+from pyro_dsvae.inference.sequences import Sequences, evenly_spaced
 from pyro_dsvae.models.decoders.regions import Regions
-from pyro_dsvae.models.errors import UsageError, did_you_mean
+from pyro_dsvae.models.errors import Remark, UsageError, did_you_mean
 from pyro_dsvae.models.networks.frames import FrameDecoder
 from pyro_dsvae.models.steps import Steps
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+# Bytes of sequences that a measure holds at once: 5,461 clips of 16 frames of 64 x 64 in colour.
+MEASURED = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,23 @@ class SequenceData:
             UsageError: Where the split is empty.
         """
         return self.take(self.rows(split))
+
+    def measured(self, split: Split) -> "SequenceData":
+        """A copy of the sequences of one split, for measures that need them all at once.
+
+        Where they take more than `MEASURED`, of data that are mapped from a file perhaps, it holds as many as fit, at equal
+        distances, and a `Remark` says so.
+
+        Raises:
+            UsageError: Where the split is empty.
+        """
+        rows = self.rows(split)
+        most = max(1, MEASURED // (self.frames[0].numel() * self.frames.element_size()))
+        if len(rows) > most:
+            some = f"{most:,} of the {len(rows):,} sequences of the {split} split are taken, evenly spaced"
+            warnings.warn(Remark(f"{some}: all take more than {MEASURED >> 20:,} MiB"), stacklevel=2)
+            rows = rows[evenly_spaced(len(rows), most)]
+        return self.take(rows)
 
     def sequences(self, split: Split) -> Sequences:
         """The sequences of one split in the form that model and guide take, without a copy.

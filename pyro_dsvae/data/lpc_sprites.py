@@ -17,6 +17,7 @@ from torch import Tensor
 from pyro_dsvae.data.dataset import PAINTED, SPLITS, DataSource, Label, Recommended, SequenceData
 from pyro_dsvae.data.files.cache import cache_folder
 from pyro_dsvae.data.files.download import fetch
+from pyro_dsvae.data.files.mapped import mapped
 from pyro_dsvae.inference.files import replacing
 from pyro_dsvae.models.errors import UsageError
 
@@ -267,8 +268,7 @@ def _header(size: int) -> bytes:
 
 def _map(path: Path, size: int) -> Tensor:
     """The frames of a cache file without reading them; writing to the tensor leaves the file as it is."""
-    mapped = np.memmap(path, np.uint8, mode="c", offset=len(_header(size)), shape=_shape(size))
-    return torch.from_numpy(np.asarray(mapped))
+    return mapped(path, np.uint8, _shape(size), len(_header(size)))
 
 
 def _read_cache(path: Path, size: int) -> Tensor | None:

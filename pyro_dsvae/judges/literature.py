@@ -91,7 +91,7 @@ def train_literature_judge(
     """
     if epochs < 1:
         raise UsageError(f"judge_epochs is {epochs}; a judge needs at least 1")
-    part, held_out = data.part("train"), data.part("validation")
+    part, held_out = data.measured("train"), data.measured("validation")
     judge = new_judge(part, LiteratureJudge, seed, to_model_units, device)
     optimiser = torch.optim.Adam(judge.parameters(), lr=LEARNING_RATE)
     generator = torch.Generator().manual_seed(seed)

@@ -75,7 +75,7 @@ def train_judge(
     Raises:
         UsageError: Where the data have no labels or no network takes their frames.
     """
-    part = data.part("train")
+    part = data.measured("train")
     judge = new_judge(part, OwnJudge, seed, to_model_units, device)
 
     def loss(x: Tensor, lengths: Tensor | None, rows: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ def train_regression_judge(
     """
     if not data.quantities:
         raise UsageError("the data have no quantities; a judge that measures needs at least one")
-    part = data.part("train")
+    part = data.measured("train")
     true = torch.cat([quantity.values.float() for quantity in part.quantities.values()], dim=-1)
     exists = Steps(part.length, part.lengths).valid
     exists = torch.ones(true.shape[:2], dtype=torch.bool) if exists is None else exists

@@ -52,7 +52,7 @@ def _report(
     terms: dict[str, float],
 ) -> Mapping[str, Any]:
     model, guide = svi.objective.model, svi.objective.guide
-    held_out = data.part("validation")
+    held_out = data.measured("validation")
     if model.likelihood.discrete:
         terms["bits_per_dimension"] = -terms["elbo"] / (math.log(2) * _observed_values(held_out))
     count = svi.step * min(svi.optimisation.batch_size, len(svi.train))

@@ -10,7 +10,7 @@ import torch
 from pyro_dsvae.data.dataset import SPLITS, DataSource, SequenceData
 from pyro_dsvae.data.factors import Label, Role
 from pyro_dsvae.data.words import numbered_sequences
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import Remark, UsageError
 
 N, T = 6, 4
 
@@ -50,6 +50,16 @@ def test_part_refuses_an_empty_split() -> None:
     data = replace(example(), split=torch.zeros(N, dtype=torch.uint8))
     with pytest.raises(UsageError, match=r"the test split is empty: .*'train': 6, 'validation': 0, 'test': 0"):
         data.part("test")
+
+
+def test_what_is_measured_fits_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = example()
+    assert torch.equal(data.measured("train").frames, data.part("train").frames)
+    monkeypatch.setattr("pyro_dsvae.data.dataset.MEASURED", 2 * T * 3 * 4 + 1)
+    with pytest.warns(Remark, match="2 of the 3 sequences of the train split are taken, evenly spaced"):
+        some = data.measured("train")
+    assert torch.equal(some.frames, data.frames[[0, 4]])  # of the rows 0, 3 and 4
+    assert torch.equal(some.labels["who"].values, torch.tensor([0, 0]))
 
 
 def test_take_picks_every_field_in_the_given_order() -> None:

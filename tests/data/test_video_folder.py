@@ -395,6 +395,20 @@ def test_groups_of_ucf101_and_recordings_stay_together(tmp_path: Path) -> None:
     assert all(len(part) == 1 for part in parts.values())
 
 
+def test_identities_of_a_tree_like_voxceleb_are_subjects_whose_recordings_stay_together(tmp_path: Path) -> None:
+    """identity/recording/clip; recordings are no labels."""
+    root = tmp_path / "in"
+    for who in range(8):
+        for recording in ("1zcIwhmdeo4", "7gWzIy6yIIk"):
+            write_animation(root / f"id{10_000 + who}" / f"{recording}{who}" / "00001.gif", greys(4), 40)
+    data, _ = loaded(root)
+    assert {name: label.role for name, label in data.labels.items()} == {"subject": "static"}
+    subject = data.labels["subject"].values
+    assert all(len(data.split[subject == i].unique()) == 1 for i in range(8))
+    assert data.names is not None
+    assert "folders are taken as subject/-/clip (8 x subject)" in data.names.understood
+
+
 def test_windows_of_one_file_are_in_one_split_and_folders_may_say_in_which(tmp_path: Path) -> None:
     root = tmp_path / "in"
     for i in range(8):

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
-import torch
 from numpy.typing import DTypeLike
 from torch import Tensor
 
+from pyro_dsvae.data.files.mapped import mapped
 from pyro_dsvae.data.files.npz import Array
 from pyro_dsvae.data.folders.tree import Source, signature
 from pyro_dsvae.lock import FolderLock, TakenError
@@ -144,8 +144,7 @@ class WindowCache:
             why = next((f": {entry.name} {entry.refused}" for entry in entries if entry.refused), "")
             raise UsageError(f"no {thing} of {len(entries)} can be used{why}")
         shape = (count, *self.reader.shape)
-        # Writing to the tensor leaves the file as it is.
-        return torch.from_numpy(np.asarray(np.memmap(self.file, self.reader.dtype, mode="c", shape=shape))), entries
+        return mapped(self.file, self.reader.dtype, shape), entries
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
