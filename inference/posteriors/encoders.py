@@ -18,7 +18,7 @@ class DynamicEncoder(nn.Module):
         super().__init__()
         self.views = views
         self.frames = FrameFeatures(encoder)
-        columns = encoder.frame_shape[0] // 2
+        columns = encoder.frame_shape[-1] // 2
         self.widths = [columns, columns + 1] if encoder.reads_gaps else []
 
     def forward(self, x: Tensor, observed: Tensor) -> Tensor:

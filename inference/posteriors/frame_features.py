@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from pyro_dsvae.models.encoders.gaps import windows
 from pyro_dsvae.models.networks.frames import FrameEncoder
 
 
@@ -16,5 +17,6 @@ class FrameFeatures(nn.Module):
 
     def forward(self, x: Tensor, observed: Tensor) -> Tensor:
         """Features (B, T, E) of frames x ``(B, T, *frame)``, of which those with ``observed`` (B, T) are there."""
-        features = self.encoder(x)
+        window = self.encoder.window
+        features = self.encoder(x if window == 1 else windows(x, window))
         return torch.where(observed.unsqueeze(-1), features, self.missing.to(features.dtype))

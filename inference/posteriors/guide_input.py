@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pyro_dsvae.models.encoders.masked_dense import with_gaps
+from pyro_dsvae.models.encoders.gaps import with_gaps
 from pyro_dsvae.models.steps import Steps
 
 

@@ -5,6 +5,7 @@ from pyro_dsvae.models.encoders.dense import Dense
 from pyro_dsvae.models.encoders.masked_dense import MaskedDense
 from pyro_dsvae.models.encoders.patches import Patches
 from pyro_dsvae.models.encoders.pyramid import Pyramid
+from pyro_dsvae.models.encoders.tcn import TCN
 from pyro_dsvae.models.networks.frames import FrameEncoder
 
-__all__ = ["Convolutional", "Dense", "FrameEncoder", "MaskedDense", "Patches", "Pyramid"]
+__all__ = ["TCN", "Convolutional", "Dense", "FrameEncoder", "MaskedDense", "Patches", "Pyramid"]

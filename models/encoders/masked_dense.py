@@ -2,10 +2,9 @@
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.encoders.gaps import gaps_size
 from pyro_dsvae.models.networks.frames import FrameEncoder
 
 
@@ -33,33 +32,9 @@ class MaskedDense(FrameEncoder):
     reads_gaps: ClassVar[bool] = True
 
     def __init__(self, frame_shape: tuple[int, ...], feature_size: int, units: int = 256) -> None:
-        if len(frame_shape) != 1:
-            raise UsageError(
-                f"MaskedDense takes vectors (P,), and these frames have the shape {frame_shape}: take Convolutional",
-                "encoder",
-            )
-        size = 2 * frame_shape[0] + 1
+        size = gaps_size(frame_shape, "MaskedDense")
         super().__init__((size,), feature_size)
         self.layers = nn.Sequential(nn.Linear(size, units), nn.SiLU(), nn.Linear(units, feature_size), nn.SiLU())
 
     def encode(self, x: Tensor) -> Tensor:
         return self.layers(x)
-
-
-def with_gaps(x: Tensor, values: Tensor | None, times: Tensor | None) -> Tensor:
-    """Series ``(B, T, P)`` with what `MaskedDense` reads beside them, ``(B, T, 2P + 1)``.
-
-    Args:
-        x: The series, 0 where not observed.
-        values: Bool, broadcastable to x, which values exist and were observed; None where all were.
-        times: (B, T); None for steps one unit apart.
-    """
-    batch, length, _ = x.shape
-    seen = torch.ones_like(x, dtype=torch.bool) if values is None else values.expand(x.shape)
-    t = torch.arange(length, device=x.device).expand(batch, length) if times is None else times
-    t = t.to(x.dtype)
-    # The last frame seen before each; of the first ones none, whose gap is 0.
-    last = torch.where(seen.any(-1), t, -torch.inf).cummax(1).values
-    last = torch.cat([torch.full_like(t[:, :1], -torch.inf), last[:, :-1]], 1)
-    gap = torch.where(last.isinf(), torch.zeros_like(t), t - last)
-    return torch.cat([x, (~seen).to(x.dtype), gap.log1p().unsqueeze(-1)], -1)

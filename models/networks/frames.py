@@ -27,9 +27,11 @@ class FrameEncoder(nn.Module, ABC):
 
     Attributes:
         reads_gaps: Whether it reads series with what `with_gaps` puts beside them: (2P + 1,) instead of (P,).
+        window: W, how many steps it reads at once, each step behind those before it: (W, 2P + 1). 1 for a frame by itself.
     """
 
     reads_gaps: ClassVar[bool] = False
+    window: int = 1
 
     def __init__(self, frame_shape: tuple[int, ...], feature_size: int) -> None:
         check_count("feature_size", feature_size)

@@ -73,7 +73,12 @@ PARTS: Mapping[str, Mapping[str, type]] = {
         posteriors.Delta,
     ),
     "encoder": _by_name(
-        encoders.Convolutional, encoders.Patches, encoders.Pyramid, encoders.Dense, encoders.MaskedDense
+        encoders.Convolutional,
+        encoders.Patches,
+        encoders.Pyramid,
+        encoders.Dense,
+        encoders.MaskedDense,
+        encoders.TCN,
     ),
     "decoder": _by_name(decoders.Textures, decoders.Regions, decoders.Joined, decoders.FiLM, decoders.Dense),
     "likelihood": _by_name(

@@ -19,8 +19,8 @@ from pyro_dsvae.models.networks.images import ResidualBlock
 SIZE = 5
 SMALL: Mapping[str, Mapping[str, Any]] = {"Dense": {"units": 8}}
 IMAGES = [(1, 8, 8), (4, 8, 21), (3, 33, 16), (2, 8, 256), (1, 256, 9), (3, 47, 64)]
-# `MaskedDense` takes vectors with what stands beside them.
-KINDS: Mapping[str, Any] = {name: kind for name, kind in PARTS["encoder"].items() if name != "MaskedDense"}
+# Those that read gaps take vectors with what stands beside them: `tests/inference/posteriors/test_gaps.py`.
+KINDS: Mapping[str, Any] = {name: kind for name, kind in PARTS["encoder"].items() if not kind.reads_gaps}
 CASES = [*itertools.product(KINDS, IMAGES), *(("Dense", shape) for shape in [(1,), (5,)])]
 every_case = pytest.mark.parametrize(("name", "shape"), CASES, ids=str)
 every_kind = pytest.mark.parametrize("name", KINDS)

@@ -18,13 +18,15 @@ from pyro_dsvae.inference.posteriors import LSTM, CausalLSTM, Delta, Factorised,
 from pyro_dsvae.inference.posteriors.views import Rescale
 from pyro_dsvae.inference.training.schedule import Optimisation
 from pyro_dsvae.models.dynamic_priors import RandomWalk
-from pyro_dsvae.models.encoders import Convolutional, Dense, MaskedDense
-from pyro_dsvae.models.encoders.masked_dense import with_gaps
+from pyro_dsvae.models.encoders import TCN, Convolutional, Dense, MaskedDense
+from pyro_dsvae.models.encoders.gaps import windows, with_gaps
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.networks import chunks
 from pyro_dsvae.models.static_priors import VampPrior
 
 B, T, P, F, D = 3, 6, 4, 3, 2
 KINDS = [LSTM, CausalLSTM, Delta, Factorised, Flow, StructuredGaussian]
+ENCODERS = [MaskedDense, TCN]
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 
 
@@ -66,12 +68,15 @@ def test_what_stands_beside_the_values_by_hand() -> None:
     np.testing.assert_allclose(with_gaps(x, None, None)[0, :, 4].numpy(), np.log1p([0, 1, 1, 1]), rtol=1e-6)
 
 
+every_encoder = pytest.mark.parametrize("encoder", ENCODERS, ids=lambda kind: kind.__name__)
+
+
 @every_kind
 def test_a_missing_value_is_no_mean_and_a_long_gap_no_short_one(kind: Any) -> None:
     """`Dense` cannot tell them."""
     x, mask, lengths, times = batch()
     zeros = torch.where(mask, x, 0.0)
-    for encoder, tells in ((MaskedDense, True), (Dense, False)):
+    for encoder, tells in ((MaskedDense, True), (TCN, True), (Dense, False)):
         guide = guide_of(kind, encoder)
         whole = torch.ones_like(mask)
         whole[0, 2] = False
@@ -82,11 +87,12 @@ def test_a_missing_value_is_no_mean_and_a_long_gap_no_short_one(kind: Any) -> No
 
 
 @every_kind
+@every_encoder
 @pytest.mark.parametrize("junk", [1e6, math.nan])
-def test_what_is_not_observed_has_no_influence(kind: Any, junk: float) -> None:
+def test_what_is_not_observed_has_no_influence(kind: Any, encoder: Any, junk: float) -> None:
     """Nor do frames and times after the end."""
     x, mask, lengths, times = batch()
-    guide = guide_of(kind)
+    guide = guide_of(kind, encoder)
     exists = torch.arange(T) < lengths[:, None]
     other = torch.where(mask & exists.unsqueeze(-1), x, torch.tensor(junk).double())
     later = torch.where(exists, times, times + 50)
@@ -98,9 +104,10 @@ def test_what_is_not_observed_has_no_influence(kind: Any, junk: float) -> None:
         assert torch.equal(z * there, z_other * there)
 
 
-def test_a_filter_does_not_look_ahead() -> None:
+@every_encoder
+def test_a_filter_does_not_look_ahead(encoder: Any) -> None:
     x, mask, _, times = batch()
-    guide, t = guide_of(CausalLSTM), 3
+    guide, t = guide_of(CausalLSTM, encoder), 3
     f = torch.zeros(B, F).double()
     with torch.no_grad():
         whole = guide.dynamic(guide.see(x, mask, None, times), f).mean
@@ -124,7 +131,8 @@ def test_views_change_values_alone_and_decoded_frames_have_none_missing() -> Non
     assert torch.equal(again.x[..., 2 * P :], clip.x[..., 2 * P :])
 
 
-def test_a_fit_with_views_and_pseudo_inputs(tmp_path: Path) -> None:
+@every_encoder
+def test_a_fit_with_views_and_pseudo_inputs(encoder: Any, tmp_path: Path) -> None:
     """All that shows the guide other frames: recombination, an anchor, pseudo-inputs, filled gaps."""
     rng = np.random.default_rng(0)
     frames, seen = rng.normal(size=(20, T, P)).astype(np.float32), rng.random((20, T, P)) < 0.7
@@ -140,7 +148,7 @@ def test_a_fit_with_views_and_pseudo_inputs(tmp_path: Path) -> None:
         static_prior=partial(VampPrior, components=3),
         dynamic_prior=RandomWalk,
         posterior=partial(LSTM, hidden_size=4, feature_size=4, views="rescale"),
-        encoder=partial(MaskedDense, units=8),
+        encoder=partial(encoder, units=8),
         optimisation=Optimisation(batch_size=4, evaluations=1),
     )
     run = pyro_dsvae.load(result.run)
@@ -152,7 +160,27 @@ def test_a_fit_with_views_and_pseudo_inputs(tmp_path: Path) -> None:
     assert torch.isfinite(imputed.mean).all()
 
 
-def test_images_are_refused() -> None:
-    with pytest.raises(UsageError, match="MaskedDense takes vectors"):
-        MaskedDense((1, 16, 16), 3)
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_windows_in_chunks_are_dilated_causal_convolutions_over_the_whole(
+    layers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of PyTorch, over a series before whose start nothing was seen."""
+    encoder = TCN((P,), 5, units=7, layers=layers).double()
+    x, mask, _, times = batch()
+    beside = with_gaps(torch.where(mask, x, 0.0), mask, times)
+    nothing = torch.tensor([0.0] * P + [1.0] * P + [0.0]).double().expand(B, 3**layers - 1, -1)
+    maps = torch.cat([nothing, beside], 1).transpose(1, 2)
+    for level, convolution in enumerate(encoder.convolutions):
+        maps = torch.nn.functional.silu(
+            torch.nn.functional.conv1d(maps, convolution.weight, convolution.bias, dilation=3**level)  # type: ignore[arg-type]
+        )
+    whole = torch.nn.functional.silu(encoder.features(maps.transpose(1, 2)))
+    monkeypatch.setattr(chunks, "CHUNK_VALUES", 4 * chunks.MIN_VALUES)
+    torch.testing.assert_close(encoder(windows(beside, encoder.window)), whole)
+
+
+@every_encoder
+def test_images_are_refused(encoder: Any) -> None:
+    with pytest.raises(UsageError, match=f"{encoder.__name__} takes vectors"):
+        encoder((1, 16, 16), 3)
     assert not Convolutional.reads_gaps
