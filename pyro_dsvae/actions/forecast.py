@@ -1,15 +1,18 @@
 """The continuation of clips."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from pyro_dsvae.actions.output import WITH_CSV, check_place, chosen_formats, output
+from pyro_dsvae.actions.output import WITH_CSV, Output, check_place, chosen_formats, output
+from pyro_dsvae.actions.own_times import ahead, own_times
 from pyro_dsvae.actions.selection import Selection, Source
-from pyro_dsvae.actions.series_csv import Keys, write_series
+from pyro_dsvae.actions.series_csv import Keys, time_in_words, write_series
 from pyro_dsvae.data.dataset import Split
+from pyro_dsvae.figures.bands import Bands, bands
 from pyro_dsvae.figures.clip_pages import Page, Row, heat, named_rows
 from pyro_dsvae.figures.run import APPEARANCE, GREY, MOTION
 from pyro_dsvae.inference.forecasting.baselines import baselines
@@ -31,6 +34,7 @@ def forecast(
     count: int = 2,
     given: int | None = None,
     horizon: int = 8,
+    times: str | None = None,
     draws: int = 20,
     score: int = 100,
     split: Split = "validation",
@@ -51,6 +55,8 @@ def forecast(
         count: how many, where none are named
         given: frames to go on from; by default 5 of 8 of a clip of the data, and all of a file
         horizon: frames to forecast
+        times: when values are wanted, instead of a horizon: with commas, or a file with a column of times; in the unit of the
+            data, or as dates where these are dates
         draws: futures of each clip
         score: clips of the split to score on; 0 for none
         split: of the data, that positions count in
@@ -81,20 +87,24 @@ def forecast(
     source = Source(opened, split, resize)
     chosen = source.named_or_varied(clips, count, "dynamic", seed)
     given = _given(chosen, given)
+    wanted = None if times is None else own_times(times, opened.model.dynamic_prior, chosen.table)
+    if wanted is None:
+        future = _future(chosen, given, horizon)
+    else:
+        chosen = _on_clock(chosen)
+        future, horizon, score = ahead(chosen, wanted, given), len(wanted), 0
     options = {"clips": clips, "count": count, "given": given, "horizon": horizon, "draws": draws, "score": score}
-    options |= {"split": split, "seed": seed}
+    options |= {"times": times, "split": split, "seed": seed}
     with (
         output("forecast", run, out, formats, options, overwrite, source.rate(chosen)) as to,
         Bar("forecasting") as bar,
     ):
-        found = _forecast(opened, chosen, given, horizon, draws, seed, bar.part(0.0, 0.1))
+        found = _forecast(opened, chosen, given, horizon, future, draws, seed, bar.part(0.0, 0.1))
         low, high = found.interval(INTERVAL)
-        to.page(_page(chosen, found, given))
-        if "csv" in formats:
-            times = _future(chosen, given, horizon)
-            times = torch.arange(given, given + horizon).expand(len(chosen), -1) if times is None else times
-            keys = Keys.of(chosen.table, chosen.names, times, *found.mean.shape[1:])
-            write_series(to.folder / "forecast.csv", keys, {"value": found.mean, "low": low, "high": high})
+        # What came at other times is no truth of these.
+        to.page(_page(chosen if wanted is None else chosen.until(given), found, given))
+        if len(opened.frame_shape) == 1:
+            _series(to, chosen, given, future, found.mean, low, high)
         to.clips({f"{i:02}": mean for i, mean in enumerate(found.mean)})
         to.arrays(
             {
@@ -153,10 +163,42 @@ def _given(chosen: Selection, given: int | None) -> int:
 
 
 def _forecast(
-    run: Run, chosen: Selection, given: int, horizon: int, draws: int, seed: int, progress: Progress
+    run: Run,
+    chosen: Selection,
+    given: int,
+    horizon: int,
+    future: Tensor | None,
+    draws: int,
+    seed: int,
+    progress: Progress,
 ) -> Forecast:
     past = chosen.batch.until(given)._replace(lengths=None)
-    return run.forecast(past.x, horizon, *past[1:], _future(chosen, given, horizon), draws, seed, progress)
+    return run.forecast(past.x, horizon, *past[1:], future, draws, seed, progress)
+
+
+def _on_clock(chosen: Selection) -> Selection:
+    """The clips with times, which of equally spaced frames are their numbers."""
+    if chosen.batch.times is not None:
+        return chosen
+    numbers = torch.arange(chosen.batch.x.shape[1]).double().expand(len(chosen), -1)
+    return replace(chosen, batch=chosen.batch._replace(times=numbers))
+
+
+def _series(
+    to: Output, chosen: Selection, given: int, future: Tensor | None, mean: Tensor, low: Tensor, high: Tensor
+) -> None:
+    """Mean and interval of what is forecast, as CSV and beside what was given."""
+    horizon = mean.shape[1]
+    times = torch.arange(given, given + horizon).expand(len(chosen), -1) if future is None else future
+    keys = Keys.of(chosen.table, chosen.names, times, *mean.shape[1:])
+    if "csv" in to.formats:
+        write_series(to.folder / "forecast.csv", keys, {"value": mean, "low": low, "high": high})
+    if "png" in to.formats:
+        past = _on_clock(chosen).until(given).batch
+        assert past.times is not None
+        seen = torch.where(past.observed, past.x, torch.nan)
+        said = Bands(past.times, seen, times, mean, low, high)
+        bands(said, keys.entities, keys.channels, time_in_words(chosen.table), to.folder / "forecast-intervals.png")
 
 
 def _future(chosen: Selection, given: int, horizon: int) -> Tensor | None:

@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.actions.damage import Damage
-from pyro_dsvae.actions.output import WITH_CSV, check_place, chosen_formats, output
+from pyro_dsvae.actions.output import WITH_CSV, Output, check_place, chosen_formats, output
+from pyro_dsvae.actions.own_times import own_times, with_times
 from pyro_dsvae.actions.selection import Selection, Source
-from pyro_dsvae.actions.series_csv import Keys, imputed_interval, write_series
+from pyro_dsvae.actions.series_csv import Keys, imputed_interval, time_in_words, write_series
 from pyro_dsvae.data.dataset import Split
+from pyro_dsvae.figures.bands import Bands, bands
 from pyro_dsvae.figures.clip_pages import Page, Row, heat, named_rows, veiled
 from pyro_dsvae.figures.run import GREY, MOTION
 from pyro_dsvae.inference.latent_space.imputation import Imputation, Method
@@ -32,6 +34,7 @@ def impute(
     missing_pixels: float = 0.0,
     crop: str | None = None,
     noise: float = 0.0,
+    times: str | None = None,
     draws: int = 20,
     method: Method = "refined",
     split: Split = "validation",
@@ -55,6 +58,8 @@ def impute(
         missing_pixels: share of the values to hide, 0 to 1: in images pixels, in vectors entries
         crop: what to leave of every frame, as x,y,width,height in pixels
         noise: standard deviation of the noise added to what is left, in units of the frames
+        times: when values are wanted, beside the times of the data: with commas, or a file with a column of times; in the unit
+            of the data, or as dates where these are dates. The CSV then has these times alone
         draws: posterior draws
         method: amortised (the guide as it is), refined (fitted to each clip) or langevin (refined, then moved by chains)
         split: of the data, that positions count in
@@ -86,18 +91,29 @@ def impute(
     check_place(out, overwrite)
     source = Source(opened, split, resize)
     truth = source.named_or_varied(clips, count, "dynamic", seed)
-    if damage.nothing and bool(truth.batch.observed.all()):
+    wanted = None if times is None else own_times(times, opened.model.dynamic_prior, truth.table)
+    if damage.nothing and wanted is None and bool(truth.batch.observed.all()):
         damage = _default(damage, truth)
     seen = damage.of(truth, opened)
+    kept = None
+    if wanted is not None:
+        (truth, kept), (seen, _) = with_times(truth, wanted), with_times(seen, wanted)
     with Bar("imputing") as bar:
         found = opened.impute(*seen.batch, draws=draws, method=method, seed=seed, progress=bar)
-    options = {"clips": clips, "count": count, "missing_frames": missing_frames, "crop": crop, "noise": noise}
+    options = {
+        "clips": clips,
+        "count": count,
+        "missing_frames": missing_frames,
+        "crop": crop,
+        "noise": noise,
+        "times": times,
+    }
     options |= {"missing_pixels": damage.missing_pixels, "draws": draws, "method": method, "split": split, "seed": seed}
     with output("impute", run, out, formats, options, overwrite, source.rate(truth)) as to:
         to.page(_page(truth, seen, found, bool(noise)))
         to.clips({f"{i:02}": mean[: _length(truth, i)] for i, mean in enumerate(restored(found, bool(noise)))})
-        if "csv" in formats:
-            _write_csv(to.folder / "impute.csv", opened, seen, found, bool(noise), seed)
+        if len(opened.frame_shape) == 1:
+            _series(to, opened, truth, seen, found, bool(noise), kept)
         to.arrays(
             {
                 "frames": restored(found, bool(noise)),
@@ -138,12 +154,34 @@ def restored(found: Imputation, noisy: bool) -> Tensor:
     return found.model_mean if noisy else found.mean
 
 
-def _write_csv(path: Path, run: Run, seen: Selection, found: Imputation, noisy: bool, seed: int) -> None:
-    """Every value with the interval of what was not observed."""
-    low, high = imputed_interval(run, found, seed=seed)
-    keys = Keys.of(seen.table, seen.names, seen.batch.times, *found.x.shape[1:])
-    values = {"value": restored(found, noisy), "low": low, "high": high, "observed": found.observed}
-    write_series(path, keys, values, seen.batch.lengths)
+def _series(
+    to: Output, run: Run, truth: Selection, seen: Selection, found: Imputation, noisy: bool, kept: Tensor | None
+) -> None:
+    """Every value with the interval of what was not observed: as CSV, of the steps ``kept`` (n, T) where these are asked for,
+    and as curves.
+    """
+    if not {"csv", "png"} & set(to.formats):
+        return
+    low, high = imputed_interval(run, found, seed=to.about["options"]["seed"])
+    lengths, times = seen.batch.lengths, seen.batch.times
+    keys = Keys.of(seen.table, seen.names, times, *found.x.shape[1:])
+    mean = restored(found, noisy)
+    if "csv" in to.formats:
+        values = {"value": mean, "low": low, "high": high, "observed": found.observed}
+        write_series(to.folder / "impute.csv", keys, values, lengths, kept)
+    if "png" in to.formats:
+        at = torch.arange(found.x.shape[1]).double().expand(len(seen), -1) if times is None else times
+        exists = torch.arange(at.shape[1]) < torch.tensor(seen.frame_counts)[:, None]
+        at = torch.where(exists, at, torch.nan)
+        shown, hidden = (
+            torch.where(there, x, torch.nan)
+            for there, x in (
+                (seen.batch.observed, seen.batch.x),
+                (truth.batch.observed & ~seen.batch.observed, truth.batch.x),
+            )
+        )
+        said = Bands(at, shown, at, mean, low, high, hidden if bool(hidden.isfinite().any()) else None)
+        bands(said, keys.entities, keys.channels, time_in_words(seen.table), to.folder / "impute-intervals.png")
 
 
 def _length(clips: Selection, row: int) -> int:

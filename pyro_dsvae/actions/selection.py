@@ -60,6 +60,10 @@ class Selection:
         """That of one clip, if it is one."""
         return self.films[i] if self.films else None
 
+    def until(self, stop: int) -> "Selection":
+        """Their first ``stop`` steps."""
+        return replace(self, batch=self.batch.until(stop))
+
     def encode(
         self, run: Run, draws: int = 0, seed: int = 0, progress: Progress | None = None, anchored: bool = False
     ) -> Codes:

@@ -57,7 +57,13 @@ class Keys:
         return cls(known.entity, known.time, known.entities, rows, known.columns)
 
 
-def write_series(path: Path, keys: Keys, values: Mapping[str, Tensor], lengths: Tensor | None = None) -> None:
+def write_series(
+    path: Path,
+    keys: Keys,
+    values: Mapping[str, Tensor],
+    lengths: Tensor | None = None,
+    kept: Tensor | None = None,
+) -> None:
     """A line for each entity, time and channel.
 
     Args:
@@ -65,12 +71,15 @@ def write_series(path: Path, keys: Keys, values: Mapping[str, Tensor], lengths: 
         keys: Of the sequences.
         values: Name of a column -> (n, T, P), floating or bool.
         lengths: (n,) steps of each sequence; None where all have T.
+        kept: (n, T) bool, which steps to write; None for all.
     """
     columns = {name: v.detach().cpu().numpy() for name, v in values.items()}
 
     def lines() -> Iterator[list[object]]:
         for i, (entity, times) in enumerate(zip(keys.entities, keys.times, strict=True)):
             for t in range(len(times) if lengths is None else int(lengths[i])):
+                if kept is not None and not kept[i, t]:
+                    continue
                 for p, channel in enumerate(keys.channels):
                     yield [entity, times[t], channel, *(_written(v[i, t, p]) for v in columns.values())]
 
@@ -78,6 +87,13 @@ def write_series(path: Path, keys: Keys, values: Mapping[str, Tensor], lengths: 
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([keys.entity, keys.time, "channel", *columns])
         writer.writerows(lines())
+
+
+def time_in_words(names: Names | None) -> str:
+    """What the axis of time is called."""
+    if names is None:
+        return "time"
+    return f"{names.time}, {names.clock.in_words()}" if names.clock.unit else names.time
 
 
 def imputed_interval(run: Run, found: Imputation, level: float = LEVEL, seed: int = 0) -> tuple[Tensor, Tensor]:

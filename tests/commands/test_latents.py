@@ -424,7 +424,7 @@ def test_codes_of_some_clips_have_no_probe(run: Run, tmp_path: Path) -> None:
 def test_vectors_become_curves(vectors: Run, tmp_path: Path, name: str) -> None:
     options = {"impute": ["--draws=2", "--method=amortised"], "forecast": ["--draws=2", "--score=0"]}.get(name, [])
     folder = done(name, vectors.path, *options, f"--out={tmp_path / 'out'}")
-    tables = {f"{name}.csv"} if name in ("impute", "forecast") else set()
+    tables = {f"{name}.csv", f"{name}-intervals.png"} if name in ("impute", "forecast") else set()
     assert {path.name for path in folder.iterdir()} == {f"{name}.npz", f"{name}.png", "options.json"} | tables
     with Image.open(folder / f"{name}.png") as image:
         assert min(image.size) > 100

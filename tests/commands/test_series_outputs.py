@@ -14,9 +14,14 @@ from pyro_dsvae import SeriesTable
 from pyro_dsvae.actions.encode import encode
 from pyro_dsvae.actions.forecast import forecast
 from pyro_dsvae.actions.impute import impute
+from pyro_dsvae.actions.own_times import own_times, with_times
+from pyro_dsvae.actions.selection import Selection
 from pyro_dsvae.actions.series_csv import imputed_interval
+from pyro_dsvae.data.names import Names
 from pyro_dsvae.fit import fit
+from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.posteriors.lstm import LSTM as Posterior
+from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.dynamic_priors.random_walk import RandomWalk
 from pyro_dsvae.models.errors import Remark, UsageError
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
@@ -195,3 +200,112 @@ def test_csv_is_for_series(tmp_path: Path) -> None:
     assert chosen_formats(None, image=False, known=WITH_CSV) == ["png", "npz", "csv"]
     with pytest.raises(UsageError, match="--format csv is for series"):
         chosen_formats("csv", image=True, known=WITH_CSV)
+
+
+# --- times of one's own -----------------------------------------------------------------------------------------------
+
+
+def test_values_are_imputed_at_times_of_ones_own(fitted: tuple[Path, str], tmp_path: Path) -> None:
+    """Dates in a file, one of them the table's. The rest of each series is what it is without them."""
+    run, _ = fitted
+    data = pyro_dsvae.load(run).sequences().part("test")
+    assert data.names is not None
+    own = sensors()
+    own = own[own.sensor == data.names.entities[0]]
+    at = own["at"].iloc[2]
+    wanted = pd.DataFrame({"at": [at + pd.Timedelta("40min"), at, own["at"].iloc[-1] + pd.Timedelta("3h")]})
+    wanted.to_csv(tmp_path / "times.csv", index=False)
+    options = {"draws": 8, "method": "amortised", "split": "test", "format": "csv,npz,png"}
+    folder = impute(run, "0", times=str(tmp_path / "times.csv"), out=tmp_path / "out", **options)  # type: ignore[arg-type]
+    found = read(folder / "impute.csv")
+    assert list(found.index.get_level_values("at").unique()) == sorted(wanted["at"])
+    there = found.xs((own.sensor.iloc[0], at, "pressure"))
+    assert there.observed == 1
+    np.testing.assert_allclose(there.value, own.pressure.iloc[2], rtol=1e-6)
+    new = found.drop(at, level="at")
+    assert (new.observed == 0).all()
+    assert (new.low < new.high).all()
+    assert (folder / "impute-intervals.png").stat().st_size > 5_000
+    with np.load(folder / "impute.npz") as arrays:
+        whole = np.isin(np.arange(ROWS + 2), [3, ROWS + 1], invert=True)
+        assert arrays["mask"][0, ~whole].sum() == 0
+        np.testing.assert_array_equal(arrays["observed"][0, whole], data.frames[0].numpy())
+
+
+def test_clips_of_several_lengths_get_the_times_that_they_lack() -> None:
+    """A step for each, in order, and none beyond the end of a shorter clip that was not asked for."""
+    batch = Batch(
+        torch.arange(8.0).view(2, 4, 1),
+        None,
+        torch.tensor([4, 2]),
+        torch.tensor([[0.0, 0.1, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]]),
+    )
+    chosen = Selection(batch, ("a", "b"), torch.tensor([0, 1]))
+    found, kept = with_times(chosen, np.array([0.1, 5.5]))  # the first is in single precision in the data
+    assert found.frame_counts == [5, 4]
+    assert found.batch.times is not None
+    np.testing.assert_allclose(found.batch.times[0], [0, 0.1, 3, 4, 5.5], rtol=1e-6)
+    np.testing.assert_allclose(found.batch.times[1, :4], [0.1, 5, 5.5, 6], rtol=1e-6)
+    assert kept.tolist() == [[False, True, False, False, True], [True, False, True, False, False]]
+    assert found.batch.observed[..., 0].tolist() == [[True] * 4 + [False], [False, True, False, True, False]]
+    assert found.batch.visible[..., 0].tolist() == [[0, 1, 2, 3, 0], [0, 4, 0, 5, 0]]
+
+
+def test_forecasts_at_times_of_ones_own_are_those_of_the_model(fitted: tuple[Path, str], tmp_path: Path) -> None:
+    run, _ = fitted
+    opened = pyro_dsvae.load(run)
+    part = opened.sequences().part("test").take(torch.tensor([1]))
+    assert part.times is not None
+    assert part.mask is not None
+    assert part.names is not None
+    last = sensors().set_index("sensor")["at"].loc[part.names.entities[0]].iloc[6]
+    wanted = [last + pd.Timedelta(hours=hours) for hours in (0.5, 9, 2)]
+    text = ",".join(time.isoformat() for time in wanted)
+    options = {"given": 7, "draws": 5, "split": "test", "format": "csv,png", "out": tmp_path / "out"}
+    found = read(forecast(run, "1", times=text, **options) / "forecast.csv")  # type: ignore[arg-type]
+    assert list(found.index.get_level_values("at").unique()) == sorted(wanted)
+    hours = part.times[:, 6:7] + torch.tensor([[0.5, 2.0, 9.0]])
+    past = part.frames[:, :7], 3, part.mask[:, :7], None, part.times[:, :7]
+    expected = opened.forecast(*past, hours, draws=5)
+    np.testing.assert_allclose(found.value, expected.mean.flatten(), rtol=1e-6)
+    np.testing.assert_allclose(found.low, expected.interval(0.9)[0].flatten(), rtol=1e-6)
+    assert (tmp_path / "out/forecast-intervals.png").stat().st_size > 5_000
+
+
+WRONG_TIMES = {
+    "1.5,2": "is neither a number nor|those of the data are in",
+    "2024-03-01T00:00Z": "times of the data are in .*; give times like these",
+    "soon": "neither a number nor a date",
+    ",": "no time is named",
+}
+
+
+@pytest.mark.parametrize("text", WRONG_TIMES)
+def test_what_is_no_time_of_the_data_is_refused(fitted: tuple[Path, str], tmp_path: Path, text: str) -> None:
+    with pytest.raises(UsageError, match=WRONG_TIMES[text]):
+        impute(fitted[0], "0", times=text, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_forecasts_of_what_was_given_and_priors_that_count_steps_are_refused(fitted: tuple[Path, str]) -> None:
+    run, _ = fitted
+    with pytest.raises(
+        UsageError, match=r"--times begins at 2024-02-28T00:00:00, and clip 0 is given until .*: forecasts come after"
+    ):
+        forecast(run, "0", times="2024-02-28")
+    with pytest.raises(
+        UsageError, match=r"--times needs a dynamic prior in continuous time, and LSTM counts steps: fit with"
+    ):
+        own_times("1", LSTM(2), None)
+    assert list(own_times("2, 1,2", RandomWalk(2), None)) == [1, 2]
+
+
+def test_a_file_of_times_names_its_column(tmp_path: Path) -> None:
+    names = Names((), (), time="hour")
+    (tmp_path / "one.csv").write_text("whatever\n3\n1.5\n")
+    (tmp_path / "two.csv").write_text("hour,note\n3,a\n1.5,b\n")
+    (tmp_path / "none.csv").write_text("minute,note\n3,a\n")
+    for name in ("one", "two"):
+        assert list(own_times(str(tmp_path / f"{name}.csv"), RandomWalk(2), names)) == [1.5, 3]
+    with pytest.raises(UsageError, match="has the columns minute, note; that of times is called 'hour'"):
+        own_times(str(tmp_path / "none.csv"), RandomWalk(2), names)
