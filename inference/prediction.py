@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.inference.handlers import LocalParameters, Means
+from pyro_dsvae.models.distributions.point import point
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.steps import Steps
 
@@ -35,8 +36,8 @@ def posterior_means(
 
 @torch.no_grad()
 def decode(model: DSVAE, f: Tensor, z: Tensor) -> Tensor:
-    """Mean frames E[x | f, z] ``(*B, T, *frame)`` for f ``(*B, F)`` and z ``(*B, T, D)``."""
-    return model.frames(f, z).mean
+    """Mean frames E[x | f, z] ``(*B, T, *frame)`` for f ``(*B, F)`` and z ``(*B, T, D)``; of classes the most probable one."""
+    return point(model.frames(f, z))
 
 
 @torch.no_grad()

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 from torch.distributions.transforms import AffineTransform
 
+from pyro_dsvae.models.distributions.point import point
+
 # How results say that they are errors of this unit.
 IN_SD: Final = "in standard deviations of each column"
 
@@ -107,6 +109,12 @@ class Unstandardised(TransformedDistribution):
     def _units(self) -> tuple[Tensor, Tensor]:
         (transform,) = self.transforms
         return transform.loc, transform.scale
+
+
+@point.register
+def _(p: Unstandardised) -> Tensor:
+    mean, sd = p._units
+    return mean + sd * point(p.base_dist)
 
 
 def column_sd(by: Standardisation | None) -> Tensor | None:

@@ -14,6 +14,7 @@ from pyro_dsvae.inference.memory import check_memory
 from pyro_dsvae.inference.sampling.refinement import Refinement
 from pyro_dsvae.inference.sampling.resampling import Conditioning, PosteriorDraws, draw_posterior
 from pyro_dsvae.inference.sequences import Sequences
+from pyro_dsvae.models.distributions.point import over_draws, point
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError, check_count
 from pyro_dsvae.models.steps import Steps
@@ -28,12 +29,14 @@ class Forecast:
         means: E[x | f, z] of every draw ``(K, B, H, *frame)``: the same futures without noise.
         z: (K, B, H, D), the latents that they are decoded from.
         past: f (K, B, F) and z of the given steps, with diagnostics of the draws.
+        nominal: Of each channel or value, whether it holds classes; empty where none does.
     """
 
     samples: Tensor
     means: Tensor
     z: Tensor
     past: PosteriorDraws
+    nominal: tuple[bool, ...] = ()
 
     @property
     def f(self) -> Tensor:
@@ -42,8 +45,8 @@ class Forecast:
 
     @property
     def mean(self) -> Tensor:
-        """E[x | past] ``(B, H, *frame)``, the forecast with the smallest expected squared error."""
-        return self.means.mean(0)
+        """E[x | past] ``(B, H, *frame)``, which has the smallest expected squared error; of classes the most frequent."""
+        return over_draws(self.means, self.nominal)
 
     def quantiles(self, levels: Sequence[float]) -> Tensor:
         """Quantiles ``(Q, B, H, *frame)`` of every value over the samples, by linear interpolation."""
@@ -119,7 +122,8 @@ def forecast(
             parts.append(Forecast(samples, means, z, replace(past, z=padded)))
     order = torch.cat(list(groups.values())).argsort()
     samples, means, z = (torch.cat([getattr(p, n) for p in parts], dim=1)[:, order] for n in ("samples", "means", "z"))
-    return Forecast(samples, means, z, PosteriorDraws.joined([part.past for part in parts]).rows(order))
+    past = PosteriorDraws.joined([part.past for part in parts]).rows(order)
+    return Forecast(samples, means, z, past, model.likelihood.nominal_channels)
 
 
 def check_context(sequences: Sequences, context: int) -> None:
@@ -166,5 +170,5 @@ def _frames(model: DSVAE, f: Tensor, z: Tensor, at_once: int) -> tuple[Tensor, T
     for some_f, some_z in zip(f.flatten(0, 1).split(at_once), z.flatten(0, 1).split(at_once), strict=True):
         frames = model.frames(some_f, some_z)
         samples.append(frames.sample())
-        means.append(frames.mean)
+        means.append(point(frames))
     return torch.cat(samples).unflatten(0, z.shape[:2]), torch.cat(means).unflatten(0, z.shape[:2])

@@ -13,6 +13,7 @@ from pyro_dsvae.inference.memory import check_memory
 from pyro_dsvae.inference.sampling.hmc import Langevin
 from pyro_dsvae.inference.sampling.refinement import Refinement
 from pyro_dsvae.inference.sampling.resampling import Conditioning, PosteriorDraws, draw_posterior
+from pyro_dsvae.models.distributions.point import over_draws, point
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 
@@ -34,7 +35,8 @@ class Imputation:
         mean: E[x | observed]: observed values as they are, the others from ``model_mean``.
         sd: Standard deviation of every value given what was observed, including the noise of the likelihood; 0 where
             observed.
-        model_mean: Mean over draws of E[x | f, z], at every value: the reconstruction, for noisy input.
+        model_mean: Mean over draws of E[x | f, z], at every value: the reconstruction, for noisy input. Of classes the most
+            frequent among the most probable ones.
         model_sd: Standard deviation over draws of E[x | f, z]: the uncertainty of the frame without noise.
         means: ``(K, B, T, *frame)``, E[x | f, z] of every draw.
         x: The frames, 0 where not observed.
@@ -130,7 +132,7 @@ def impute(
     if exists is not None:
         exists = exists[(..., *(None,) * (x.ndim - 2))]
         means, noise = (torch.where(exists, v, torch.zeros_like(v)) for v in (means, noise))
-    model_mean = means.mean(0)
+    model_mean = over_draws(means, sampler.model.likelihood.nominal_channels)
     spread = means.var(0, correction=min(1, draws - 1))
     return Imputation(
         torch.where(observed, x, model_mean),
@@ -162,7 +164,7 @@ def _decoded(model: DSVAE, posterior: PosteriorDraws, at_once: int) -> tuple[Ten
     means, noise = [], []
     for f, z in zip(*(v.flatten(0, 1).split(at_once) for v in posterior.latents), strict=True):
         frames = model.frames(f, z)
-        means.append(frames.mean)
+        means.append(point(frames))
         noise.append(_variance(frames))
     count = posterior.f.shape[:2]
     return torch.cat(means).unflatten(0, count), torch.cat(noise).unflatten(0, count).mean(0)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.inference.memory import check_memory
+from pyro_dsvae.models.distributions.point import point
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.steps import Steps
@@ -153,5 +154,5 @@ def _chosen(dimensions: Sequence[int] | Tensor | None, size: int, count: int, pa
 
 def _decoded(model: DSVAE, chosen: Tensor, values: Tensor, f: Tensor, z: Tensor) -> Traversal:
     # One dimension at a time bounds memory.
-    frames = [model.frames(*pair).mean for pair in zip(f, z, strict=True)]
+    frames = [point(model.frames(*pair)) for pair in zip(f, z, strict=True)]
     return Traversal(chosen, values, f, z, torch.stack(frames))

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn.functional import pad
 
+from pyro_dsvae.models.distributions.point import point
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 
@@ -33,6 +34,7 @@ class Categorical(Likelihood):
     """
 
     bytes_per_unit: ClassVar[int] = 1
+    nominal = True
 
     def __init__(self, frame_shape: tuple[int, ...], classes: int | list[int] = 2) -> None:
         super().__init__(frame_shape)
@@ -115,6 +117,11 @@ class CategoricalDistribution(TorchDistribution):
     @property
     def _numbers(self) -> Tensor:
         return torch.arange(self.log_p.shape[-1], dtype=self.log_p.dtype, device=self.log_p.device)
+
+
+@point.register
+def _(p: CategoricalDistribution) -> Tensor:
+    return p.mode
 
 
 def _padded(decoded: Tensor, classes: Sequence[int], dim: int) -> Tensor:

@@ -26,6 +26,7 @@ class Likelihood(nn.Module, ABC):
         discrete: Whether log p is a log probability of 8-bit values, so that bits per dimension can be reported.
         real_valued: Whether every real number has a density, so that series can be standardised (`Standardisation`); a tuple
             where that differs from channel to channel.
+        nominal: Whether values are classes, numbers without order; a tuple where that differs from channel to channel.
         bytes_per_unit: The stored byte that is one model unit: 255 for intensities, 1 for counts.
     """
 
@@ -33,6 +34,7 @@ class Likelihood(nn.Module, ABC):
     bytes_per_unit: ClassVar[int] = 255
 
     real_valued: bool | tuple[bool, ...] = False
+    nominal: bool | tuple[bool, ...] = False
     parameters_per_value: int | tuple[int, ...] = 1
 
     def __init__(self, frame_shape: tuple[int, ...]) -> None:
@@ -53,6 +55,11 @@ class Likelihood(nn.Module, ABC):
     def real_channels(self) -> tuple[bool, ...]:
         """``real_valued`` of each channel of an image, or each value of a vector."""
         return _of_each(self.real_valued, self.frame_shape[0])
+
+    @property
+    def nominal_channels(self) -> tuple[bool, ...]:
+        """``nominal`` of each channel of an image, or each value of a vector."""
+        return _of_each(self.nominal, self.frame_shape[0])
 
     @abstractmethod
     def forward(self, decoded: Tensor) -> TorchDistribution:

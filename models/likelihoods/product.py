@@ -12,6 +12,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from pyro_dsvae.models.distributions.point import point
 from pyro_dsvae.models.errors import UsageError, did_you_mean
 from pyro_dsvae.models.likelihoods.bernoulli import Bernoulli
 from pyro_dsvae.models.likelihoods.categorical import Categorical
@@ -68,6 +69,7 @@ class Product(Likelihood):
             for (name, group), columns in zip(groups.items(), self.columns, strict=True)
         )
         self.real_valued = tuple(in_order([part.real_channels for part in self._parts], self.columns))
+        self.nominal = tuple(in_order([part.nominal_channels for part in self._parts], self.columns))
         self.parameters_per_value = tuple(in_order([part.channel_parameters for part in self._parts], self.columns))
 
     def forward(self, decoded: Tensor) -> TorchDistribution:
@@ -120,29 +122,35 @@ class ProductDistribution(TorchDistribution):
     @property
     def mean(self) -> Tensor:
         """Of every value, by its group."""
-        return self._joined([part.mean for part in self.parts])
+        return self.joined([part.mean for part in self.parts])
 
     @property
     def mode(self) -> Tensor:
         """Of every value, by its group."""
-        return self._joined([part.mode for part in self.parts])
+        return self.joined([part.mode for part in self.parts])
 
     @property
     def variance(self) -> Tensor:
         """Of every value, by its group."""
-        return self._joined([part.variance for part in self.parts])
+        return self.joined([part.variance for part in self.parts])
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
-        return self._joined([part.sample(torch.Size(sample_shape)) for part in self.parts])
+        return self.joined([part.sample(torch.Size(sample_shape)) for part in self.parts])
 
     def log_prob(self, value: Tensor) -> Tensor:
         pairs = zip(self.parts, self.columns, strict=True)
-        return self._joined([part.log_prob(picked(value, columns)) for part, columns in pairs])
+        return self.joined([part.log_prob(picked(value, columns)) for part, columns in pairs])
 
-    def _joined(self, values: Sequence[Tensor]) -> Tensor:
+    def joined(self, values: Sequence[Tensor]) -> Tensor:
+        """What every group has, (…, G) each, in the order of the columns: (…, P)."""
         order = in_order([range(a, b) for a, b in pairwise((0, *accumulate(map(len, self.columns))))], self.columns)
         return picked(torch.cat(list(values), dim=-1), order)
+
+
+@point.register
+def _(p: ProductDistribution) -> Tensor:
+    return p.joined([point(part) for part in p.parts])
 
 
 def picked(values: Tensor, columns: Sequence[int]) -> Tensor:

@@ -87,6 +87,28 @@ def test_a_fit_to_columns_of_several_kinds(tmp_path: Path, capsys: pytest.Captur
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
+def test_classes_are_shown_as_the_most_probable_one(tmp_path: Path) -> None:
+    """By the probabilities of each class; of draws the one that most of them find. Other columns keep their means."""
+    run = pyro_dsvae.load(fitted(tmp_path / "one"))
+    part = run.sequences().part("test")
+    f, z = 20 * torch.randn(8, 3), 20 * torch.randn(8, 6, 2)
+    said, density = run.decode(f, z), run.model.frames(f, z)
+    whole = torch.stack([torch.full_like(said, k) for k in range(3)])
+    p = torch.stack(
+        [density.log_prob(torch.where(torch.tensor([0, 0, 0, 1, 0]) > 0, each, said.round())) for each in whole]
+    )
+    assert torch.equal(said[..., 3], p[..., 3].argmax(0).float())
+    assert len(said[..., 3].unique()) > 1
+    others = [0, 1, 2, 4]
+    torch.testing.assert_close(said[..., others], density.mean[..., others])
+    imputed = run.impute(part.frames, part.mask, draws=5, method="amortised")
+    future = run.forecast(part.frames, 2, part.mask, draws=5)
+    for means, mean in ((imputed.means, imputed.model_mean), (future.means, future.mean)):
+        counts = torch.stack([(means[..., 3] == k).sum(0) for k in range(3)])
+        assert torch.equal(counts.gather(0, mean[None, ..., 3].long())[0], counts.max(0).values)
+        torch.testing.assert_close(mean[..., others], means.mean(0)[..., others])
+
+
 def refused(main: Callable[[Sequence[str]], int], *arguments: str) -> str:
     """The one line of a command that refuses."""
     with pytest.raises(UsageError) as error:
