@@ -14,7 +14,7 @@ from pyro_dsvae.clips.films import Film, kind_of, read_film
 from pyro_dsvae.clips.writing import is_ours
 from pyro_dsvae.data.files.conversion import fitted
 from pyro_dsvae.data.files.layout import CHANNELS, Layout
-from pyro_dsvae.data.files.npz import Array, as_frames, as_mask, frames_in, read_arrays
+from pyro_dsvae.data.files.npz import Array, as_frames, as_mask, as_values, frames_in, read_arrays
 from pyro_dsvae.data.files.pictures import IMAGE_SUFFIXES, frame_unit, images_in, pictures, steps_shown
 from pyro_dsvae.data.video.windows import Cutting
 from pyro_dsvae.data.words import numbered_sequences, size_in_words
@@ -62,10 +62,11 @@ def read_clips(
     """The clips in a file, or in a folder with one image per frame (in the order of their names).
 
     An ``.npz`` holds ``frames`` ``(T, *frame)`` or ``(n, T, *frame)``, images channel-first or channel-last, or in the
-    ``layout`` of the run's data, and where known ``mask``, ``lengths`` and ``times``; other arrays in it are ignored. An
-    animated image holds one clip, in which each picture is repeated for as long as it lasts (`repeats`). Any other image is
-    a strip of frames from left to right, as wide for their height as those of the run, or square. Palettes are resolved, 16
-    bit become 8, and what is transparent becomes black, unless the run's frames have an alpha channel themselves.
+    ``layout`` of the run's data, and where known ``mask``, ``lengths`` and ``times``; other arrays in it are ignored. Without
+    a mask NaN means that nothing was measured. An animated image holds one clip, in which each picture is repeated for as
+    long as it lasts (`repeats`). Any other image is a strip of frames from left to right, as wide for their height as those
+    of the run, or square. Palettes are resolved, 16 bit become 8, and what is transparent becomes black, unless the run's
+    frames have an alpha channel themselves.
 
     Args:
         path: A file or a folder.
@@ -169,7 +170,10 @@ def _from_arrays(path: Path, frame_shape: tuple[int, ...], resize: bool, layout:
         name = frames_in(arrays)
         if layout is not None and not is_ours(path):
             arrays = _reordered(arrays, name, layout)
-        raw = as_frames(name, arrays[name])
+        series = len(frame_shape) == 1  # integers are measurements; of images they may be bytes or not
+        raw = as_values(name, arrays[name], str(path)) if series else as_frames(name, arrays[name])
+        if "mask" not in arrays and raw.dtype.kind == "f" and np.isnan(raw).any():
+            arrays = {**arrays, "mask": ~np.isnan(raw)}
         values = torch.from_numpy(np.ascontiguousarray(raw))
         frames = _arranged(values, frame_shape)
         if frames.ndim <= len(frame_shape):
@@ -177,9 +181,9 @@ def _from_arrays(path: Path, frame_shape: tuple[int, ...], resize: bool, layout:
             raise UsageError(
                 f"{name} have shape {raw.shape}, {what}; a clip of this run is (T, {_listed(frame_shape)})"
             )
-        whole = frames.shape[: frames.ndim - len(frame_shape)]
+        sizes = frames.shape[: frames.ndim - len(frame_shape)]
         frames = fitted(frames.flatten(0, -1 - len(frame_shape)), frame_shape, resize, None)
-        n, length = int(np.prod(whole[:-1])), whole[-1]
+        n, length = int(np.prod(sizes[:-1])), sizes[-1]
         return Sequences.of(
             frames.unflatten(0, (n, length)),
             None if "mask" not in arrays else _mask(arrays["mask"], tuple(raw.shape), frame_shape, (n, length)),

@@ -325,6 +325,23 @@ def test_what_is_no_clip_is_told(tmp_path: Path) -> None:
     assert "different sizes (16 x 16, 17 x 16 (H x W))" in refusal(tmp_path / "mixed")
 
 
+def test_nan_is_missing_and_integers_are_measurements_as_in_the_data_of_a_fit(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frames, seen = rng.normal(size=(2, T, 6)).astype(np.float32), rng.random((2, T, 6)) < 0.6
+    clips = read_clips(saved(tmp_path / "a.npz", frames=np.where(seen, frames, np.nan)), VECTOR)
+    assert clips.mask is not None
+    assert np.array_equal(clips.mask.numpy(), seen)
+    told = read_clips(saved(tmp_path / "b.npz", frames=frames, mask=seen), VECTOR)
+    assert torch.equal(clips.stored().visible, told.stored().visible)
+    whole = read_clips(saved(tmp_path / "c.npz", frames=np.arange(12 * T).reshape(2, T, 6)), VECTOR)
+    assert (whole.mask, whole.frames.dtype, float(whole.frames.sum())) == (None, torch.float32, sum(range(12 * T)))
+    image = np.ones((T, *COLOUR), np.float32)
+    image[1, :, 3] = np.nan
+    pixels = read_clips(saved(tmp_path / "d.npz", frames=image), COLOUR).mask
+    assert pixels is not None
+    assert np.array_equal(pixels.numpy()[0], np.isfinite(image))
+
+
 @pytest.mark.parametrize(
     ("arrays", "shape", "says"),
     [
