@@ -124,7 +124,7 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
         options = replace(options, decoder=decoder, encoder=encoder, keep_data=first.keep_data)
     else:
         RunDirectory.check_free(path)
-    source, folder = next(located(options.data, places(options.data_folder, path if options.resume else None)))
+    source, folder = next(located(options.source, places(options.data_folder, path if options.resume else None)))
     data = read_again(source, known) if options.resume else read_first(source)
     fingerprint = data.fingerprint()
     options = _for_data(replace(options, data_folder=folder), data)
@@ -174,7 +174,7 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
 
 def _for_data(options: FitOptions, data: SequenceData) -> FitOptions:
     """The options with what the data decide: networks and guide views that are left open, and numbers of named columns."""
-    recommended = options.data.recommended
+    recommended = options.source.recommended
     if recommended is not None and options.decoder is None and is_rank_zero():
         print(recommended.in_words(), file=sys.stderr)
     return with_numbers(for_frames(options, data.frame_shape, recommended), data.column_names)

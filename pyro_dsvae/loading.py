@@ -60,5 +60,5 @@ def load(
         ) from error
     objective.to(place).eval()
     kept = {name: value for name, value in state.items() if name != "objective"}
-    source = options.data if data is None else data if isinstance(data, DataSource) else InMemory.of(data)
+    source = options.source if data is None else data if isinstance(data, DataSource) else InMemory.of(data)
     return Run(directory.path, options.config(), source, objective.model, objective.guide, kept, objective.anchor)

@@ -56,7 +56,7 @@ def planned(options: ComparisonOptions) -> Plan:
         runs = [existing(Path(run), options.data_folder) for run in options.runs]
         found = Path.cwd() if runs == list(options.runs) else options.data_folder or found
     else:
-        source, found = next(located(options.data, places(options.data_folder)))
+        source, found = next(located(options.source, places(options.data_folder)))
     options = replace(options, data_folder=found)
     if source is None:
         fits = finished(runs)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass, field, fields
 from enum import Enum, auto
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 from pyro_dsvae.configuration.catalogue import PARTS
 from pyro_dsvae.configuration.checking import checked_arguments
@@ -29,6 +29,14 @@ from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.networks.frames import EncoderRecipe, FrameDecoder
 from pyro_dsvae.models.static_priors.autoregressive_mixture import AutoregressiveMixture
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
+
+if TYPE_CHECKING:
+    from pyro_dsvae.data.memory.conversion import Given
+
+    Data: TypeAlias = DataSource | Given
+else:
+    # What the command line takes. From Python `checked_arguments` makes a source of the others.
+    Data = DataSource
 
 Value = TypeVar("Value")
 Result = TypeVar("Result")
@@ -69,7 +77,7 @@ def option(default: Value, role: Role, said: str) -> Value:
 class SharedOptions:
     """What `fit` and `compare` both take: all that decides what is fitted."""
 
-    data: DataSource = option(
+    data: Data = option(
         Sprites(),
         Role.DATA,
         "the sequences: Sprites, MovingDigits, CartoonFaces, LPCSprites, Arrays, SeriesTable, VideoFolder, "
@@ -128,6 +136,12 @@ class SharedOptions:
         "terms beside the ELBO; none, Contrastive, or weights as in --contrastive.weight_mi 5",
     )
     optimisation: Optimisation = option(Optimisation(), Role.TRAINING, "how to fit")
+
+    @property
+    def source(self) -> DataSource:
+        """The data, of which a verb has made a source."""
+        assert isinstance(self.data, DataSource)
+        return self.data
 
     def config(self) -> dict[str, Any]:
         """All options but those of one call, as config.yaml has them: parts with class path and arguments."""
