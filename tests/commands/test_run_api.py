@@ -160,6 +160,22 @@ def test_batches_of_any_size_give_the_same_codes(images: Run, monkeypatch: pytes
 # --- what moves and what stays ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("ragged", [False, True])
+def test_a_series_alone_has_the_codes_that_it_has_among_others(vectors: Run, ragged: bool) -> None:
+    """With gaps, at times of its own, whatever length the others have: no information crosses series."""
+    x, rng = clips(5, VECTOR), torch.Generator().manual_seed(3)
+    seen, times = torch.rand(x.shape, generator=rng) < 0.7, torch.rand(5, T, generator=rng).cumsum(1)
+    lengths = torch.tensor([4, 6, 2, 6, 5]) if ragged else None
+    together = vectors.encode(x, seen, lengths, times)
+    alone = vectors.encode(x[:1], seen[:1], None if lengths is None else lengths[:1], times[:1])
+    others = vectors.encode(torch.cat([x[:1], -9 * x[1:]]), seen, lengths, times)
+    for name in ("f", "z", "f_scale", "z_scale"):
+        whole = getattr(together, name)[:1]
+        torch.testing.assert_close(getattr(alone, name), whole, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(getattr(others, name)[:1], whole, rtol=1e-5, atol=1e-6)
+        assert not torch.allclose(getattr(others, name)[1:], getattr(together, name)[1:], atol=1e-3)
+
+
 def test_a_swap_with_oneself_is_the_reconstruction(images: Run) -> None:
     x = clips(3)
     codes = images.encode(x)
