@@ -114,6 +114,32 @@ def test_windows_of_a_recording_are_in_one_split() -> None:
     assert Counter(split for (split,) in found.values()) == {0: 98, 1: 14, 2: 28}
 
 
+def test_windows_by_time_are_of_every_recording_and_cross_no_border() -> None:
+    """A window of the training steps lies in the first 70 of 100 steps of its recording, and so on."""
+    watch = pytest.importorskip("seglearn.datasets").load_watch()
+    data = WatchExercises(by="time").load()
+    assert data.names is not None
+    whole: dict[str, np.ndarray] = {}
+    for i, series in enumerate(watch["X"]):
+        side = ("left", "right")[int(watch["side"][i])]
+        name = f"person {watch['subject'][i]}, {side}, {watch['y_labels'][watch['y'][i]]}"
+        whole[name] = np.stack([series[5 * t : 5 * t + 5].mean(0) for t in range(len(series) // 5)])
+    borders = ((0, 0.7), (0.7, 0.8), (0.8, 1))
+    found = Counter(zip(data.names.entities, data.split.tolist(), strict=True))
+    for name, steps in whole.items():
+        for split, (low, high) in enumerate(borders):
+            start, end = (int(len(steps) * share + 1e-9) for share in (low, high))
+            expected = [steps[at : at + 32] for at in range(start, end - 32 + 1, 16)]
+            assert found[name, split] == len(expected)
+            rows = [
+                row
+                for row, (entity, part) in enumerate(zip(data.names.entities, data.split.tolist(), strict=True))
+                if (entity, part) == (name, split)
+            ]
+            for row, window in zip(rows, expected, strict=True):
+                np.testing.assert_allclose(data.frames[row], window, rtol=1e-5, atol=1e-6)
+
+
 def test_a_missing_package_is_named_with_its_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, source in (("seglearn", WatchExercises()), ("sktime", JapaneseVowels()), ("sktime", BasicMotions())):
         with monkeypatch.context() as patch:
@@ -130,6 +156,8 @@ def test_mistakes_are_told() -> None:
         WatchExercises(window=1)
     with pytest.raises(UsageError, match="every is 0; it must be a whole number"):
         WatchExercises(every=0)
+    with pytest.raises(UsageError, match="split by recording or time, not 'person'"):
+        WatchExercises(by="person")  # type: ignore[arg-type]
     pytest.importorskip("sktime")
     with pytest.raises(UsageError, match=r"validation = 1\.5; it is a fraction between 0 and 1"):
         BasicMotions(validation=1.5).load()

@@ -1,5 +1,7 @@
 """WatchExercises: ten people with a watch on either wrist do seven exercises."""
 
+from typing import Literal
+
 import numpy as np
 import torch
 
@@ -9,7 +11,7 @@ from pyro_dsvae.data.names import Names
 from pyro_dsvae.data.tables.reading import needed
 from pyro_dsvae.data.tables.splits import check_fractions, drawn_split
 from pyro_dsvae.data.tables.windows import Windows
-from pyro_dsvae.models.errors import check_count
+from pyro_dsvae.models.errors import UsageError, check_count
 
 HERTZ = 50
 SIDES = ("left", "right")
@@ -19,17 +21,19 @@ class WatchExercises(DataSource):
     """Windows of 140 recordings of a watch: 10 people do 7 shoulder exercises with either arm.
 
     Acceleration and angular velocity, 50 Hz, are averaged over ``every`` samples, and cut into windows. Labels are person and
-    side, which stay the same, and exercise, which describes how a sequence moves. All windows of a recording are in one split.
-    The recordings have no split of their own; they are drawn by ``seed``. They ship in seglearn:
-    ``pip install 'pyro-dsvae[series]'``.
+    side, which stay the same, and exercise, which describes how a sequence moves. The recordings have no split of their own. By
+    recording, all windows of one are in one split, drawn by ``seed``: nobody is seen in the same exercise with the same arm
+    again. By time, the split is within each recording, the end for the test, and no window crosses a border. They ship in
+    seglearn: ``pip install 'pyro-dsvae[series]'``.
 
     Args:
         window: Steps of each sequence.
         stride: Steps from one window to the next; below ``window`` they overlap.
         every: Samples that are averaged into one step; 5 make 10 Hz.
-        validation: Fraction of the recordings for the validation split.
-        test: Fraction of the recordings for the test split.
-        seed: Of the split.
+        by: How windows are split: recording or time.
+        validation: Fraction of the recordings, or of the steps of each, for the validation split.
+        test: Fraction for the test split.
+        seed: Of the split by recording.
 
     Source: Burns et al., "Shoulder physiotherapy exercise recognition: machine learning the inertial signals from a
     smartwatch", Physiological Measurement 39, 2018.
@@ -46,16 +50,20 @@ class WatchExercises(DataSource):
         window: int = 32,
         stride: int = 16,
         every: int = 5,
+        by: Literal["recording", "time"] = "recording",
         validation: float = 0.1,
         test: float = 0.2,
         seed: int = 0,
     ) -> None:
         check_count("every", every)
+        if by not in ("recording", "time"):
+            raise UsageError(f"windows of recordings are split by recording or time, not {by!r}", "data.by")
         check_fractions(validation, test, seed)
         self._windows = Windows(window, stride)
         self.window = window
         self.stride = stride
         self.every = every
+        self.by = by
         self.validation = validation
         self.test = test
         self.seed = seed
@@ -64,9 +72,16 @@ class WatchExercises(DataSource):
         """The windows. Raises `UsageError` where seglearn is missing."""
         watch = needed("seglearn.datasets", "series", "--data WatchExercises").load_watch()
         steps = [_averaged(np.asarray(series), self.every) for series in watch["X"]]
-        ends = np.cumsum([len(series) for series in steps])
+        lengths = np.array([len(series) for series in steps])
+        shares = [1 - self.validation - self.test, 1 - self.test, 1] if self.by == "time" else [1]
+        before = np.cumsum(lengths) - lengths
+        ends = (before[:, None] + np.floor(lengths[:, None] * np.array(shares) + 1e-9).astype(np.int64)).reshape(-1)
         starts, _ = self._windows.cut(np.r_[0, ends[:-1]], ends)
-        recording = np.searchsorted(ends, starts, side="right")
+        piece = np.searchsorted(ends, starts, side="right")
+        recording = piece // len(shares)
+        split = drawn_split(len(steps), self.validation, self.test, self.seed)[recording]
+        if self.by == "time":
+            split = (piece % len(shares)).astype(np.uint8)
         frames = np.concatenate(steps)[starts[:, None] + np.arange(self.window)]
         people, exercises = np.asarray(watch["subject"]), np.asarray(watch["y"])
         sides = np.asarray(watch["side"]).astype(np.int64)
@@ -76,7 +91,7 @@ class WatchExercises(DataSource):
         numbers, person = np.unique(people, return_inverse=True)
         return SequenceData(
             torch.from_numpy(frames.astype(np.float32)),
-            torch.from_numpy(drawn_split(len(steps), self.validation, self.test, self.seed)[recording]),
+            torch.from_numpy(split),
             labels={
                 "person": Label.occurring(person[recording], tuple(str(n) for n in numbers), "static"),
                 "side": Label.occurring(sides[recording], SIDES, "static"),
