@@ -13,8 +13,8 @@ FILE_LINES, FUNCTION_LINES, ARGUMENTS, FOLDER_MODULES = 320, 60, 12, 16
 # The rooms of each package from the ground up: a room imports from its own layer and those before it.
 LAYERS = {
     "pyro_dsvae.models": [
-        ["errors", "steps", "ops", "standardisation"],
-        ["distributions", "networks"],
+        ["errors", "steps", "ops"],
+        ["distributions", "networks", "standardisation"],
         ["static_priors", "dynamic_priors", "encoders", "decoders", "likelihoods"],
         ["dsvae"],
     ],
