@@ -12,9 +12,10 @@ def equal_error_rate(codes: Tensor, classes: Tensor, reference: Tensor | None = 
     performance", Eurospeech 1997.
 
     Args:
-        codes: (N, K), one for each sequence. Each dimension is less its mean, over its standard deviation.
+        codes: (N, K), one for each sequence. Each dimension is less its mean, and counts as much as it varies: one that tells
+            nothing of a sequence stays near its mean.
         classes: (N,) int64.
-        reference: (M, K), whose means and standard deviations are taken; None for those of ``codes``.
+        reference: (M, K), whose means are taken; None for those of ``codes``.
 
     Returns:
         From 0 to 1, a half for codes that know nothing; NaN where all sequences, or no two, are of one class.
@@ -25,11 +26,8 @@ def equal_error_rate(codes: Tensor, classes: Tensor, reference: Tensor | None = 
         >>> equal_error_rate(torch.tensor([[1.0, 0.1], [1.0, 0.0], [0.0, 1.0], [0.1, 1.0]]), torch.tensor([0, 0, 1, 1]))
         0.0
     """
-    known = (codes if reference is None else reference).double()
-    spread = known.std(0, correction=0)
-    # A dimension that is constant but for rounding tells nothing.
-    scale = torch.where(spread > 1e-6 * (1 + known.mean(0).abs()), 1 / spread, torch.zeros_like(spread))
-    unit = normalize((codes.double() - known.mean(0)) * scale, dim=-1)
+    known = codes if reference is None else reference
+    unit = normalize(codes.double() - known.double().mean(0), dim=-1)
     one, other = torch.triu_indices(len(codes), len(codes), offset=1)
     return equal_error_of_scores((unit @ unit.T)[one, other], classes[one] == classes[other])
 

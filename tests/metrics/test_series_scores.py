@@ -60,12 +60,16 @@ def test_a_sequence_is_never_paired_with_itself() -> None:
     assert equal_error_rate(ring, torch.tensor([0, 1, 0, 1])) == pytest.approx(1.0)
 
 
-def test_level_and_unit_of_a_code_do_not_matter_and_classes_are_found() -> None:
+def test_level_unit_and_directions_of_codes_do_not_matter_nor_dimensions_that_hardly_vary() -> None:
+    torch.manual_seed(0)
     classes = torch.arange(60) % 3
     codes = torch.nn.functional.one_hot(classes, 3) + 0.1 * torch.randn(60, 3)
     assert equal_error_rate(codes, classes) < 0.02
-    moved = 1e3 + codes * torch.tensor([1.0, 1e4, 1e-3])
-    assert equal_error_rate(moved.double(), classes) == pytest.approx(equal_error_rate(codes, classes), abs=0.01)
+    turned, _ = torch.linalg.qr(torch.randn(3, 3).double())
+    moved = 1e3 + 1e4 * codes.double() @ turned
+    assert equal_error_rate(moved, classes) == pytest.approx(equal_error_rate(codes, classes), abs=1e-9)
+    idle = torch.cat([codes, 0.01 * torch.randn(60, 200)], dim=1)
+    assert equal_error_rate(idle, classes) < 0.02
     assert equal_error_rate(torch.randn(60, 3), classes) == pytest.approx(0.5, abs=0.1)
     constant = torch.cat([codes, torch.full((60, 1), 3e7)], dim=1)
     assert equal_error_rate(constant, classes) < 0.02
