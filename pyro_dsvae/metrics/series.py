@@ -61,7 +61,7 @@ def measure_series(
     labels = {name: label for name, label in train.labels.items() if label.role == "static"}
     if len(data.frame_shape) != 1 or not labels or latents.f.shape[1] == 0:
         return {}, []
-    x, y = (_standardised(part, train) for part in (train, data))
+    x, y = (standardised_series(part, train) for part in (train, data))
     told, notes = _baselines(x, train, y, data, labels, seed)
     tested = {name: data.labels[name] for name in labels}
     linear = probe(summary_features(x, train.lengths), labels, summary_features(y, data.lengths), tested, seed)
@@ -88,7 +88,7 @@ def _baselines(
     """Who -> label -> (M,) the class that they tell, and what could not be had."""
     told: dict[str, dict[str, Tensor]] = {}
     notes = []
-    length, other = (_lengths(part) for part in (train, data))
+    length, other = (step_counts(part) for part in (train, data))
     cells = len(x) * len(y) * x.shape[1] ** 2
     if cells <= MOST_CELLS:
         # The same neighbour tells every label.
@@ -97,7 +97,7 @@ def _baselines(
     else:
         notes.append(f"The nearest neighbour by warping is left out: {cells:,} cells are more than {MOST_CELLS:,}.")
     if find_spec("aeon") is not None:
-        told["ROCKET"] = {name: _rocket(x, label.values, y, seed) for name, label in labels.items()}
+        told["ROCKET"] = {name: rocket(x, label.values, y, seed) for name, label in labels.items()}
     else:
         notes.append("ROCKET is left out: it needs aeon, pip install aeon.")
     return told, notes
@@ -110,14 +110,14 @@ def summary_features(x: Tensor, lengths: Tensor | None) -> Tensor:
     return torch.cat([path_codes(x, lengths), square.sqrt()], dim=1)
 
 
-def _rocket(x: Tensor, classes: Tensor, y: Tensor, seed: int) -> Tensor:
+def rocket(x: Tensor, classes: Tensor, y: Tensor, seed: int) -> Tensor:
     """(M,) classes by random convolutional kernels and ridge regression (Dempster et al. 2020), as aeon has them."""
     classifier = import_module("aeon.classification.convolution_based").RocketClassifier(random_state=seed)
     first, others = (values.transpose(1, 2).float().numpy() for values in (x, y))
     return torch.as_tensor(classifier.fit(first, classes.numpy()).predict(others)).long()
 
 
-def _standardised(part: SequenceData, by: SequenceData) -> Tensor:
+def standardised_series(part: SequenceData, by: SequenceData) -> Tensor:
     """Frames (N, T, P) float64 less the mean of each column of ``by``, over its standard deviation; 0 where not observed."""
     moments = ColumnMoments.of(one_split(by))
     stored = one_split(part).stored()
@@ -125,7 +125,7 @@ def _standardised(part: SequenceData, by: SequenceData) -> Tensor:
     return torch.where(stored.observed, values, torch.zeros_like(values))
 
 
-def _lengths(part: SequenceData) -> Tensor:
+def step_counts(part: SequenceData) -> Tensor:
     return torch.full((len(part),), part.length) if part.lengths is None else part.lengths
 
 
