@@ -5,6 +5,7 @@ import contextlib
 import inspect
 import json
 import re
+import shlex
 import sys
 import traceback
 import warnings
@@ -82,6 +83,12 @@ def peek(arguments: Sequence[str], *names: str) -> dict[str, str | None]:
     return dict.fromkeys(names)
 
 
+def bare_flags(arguments: Sequence[str], *flags: str) -> list[str]:
+    """The arguments, in which each of these flags that stands alone, such as ``--resume``, means ``--resume=true``."""
+    following = [*arguments, "-"][1:]
+    return [f"{a}=true" if a in flags and n.startswith("-") else a for a, n in zip(arguments, following, strict=True)]
+
+
 def instantiate(parser: ArgumentParser, options: Namespace) -> Namespace:
     """Options with their objects built. Raises `UsageError`."""
     try:
@@ -113,11 +120,13 @@ def from_config(kind: Callable[..., Taken], config: Mapping[str, Any]) -> Taken:
 def main(verb: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None) -> None:
     """Run a verb on its arguments, by default those of the command line, and exit with its status.
 
-    What the user got wrong is one line on standard error and status 2; Ctrl-C is status 130, SIGTERM 143, SIGHUP 129.
+    What the user got wrong is one line on standard error and status 2; Ctrl-C is status 130, SIGTERM and SIGUSR1 143, SIGHUP
+    129, with the command that starts again.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        with stoppable(), _remarks_told():
-            status = verb(sys.argv[1:] if arguments is None else arguments)
+        with stoppable(f"python -m {verb.__module__} {shlex.join(arguments)}".rstrip()), _remarks_told():
+            status = verb(arguments)
         sys.exit(status)
     except UsageError as error:
         print(f"error: {_with_flags(error)}", file=sys.stderr)

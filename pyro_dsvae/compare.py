@@ -6,7 +6,8 @@
   python -m pyro_dsvae.compare --vary dynamic_prior=LSTM,my_priors.Damped --data Arrays --data.path clips.npz --minutes 10
   python -m pyro_dsvae.compare runs/a runs/b runs/c          finished runs; those that differ in their seed only are one
   python -m pyro_dsvae.compare runs/a runs/b --split test    the final figures
-  python -m pyro_dsvae.compare --out runs/compare-001        continue a comparison that was stopped or killed
+  python -m pyro_dsvae.compare --out runs/compare-001        continue a comparison that was stopped or killed; so does the
+                                                             same command with the same --out, with --resume or without
 
 --vary KEY=A,B takes any option of fit; every other option of fit is the same for all candidates, and so are data, split,
 budget and seeds. Each candidate is fitted --seeds times into OUT/runs. Then log p(x) of held-out sequences is estimated
@@ -22,8 +23,8 @@ took 22 minutes on two cores. k-hat says how reliable it is. Few seeds give wide
 
 Writes OUT (by default runs/compare-NNN): comparison.md, comparison.csv, summary.json, comparison.nc (an ArviZ tree of all
 values per sequence), figures/, runs/, evidence/ and config.yaml, and prints OUT as the last line: wrote: OUT. Exits 0,
-with 2 and one line for what can be put right, with 130 after Ctrl-C (143 after SIGTERM, 129 after SIGHUP); all that was done
-is kept.
+with 2 and one line for what can be put right, with 130 after Ctrl-C (143 after SIGTERM and SIGUSR1, 129 after SIGHUP); all
+that was done is kept.
 """
 
 if __name__ == "__main__":
@@ -93,6 +94,8 @@ def compare(options: ComparisonOptions) -> ComparisonResult:
 def _compared(options: ComparisonOptions) -> ComparisonResult:
     """The comparison in its folder. Raises `TakenError` where that is taken."""
     plan = planned(options)
+    if options.resume and not plan.folder.begun:
+        print(f"{options.out} holds no comparison yet, so this one begins it", file=sys.stderr)
     with plan.folder.claimed():
         return _done(plan, options)
 
@@ -117,10 +120,10 @@ def _done(plan: Plan, options: ComparisonOptions) -> ComparisonResult:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command: 0, or 130 after Ctrl-C, 143 after SIGTERM."""
+    """The command: 0, or the status of a request to stop."""
     parser = cli.parser_for(compare, __doc__)
     parser.add_argument("RUN", nargs="*", help="finished runs to compare")
-    arguments, vary = _gathered(arguments)
+    arguments, vary = _gathered(cli.bare_flags(arguments, "--resume"))
     values = cli.values(parser, arguments)
     values["vary"] = vary or None
     values["runs"] = [Path(run) for run in values.pop("RUN")] or values["runs"]

@@ -6,7 +6,8 @@
   python -m pyro_dsvae.fit --data Arrays --data.path clips.npz --likelihood Bernoulli
   python -m pyro_dsvae.fit --dynamic_prior IID               any part by name …
   python -m pyro_dsvae.fit --dynamic_prior my_priors.Damped  … or by the dotted path of your own class
-  python -m pyro_dsvae.fit --out runs/a --resume             continue a run that was stopped or killed
+  python -m pyro_dsvae.fit --out runs/a --resume             continue a run that was stopped or killed; where runs/a has
+                                                             nothing yet, begin one
   python -m pyro_dsvae.fit --config runs/a/config.yaml       repeat a run
   python -m pyro_dsvae.fit --config kalman-vae               a well-known model: the recipes are listed below
   python -m pyro_dsvae.fit --devices 2                       every batch shared by two devices of this machine …
@@ -19,7 +20,7 @@ are for the end: python -m pyro_dsvae.evaluate RUN.
 options follow as --dynamic_prior.hidden_size 64, and --dynamic_prior.help LSTM lists them. Fitting ends at --steps or
 --minutes, whichever comes first. Writes the run directory (config.yaml, checkpoint.pt, best.pt, metrics.csv, summary.json,
 figures/) and prints its path as the last line: run: DIR. Exits 0, with 2 and one line for what can be put right, with 130
-after Ctrl-C, which saves everything first (143 after SIGTERM, 129 after SIGHUP, which do the same).
+after Ctrl-C, which saves everything first (143 after SIGTERM and SIGUSR1, 129 after SIGHUP, which do the same).
 """
 
 if __name__ == "__main__":
@@ -30,7 +31,7 @@ if __name__ == "__main__":
 
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ from pyro_dsvae.inference.svi import SVI, NonFiniteError
 from pyro_dsvae.inference.training.distributed import is_rank_zero, launched
 from pyro_dsvae.inference.training.hardware import Hardware, check_devices, device_for
 from pyro_dsvae.inference.training.schedule import DEFAULT_STEPS, Budget
-from pyro_dsvae.models.errors import UsageError, check_seed
+from pyro_dsvae.models.errors import UsageError, check_seed, did_you_mean
 from pyro_dsvae.process import Stopped, as_stopped, is_command, listening
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.fit_journal import FitJournal
@@ -71,7 +72,7 @@ class FitResult:
 
     Attributes:
         run: The run directory.
-        finished: Whether the fit ended; False after Ctrl-C, SIGTERM or SIGHUP.
+        finished: Whether the fit ended; False after Ctrl-C, SIGTERM, SIGUSR1 or SIGHUP.
         summary: What summary.json holds, in nats per sequence; empty where it did not end.
         stopped: The request that ended it early.
     """
@@ -115,6 +116,7 @@ def fit(options: FitOptions) -> FitResult:
 def _fitted(path: Path, options: FitOptions) -> FitResult:
     """The fit in its folder. Raises `TakenError` where that is taken."""
     known = None
+    options = _begun(options, path)
     if options.resume:
         before = RunDirectory.open(path)
         known = before.load("checkpoint.pt").get("data")
@@ -170,6 +172,18 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
             return FitResult(path, True, summary)
         except KeyboardInterrupt as error:
             return FitResult(path, False, {}, as_stopped(error))
+
+
+def _begun(options: FitOptions, path: Path) -> FitOptions:
+    """The options; to go on where nothing is yet is to begin, which is said, since ``path`` may be mistyped."""
+    if not options.resume or not RunDirectory.vacant(path):
+        return options
+    if is_rank_zero():
+        near = did_you_mean(path.name, (each.parent.name for each in path.parent.glob("*/config.yaml")))
+        print(f"{path} holds no run yet{near}, so this fit begins it", file=sys.stderr)
+    with suppress(OSError):
+        path.rmdir()
+    return replace(options, resume=False)
 
 
 def _for_data(options: FitOptions, data: SequenceData) -> FitOptions:
@@ -279,10 +293,9 @@ def _keep_budget(run: RunDirectory, svi: SVI) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command: 0, or 130 after Ctrl-C, 143 after SIGTERM."""
+    """The command: 0, or the status of a request to stop."""
     parser = cli.parser_for(fit, f"{__doc__}\nRecipes:\n\n{recipes.listing()}")
-    arguments = recipes.resolve(arguments)
-    arguments = _bare_flag(arguments)
+    arguments = cli.bare_flags(recipes.resolve(arguments), "--resume", "--profile")
     given = cli.peek(arguments, "out", "resume", "config")
     if given["config"] is not None and Path(given["config"]).name == "config.yaml":
         settings = RunDirectory(Path(given["config"]).parent).config()  # says in one line where the file is spoilt
@@ -290,7 +303,7 @@ def main(arguments: Sequence[str]) -> int:
             raise UsageError(
                 f"{given['config']} is of a comparison; repeat that with python -m pyro_dsvae.compare --config"
             )
-    if given["out"] is not None and given["resume"] == "true":
+    if given["out"] is not None and given["resume"] == "true" and not RunDirectory.vacant(Path(given["out"])):
         # Options that are not named are those of the run, so that --out DIR --resume is all one has to say.
         before = RunDirectory.open(Path(given["out"]))
         before.config()  # says in one line where the file is spoilt
@@ -303,10 +316,3 @@ def main(arguments: Sequence[str]) -> int:
         print(f"stopped and saved; go on with: python -m pyro_dsvae.fit --out {result.run} --resume", file=sys.stderr)
     print(f"run: {result.run}")
     return status
-
-
-def _bare_flag(arguments: Sequence[str]) -> list[str]:
-    """``--resume`` alone means ``--resume true``, and so for ``--profile``."""
-    following = [*arguments, "-"][1:]
-    flags = ("--resume", "--profile")
-    return [f"{a}=true" if a in flags and n.startswith("-") else a for a, n in zip(arguments, following, strict=True)]

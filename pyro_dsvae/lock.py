@@ -19,6 +19,9 @@ except ImportError:  # Windows
     fcntl = None
 
 LOCK = ".lock"
+MOUNTS = Path("/proc/self/mountinfo")  # of Linux
+# Mounted so, network file systems (NFS, Lustre) keep locks to the machine that took them.
+LOCAL = ("nolock", "local_lock=all", "local_lock=flock", "localflock")
 
 
 class TakenError(UsageError):
@@ -29,7 +32,8 @@ class FolderLock:
     """The lock of one folder, held from `take` to `release` or to the end of the process.
 
     It is that of the operating system (``flock``) on the file .lock in the folder, which names the process that holds it. So a
-    lock never outlives its process. Network file systems that know such locks tell processes on other machines, too.
+    lock never outlives its process. Network file systems that know such locks tell processes on other machines, too; a `Remark`
+    says where they do not.
 
     Args:
         folder: A folder that exists.
@@ -102,4 +106,20 @@ def _lock(stream: TextIO) -> bool:
             stacklevel=4,
         )
         return False
+    if (kept := local_locks(Path(stream.name))) is not None:
+        said = f"{stream.name}: this file system is mounted with {kept}, so its locks hold on this machine only"
+        warnings.warn(f"{said}; start no process on another machine that writes there", Remark, stacklevel=4)
     return True
+
+
+def local_locks(path: Path) -> str | None:
+    """The option with which the file system of ``path`` is mounted, where it keeps locks to this machine; else None."""
+    try:
+        mounts = [line.split() for line in MOUNTS.read_text().splitlines()]
+    except OSError:  # no Linux
+        return None
+    # The fifth word is where, with spaces written as \\040; the last are the options of the file system.
+    holding = [(words[4].replace("\\040", " "), words[-1].split(",")) for words in mounts]
+    over = [each for each in holding if path.resolve().is_relative_to(each[0])]
+    options = max(over, key=lambda each: len(each[0]), default=("", []))[1]
+    return next((each for each in options if each in LOCAL), None)

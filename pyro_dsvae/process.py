@@ -1,4 +1,4 @@
-"""A command as a process: how it begins, and how it is asked to stop. SIGTERM and SIGHUP do what Ctrl-C does.
+"""A command as a process: how it begins, and how it is asked to stop. SIGTERM, SIGUSR1 and SIGHUP do what Ctrl-C does.
 
 Nothing heavy is imported here, so that a command answers from its first moment on.
 """
@@ -15,8 +15,8 @@ from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
-# Windows has no SIGHUP.
-SIGNALS = [each for each in signal.Signals if each.name in ("SIGINT", "SIGTERM", "SIGHUP")]
+# Windows has only the first two. Schedulers send SIGTERM, or SIGUSR1 where the job script says so, before they take a job down.
+SIGNALS = [each for each in signal.Signals if each.name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")]
 # Seconds within which further signals are the same request: a process is often told twice, alone and as one of its group.
 ONE_REQUEST = 0.5
 
@@ -77,8 +77,11 @@ class Stopped(KeyboardInterrupt):
 
     @property
     def status(self) -> int:
-        """The exit status that shells expect: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
-        return 128 + self.number
+        """The exit status that shells expect: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
+
+        It is 143 after SIGUSR1, too: either says that the job is pre-empted, and a script that submits it again asks for one.
+        """
+        return 128 + (signal.SIGTERM if signal.Signals(self.number).name == "SIGUSR1" else self.number)
 
     def __str__(self) -> str:
         return "interrupted" if self.number == signal.SIGINT else f"stopped by {signal.Signals(self.number).name}"
@@ -97,7 +100,7 @@ def listen(answer: Callable[[int], None]) -> None:
     terminals = [fd for fd in (1, 2) if os.isatty(fd)]
 
     def handle(number: int, _: FrameType | None) -> None:
-        if number not in (signal.SIGINT, signal.SIGTERM):
+        if signal.Signals(number).name == "SIGHUP":
             _without(terminals)
         before, _last[0] = _last[0], time.monotonic()
         if _last[0] - before > ONE_REQUEST:
@@ -152,8 +155,11 @@ def held_back() -> Iterator[None]:
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
+def stoppable(command: str) -> Iterator[None]:
     """A command's work: a request to stop raises `Stopped` in it, and is one line and an exit status after it.
+
+    Args:
+        command: Starts the work again.
 
     Raises:
         SystemExit: After a request to stop.
@@ -173,7 +179,7 @@ def stoppable() -> Iterator[None]:
         with listening(raise_stopped):
             yield
     except KeyboardInterrupt as error:
-        print(as_stopped(error), file=sys.stderr)
+        print(f"{as_stopped(error)}; start again with: {command}", file=sys.stderr)
         sys.exit(as_stopped(error).status)
     finally:
         sys.unraisablehook = others

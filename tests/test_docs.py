@@ -2,9 +2,11 @@
 
 import doctest
 import importlib
+import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,8 +26,9 @@ BLOCK = re.compile(
     r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```(?P<language>sh|python)\n(?P<text>.*?)^```$", re.M | re.S
 )
 OPTION = re.compile(r"(?<![\w-])--([a-z][\w-]*(?:\.\w+)*)")
-# Options of torchrun.
+# Options of torchrun, and of SLURM.
 OTHERS = {"nproc_per_node", "nnodes"}
+OTHERS |= {"job_name", "cpus_per_task", "time", "signal", "requeue", "open_mode", "output", "gres"}
 ACTIONS = ("swap", "sample", "interpolate", "traverse", "impute", "forecast", "encode")
 FILE = re.compile(r"# (\w+\.py)\n")
 
@@ -119,6 +122,28 @@ def test_every_option_that_a_page_names_exists(capsys: pytest.CaptureFixture[str
     for page in PAGES:
         named = {option.replace("-", "_") for option in OPTION.findall(page.read_text()) if "." not in option}
         assert named <= known | OTHERS, (page.name, named - known - OTHERS)
+
+
+@pytest.mark.parametrize("status", [0, 2, 143])
+def test_the_job_script_queues_itself_again_when_it_was_taken_down(tmp_path: Path, status: int) -> None:
+    """Here srun notes its command and ends with a status."""
+    page = (DOCS / "howto" / "cluster.md").read_text()
+    (script,) = (text for text in re.findall(r"```sh\n(.*?)```", page, re.S) if text.startswith("#!"))
+    (tmp_path / "job.sh").write_text(script)
+    for name, ends in (("srun", status), ("scontrol", 0)):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@"\nexit {ends}\n')
+        (tmp_path / name).chmod(0o755)
+    found = subprocess.run(
+        ["bash", tmp_path / "job.sh", "--data.path", "my clips.npz"],
+        env={"PATH": f"{tmp_path}:{os.defpath}", "SLURM_JOB_ID": "7"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    ran, *again = found.stdout.splitlines()
+    assert ran == "srun python -m pyro_dsvae.fit --out runs/job --resume --data.path my clips.npz"
+    assert again == (["scontrol requeue 7"] if status == 143 else [])
+    assert found.returncode == status
 
 
 def test_every_page_of_results_is_on_the_site() -> None:

@@ -26,8 +26,10 @@ def launched() -> tuple[int, int] | None:
 
 
 def is_rank_zero() -> bool:
-    """Whether this process is the only one, or the one that writes."""
-    return not dist.is_initialized() or dist.get_rank() == 0
+    """Whether this process is the only one, or the one that writes; known before the processes have met, too."""
+    if dist.is_initialized():
+        return dist.get_rank() == 0
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"  # of torchrun, of Lightning Fabric
 
 
 class Processes:

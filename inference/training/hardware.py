@@ -99,6 +99,7 @@ class Hardware:
     def fabric(self) -> "Fabric":
         """The engine for this hardware; of several processes only after `launch`."""
         from lightning_fabric import Fabric  # it takes as long to import as torch
+        from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
         device = device_for(self.device)
         per_node, nodes = self.processes
@@ -108,6 +109,8 @@ class Hardware:
             num_nodes=nodes,
             strategy="ddp" if per_node * nodes > 1 else "auto",
             precision="bf16-mixed" if self.precision == "bf16" else "32-true",
+            # Left to guess, it takes the tasks of a SLURM job for processes of the fit, and warns wherever there is an srun.
+            plugins=LightningEnvironment() if launched() is None else TorchElasticEnvironment(),
         )
 
     def prepare(self, networks: nn.Module) -> None:

@@ -20,6 +20,9 @@ from pyro_dsvae.runs.output_folder import locked, writing
 class Folder:
     """Where a comparison is written, and what says whether it is the same as before.
 
+    Attributes:
+        begun: Whether there is something of it already.
+
     Raises:
         TakenError: Where something else is there, or a comparison with other options.
     """
@@ -27,7 +30,9 @@ class Folder:
     def __init__(self, path: Path, options: ComparisonOptions) -> None:
         self.path, self.config = path, options.config()
         self.files = RunDirectory(path)
-        if not path.exists() or (path.is_dir() and {each.name for each in path.iterdir()} <= {LOCK}):
+        nothing = {LOCK, ".config.yaml.part"}  # what a process leaves that was killed before its first file was whole
+        self.begun = path.exists() and not (path.is_dir() and {each.name for each in path.iterdir()} <= nothing)
+        if not self.begun:
             return
         before = self.files.config() if (path / "config.yaml").is_file() else {}
         if not {"vary", "runs", "sequences"} <= before.keys():
@@ -64,6 +69,7 @@ class Folder:
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         with locked(self.path):
+            self.files.write_text(self.path / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
             with writing(self.path):
                 for folder in ("evidence", "figures"):
                     (self.path / folder).mkdir(exist_ok=True)
@@ -71,7 +77,6 @@ class Folder:
                     modern = path.with_name(modern_label(path.name))
                     if not modern.exists():
                         path.rename(modern)
-            self.files.write_text(self.path / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
             yield
 
 

@@ -55,6 +55,11 @@ class ComparisonOptions(SharedOptions):
         Role.MEASUREMENT,
         "sequences on which annealed importance sampling checks the importance weights; slow",
     )
+    resume: bool = option(
+        False,
+        Role.CALL,
+        "go on with the comparison in --out, as is done anyway; a line says where nothing is there yet",
+    )
     devices: int = option(
         1,
         Role.CALL,
@@ -71,6 +76,8 @@ def checked(options: ComparisonOptions) -> ComparisonOptions:
     options = replace(options, runs=[Path(run) for run in options.runs])
     if options.steps is None and options.minutes is None and not options.runs:
         options = replace(options, steps=STEPS)
+    if options.resume and options.out is None:
+        raise UsageError("--resume needs --out DIR, the comparison to go on with")
     check_seed(options.seed)
     _check_measures(options)
     base, defaults = options.shared(), ComparisonOptions().config()

@@ -182,7 +182,7 @@ class FitOptions(SharedOptions):
         Role.INCIDENTAL,
         "keep a copy in the run of data that were given from Python, so that commands can read them",
     )
-    resume: bool = option(False, Role.CALL, "go on with the run in --out")
+    resume: bool = option(False, Role.CALL, "go on with the run in --out; where nothing is yet, begin it")
     profile: bool = option(
         False, Role.CALL, "write a PyTorch profiler trace and a table of five steps into the run's folder profile/"
     )

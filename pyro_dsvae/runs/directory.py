@@ -93,6 +93,11 @@ class RunDirectory:
             raise TakenError(f"{path} exists; {hint}name another folder with --out")
         check_parents(path)
 
+    @staticmethod
+    def vacant(path: Path) -> bool:
+        """Whether nothing is at ``path``, or an empty folder."""
+        return not path.is_symlink() and (not path.exists() or (path.is_dir() and not any(path.iterdir())))
+
     @classmethod
     def open(cls, path: Path) -> "RunDirectory":
         """An existing run.

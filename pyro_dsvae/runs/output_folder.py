@@ -152,9 +152,29 @@ def _begin(part: FolderLock, path: Path, overwrite: bool) -> None:
     if found and not part.known:
         part.release()
         raise TakenError(f"{path} is being written by another process, or was when that died; if so remove {folder}")
+    _check_renames(folder, path)
     for left in folder.iterdir():
         if left.is_dir() and not left.is_symlink():
             shutil.rmtree(left)
         elif left.name != LOCK:
             left.unlink()
     check_free(path, overwrite)
+
+
+def _check_renames(folder: Path, path: Path) -> None:
+    """Check, before the work begins, that a folder can be renamed where ``path`` is to be made.
+
+    Raises:
+        UsageError: On a file system that cannot, such as some that show an object store as folders.
+    """
+    probe = folder / ".probe"
+    probe.mkdir(exist_ok=True)
+    try:
+        probe = probe.rename(folder / ".renamed")
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {path}: the file system cannot rename folders ({error.strerror}), so nothing could appear there "
+            "whole; name a place on another one with --out, and copy what is finished"
+        ) from error
+    finally:
+        probe.rmdir()

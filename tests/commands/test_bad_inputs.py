@@ -120,7 +120,6 @@ COMMANDS: dict[str, str] = {
     "fit --out walks.npz": "walks.npz exists; name another folder",
     "fit --out walks.npz/run": "walks.npz is a file; name another place",
     "fit --resume": "--resume needs --out",
-    "fit --resume --out nowhere": "name the folder that fit printed",
     "fit --resume --out comparison": "comparison is a comparison, not a run",
     "fit --resume --out run --latent_size 3": "was fitted with latent_size = 2, not 3",
     "fit --config nowhere.yaml": "recipes are",

@@ -264,8 +264,10 @@ def test_stopped_twice_and_killed_once_it_ends_with_the_same_table(
 ) -> None:
     """In a fit, while measuring, and between a fit's last step and its summary."""
     out = tmp_path / "out"
-    arguments = [*data, *TINY, *QUICK, VARY, "--seeds=2", "--out", out]
+    arguments = [*data, *TINY, *QUICK, VARY, "--seeds=2", "--out", out, "--resume"]  # as in a job script
     fitted: list[Path] = []
+    out.mkdir()
+    (out / ".config.yaml.part").write_text("data:")  # of a process that was killed at once
 
     def once(**options: Any) -> FitResult:
         if len(fitted) == 1:
@@ -277,6 +279,7 @@ def test_stopped_twice_and_killed_once_it_ends_with_the_same_table(
         patch.setattr(comparison_work, "fit", once)
         stopped = command(*arguments)
     assert stopped.code == 130, stopped
+    assert f"{out} holds no comparison yet, so this one begins it" in stopped.err
     assert f"--out {out}" in stopped.err
     assert stopped.path == out
     assert [p.name for p in fitted] == ["RandomWalk-seed0"]
@@ -295,6 +298,7 @@ def test_stopped_twice_and_killed_once_it_ends_with_the_same_table(
     before = (out / "runs" / "RandomWalk-seed0" / "best.pt").stat().st_mtime_ns
     ended = command(*arguments)
     assert ended.code == 0, ended
+    assert "holds no comparison" not in ended.err
     assert (out / "runs" / "RandomWalk-seed0" / "best.pt").stat().st_mtime_ns == before
     assert table(out) == table(done.path)
 

@@ -537,10 +537,24 @@ def test_existing_run_is_not_overwritten(options: list[str], copy: Path) -> None
 
 
 def test_resume_needs_a_run(options: list[str], tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
     assert "holds no run" in refused(command(*options, "--out", tmp_path, "--resume"))
-    assert "holds no run" in refused(command(*options, "--out", tmp_path / "nothing", "--resume"))
     assert "--out" in refused(command(*options, "--resume"))
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == ["notes.txt"]
+
+
+def test_to_resume_where_nothing_is_yet_is_to_begin(options: list[str], copy: Path) -> None:
+    """So that one job script can be submitted again and again; a line says it, for the path may be mistyped."""
+    out = copy.with_name("cpoy")
+    out.mkdir()
+    script = [*options, *TINY, "--out", out, "--resume"]
+    begun = command(*script)
+    assert begun.code == 0, begun
+    assert f"{out} holds no run yet (did you mean {copy.name}?), so this fit begins it" in begun.err.splitlines()
+    again = command(*script)
+    assert again.code == 0, again
+    assert "holds no run" not in again.err
+    assert "nothing was fitted" in again.err
 
 
 def test_resume_refuses_other_parts_and_data(copy: Path, tmp_path: Path) -> None:
@@ -675,7 +689,7 @@ def test_huge_learning_rate_is_reported_in_one_line(options: list[str], tmp_path
     RunDirectory.open(tmp_path / "run").load("checkpoint.pt")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_stopped_run_ends_as_if_it_had_not_been(
     options: list[str], tmp_path: Path, uninterrupted: Path, number: signal.Signals
 ) -> None:
@@ -684,7 +698,7 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(
     wait_for_steps(process, run)
     process.send_signal(number)
     outcome = finished(process)
-    assert outcome.code == 128 + number, outcome
+    assert outcome.code == (130 if number == signal.SIGINT else 143), outcome
     assert os.listdir(tmp_path) == ["run"]
     assert not any(path.name.startswith(".") for path in run.rglob("*"))
     assert f"python -m pyro_dsvae.fit --out {run} --resume" in outcome.err.splitlines()[-1]
@@ -712,14 +726,13 @@ def test_a_run_that_another_process_fits_is_left_alone(copy: Path) -> None:
 
 
 def assert_survives_kills(options: list[str], run: Path, uninterrupted: Path, kills: int) -> None:
-    arguments = [*options, *LONG, "--out", run]
+    arguments = [*options, *LONG, "--out", run, "--resume"]  # as in a job script, the first time, too
     for _ in range(kills):
         process = started(*arguments)
         wait_for_steps(process, run)
         time.sleep(random.uniform(0, 0.5))
         process.kill()
         finished(process)
-        arguments = ["--out", run, "--resume"]
     assert {path.name for path in run.iterdir()} >= {"config.yaml", "checkpoint.pt", "metrics.csv"}
     resumed = command(*arguments)
     assert resumed.code == 0, resumed

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,42 @@ def test_the_next_number_is_taken_where_another_process_was_faster(
     assert in_next_free(None, "compare", make) == Path("runs/compare-002")
     with pytest.raises(TakenError):
         in_next_free(Path("runs/compare-001"), "compare", make)
+
+
+def test_a_file_system_that_cannot_rename_folders_is_told_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As some are that show an object store as folders."""
+
+    def refuses(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(Path, "rename", refuses)
+    with pytest.raises(UsageError, match="cannot rename folders"), new_folder(tmp_path / "a"):
+        raise AssertionError("the work began")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("mounts", "said"),
+    [
+        ("1 0 0:1 / / rw - ext4 /dev/a rw", None),
+        ("1 0 0:1 / / rw - nfs a:/ rw,local_lock=none", None),
+        ("1 0 0:1 / / rw shared:1 - nfs a:/ rw,local_lock=flock,hard", "local_lock=flock"),
+        ("1 0 0:1 / / rw - nfs a:/ rw,nolock\n2 1 0:2 / {} rw - lustre b:/ rw,flock", None),
+        ("1 0 0:1 / / rw - ext4 /dev/a rw\n2 1 0:2 / {} rw - lustre b:/ rw,localflock", "localflock"),
+    ],
+)
+def test_locks_that_hold_on_one_machine_only_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mounts: str, said: str | None
+) -> None:
+    """So are network file systems mounted now and then; of two mounts the inner one counts."""
+    folder = tmp_path / "a b"
+    folder.mkdir()
+    (tmp_path / "mounts").write_text(mounts.format(str(folder).replace(" ", "\\040")) + "\n")
+    monkeypatch.setattr("pyro_dsvae.lock.MOUNTS", tmp_path / "mounts")
+    with nullcontext() if said is None else pytest.warns(Remark, match=f"mounted with {said}"), locked(folder):
+        assert (folder / ".lock").is_file()
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP do what Ctrl-C does: in every command, at every moment, and nothing half-written is left."""
+"""SIGTERM, SIGUSR1 and SIGHUP do what Ctrl-C does: in every command, at every moment, and nothing half-written is left."""
 
 import contextlib
 import os
@@ -24,7 +24,14 @@ from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.fit_journal import FitJournal
 
 PROJECT = Path(__file__).parents[2]
-SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "stopped by SIGTERM", signal.SIGHUP: "stopped by SIGHUP"}
+SAID = {
+    signal.SIGINT: "interrupted",
+    signal.SIGTERM: "stopped by SIGTERM",
+    signal.SIGUSR1: "stopped by SIGUSR1",
+    signal.SIGHUP: "stopped by SIGHUP",
+}
+# A job that is pre-empted has one status, whichever signal its scheduler sends.
+STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGHUP: 129}
 SMALL = [
     "--static_size=2",
     "--latent_size=2",
@@ -87,7 +94,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_signal_is_one_line_and_the_status_that_shells_expect(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["verb"])
+    monkeypatch.setattr(sys, "argv", ["verb", "runs/a b"])
     cleaned: list[bool] = []
 
     def verb(_: Sequence[str]) -> int:
@@ -101,8 +108,8 @@ def test_a_signal_is_one_line_and_the_status_that_shells_expect(
     before = [signal.getsignal(each) for each in SIGNALS]
     with pytest.raises(SystemExit) as ended:
         cli.main(verb)
-    assert ended.value.code == 128 + number
-    assert capsys.readouterr().err == f"{SAID[number]}\n"
+    assert ended.value.code == STATUS[number]
+    assert capsys.readouterr().err == f"{SAID[number]}; start again with: python -m {__name__} 'runs/a b'\n"
     assert cleaned == [True]
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
@@ -114,7 +121,7 @@ def test_a_signal_that_a_destructor_swallows_comes_again() -> None:
             time.sleep(0)
 
     def work() -> None:
-        with process.stoppable():
+        with process.stoppable("again"):
             Swallows()
             time.sleep(5)
 
@@ -127,7 +134,7 @@ def test_what_a_process_was_started_to_ignore_stays_ignored() -> None:
     """As with nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with process.stoppable():
+        with process.stoppable("again"):
             os.kill(os.getpid(), signal.SIGHUP)
             time.sleep(0.05)
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
@@ -183,19 +190,18 @@ def test_a_command_answers_while_it_is_still_importing(tmp_path: Path, verb: str
     wait_until(running, tmp_path / "begun")
     running.send_signal(number)
     out, err = running.communicate(timeout=60)
-    assert (running.returncode, out, err) == (128 + number, "", f"{SAID[number]}\n")
+    assert (running.returncode, out, err) == (STATUS[number], "", f"{SAID[number]}\n")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "written"),
+    ("arguments", "written", "number"),
     [
-        (["ppc"], "ppc"),
-        (["evaluate"], "evaluation"),
-        (["latents", "sample", "--augment=20000000"], "latents/sample-001"),
+        (["ppc"], "ppc", signal.SIGUSR1),
+        (["evaluate"], "evaluation", signal.SIGTERM),
+        (["latents", "sample", "--augment=20000000"], "latents/sample-001", signal.SIGUSR1),
     ],
     ids=lambda value: "-".join(value[:2]) if isinstance(value, list) else "",
 )
-@pytest.mark.parametrize("number", [signal.SIGTERM])
 def test_a_stopped_command_leaves_nothing(
     run: Path, arguments: list[str], written: str, number: signal.Signals
 ) -> None:
@@ -207,8 +213,9 @@ def test_a_stopped_command_leaves_nothing(
     wait_until(running, place.with_name(f".{place.name}.part"))
     running.send_signal(number)
     out, err = running.communicate(timeout=60)
-    assert running.returncode == 128 + number, err
-    assert err.splitlines()[-1] == SAID[number]
+    assert running.returncode == STATUS[number], err
+    again = " ".join(["python -m", f"pyro_dsvae.{verb}", *action, str(run), *more])
+    assert err.splitlines()[-1] == f"{SAID[number]}; start again with: {again}"
     assert "Traceback" not in err
     assert "wrote" not in out
     assert [path for path in sorted(run.rglob("*")) if path != run / "latents"] == before

@@ -60,6 +60,17 @@ def run(*command: str, folder: Path, expected: int = 0) -> subprocess.CompletedP
     return done
 
 
+def test_the_tasks_of_a_slurm_job_are_not_taken_for_processes_of_a_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is a machine that has srun told to use it."""
+    (tmp_path / "srun").touch(mode=0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert Hardware(device="cpu").fabric.world_size == 1
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    assert Hardware(device="cpu").fabric.world_size == 1
+
+
 def fit(folder: Path, name: str, *options: str, expected: int = 0) -> subprocess.CompletedProcess[str]:
     return run("-m", "pyro_dsvae.fit", "--out", name, *options, folder=folder, expected=expected)
 
