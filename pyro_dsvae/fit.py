@@ -37,22 +37,20 @@ from pathlib import Path
 from typing import Any
 
 from pyro_dsvae import cli, recipes
-from pyro_dsvae.configuration.build import build_from, check_sizes, check_times, examples
+from pyro_dsvae.configuration.build import check_sizes
+from pyro_dsvae.configuration.loop import columns_for, loop_for
 from pyro_dsvae.configuration.named_columns import with_numbers
 from pyro_dsvae.configuration.networks import for_frames
 from pyro_dsvae.configuration.options import FitOptions, Role, option_names, takes
 from pyro_dsvae.configuration.parts import in_words
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.data.in_memory import InMemory, copy_name
-from pyro_dsvae.data.intensities import check_intensities
 from pyro_dsvae.data.location import located, places
 from pyro_dsvae.data.memory.copy import write_copy
 from pyro_dsvae.data.reading import read_again, read_first
-from pyro_dsvae.data.tables.columns import ColumnMoments
-from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.svi import SVI, NonFiniteError
 from pyro_dsvae.inference.training.distributed import is_rank_zero, launched
-from pyro_dsvae.inference.training.hardware import Hardware, check_devices, device_for
+from pyro_dsvae.inference.training.hardware import check_devices, device_for
 from pyro_dsvae.inference.training.schedule import DEFAULT_STEPS, Budget
 from pyro_dsvae.models.errors import UsageError, check_seed, did_you_mean
 from pyro_dsvae.process import Stopped, as_stopped, is_command, listening
@@ -133,13 +131,10 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
     if isinstance(source, InMemory):
         options = _in_memory(options, source, path, fingerprint)
     run = _resumed(path, options, data.frame_shape) if options.resume else None
-    series = options.standardise and len(data.frame_shape) == 1
-    columns = ColumnMoments.of(data.sequences("train")) if series else None
-    svi = _svi(options, data, columns)
     new = run is None
+    columns = columns_for(options, data)
+    svi = loop_for(options, data, columns, new)
     if run is None:
-        if any(svi.objective.model.likelihood.real_channels):
-            check_intensities(data)
         start = {**svi.state(), "data": fingerprint}
         run = RunDirectory(path)
         copy = options.data.copy if isinstance(options.data, InMemory) and options.keep_data else None
@@ -222,18 +217,6 @@ def _check(options: FitOptions) -> None:
     check_sizes(options.static_size, options.latent_size)
     if options.resume and options.out is None:
         raise UsageError("--resume needs --out DIR, the run to go on with")
-
-
-def _svi(options: FitOptions, data: SequenceData, columns: ColumnMoments | None) -> SVI:
-    """The loop at its start. Raises `UsageError` where the parts and the data do not go together."""
-    train = data.sequences("train")
-    objective = build_from(options, examples(data), columns)
-    objective.model.likelihood.check(Batch(data.frames, data.mask, data.lengths).visible)
-    check_times(data, objective.model.dynamic_prior)
-    hardware = Hardware(options.device, options.precision, options.devices, options.compile, options.data_on)
-    hardware.launch(min(options.optimisation.batch_size, len(train)))
-    budget = Budget(options.steps, options.minutes)
-    return SVI(objective, train, data.sequences("validation"), options.optimisation, budget, options.seed, hardware)
 
 
 def _run(svi: SVI, run: RunDirectory, fingerprint: str, profile: bool) -> Stopped | None:

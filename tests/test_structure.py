@@ -46,7 +46,7 @@ LAYERS = {
         ["runs", "metrics"],
         ["fit"],
         ["loading"],
-        ["actions", "checks", "comparison", "evaluate"],
+        ["actions", "checks", "comparison", "estimator", "evaluate"],
         ["ppc", "compare", "latents"],
         ["__main__"],
     ],
