@@ -7,5 +7,16 @@ from pyro_dsvae.inference.posteriors.views.recolour import Recolour
 from pyro_dsvae.inference.posteriors.views.rescale import Rescale
 from pyro_dsvae.inference.posteriors.views.static_encoder import OrderedStaticEncoder, StaticEncoder
 from pyro_dsvae.inference.posteriors.views.turn import Turn
+from pyro_dsvae.inference.posteriors.views.vocal_tract import VocalTract
 
-__all__ = ["GuideViews", "Jitter", "NoViews", "OrderedStaticEncoder", "Recolour", "Rescale", "StaticEncoder", "Turn"]
+__all__ = [
+    "GuideViews",
+    "Jitter",
+    "NoViews",
+    "OrderedStaticEncoder",
+    "Recolour",
+    "Rescale",
+    "StaticEncoder",
+    "Turn",
+    "VocalTract",
+]

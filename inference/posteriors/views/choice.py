@@ -9,9 +9,10 @@ from pyro_dsvae.inference.posteriors.views.no_views import NoViews
 from pyro_dsvae.inference.posteriors.views.recolour import Recolour
 from pyro_dsvae.inference.posteriors.views.rescale import Rescale
 from pyro_dsvae.inference.posteriors.views.turn import Turn
+from pyro_dsvae.inference.posteriors.views.vocal_tract import VocalTract
 from pyro_dsvae.models.errors import UsageError
 
-Name = Literal["none", "recolour", "turn", "jitter", "rescale"]
+Name = Literal["none", "recolour", "turn", "jitter", "rescale", "vocal_tract"]
 Views = GuideViews | Name | bool | None
 BY_NAME: Mapping[str, type[GuideViews]] = {
     "none": NoViews,
@@ -19,6 +20,7 @@ BY_NAME: Mapping[str, type[GuideViews]] = {
     "turn": Turn,
     "jitter": Jitter,
     "rescale": Rescale,
+    "vocal_tract": VocalTract,
 }
 
 

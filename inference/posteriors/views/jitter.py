@@ -2,12 +2,12 @@
 
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyro_dsvae.inference.posteriors.views.guide_views import FrameKind, GuideViews
 from pyro_dsvae.inference.posteriors.views.photographs import blur, jitter_colours, reframe
-from pyro_dsvae.inference.posteriors.views.static_encoder import StaticEncoder, mean_over, some_frames
-from pyro_dsvae.models.networks.frames import EncoderRecipe, FrameEncoder
+from pyro_dsvae.inference.posteriors.views.static_encoder import FramesStaticEncoder, StaticEncoder
+from pyro_dsvae.models.networks.frames import EncoderRecipe
 
 
 class Jitter(GuideViews):
@@ -64,27 +64,3 @@ class Jitter(GuideViews):
         changed = reframe(blur(jitter_colours(x, self.colour), self.blur), self.crop, self.flip)
         # What was not observed stays zero.
         return changed * observed.view(*observed.shape, 1, 1, 1)
-
-
-class FramesStaticEncoder(StaticEncoder):
-    """``count`` random frames in training, and all in evaluation: each through the encoder and two layers; then their mean.
-
-    Args:
-        encoder: Of whole frames.
-        hidden_size: H.
-        count: Frames in training.
-
-    Source: Zaheer et al., "Deep Sets", NeurIPS 2017.
-    """
-
-    def __init__(self, encoder: FrameEncoder, hidden_size: int, count: int) -> None:
-        super().__init__()
-        self.count = count
-        self.encoder = encoder
-        self.each = nn.Sequential(nn.Linear(encoder.feature_size, 2 * hidden_size), nn.SiLU())
-        self.layers = nn.Sequential(nn.Linear(2 * hidden_size, 2 * hidden_size), nn.SiLU())
-
-    def forward(self, x: Tensor, observed: Tensor, lengths: Tensor | None) -> Tensor:
-        if self.training:
-            x, observed = some_frames(x, observed, self.count)
-        return self.layers(mean_over(observed, self.each(self.encoder(x))))

@@ -44,6 +44,30 @@ class OrderedStaticEncoder(StaticEncoder):
         return self.lstm.summary(self.frames(x, observed), lengths)
 
 
+class FramesStaticEncoder(StaticEncoder):
+    """``count`` random frames in training, and all in evaluation: each through the encoder and two layers; then their mean.
+
+    Args:
+        encoder: Of whole frames.
+        hidden_size: H.
+        count: Frames in training.
+
+    Source: Zaheer et al., "Deep Sets", NeurIPS 2017.
+    """
+
+    def __init__(self, encoder: FrameEncoder, hidden_size: int, count: int) -> None:
+        super().__init__()
+        self.count = count
+        self.encoder = encoder
+        self.each = nn.Sequential(nn.Linear(encoder.feature_size, 2 * hidden_size), nn.SiLU())
+        self.layers = nn.Sequential(nn.Linear(2 * hidden_size, 2 * hidden_size), nn.SiLU())
+
+    def forward(self, x: Tensor, observed: Tensor, lengths: Tensor | None) -> Tensor:
+        if self.training:
+            x, observed = some_frames(x, observed, self.count)
+        return self.layers(mean_over(observed, self.each(self.encoder(x))))
+
+
 def choose_frames(observed: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Choose ``count`` different random frames of every sequence, in random order.
 

@@ -127,6 +127,8 @@ class SpeechFolder(DataSource):
             raise UsageError(f"holds no recording, but {listed(list(found.others) or ['nothing'])}")
         if self.labels is not None:
             sources, described = by_table(found.sources, self.labels, "recording")
+            if self.labels.resolve().is_relative_to(self.path.resolve()):
+                found.others -= Counter([self.labels.suffix.lower()])  # it may lie beside what it names
         else:
             sources, described = by_folders(found.sources, self.folders)
         roles = roles_of(described.labels, DYNAMIC, {"static": self.static, "dynamic": self.dynamic})
