@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from pyro_dsvae.clips.films import Film, write_film, write_pictures
-from pyro_dsvae.clips.writing import FRAME_MS, write_npz, write_strip
+from pyro_dsvae.clips.writing import FRAME_MS, write_gif, write_npz, write_strip
 from pyro_dsvae.data.tables.reading import needed
 from pyro_dsvae.figures import clip_pages as latent_figures
 from pyro_dsvae.figures.clip_pages import Page
@@ -66,21 +66,23 @@ class Output:
         """Single clips (T, C, H, W), which can be given back as inputs; at most `MOST_CLIPS` of them.
 
         Args:
-            clips: By the names of their files. They become PNG strips and mp4.
+            clips: By the names of their files. They become PNG strips, GIF and mp4.
             sounds: By the same names, the films whose sound goes with them.
         """
         some = list(clips.items())[:MOST_CLIPS]
-        kinds = [kind for kind in ("png", "mp4") if kind in self.formats]
+        kinds = [kind for kind in ("png", "gif", "mp4") if kind in self.formats]
         if not kinds or not some or some[0][1].ndim != 4:
             return
         (self.folder / "clips").mkdir()
         for name, clip in some:
             path = self.folder / "clips" / name
+            film = None if sounds is None else sounds.get(name)
+            rate = self.rate if film is None or film.rate is None else film.rate
             if "png" in kinds and len(clip) <= LONGEST_STRIP:
                 write_strip(path.with_suffix(".png"), clip)
+            if "gif" in kinds:
+                write_gif(path.with_suffix(".gif"), clip, round(1000 / rate))
             if "mp4" in kinds:
-                film = None if sounds is None else sounds.get(name)
-                rate = self.rate if film is None or film.rate is None else film.rate
                 write_film(path.with_suffix(".mp4"), clip, rate, film)
 
 

@@ -13,6 +13,7 @@ import torch
 import pyro_dsvae
 from pyro_dsvae import VideoFolder
 from pyro_dsvae.clips.films import read_film, write_film
+from pyro_dsvae.clips.reading import read_clips
 from pyro_dsvae.fit import fit
 from pyro_dsvae.inference.posteriors.lstm import LSTM as Posterior
 from pyro_dsvae.inference.training.schedule import Optimisation
@@ -125,6 +126,18 @@ def test_whole_videos_are_swapped_with_the_sound_of_the_motion(run: Run, tmp_pat
     )
     with av.open(str(silent / "clips" / "appearance-00-motion-00.mp4")) as container:
         assert not container.streams.audio
+
+
+def test_a_gif_of_one_clip_can_be_given_back(run: Run, tmp_path: Path) -> None:
+    """Of few colours, so that its palette has them all."""
+    write_animation(tmp_path / "you.gif", noise(9, SIDE, SIDE) // 128 * 128, 50)
+    folder = done("swap", run.path, "--appearances=0", "--motions", tmp_path / "you.gif", "--format=gif,png")
+    made = folder / "clips" / "appearance-00-motion-00.gif"
+    frames, film = read_film(made, "animation", (3, SIDE, SIDE))
+    assert len(frames) == 9
+    assert film.rate == RATE
+    strip = read_clips(made.with_suffix(".png"), (3, SIDE, SIDE)).frames[0]
+    assert (frames.float() - strip.float()).abs().mean() < 8
 
 
 def test_every_action_writes_an_mp4(run: Run, tmp_path: Path) -> None:
