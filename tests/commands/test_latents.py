@@ -447,13 +447,13 @@ def test_folders_are_numbered_and_never_replaced_unasked(run: Run, tmp_path: Pat
     assert (tmp_path / "taken" / "swap.npz").exists()
 
 
-def test_three_at_once_take_the_next_numbers(vectors: Run, tmp_path: Path) -> None:
+def test_two_at_once_take_the_next_numbers(vectors: Run, tmp_path: Path) -> None:
     run = Path(shutil.copytree(vectors.path, tmp_path / "run"))
     command = [sys.executable, "-m", "pyro_dsvae.latents", "sample", str(run), "--format=npz"]
-    started = [subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    started = [subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=120)[0].splitlines()[-1] for process in started]
-    assert sorted(said) == [f"wrote: {run / 'latents' / f'sample-{n:03}'}" for n in (1, 2, 3)]
-    assert sorted(os.listdir(run / "latents")) == ["sample-001", "sample-002", "sample-003"]
+    assert sorted(said) == [f"wrote: {run / 'latents' / f'sample-{n:03}'}" for n in (1, 2)]
+    assert sorted(os.listdir(run / "latents")) == ["sample-001", "sample-002"]
 
 
 def test_the_same_seed_gives_the_same_files(run: Run, tmp_path: Path) -> None:

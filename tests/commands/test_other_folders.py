@@ -1,8 +1,6 @@
 """A run opens and goes on from any folder, and says what it lacks there."""
 
-import os
 import shutil
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -19,7 +17,6 @@ from pyro_dsvae import fit as fit_module
 from pyro_dsvae.models.errors import Remark, UsageError
 from pyro_dsvae.runs.directory import RunDirectory
 
-PROJECT = Path(__file__).parents[2]
 TINY = [
     *("--static_size=2", "--latent_size=2", "--posterior.hidden_size=4", "--posterior.feature_size=4"),
     *("--device=cpu", "--steps=2", "--optimisation.evaluations=1", "--optimisation.batch_size=4"),
@@ -120,9 +117,10 @@ def test_ones_own_part_that_is_not_importable_here_is_told_with_its_folder(
     monkeypatch.chdir(project)
     out = project / "runs" / "own"
     options = ["--data=Arrays", "--data.path=clips.npz", *TINY, "--dynamic_prior=my_own_prior.Mine", f"--out={out}"]
-    command = [sys.executable, "-m", "pyro_dsvae.fit", *options]
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-    subprocess.run(command, check=True, capture_output=True, env=environment)
+    with monkeypatch.context() as inside:
+        inside.syspath_prepend(project)
+        assert fit_module.main(options) == 0
+    sys.modules.pop("my_own_prior")
     monkeypatch.chdir(project.parent / "elsewhere")
     says = f"names my_own_prior.Mine, which cannot be imported here; put {project} on the path: PYTHONPATH={project} python"
     with pytest.raises(UsageError, match=says):
