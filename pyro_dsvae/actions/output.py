@@ -10,7 +10,10 @@ from typing import Any
 from torch import Tensor
 
 from pyro_dsvae.clips.films import Film, write_film, write_pictures
+from pyro_dsvae.clips.sounds import write_sound
 from pyro_dsvae.clips.writing import FRAME_MS, write_gif, write_npz, write_strip
+from pyro_dsvae.data.speech.recordings import Recording
+from pyro_dsvae.data.speech.segments import Segmenting
 from pyro_dsvae.data.tables.reading import needed
 from pyro_dsvae.figures import clip_pages as latent_figures
 from pyro_dsvae.figures.clip_pages import Page
@@ -21,6 +24,7 @@ from pyro_dsvae.runs.versions import installed
 
 FORMATS = ("gif", "png", "npz", "mp4")
 WITH_CSV = (*FORMATS, "csv")
+WITH_WAV = (*FORMATS, "wav")
 # Formats of images; mp4 is made where it is asked for, since it needs an extra.
 ANIMATED = ("gif", "mp4")
 MOST_CLIPS = 64
@@ -85,6 +89,19 @@ class Output:
             if "mp4" in kinds:
                 write_film(path.with_suffix(".mp4"), clip, rate, film)
 
+    def sounds(self, clips: Mapping[str, tuple[Tensor, Recording | None]], how: Segmenting) -> None:
+        """Single clips of speech (T, P) as WAV files; at most `MOST_CLIPS` of them.
+
+        Args:
+            clips: By the names of their files, each with the recording that gave its timing, where it is known.
+            how: How recordings became frames.
+        """
+        if "wav" not in self.formats:
+            return
+        (self.folder / "clips").mkdir(exist_ok=True)
+        for name, (frames, timing) in list(clips.items())[:MOST_CLIPS]:
+            write_sound(self.folder / "clips" / f"{name}.wav", frames, how, timing)
+
 
 @contextmanager
 def output(
@@ -126,7 +143,8 @@ def check_place(out: Path | None, overwrite: bool) -> None:
 
 
 def chosen_formats(text: str | None, image: bool, known: Sequence[str] = FORMATS) -> list[str]:
-    """The formats in "gif,png"; by default all that suit the frames, but mp4. CSV is for series, GIF and mp4 for images.
+    """The formats in "gif,png"; by default all that suit the frames, but mp4. CSV is for series, GIF and mp4 for images,
+    WAV for speech.
 
     Raises:
         UsageError: For others, and for mp4 without PyAV.

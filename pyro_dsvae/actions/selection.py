@@ -11,11 +11,14 @@ from torch import Tensor
 
 from pyro_dsvae.clips.films import Film
 from pyro_dsvae.clips.reading import Reading, read_with_film
+from pyro_dsvae.clips.sounds import is_sound, read_sound
 from pyro_dsvae.data.arrays import named_layout
 from pyro_dsvae.data.dataset import SequenceData, Split
 from pyro_dsvae.data.factors import Label, Role
 from pyro_dsvae.data.names import Names
 from pyro_dsvae.data.series_table import read_more
+from pyro_dsvae.data.speech.recordings import Recording
+from pyro_dsvae.data.speech.speech_folder import SpeechFolder
 from pyro_dsvae.data.tables.reading import is_table
 from pyro_dsvae.data.video_folder import VideoFolder
 from pyro_dsvae.inference.batch import Batch
@@ -38,6 +41,7 @@ class Selection:
         labels: Name -> `Label`, where the data have labels and all clips are of the data.
         table: The names in the table that all clips come from, if they come from one.
         films: Of each clip, what the file says beside its frames; empty where none of them is a `Film`.
+        recordings: Of each clip, the sound that it was made of; empty where none is known.
     """
 
     batch: Batch
@@ -46,6 +50,7 @@ class Selection:
     labels: Mapping[str, Label] = field(default_factory=dict)
     table: Names | None = None
     films: tuple[Film | None, ...] = ()
+    recordings: tuple[Recording | None, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -59,6 +64,10 @@ class Selection:
     def film(self, i: int) -> Film | None:
         """That of one clip, if it is one."""
         return self.films[i] if self.films else None
+
+    def recording(self, i: int) -> Recording | None:
+        """That of one clip, if it is known."""
+        return self.recordings[i] if self.recordings else None
 
     def until(self, stop: int) -> "Selection":
         """Their first ``stop`` steps."""
@@ -169,6 +178,8 @@ class Source:
         if path.is_file() and is_table(path):
             return self._of_table(path)
         data = self.run.data
+        if isinstance(data, SpeechFolder) and is_sound(path):
+            return self._of_sound(path, data)
         cutting = data.cutting() if isinstance(data, VideoFolder) else None
         how = Reading(self.run.frame_shape, named_layout(data), cutting)
         clips, film = read_with_film(path, how, self.resize)
@@ -178,6 +189,11 @@ class Source:
         x = self.run.model.likelihood.to_model_units(frames)
         films = () if film is None else (film,)
         return Selection(Batch(x, mask, lengths, times), names, torch.full((n,), -1), films=films)
+
+    def _of_sound(self, path: Path, data: SpeechFolder) -> Selection:
+        clips, recording = read_sound(path, data.segmenting())
+        x = self.run.model.likelihood.to_model_units(clips.frames)
+        return Selection(Batch(x, None, None, None), (path.stem,), torch.tensor([-1]), recordings=(recording,))
 
     def _check(self, positions: Sequence[int], part: str) -> None:
         count = len(self.rows)
@@ -229,6 +245,7 @@ def joined(parts: Sequence[Selection]) -> Selection:
         labels,
         _one_table([part.table for part in parts]),
         tuple(part.film(i) for part in parts for i in range(len(part))),
+        tuple(part.recording(i) for part in parts for i in range(len(part))),
     )
 
 

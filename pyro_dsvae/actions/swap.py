@@ -4,9 +4,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from pyro_dsvae.actions.output import check_place, chosen_formats, output
+from pyro_dsvae.actions.output import FORMATS, WITH_WAV, check_place, chosen_formats, output
 from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.data.dataset import Split
+from pyro_dsvae.data.speech.speech_folder import SpeechFolder
 from pyro_dsvae.figures.clip_pages import Cell, Page, Row
 from pyro_dsvae.figures.run import APPEARANCE, GREY, MOTION
 from pyro_dsvae.loading import load
@@ -27,6 +28,8 @@ def swap(
 ) -> Path:
     """A grid of clips, each with the appearance of its row and the motion of its column, and as long as that motion.
 
+    Of a run on speech: words of the column in the voice of the row, as WAV files in clips/.
+
     Clips that are longer than those of the fit, such as whole videos, are read in windows that overlap: f is pooled over a
     clip by its precision, and z blended where windows meet. An mp4 keeps the sound of the video that gives its motion.
 
@@ -37,7 +40,7 @@ def swap(
         count: how many appearances, and motions, where none are named
         split: of the data, that positions count in
         resize: bring files of another size or channel count to those of the run
-        format: of gif, png, npz, mp4, with commas; all but mp4 by default
+        format: of gif, png, npz, mp4, and wav for speech, with commas; all but mp4 by default
         out: the new folder; by default RUN/latents/swap-NNN
         overwrite: replace what is there
         seed: of the choice where no clips are named
@@ -55,7 +58,8 @@ def swap(
     """
     check_seed(seed)
     opened = load(run)
-    formats = chosen_formats(format, len(opened.frame_shape) == 3)
+    speech = opened.data if isinstance(opened.data, SpeechFolder) else None
+    formats = chosen_formats(format, len(opened.frame_shape) == 3, FORMATS if speech is None else WITH_WAV)
     check_place(out, overwrite)
     source = Source(opened, split, resize)
     rows = source.named_or_varied(appearances, count, "static", seed)
@@ -76,6 +80,11 @@ def swap(
             {name: _existing(frames[i, j], columns, j) for name, (i, j) in pairs.items()},
             {name: columns.film(j) for name, (_, j) in pairs.items()},
         )
+        if speech is not None:
+            to.sounds(
+                {name: (_existing(frames[i, j], columns, j), columns.recording(j)) for name, (i, j) in pairs.items()},
+                speech.segmenting(),
+            )
         lengths = {} if columns.batch.lengths is None else {"motion_lengths": columns.batch.lengths}
         to.arrays(
             {
