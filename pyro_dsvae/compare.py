@@ -54,6 +54,7 @@ from pyro_dsvae.process import as_stopped, unguarded
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.evaluations import record
 from pyro_dsvae.runs.output_folder import in_next_free
+from pyro_dsvae.trackers.tracking import Tracking
 
 __all__ = ["compare"]
 
@@ -101,6 +102,15 @@ def _compared(options: ComparisonOptions) -> ComparisonResult:
 
 
 def _done(plan: Plan, options: ComparisonOptions) -> ComparisonResult:
+    with Tracking(options.tracker, plan.folder.path, plan.folder.config) as tracking:
+        result = _measured(plan, options)
+        rows = result.report.rows
+        tracking.metrics(0, {f"log evidence/{row.candidate}": row.log_evidence for row in rows})
+        tracking.results(plan.folder.path, ("config.yaml", "comparison.md", "comparison.csv", "summary.json"), 0)
+    return result
+
+
+def _measured(plan: Plan, options: ComparisonOptions) -> ComparisonResult:
     place = device_for(options.device)
     todo = plan.tasks()
     if options.devices > 1:

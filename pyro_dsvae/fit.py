@@ -60,6 +60,7 @@ from pyro_dsvae.runs.learned import check_chosen, not_learned
 from pyro_dsvae.runs.output_folder import in_next_free, locked
 from pyro_dsvae.runs.profiling import StepProfile
 from pyro_dsvae.runs.report import report
+from pyro_dsvae.trackers.tracking import Tracking
 
 __all__ = ["FitResult", "fit"]
 
@@ -150,8 +151,10 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
         if not new:
             _restore(run, svi, fingerprint)
             svi.processes.on_rank_zero(lambda: _keep_budget(run, svi))
+        tracking = Tracking(options.tracker, path, options.config(), svi.step)
+        svi.processes.on_rank_zero(lambda: stack.enter_context(tracking))
         began = svi.step, svi.prior_refitted
-        stopped = _run(svi, run, fingerprint, options.profile)
+        stopped = _run(svi, run, fingerprint, options.profile, tracking)
         if stopped is not None:
             return FitResult(path, False, {}, stopped)
         check_chosen(run, svi.best)
@@ -162,6 +165,8 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
             )
         try:
             summary = report(run, svi, data)
+            if is_rank_zero():
+                tracking.results(path, ("config.yaml", "summary.json"), svi.step)
             if is_rank_zero() and (failure := not_learned(run, svi)) is not None:
                 print(failure, file=sys.stderr)
             return FitResult(path, True, summary)
@@ -219,12 +224,12 @@ def _check(options: FitOptions) -> None:
         raise UsageError("--resume needs --out DIR, the run to go on with")
 
 
-def _run(svi: SVI, run: RunDirectory, fingerprint: str, profile: bool) -> Stopped | None:
+def _run(svi: SVI, run: RunDirectory, fingerprint: str, profile: bool, tracking: Tracking) -> Stopped | None:
     """Fit until the budget is used, or until a request to stop, which is returned."""
     first = svi.processes.rank == 0
     with (
         StepProfile(run) if profile and first else nullcontext() as profiled,
-        FitJournal(run, svi.step, str(svi.budget), fingerprint, first, profiled) as journal,
+        FitJournal(run, svi.step, str(svi.budget), fingerprint, first, profiled, tracking) as journal,
         listening(journal.ask_to_stop),
     ):
         try:

@@ -26,9 +26,9 @@ BLOCK = re.compile(
     r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```(?P<language>sh|python)\n(?P<text>.*?)^```$", re.M | re.S
 )
 OPTION = re.compile(r"(?<![\w-])--([a-z][\w-]*(?:\.\w+)*)")
-# Options of torchrun, and of SLURM.
+# Options of torchrun, of SLURM, and of TensorBoard.
 OTHERS = {"nproc_per_node", "nnodes"}
-OTHERS |= {"job_name", "cpus_per_task", "time", "signal", "requeue", "open_mode", "output", "gres"}
+OTHERS |= {"job_name", "cpus_per_task", "time", "signal", "requeue", "open_mode", "output", "gres", "logdir"}
 ACTIONS = ("swap", "sample", "interpolate", "traverse", "impute", "forecast", "encode")
 FILE = re.compile(r"# (\w+\.py)\n")
 

@@ -22,6 +22,7 @@ from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 from pyro_dsvae.models.networks.frames import FrameDecoder, FrameEncoder
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
+from pyro_dsvae.trackers.tracker import Tracker
 
 PROJECT = Path(__file__).parents[1]
 # Top-level folder -> the name under which it is installed.
@@ -34,6 +35,7 @@ BASES: dict[str, type] = {
     "encoder": FrameEncoder,
     "decoder": FrameDecoder,
     "likelihood": Likelihood,
+    "tracker": Tracker,
 }
 CLASSES = [(option, name, kind) for option, kinds in PARTS.items() for name, kind in kinds.items()]
 
@@ -95,7 +97,7 @@ def test_what_is_imported_is_declared() -> None:
     """The wheel is tried beside this environment's libraries, which hides a dependency that nobody named."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    named = [*project["dependencies"], *extras["evaluate"], *extras["series"], *extras["video"]]
+    named = [*project["dependencies"], *extras["evaluate"], *extras["series"], *extras["video"], *extras["trackers"]]
     declared = {re.split(r"[^\w-]", line)[0].lower() for line in named}
     declared.add("xarray")  # the data type of ArviZ, whose version ArviZ decides
     known = packages_distributions()

@@ -40,7 +40,7 @@ LAYERS = {
     "pyro_dsvae": [
         ["models"],
         ["inference"],
-        ["data", "recipes", "process", "progress", "lock"],
+        ["data", "recipes", "process", "progress", "lock", "trackers"],
         ["configuration", "judges", "clips"],
         ["cli", "figures"],
         ["runs", "metrics"],

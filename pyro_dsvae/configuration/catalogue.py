@@ -20,6 +20,7 @@ from pyro_dsvae.inference import posteriors
 from pyro_dsvae.inference.posteriors.views import choice
 from pyro_dsvae.models import decoders, dynamic_priors, encoders, likelihoods, static_priors
 from pyro_dsvae.models.dynamic_priors import DynamicPrior
+from pyro_dsvae.trackers import MLflow, TensorBoard
 
 Kind = TypeVar("Kind", bound=type)
 
@@ -92,6 +93,7 @@ PARTS: Mapping[str, Mapping[str, type]] = {
         likelihoods.Categorical,
         likelihoods.Product,
     ),
+    "tracker": _by_name(TensorBoard, MLflow),
 }
 
 

@@ -29,6 +29,7 @@ from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.networks.frames import EncoderRecipe, FrameDecoder
 from pyro_dsvae.models.static_priors.autoregressive_mixture import AutoregressiveMixture
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
+from pyro_dsvae.trackers.tracker import Tracker
 
 if TYPE_CHECKING:
     from pyro_dsvae.data.memory.conversion import Given
@@ -136,6 +137,11 @@ class SharedOptions:
         "terms beside the ELBO; none, Contrastive, or weights as in --contrastive.weight_mi 5",
     )
     optimisation: Optimisation = option(Optimisation(), Role.TRAINING, "how to fit")
+    tracker: Tracker | None = option(
+        None,
+        Role.INCIDENTAL,
+        "who is told of metrics, figures and files beside the run's own folder: TensorBoard, MLflow",
+    )
 
     @property
     def source(self) -> DataSource:

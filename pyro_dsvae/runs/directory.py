@@ -133,7 +133,7 @@ class RunDirectory:
 
     def _check_parts(self, config: Mapping[str, Any]) -> None:
         """Raises `UsageError` where config.yaml names parts in a module that cannot be imported here."""
-        for path in class_paths(config):
+        for path in class_paths({name: value for name, value in config.items() if name != "tracker"}):
             module = path.partition(".")[0]
             if module in sys.modules or find_spec(module) is not None:
                 continue
@@ -152,7 +152,7 @@ class RunDirectory:
         self.write_text(self.config_file, yaml.safe_dump(config, sort_keys=False))
 
     def options(self) -> FitOptions:
-        """The options that the run was fitted with.
+        """The options that the run was fitted with, but for its tracker, which may be installed elsewhere only.
 
         An option that config.yaml lacks, since a later version brought it, has its default, with an `OldConfiguration`
         warning that names it.
@@ -160,7 +160,7 @@ class RunDirectory:
         Raises:
             UsageError: Where config.yaml cannot be read, or names what does not exist.
         """
-        return complete(FitOptions, self.config(), self.config_file)
+        return complete(FitOptions, {**self.config(), "tracker": None}, self.config_file)
 
     def save(self, name: str, state: Mapping[str, Any]) -> None:
         """Write ``state`` (tensors and plain values) as ``name``, replacing it in one step.

@@ -9,6 +9,7 @@ from pyro_dsvae.process import Stopped
 from pyro_dsvae.progress import Bar
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.profiling import StepProfile
+from pyro_dsvae.trackers.tracking import Tracking
 
 REFITTED = "after refitting the static prior"
 
@@ -23,6 +24,7 @@ class FitJournal:
         fingerprint: Of the data.
         shown: Whether progress is printed; of several processes only one does.
         profile: Of the first steps.
+        tracking: Told of every row, too.
 
     Attributes:
         stopped: The request to stop, which ends the fit after the step it is in.
@@ -36,8 +38,9 @@ class FitJournal:
         fingerprint: str,
         shown: bool = True,
         profile: StepProfile | None = None,
+        tracking: Tracking | None = None,
     ) -> None:
-        self.profile = profile
+        self.profile, self.tracking = profile, tracking
         self.run, self.step, self.fingerprint = run, step, fingerprint
         self.stopped: Stopped | None = None
         self.bar = Bar(f"fitting {plan}", shown, announced=False)
@@ -51,6 +54,8 @@ class FitJournal:
 
     def log(self, row: Mapping[str, Any]) -> None:
         self.run.append_metrics(row)
+        if self.tracking is not None:
+            self.tracking.row(row)
         self.step = row["step"]
         when = {"validation": f"step {row['step']}", REFIT: REFITTED, UNDONE: REFITTED}.get(row["split"])
         if when is not None:

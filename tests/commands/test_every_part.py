@@ -23,7 +23,7 @@ N, T, SIDE = 18, 4, 16
 PARTS_IN_TURN = [
     (option, name)
     for option, parts in PARTS.items()
-    if option != "data"
+    if option not in ("data", "tracker")
     for name in parts
     # Those that take vectors only, or as well: the first is the default of vectors.
     if name not in ("Dense", "MaskedDense", "TCN", "Product")

@@ -1,0 +1,67 @@
+"""MLflow."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pyro_dsvae.trackers.tracker import Parameter, Tracker, check_installed
+
+# In the folder of a fit: which run of MLflow it is, so that a resumed fit goes on with it.
+KNOWN = "mlflow-run.txt"
+
+
+class MLflow(Tracker):
+    """Parameters, metrics, pictures and files as a run of MLflow. Needs the extra `trackers`.
+
+    Args:
+        uri: Of the tracking server, or of a database such as sqlite:///mlflow.db, for which the whole package mlflow is needed;
+            by default what MLflow itself takes, such as MLFLOW_TRACKING_URI.
+        experiment: The experiment that the runs belong to.
+
+    Example:
+        >>> from pyro_dsvae.trackers import MLflow
+        >>> MLflow("http://tracking.example:5000").experiment
+        'pyro_dsvae'
+    """
+
+    def __init__(self, uri: str | None = None, experiment: str = "pyro_dsvae") -> None:
+        self.uri = uri
+        self.experiment = experiment
+        check_installed("mlflow", self)
+        self._client: Any = None
+        self._run = ""
+
+    def begin(self, folder: Path, parameters: Mapping[str, Parameter], step: int) -> None:
+        """See `Tracker.begin`."""
+        from mlflow import MlflowClient
+
+        self._client = MlflowClient(self.uri)
+        known = folder / KNOWN
+        with suppress(OSError):
+            self._run = known.read_text().strip()
+            self._client.update_run(self._run, status="RUNNING")
+            return
+        found = self._client.get_experiment_by_name(self.experiment)
+        number = self._client.create_experiment(self.experiment) if found is None else found.experiment_id
+        self._run = self._client.create_run(number, run_name=folder.name, tags={"folder": str(folder)}).info.run_id
+        known.write_text(f"{self._run}\n")
+        for name, value in parameters.items():
+            self._client.log_param(self._run, name, str(value)[:6000])
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """See `Tracker.metrics`."""
+        for name, value in values.items():
+            self._client.log_metric(self._run, name, value, step=step)
+
+    def figure(self, name: str, picture: Path, step: int) -> None:
+        """See `Tracker.figure`."""
+        self._client.log_artifact(self._run, str(picture), "figures")
+
+    def file(self, path: Path) -> None:
+        """See `Tracker.file`."""
+        self._client.log_artifact(self._run, str(path))
+
+    def end(self, finished: bool) -> None:
+        """See `Tracker.end`."""
+        self._client.set_terminated(self._run, "FINISHED" if finished else "KILLED")
