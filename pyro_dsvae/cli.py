@@ -55,14 +55,33 @@ def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
     Raises:
         UsageError: In one line that names the nearest valid option or part.
     """
+    modern = modern_arguments(arguments)
     try:
-        return parser.parse_args(modern_arguments(arguments))
+        _forget_options_of_defaults(parser, modern)
+        return parser.parse_args(modern)
     except argparse.ArgumentError as error:
         raise UsageError(explained(parser, str(error))) from error
     except UnicodeDecodeError as error:
         raise UsageError("--config names a file that is no text; it takes YAML, such as a run's config.yaml") from error
     except Exception as error:  # whatever the module of a user's own part raises while it is imported
         raise UsageError(f"the arguments name a part that cannot be imported: {_where(error)}") from error
+
+
+def _forget_options_of_defaults(parser: ArgumentParser, arguments: Sequence[str]) -> None:
+    """Let a part that is named begin with its own defaults.
+
+    Else it would take over options of the same name from the part that is the default: `DiscretizedLogistic` the smallest scale
+    of `Normal`, `CartoonFaces` the ground of `Sprites`.
+    """
+    from pyro_dsvae.configuration.catalogue import PARTS
+
+    defaults = parser.get_defaults()
+    for name, chosen in peek(arguments, *PARTS).items():
+        if chosen is not None and name in defaults and (chosen in PARTS[name] or re.fullmatch(r"\w+(\.\w+)+", chosen)):
+            with contextlib.suppress(
+                Exception
+            ):  # what is wrong with a class of the user's own is said when all are parsed
+                parser.set_defaults({name: {"class_path": chosen}})
 
 
 def _where(error: Exception) -> str:

@@ -134,3 +134,18 @@ def test_later_options_win_over_the_file(tmp_path: Path) -> None:
     changed = parsed("--config", str(file), "--dynamic_prior.hidden_size=9")["dynamic_prior"]
     assert changed["init_args"]["hidden_size"] == 9
     assert parsed("--config", str(file), "--dynamic_prior=IID")["dynamic_prior"]["init_args"] == {}
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "expected"),
+    [
+        ("data", "CartoonFaces", {"size": 64, "ground": "grey"}),  # the default, Sprites, has 32 and black
+        ("likelihood", "DiscretizedLogistic", {"scale": 0.05, "min_scale": 0.002, "scale_kind": "channel"}),
+        ("likelihood", "pyro_dsvae.models.likelihoods.Laplace", {"min_scale": 0.03}),
+    ],
+)
+def test_a_part_that_is_named_has_its_own_defaults(part: str, name: str, expected: dict[str, Any]) -> None:
+    """And not those of options that are called alike in the part that is the default."""
+    parser = cli.parser_for(fit, None)
+    found = cli.parse(parser, [f"--{part}", name])[part].init_args
+    assert {option: found[option] for option in expected} == expected
