@@ -4,8 +4,9 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from pyro_dsvae.models.errors import UsageError, check_count
@@ -72,22 +73,27 @@ class FrameDecoder(nn.Module, ABC):
         frame_shape: Shape of the parameters of one frame.
 
     Attributes:
+        origin: What is added to all that `decode` returns, for images (C, 1, 1): `build` sets it to the typical colour of what
+            is behind figures, so that a fit does not begin by learning that. Zero until then; None for other frames.
         certain: What swaps show whatever was learned, because the network cannot do otherwise: a sentence that is printed
             beside their scores. Empty where nothing is certain.
     """
 
+    origin: Tensor | None
     certain: ClassVar[str] = ""
 
     def __init__(self, frame_shape: tuple[int, ...]) -> None:
         super().__init__()
         self.frame_shape = frame_shape
+        self.register_buffer("origin", torch.zeros(frame_shape[0], 1, 1) if len(frame_shape) == 3 else None)
+        self.register_load_state_dict_pre_hook(_no_origin_before)
 
     @abstractmethod
     def decode(self, f: Tensor, z: Tensor) -> Tensor:
         """Parameters of the frames ``(*B, T, *frame)``, float32 or wider, for ``f`` ``(*B, F)`` and ``z`` ``(*B, T, D)``."""
 
     def forward(self, f: Tensor, z: Tensor) -> Tensor:
-        """As `decode`; very long sequences in chunks of their steps (see `in_chunks`).
+        """As `decode`, plus `origin`; very long sequences in chunks of their steps (see `in_chunks`).
 
         Raises:
             UsageError: Where `decode` returns another shape.
@@ -101,4 +107,10 @@ class FrameDecoder(nn.Module, ABC):
                 f"decoder {type(self).__name__} returned {tuple(frames.shape)}, expected {expected}, (*B, T, *frame)",
                 "decoder",
             )
-        return frames
+        return frames if self.origin is None else frames + self.origin
+
+
+def _no_origin_before(module: FrameDecoder, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """Fits of before decoders had an origin began at zero."""
+    if module.origin is not None:
+        state.setdefault(f"{prefix}origin", torch.zeros_like(module.origin))

@@ -86,6 +86,7 @@ def build(
         network = decoder_for(frame_shape, decoder)
         decode = made("decoder", network, lambda: network(static_size, latent_size, family.parameter_shape))
         model = DSVAE(static, dynamic, decode, family)
+        _set_origin(model, examples)
         reader = encoder_for(frame_shape, encoder)
         features = functools.partial(_encoder, lambda *sizes: made("encoder", reader, lambda: reader(*sizes)))
         guide = made("posterior", posterior, lambda: posterior(frame_shape, static_size, latent_size, features))
@@ -104,6 +105,19 @@ def build(
         _decode_once(decode, static_size, latent_size)
         anchor = anchor_clip(model.likelihood, examples) if guide.views.random and static_size > 0 else None
         return Objective(model, guide, contrastive, anchor)
+
+
+def _set_origin(model: DSVAE, examples: Tensor) -> None:
+    """Decoding begins at the typical ground, where decoded numbers are the colours of images."""
+    origin = model.decoder.origin
+    if (
+        origin is None
+        or not all(model.likelihood.real_channels)
+        or model.likelihood.parameter_shape != examples.shape[2:]
+    ):
+        return
+    colours = model.likelihood.to_model_units(examples[:, 0]).flatten(2).nanmedian(dim=-1).values
+    origin.copy_(colours.nanmean(dim=0).nan_to_num().view_as(origin))
 
 
 @torch.no_grad()
