@@ -40,7 +40,7 @@ from pyro_dsvae import cli, recipes
 from pyro_dsvae.configuration.build import check_sizes
 from pyro_dsvae.configuration.loop import columns_for, loop_for
 from pyro_dsvae.configuration.named_columns import with_numbers
-from pyro_dsvae.configuration.networks import for_frames
+from pyro_dsvae.configuration.networks import as_begun, for_frames
 from pyro_dsvae.configuration.options import FitOptions, Role, option_names, takes
 from pyro_dsvae.configuration.parts import in_words
 from pyro_dsvae.data.dataset import SequenceData
@@ -119,10 +119,7 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
     if options.resume:
         before = RunDirectory.open(path)
         known = before.load("checkpoint.pt").get("data")
-        # What is left open was chosen when the run began.
-        first = before.options()
-        decoder, encoder = options.decoder or first.decoder, options.encoder or first.encoder
-        options = replace(options, decoder=decoder, encoder=encoder, keep_data=first.keep_data)
+        options = as_begun(options, before.options())
     else:
         RunDirectory.check_free(path)
     source, folder = next(located(options.source, places(options.data_folder, path if options.resume else None)))

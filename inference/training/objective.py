@@ -21,10 +21,18 @@ TERMS = ("elbo", "reconstruction", "kl_static", "kl_dynamic")
 
 
 class KLWeights(NamedTuple):
-    """Weights of the two KL terms; (1, 1) is the ELBO."""
+    """Weights of the two KL terms; (1, 1, 0) is the ELBO.
+
+    Attributes:
+        static: Of KL(f).
+        dynamic: Of KL(z).
+        free: Nats per frame. As far as the mean KL(z) of a batch is below, it costs nothing: free bits (Kingma et al.,
+            "Improved Variational Inference with Inverse Autoregressive Flow", NeurIPS 2016).
+    """
 
     static: float = 1.0
     dynamic: float = 1.0
+    free: float = 0.0
 
 
 class Objective(nn.Module):
@@ -74,6 +82,9 @@ class Objective(nn.Module):
         terms = self.elbo.terms(*weighed, *batch)
         self.estimators = dict(terms.estimators)
         loss = terms.loss
+        if weights.free > 0:
+            dear = terms.weighted_kl["z"].mean()
+            loss = loss + (weights.free * batch.x.shape[1] - dear).clamp(min=0)
         if self.contrastive is not None and self.training:
             loss = loss - self.contrastive.gain(self.contrastive.terms(self.guide, self.guide.see(*batch)))
         return {

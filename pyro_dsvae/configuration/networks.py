@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from pyro_dsvae.configuration.options import SharedOptions
+from pyro_dsvae.configuration.options import FitOptions, SharedOptions
 from pyro_dsvae.configuration.parts import part_class
 from pyro_dsvae.data.dataset import Recommended
 from pyro_dsvae.inference.posteriors.posterior import Posterior
@@ -92,11 +92,30 @@ def for_frames(options: Taken, frame_shape: tuple[int, ...], recommended: Recomm
     views: Views = default_views(frame_shape)
     if recommended is not None and part_class(options.decoder) is recommended.decoder:
         views = recommended.views
+    posterior = _with_views(options, frame_shape, views)
+    optimisation = options.optimisation
+    if optimisation.free_dynamic is None:
+        taken: Views = posterior.keywords.get("views", "none") if isinstance(posterior, partial) else "none"
+        optimisation = replace(optimisation, free_dynamic=chosen_views(taken, frame_shape).free_dynamic)
     return replace(
         options,
         decoder=decoder_for(frame_shape, options.decoder),
         encoder=encoder_for(frame_shape, options.encoder),
-        posterior=_with_views(options, frame_shape, views),
+        posterior=posterior,
+        optimisation=optimisation,
+    )
+
+
+def as_begun(options: FitOptions, first: FitOptions) -> FitOptions:
+    """The options of a resumed fit: what they leave open was chosen when the run began."""
+    free = options.optimisation.free_dynamic
+    free = first.optimisation.free_dynamic if free is None else free
+    return replace(
+        options,
+        decoder=options.decoder or first.decoder,
+        encoder=options.encoder or first.encoder,
+        optimisation=replace(options.optimisation, free_dynamic=free),
+        keep_data=first.keep_data,
     )
 
 

@@ -48,6 +48,8 @@ OLD = {
     "evaluations": 1,
     "checkpoint_seconds": 20.0,
 }
+# Options that there were not yet.
+LATER = ("static_start", "free_dynamic")
 TODAY = Optimisation(4, 1e-3, 0.6, 2.0, 0.25, 3, 0.02, 1.0, 100.0, 1.0, 1.0, 0.5, 1, 20.0)
 NAMES = [f"pyro_dsvae.inference.posteriors.{name}" for name in ("lstm.LSTM", "factorised.Factorised")]
 SIZES = ["--static_size=2", "--latent_size=2", "--posterior.hidden_size=4", "--posterior.feature_size=4"]
@@ -80,7 +82,7 @@ def fitted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose config.yaml is spelt as it was."""
     out = tmp_path_factory.mktemp("fitted") / "run"
     options = [f"--data.path={data}", *SIZES, "--steps=3", "--device=cpu", f"--out={out}"]
-    modern = [f"--optimisation.{name}={value}" for name, value in asdict(TODAY).items()]
+    modern = [f"--optimisation.{name}={value}" for name, value in asdict(TODAY).items() if value is not None]
     assert fit_module.main(["--data=Arrays", *options, *modern]) == 0  # and warns of nothing
     directory = RunDirectory(out)
     written = {**directory.config(), "optimisation": OLD}
@@ -136,7 +138,7 @@ def test_renaming_keeps_order_values_and_the_original() -> None:
     before: dict[str, Any] = {"seed": 1, "vary": {"optimisation.clip": [1, 2]}, "optimisation": dict(OLD)}
     with pytest.warns(OldConfiguration, match="^a file is of an earlier version: "):
         after = modern_config(before, "a file")
-    assert list(after["optimisation"].items()) == [(n, v) for n, v in asdict(TODAY).items() if n != "static_start"]
+    assert list(after["optimisation"].items()) == [(n, v) for n, v in asdict(TODAY).items() if n not in LATER]
     assert after["vary"] == {"optimisation.max_grad_norm": [1, 2]}
     assert before["optimisation"] == OLD
     with warnings.catch_warnings():
@@ -165,7 +167,11 @@ def test_an_old_comparison_goes_on_where_it_was(data: Path, tmp_path: Path, monk
     """Its fits and what was measured of them are found, though they are named after the old spelling of what varies."""
     out = tmp_path / "out"
     options = [f"--data.path={data}", *SIZES, "--steps=2", "--device=cpu", "--seeds=1", "--draws=30", "--sequences=3"]
-    modern = [f"--optimisation.{name}={value}" for name, value in asdict(TODAY).items() if name != "prior_refit_steps"]
+    modern = [
+        f"--optimisation.{name}={value}"
+        for name, value in asdict(TODAY).items()
+        if name not in ("prior_refit_steps", "free_dynamic")
+    ]
     arguments = ["--data=Arrays", *options, *modern, "--vary=optimisation.prior_refit_steps=0,1", f"--out={out}"]
     monkeypatch.setattr("pyro_dsvae.judges.motion.TRAINING_STEPS", 2)
     assert compare_module.main(arguments) == 0
@@ -193,17 +199,21 @@ def test_an_old_comparison_goes_on_where_it_was(data: Path, tmp_path: Path, monk
 def test_an_old_run_opens_resumes_and_repeats(old_run: Path, tmp_path: Path) -> None:
     with pytest.warns(OldConfiguration, match="config.yaml is of an earlier version"):
         run = load(old_run)
-    assert run.config["optimisation"] == asdict(TODAY)
+    assert run.config["optimisation"] == asdict(TODAY) | {"free_dynamic": 0.0}
     said = f"warning: {old_run / 'config.yaml'} is of an earlier version: "
     resumed = command("fit", f"--out={old_run}", "--resume", "--steps=4")
     assert resumed.returncode == 0, resumed.stderr
     renamed, lacking = (line for line in resumed.stderr.splitlines() if "warning" in line.lower())
     assert renamed == said + "; ".join(f"{old} is now {new}" for old, new in RENAMED.items())
-    assert lacking.endswith("takes its defaults for them: optimisation.static_start=0.02")
+    assert lacking.endswith(
+        "takes its defaults for them: optimisation.static_start=0.02, optimisation.free_dynamic=None"
+    )
     repeated = command("fit", "--config", old_run / "config.yaml", f"--out={tmp_path / 'again'}")
     assert repeated.returncode == 0, repeated.stderr
     assert repeated.stderr.count(said) == 1
-    assert yaml.safe_load((tmp_path / "again" / "config.yaml").read_text())["optimisation"] == asdict(TODAY)
+    assert yaml.safe_load((tmp_path / "again" / "config.yaml").read_text())["optimisation"] == asdict(TODAY) | {
+        "free_dynamic": 0.0
+    }
     weights = [torch.load(p / "best.pt", weights_only=True)["objective"] for p in (run.path, tmp_path / "again")]
     assert weights[0].keys() == weights[1].keys()
 
@@ -335,7 +345,7 @@ def test_an_option_that_a_run_lacks_has_its_default_and_is_named(old_run: Path) 
     assert run.config["precision"] == "32"
     assert run.config["posterior"]["init_args"]["views"] == "none"
     assert run.config["posterior"]["init_args"]["hidden_size"] == 4
-    assert run.config["optimisation"] == asdict(Optimisation(batch_size=4, evaluations=1))
+    assert run.config["optimisation"] == asdict(Optimisation(batch_size=4, evaluations=1, free_dynamic=0.0))
     resumed = command("fit", f"--out={old_run}", "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stderr.count(f"warning: {says}") == 1

@@ -12,6 +12,8 @@ from pyro_dsvae.configuration.parts import part_class
 from pyro_dsvae.data import DataSource, LPCSprites, MovingDigits, Recommended, SequenceData, Sprites
 from pyro_dsvae.fit import fit
 from pyro_dsvae.inference.posteriors import LSTM
+from pyro_dsvae.inference.training.objective import KLWeights
+from pyro_dsvae.inference.training.schedule import Optimisation
 from pyro_dsvae.models.decoders import FrameDecoder, Joined, Regions, Textures
 from pyro_dsvae.runs.directory import RunDirectory
 
@@ -48,6 +50,23 @@ def test_the_views_are_those_of_the_decoder_also_where_it_is_named() -> None:
 @pytest.mark.parametrize("views", ["none", "turn"])
 def test_views_that_are_named_stay(views: str) -> None:
     assert chosen(FitOptions(Sprites(), posterior=partial(LSTM, views=views))) == (Regions, views)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (FitOptions(MovingDigits()), 8.0),
+        (FitOptions(Sprites()), 0.0),
+        (FitOptions(MovingDigits(), posterior=partial(LSTM, views="none")), 0.0),
+        (FitOptions(MovingDigits(), optimisation=Optimisation(free_dynamic=3.0)), 3.0),
+    ],
+    ids=["turn", "recolour", "none", "named"],
+)
+def test_early_z_may_carry_at_no_cost_what_the_views_say(options: FitOptions, expected: float) -> None:
+    settled = for_frames(options, FRAME, options.data.recommended).optimisation
+    assert settled.free_dynamic == expected
+    assert [settled.weights(progress) for progress in (0.0, 0.39)] == 2 * [KLWeights(1, 1, expected)]
+    assert [settled.weights(progress) for progress in (0.4, 1.0)] == 2 * [KLWeights(1, 1, 0)]
 
 
 class Squares(DataSource):

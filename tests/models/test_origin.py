@@ -24,7 +24,9 @@ def frames(ground: tuple[int, int, int] = GROUND) -> torch.Tensor:
     return clips
 
 
-def decoder(examples: torch.Tensor, likelihood: type[Likelihood] = Normal, kind: type[FrameDecoder] = Regions) -> FrameDecoder:
+def decoder(
+    examples: torch.Tensor, likelihood: type[Likelihood] = Normal, kind: type[FrameDecoder] = Regions
+) -> FrameDecoder:
     posterior = partial(LSTM, hidden_size=4, feature_size=4, views="none")
     objective = build(
         examples, 0, 2, 2, StandardNormal, IID, posterior, likelihood, partial(kind, width=4), None, None, None

@@ -29,6 +29,7 @@ class GuideViews(ABC):
         f_sees: What f is inferred from.
         assumes: What must be true of the data. Where it is not, f and z lose what they should carry.
         random: Whether the views of a clip differ from one step to the next.
+        free_dynamic: Nats per frame that z may carry at no cost early in a fit, where its user names none.
 
     Example:
         >>> import torch
@@ -51,6 +52,7 @@ class GuideViews(ABC):
     f_sees: ClassVar[str]
     assumes: ClassVar[str]
     random: ClassVar[bool] = True
+    free_dynamic: ClassVar[float] = 0.0
 
     @abstractmethod
     def static_encoder(

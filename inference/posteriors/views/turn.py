@@ -35,6 +35,9 @@ class Turn(GuideViews):
     takes: ClassVar[tuple[FrameKind, ...]] = ("images",)
     z_sees: ClassVar[str] = "other colours above the clip's own ground"
     f_sees: ClassVar[str] = "patches, parts, the whole clip with the figure in the middle, and the ground"
+    # Where figures are hardly brighter or darker than the ground, z has little to gain before f says which colours there are,
+    # and under its whole KL it falls asleep; f then takes the pose (benchmarks/results/generality.md).
+    free_dynamic: ClassVar[float] = 8.0
     assumes: ClassVar[str] = "that one colour covers most of a frame, that colours stay, and that places move"
 
     def __init__(self, width: int = 32, frames: int = 3, warp: float = 0.02) -> None:

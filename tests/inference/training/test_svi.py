@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from pyro_dsvae.inference.elbo import CLOSED_FORM, STICKING_THE_LANDING
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
@@ -80,8 +81,8 @@ def svi(
 
 def test_kl_weights_move_geometrically_from_their_start_to_one() -> None:
     optimisation = Optimisation(kl_static=100.0, kl_dynamic=0.01, kl_warmup=0.5)
-    assert optimisation.weights(0.0) == pytest.approx((100.0, 0.01))
-    assert optimisation.weights(0.25) == pytest.approx((10.0, 0.1))
+    assert optimisation.weights(0.0) == pytest.approx((100.0, 0.01, 0.0))
+    assert optimisation.weights(0.25) == pytest.approx((10.0, 0.1, 0.0))
     assert optimisation.weights(0.5) == optimisation.weights(0.9) == KLWeights(1.0, 1.0)
     assert Optimisation(kl_warmup=0.0, kl_static=5.0).weights(0.0) == KLWeights()
 
@@ -216,6 +217,29 @@ def test_terms_add_up_and_the_reported_elbo_is_unweighted() -> None:
     torch.testing.assert_close(plain["elbo"], parts)
     expected = 1000 * plain["kl_static"] + 0.1 * plain["kl_dynamic"] - plain["reconstruction"]
     torch.testing.assert_close(weighted["loss"], expected)
+
+
+def test_free_nats_cost_nothing_and_move_nothing_and_the_rest_costs_as_before() -> None:
+    loop = svi()
+    batch = loop.train.batch(torch.arange(4), loop.objective.model.likelihood, torch.device("cpu"))
+    prior = next(loop.objective.model.dynamic_prior.parameters())  # of the loss only KL(z) depends on it
+
+    def terms(free: float) -> tuple[dict[str, Tensor], Tensor]:
+        torch.manual_seed(0)
+        found = loop.objective(batch, KLWeights(free=free))
+        (gradient,) = torch.autograd.grad(found["loss"], prior)
+        return {name: value.detach() for name, value in found.items()}, gradient
+
+    plain, slope = terms(0.0)
+    assert slope.any()
+    per_frame = plain["kl_dynamic"].item() / batch.x.shape[1]
+    below, still = terms(2 * per_frame)
+    assert not still.any()
+    torch.testing.assert_close(below["loss"], plain["loss"] + plain["kl_dynamic"])
+    torch.testing.assert_close(below["elbo"], plain["elbo"])
+    above, same = terms(per_frame / 2)
+    torch.testing.assert_close(above["loss"], plain["loss"])
+    torch.testing.assert_close(same, slope)
 
 
 @pytest.mark.parametrize("stop", [1, 30, 59])
