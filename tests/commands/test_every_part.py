@@ -82,7 +82,7 @@ def test_fit_with_this_recipe(data: Path, tmp_path: Path, name: str) -> None:
     summary = fitted(
         data, tmp_path / "run", f"--config={name}", *SMALL["posterior"], *SMALL["encoder"], *SMALL["decoder"]
     )
-    if name not in ("dsvae", "dsvae-factorised", "c-dsvae"):
+    if name not in ("dsvae", "dsvae-factorised", "c-dsvae", "series"):
         assert summary["validation"]["kl_static"] == 0  # no static part
 
 
@@ -101,5 +101,6 @@ def test_recipes_are_listed_by_help(capsys: pytest.CaptureFixture[str]) -> None:
         "deep-markov",
         "gp-vae",
         "kalman-vae",
+        "series",
         "switching",
     } == set(recipes.names())
