@@ -133,11 +133,14 @@ def _of_long(sampler: Sampler, clip: Batch, window: int, prior: tuple[Tensor, Te
     lengths = torch.tensor([b - a for a, b in itertools.pairwise(cuts)], device=clip.x.device)
     tiles = _stacked(clip, cuts[:-1], int(lengths.max()))._replace(lengths=lengths)
     seen = encode(sampler, tiles, seed=seed)
-    f, f_scale = (v.to(seen.f)[None] for v in pooled(seen.f, seen.f_scale, *prior))
+    # A part in which nothing was observed says nothing of f, whatever the guide makes of it.
+    told = tiles.observed.flatten(1).any(1).to(seen.f.device)
+    f, f_scale = (v.to(seen.f)[None] for v in pooled(seen.f[told], seen.f_scale[told], *prior))
     starts = window_starts(length, window)
     # A guide draws f before z: here f is known.
     known = replace(sampler, guide=partial(_given, sampler.guide, f))
-    paths = encode(known, _stacked(clip, starts, window), seed=seed)
+    with sampler.evaluation(seed):  # `known` does not reach the guide's own mode
+        paths = encode(known, _stacked(clip, starts, window), seed=seed)
     z, z_scale = (_blended(values, starts, length)[None] for values in (paths.z, paths.z_scale))
     return Codes(f, f_scale, z, z_scale, f.new_zeros(0, *f.shape), z.new_zeros(0, *z.shape))
 

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.posterior import Posterior
+from pyro_dsvae.models.distributions.point import point
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 from pyro_dsvae.models.networks.frames import FrameDecoder
 
@@ -74,9 +75,8 @@ class Anchored(Posterior):
         return clip.showing(self._decoded(f, self.guide.dynamic(clip, f).mean))
 
     def _decoded(self, f: Tensor, z: Tensor) -> Tensor:
-        """E[x | f, z]."""
-        mean: Tensor = self.likelihood(self.decoder(f, z)).mean
-        return mean
+        """E[x | f, z]; of classes the most probable."""
+        return point(self.likelihood(self.decoder(f, z)))
 
     def _anchor(self) -> GuideInput:
         return self.guide.see(self.clip.unsqueeze(0))

@@ -51,6 +51,6 @@ class GuideInput:
         seen = self.observed.view(*self.observed.shape, *(1,) * (self.x.ndim - 2))
         x = frames.to(self.x.dtype) * seen
         if x.shape[-1] < self.x.shape[-1]:
-            # Nothing is missing in them; they are as far apart.
-            x = torch.cat([x, torch.zeros_like(x), self.x[..., 2 * x.shape[-1] :]], -1)
+            # Nothing is missing in those that there are; they are as far apart.
+            x = torch.cat([x, (~seen).to(x).expand_as(x), self.x[..., 2 * x.shape[-1] :]], -1)
         return GuideInput(x, self.observed, self.steps)

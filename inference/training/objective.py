@@ -83,8 +83,8 @@ class Objective(nn.Module):
         self.estimators = dict(terms.estimators)
         loss = terms.loss
         if weights.free > 0:
-            dear = terms.weighted_kl["z"].mean()
-            loss = loss + (weights.free * batch.x.shape[1] - dear).clamp(min=0)
+            frames = batch.x.shape[1] if batch.lengths is None else batch.lengths.to(loss).mean()
+            loss = loss + weights.dynamic * (weights.free * frames - terms.kl["z"].mean()).clamp(min=0)
         if self.contrastive is not None and self.training:
             loss = loss - self.contrastive.gain(self.contrastive.terms(self.guide, self.guide.see(*batch)))
         return {

@@ -107,7 +107,9 @@ def with_times(chosen: Selection, wanted: Times) -> tuple[Selection, Tensor]:
     clocks = torch.arange(x.shape[1]).double().expand(len(x), -1) if times is None else times.double()
     merged = []
     for own, count in zip(clocks.numpy(), chosen.frame_counts, strict=True):
-        near = np.abs(wanted[:, None] - own[None, :count]) <= SAME * np.maximum(1, np.abs(wanted[:, None]))
+        # But never as much as lies between two steps: seconds since 1970 are large, and steps may be microseconds.
+        same = np.minimum(SAME * np.maximum(1, np.abs(wanted)), 0.01 * np.diff(own[:count]).min())
+        near = np.abs(wanted[:, None] - own[None, :count]) <= same[:, None]
         new = wanted[~near.any(1)]
         order = np.argsort(np.r_[own[:count], new], kind="stable")
         asked = np.r_[near.any(0), np.ones(len(new), dtype=bool)]

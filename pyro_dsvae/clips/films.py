@@ -91,6 +91,8 @@ def read_film(
                 raise UsageError(f"holds frames of different sizes ({sizes}); a clip has one size")
             frames.append(_frame(pixels, span, frame_shape, resize, cutting, path))
             spans.append(span)
+        if not spans:
+            raise UsageError("holds no image; a folder of frames has one for each frame")
     except UsageError as error:
         raise UsageError(f"{path} {str(error).removeprefix(f'{path}: ')}") from None
     index, rate = steps(path, kind, spans, None if cutting is None else cutting.rate)

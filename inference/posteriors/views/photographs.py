@@ -29,7 +29,8 @@ def jitter_colours(x: Tensor, strength: float) -> Tensor:
     if channels == 3:
         angle = math.pi * strength * (torch.special.ndtr(hue) * 2 - 1)
         # The cross product with the grey axis, by which colours turn about it.
-        across = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]], dtype=x.dtype, device=x.device) / math.sqrt(3)
+        step = torch.eye(3, dtype=x.dtype, device=x.device).roll(1, 0)
+        across = (step - step.T) / math.sqrt(3)
         colour = angle.cos() * colour + angle.sin() * across
     matrix = (strength * contrast).exp() * (grey + (2 * strength * saturation).exp() * colour)
     mean = x.mean((1, 3, 4), keepdim=True)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_dsvae.inference.posteriors.frame_features import FrameFeatures
+from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.networks.frames import FrameEncoder
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM
 
@@ -57,6 +58,12 @@ class FramesStaticEncoder(StaticEncoder):
 
     def __init__(self, encoder: FrameEncoder, hidden_size: int, count: int) -> None:
         super().__init__()
+        if encoder.window > 1:
+            raise UsageError(
+                f"these guide views show f single frames, and {type(encoder).__name__} reads {encoder.window} in a row: take "
+                "another encoder or other views",
+                "posterior.views",
+            )
         self.count = count
         self.encoder = encoder
         self.each = nn.Sequential(nn.Linear(encoder.feature_size, 2 * hidden_size), nn.SiLU())

@@ -115,7 +115,7 @@ def test_a_filter_does_not_look_ahead(encoder: Any) -> None:
     torch.testing.assert_close(whole[:, :t], start)
 
 
-def test_views_change_values_alone_and_decoded_frames_have_none_missing() -> None:
+def test_views_change_values_alone_and_decoded_frames_miss_what_was_not_observed() -> None:
     x, mask, lengths, times = batch()
     guide = guide_of(LSTM, views=Rescale(2.0, 0.5))
     clip = guide.see(x, mask, lengths, times)
@@ -127,7 +127,7 @@ def test_views_change_values_alone_and_decoded_frames_have_none_missing() -> Non
     assert not torch.allclose(shown[0][..., :P], clip.x[..., :P])
     again = clip.showing(torch.ones(B, T, P))
     assert torch.equal(again.x[..., :P], torch.ones(B, T, P).double() * clip.observed.unsqueeze(-1))
-    assert torch.equal(again.x[..., P : 2 * P], torch.zeros(B, T, P).double())
+    assert torch.equal(again.x[..., P : 2 * P], (~clip.observed).double().unsqueeze(-1).expand(B, T, P))
     assert torch.equal(again.x[..., 2 * P :], clip.x[..., 2 * P :])
 
 
