@@ -331,7 +331,7 @@ def test_vectors_and_a_single_sequence(home: Path) -> None:
 
 def test_a_model_without_a_static_part(home: Path, tmp_path: Path) -> None:
     """f is empty: probes of it answer one class for all, and replacing it changes nothing."""
-    vae = fitted(home, "vae", "--static_size=0", "--dynamic_prior=IID", labelled=True)
+    vae = fitted(home, "vae", "--static_size=0", "--dynamic_prior=GRU", labelled=True)
     result = evaluate.evaluate(vae, tmp_path / "out", device="cpu")
     labels = load(vae).sequences().part("test").labels
     for name in ("who", "act"):

@@ -135,7 +135,7 @@ def test_a_run_of_before_opens_and_goes_on_with_the_values_it_was_fitted_to(
     given = source(tmp_path, frames)
     with monkeypatch.context() as earlier:
         earlier.setattr("pyro_dsvae.data.reading.with_bytes", lambda data: data)
-        earlier.setattr("pyro_dsvae.fit.check_intensities", lambda data: None)
+        earlier.setattr("pyro_dsvae.configuration.loop.check_intensities", lambda data: None)
         result = fit(data=given, out=tmp_path / "run", **SMALL)
     run = pyro_dsvae.load(result.run)
     assert torch.equal(run.sequences().frames, torch.from_numpy(frames))

@@ -11,7 +11,7 @@ from pyro_dsvae.models.networks.frames import EncoderRecipe
 
 
 class VocalTract(GuideViews):
-    """Spectra of speech: assumes that columns are frequencies in order, and single frames say all of a voice.
+    """Spectra of speech: assumes that columns are frequencies in order, and that single frames say all of a voice.
 
     z is inferred from the spectra of another voice: with frequencies p in 0..1 from the lowest column to the highest,
 
@@ -41,7 +41,9 @@ class VocalTract(GuideViews):
     """
 
     takes: ClassVar[tuple[FrameKind, ...]] = ("vectors",)
-    z_sees: ClassVar[str] = "the speech in another voice"
+    z_sees: ClassVar[str] = (
+        "the speech in another voice, alike in all frames: frequencies warped, gain and tilt changed"
+    )
     f_sees: ClassVar[str] = "some frames without their order"
     assumes: ClassVar[str] = "that columns are frequencies in order, and that single frames say all of a voice"
 
