@@ -22,11 +22,10 @@ NARROWEST = 1e-3  # scale of a posterior in scales of the prior; a point has thi
 def encode_whole(sampler: Sampler, batch: Batch, window: int, seed: int = 0) -> Codes:
     """Codes of clips of any length, from a guide that was trained on clips of at most ``window`` steps.
 
-    A clip of at most that length is encoded as it is. A longer one is cut twice:
-
-    * into disjoint parts, whose posteriors of f are multiplied (`pooled`): every frame counts once;
-    * into windows that overlap by half or more. z of each is inferred given the pooled f. Where windows overlap, z is their
-      mean, with weights that fall linearly towards the ends of each window, so that no seam is left.
+    A clip of at most that length is encoded as it is. A longer one is cut twice. The posteriors of f of disjoint parts are
+    multiplied (`pooled`): every frame counts once. Then z is inferred, given that f, in windows that overlap by half or more.
+    Where windows overlap, z is their mean, with weights that fall linearly towards the ends of each window, so that no seam is
+    left.
 
     Args:
         sampler: Model and guide.

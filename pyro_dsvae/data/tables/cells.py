@@ -119,7 +119,9 @@ def times(table: "pd.DataFrame", column: str) -> tuple[Array, bool | None]:
     plain = stripped.str.replace(r"(Z|\+00(:?00)?)$", "", regex=True) if utc.any() else stripped
     found = pd.to_datetime(plain, format="ISO8601", errors="coerce")
     if found.isna().any():
-        row = int(found.isna().to_numpy().argmax())
+        # Among numbers the first that is none, among dates the first that is none.
+        neither = found.isna().to_numpy() & np.isnan(numeric)
+        row = int((neither if neither.any() else found.isna().to_numpy()).argmax())
         raise UsageError(
             f"{place(row, column)}: {stripped.iloc[row]!r} is neither a number nor a date in ISO 8601, such as "
             "2024-02-01T13:00; write times so"
