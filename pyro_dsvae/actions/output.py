@@ -147,8 +147,10 @@ def chosen_formats(text: str | None, image: bool, known: Sequence[str] = FORMATS
     WAV for speech.
 
     Raises:
-        UsageError: For others, and for mp4 without PyAV.
+        UsageError: For others, for mp4 without PyAV, and for WAV without soundfile.
     """
+    if "wav" in known and (text is None or "wav" in text.lower()):
+        needed("soundfile", "speech", "a WAV file")  # before the work
     if text is None:
         return [name for name in known if name not in (("csv", "mp4") if image else ANIMATED)]
     names = [name.strip().lower() for name in text.split(",") if name.strip()]

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from pyro_dsvae.clips.films import Film
 from pyro_dsvae.clips.reading import Reading, read_with_film
-from pyro_dsvae.clips.sounds import is_sound, read_sound
+from pyro_dsvae.clips.sounds import read_sound
 from pyro_dsvae.data.arrays import named_layout
 from pyro_dsvae.data.dataset import SequenceData, Split
 from pyro_dsvae.data.factors import Label, Role
 from pyro_dsvae.data.names import Names
 from pyro_dsvae.data.series_table import read_more
-from pyro_dsvae.data.speech.recordings import Recording
-from pyro_dsvae.data.speech.speech_folder import SpeechFolder
+from pyro_dsvae.data.speech.recordings import SUFFIXES, Recording
+from pyro_dsvae.data.speech.source import SpeechSource
 from pyro_dsvae.data.tables.reading import is_table
 from pyro_dsvae.data.video_folder import VideoFolder
 from pyro_dsvae.inference.batch import Batch
@@ -27,6 +27,7 @@ from pyro_dsvae.inference.sequences import evenly_spaced
 from pyro_dsvae.models.errors import UsageError, check_count
 from pyro_dsvae.runs.run import Progress, Run
 
+ARRAYS = (".npz", ".npy")
 CANDIDATES = 400  # of a split, among which clips that differ are looked for
 
 
@@ -175,11 +176,13 @@ class Source:
         return Selection(batch, data.names.entities, torch.full((len(data),), -1), table=data.names)
 
     def _of_file(self, path: Path) -> Selection:
+        data = self.run.data
+        if isinstance(data, SpeechSource) and path.suffix.lower() not in ARRAYS:
+            return self._of_sound(path, data)
         if path.is_file() and is_table(path):
             return self._of_table(path)
-        data = self.run.data
-        if isinstance(data, SpeechFolder) and is_sound(path):
-            return self._of_sound(path, data)
+        if path.is_file() and path.suffix.lower() in SUFFIXES and not isinstance(data, SpeechSource):
+            raise UsageError(f"{path} is a recording, and this run was fitted to {type(data).__name__}, not to speech")
         cutting = data.cutting() if isinstance(data, VideoFolder) else None
         how = Reading(self.run.frame_shape, named_layout(data), cutting)
         clips, film = read_with_film(path, how, self.resize)
@@ -190,7 +193,7 @@ class Source:
         films = () if film is None else (film,)
         return Selection(Batch(x, mask, lengths, times), names, torch.full((n,), -1), films=films)
 
-    def _of_sound(self, path: Path, data: SpeechFolder) -> Selection:
+    def _of_sound(self, path: Path, data: SpeechSource) -> Selection:
         clips, recording = read_sound(path, data.segmenting())
         x = self.run.model.likelihood.to_model_units(clips.frames)
         return Selection(Batch(x, None, None, None), (path.stem,), torch.tensor([-1]), recordings=(recording,))

@@ -7,7 +7,7 @@ from torch import Tensor
 from pyro_dsvae.actions.output import FORMATS, WITH_WAV, check_place, chosen_formats, output
 from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.data.dataset import Split
-from pyro_dsvae.data.speech.speech_folder import SpeechFolder
+from pyro_dsvae.data.speech.source import SpeechSource
 from pyro_dsvae.figures.clip_pages import Cell, Page, Row
 from pyro_dsvae.figures.run import APPEARANCE, GREY, MOTION
 from pyro_dsvae.loading import load
@@ -58,7 +58,7 @@ def swap(
     """
     check_seed(seed)
     opened = load(run)
-    speech = opened.data if isinstance(opened.data, SpeechFolder) else None
+    speech = opened.data if isinstance(opened.data, SpeechSource) else None
     formats = chosen_formats(format, len(opened.frame_shape) == 3, FORMATS if speech is None else WITH_WAV)
     check_place(out, overwrite)
     source = Source(opened, split, resize)

@@ -12,17 +12,20 @@ from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.errors import UsageError
 
 
-def is_sound(path: Path) -> bool:
-    """Whether the name of a file is that of a recording."""
-    return path.is_file() and path.suffix.lower() in SUFFIXES
-
-
 def read_sound(path: Path, how: Segmenting) -> tuple[Sequences, Recording]:
-    """All frames (1, T, P) of a recording, read as the recordings of the run's `SpeechFolder` are, and the recording.
+    """All frames (1, T, P) of a recording, read as the recordings of the run's data are, and the recording.
 
     Raises:
-        UsageError: Where it holds no sound that can be used, or fewer than two frames.
+        UsageError: Where it is no file of sound, holds no sound that can be used, or fewer than two frames.
     """
+    if not path.exists():
+        raise UsageError(
+            f"{path}: no such file; a clip of a run on speech is an index, a recording ({', '.join(SUFFIXES)}) or an .npz"
+        )
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(
+            f"{path} is no recording, and this run is on speech: give one of {', '.join(SUFFIXES)}, or frames in an .npz"
+        )
     try:
         recording = read_recording(path, how.spectra.rate, how.trim)
     except UsageError as error:

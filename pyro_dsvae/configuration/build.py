@@ -27,6 +27,7 @@ from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.networks.frames import EncoderRecipe, FrameDecoder, FrameEncoder
 from pyro_dsvae.models.standardisation import standardised
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
@@ -43,7 +44,7 @@ def build(
     static_prior: Callable[[int], StaticPrior],
     dynamic_prior: Callable[[int], DynamicPrior],
     posterior: Callable[[tuple[int, ...], int, int, EncoderRecipe], Posterior],
-    likelihood: Callable[[tuple[int, ...]], Likelihood],
+    likelihood: Callable[[tuple[int, ...]], Likelihood] | None = None,
     decoder: Callable[[int, int, tuple[int, ...]], FrameDecoder] | None = None,
     contrastive: Contrastive | None = None,
     columns: ColumnMoments | None = None,
@@ -60,7 +61,7 @@ def build(
         static_prior: Recipe for p(f), called with F.
         dynamic_prior: Recipe for p(z_1:T), called with D.
         posterior: Recipe for the guide, called with the frame shape, F, D and the recipe for its encoder.
-        likelihood: Recipe for p(x_t | f, z_t), called with the frame shape.
+        likelihood: Recipe for p(x_t | f, z_t), called with the frame shape; None for the default.
         decoder: Recipe for the decoder, called with F, D and the shape of the parameters of a frame; None for the default.
         contrastive: Terms beside the ELBO.
         columns: Of the training split, to standardise series by; None where they are fitted as they are.
@@ -82,7 +83,8 @@ def build(
         dynamic = made(
             "dynamic_prior", dynamic_prior, lambda: _with_static_size(dynamic_prior, static_size)(latent_size)
         )
-        family = made("likelihood", likelihood, lambda: likelihood(frame_shape))
+        density = Normal if likelihood is None else likelihood
+        family = made("likelihood", density, lambda: density(frame_shape))
         network = decoder_for(frame_shape, decoder)
         decode = made("decoder", network, lambda: network(static_size, latent_size, family.parameter_shape))
         model = DSVAE(static, dynamic, decode, family)

@@ -77,6 +77,7 @@ PARTS: Mapping[str, Mapping[str, type]] = {
         encoders.Convolutional,
         encoders.Patches,
         encoders.Pyramid,
+        encoders.Spectral,
         encoders.Dense,
         encoders.MaskedDense,
         encoders.TCN,

@@ -1,4 +1,4 @@
-"""Which networks and guide views serve which frames, where the user names none."""
+"""Which networks, likelihood and guide views serve which frames, where the user names none."""
 
 import inspect
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from pyro_dsvae.inference.posteriors.views.turn import Turn
 from pyro_dsvae.models import decoders, encoders
 from pyro_dsvae.models.decoders import FrameDecoder, Regions, Textures
 from pyro_dsvae.models.encoders import Convolutional, FrameEncoder
+from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.networks.frames import EncoderRecipe
 
 Taken = TypeVar("Taken", bound=SharedOptions)
@@ -83,12 +84,17 @@ def encoder_for(frame_shape: tuple[int, ...], recipe: EncoderRecipe | None) -> E
 
 
 def for_frames(options: Taken, frame_shape: tuple[int, ...], recommended: Recommended | None = None) -> Taken:
-    """The options with the networks and guide views named that they leave open, so that config.yaml says them.
+    """The options with all parts named that they leave open, so that config.yaml says them.
 
-    What the data source recommends goes before the defaults.
+    They are networks, the likelihood and guide views. What the data source recommends goes before the defaults.
     """
-    if recommended is not None and options.decoder is None:
-        options = replace(options, decoder=recommended.decoder)
+    if recommended is not None:
+        options = replace(
+            options,
+            decoder=options.decoder or recommended.decoder,
+            encoder=options.encoder or recommended.encoder,
+            likelihood=options.likelihood or recommended.likelihood,
+        )
     views: Views = default_views(frame_shape)
     if recommended is not None and part_class(options.decoder) is recommended.decoder:
         views = recommended.views
@@ -101,6 +107,7 @@ def for_frames(options: Taken, frame_shape: tuple[int, ...], recommended: Recomm
         options,
         decoder=decoder_for(frame_shape, options.decoder),
         encoder=encoder_for(frame_shape, options.encoder),
+        likelihood=options.likelihood or Normal,
         posterior=posterior,
         optimisation=optimisation,
     )
@@ -114,6 +121,7 @@ def as_begun(options: FitOptions, first: FitOptions) -> FitOptions:
         options,
         decoder=options.decoder or first.decoder,
         encoder=options.encoder or first.encoder,
+        likelihood=options.likelihood or first.likelihood,
         optimisation=replace(options.optimisation, free_dynamic=free),
         keep_data=first.keep_data,
     )

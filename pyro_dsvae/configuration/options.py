@@ -25,7 +25,6 @@ from pyro_dsvae.inference.training.schedule import DEFAULT_STEPS, Optimisation
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM as DynamicLSTM
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
-from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.networks.frames import EncoderRecipe, FrameDecoder
 from pyro_dsvae.models.static_priors.autoregressive_mixture import AutoregressiveMixture
 from pyro_dsvae.models.static_priors.static_prior import StaticPrior
@@ -115,15 +114,20 @@ class SharedOptions:
         LSTMPosterior, Role.MODEL, "the guide q(f, z | x)"
     )
     encoder: EncoderRecipe | None = option(
-        None, Role.MODEL, "the network from frames to features; by default Convolutional for images, Dense for vectors"
+        None,
+        Role.MODEL,
+        "the network from frames to features; by default what the data recommend, or Convolutional for images, Dense for "
+        "vectors",
     )
     decoder: Callable[[int, int, tuple[int, ...]], FrameDecoder] | None = option(
         None,
         Role.MODEL,
         "the network from f and z_t to frames; by default what the data recommend, or Textures for images, Dense for vectors",
     )
-    likelihood: Callable[[tuple[int, ...]], Likelihood] = option(
-        Normal, Role.MODEL, "the likelihood p(x_t | f, z_t), given what the decoder says"
+    likelihood: Callable[[tuple[int, ...]], Likelihood] | None = option(
+        None,
+        Role.MODEL,
+        "the likelihood p(x_t | f, z_t), given what the decoder says; by default what the data recommend, or Normal",
     )
     standardise: bool = option(
         True,

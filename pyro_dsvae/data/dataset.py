@@ -3,8 +3,9 @@
 import hashlib
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -18,7 +19,8 @@ from pyro_dsvae.inference.posteriors.views.choice import Views
 from pyro_dsvae.inference.sequences import Sequences, evenly_spaced
 from pyro_dsvae.models.decoders.regions import Regions
 from pyro_dsvae.models.errors import Remark, UsageError, did_you_mean
-from pyro_dsvae.models.networks.frames import FrameDecoder
+from pyro_dsvae.models.likelihoods.likelihood import Likelihood
+from pyro_dsvae.models.networks.frames import FrameDecoder, FrameEncoder
 from pyro_dsvae.models.steps import Steps
 
 Split = Literal["train", "validation", "test"]
@@ -184,21 +186,35 @@ class SequenceData:
 
 @dataclass(frozen=True)
 class Recommended:
-    """The networks that suit the frames of a data source better than the defaults for all frames of their kind.
+    """The parts that suit the frames of a data source better than the defaults for all frames of their kind.
 
     Attributes:
         decoder: Taken where the user names none.
         views: The guide views, taken with this decoder where the user names none.
         why: What of the frames makes them suitable; a clause that follows "since".
+        encoder: Taken where the user names none; None for the default.
+        likelihood: Likewise, its recipe.
     """
 
     decoder: type[FrameDecoder]
     views: Views
     why: str
+    encoder: type[FrameEncoder] | None = None
+    likelihood: Callable[[tuple[int, ...]], Likelihood] | None = None
 
     def in_words(self) -> str:
         """The line that says what is taken and why."""
-        return f"decoder {self.decoder.__name__} and guide views {self.views}, as the data recommend, since {self.why}"
+        parts = [f"decoder {self.decoder.__name__}"]
+        parts += [] if self.encoder is None else [f"encoder {self.encoder.__name__}"]
+        parts += [] if self.likelihood is None else [f"likelihood {recipe_in_words(self.likelihood)}"]
+        return f"{', '.join(parts)} and guide views {self.views}, as the data recommend, since {self.why}"
+
+
+def recipe_in_words(recipe: Callable[..., object]) -> str:
+    """The name of a part with the options that its recipe sets: "Normal (scale 0.5)"."""
+    if not isinstance(recipe, partial):
+        return recipe.__name__
+    return f"{recipe.func.__name__} ({', '.join(f'{name} {value}' for name, value in recipe.keywords.items())})"
 
 
 PAINTED = Recommended(Regions, "recolour", "the figures are patches of colour on black, all in one place")

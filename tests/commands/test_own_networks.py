@@ -109,7 +109,7 @@ def test_an_encoder_and_views_in_a_file_of_ones_own(tmp_path: Path, monkeypatch:
     said = refused("--data.path=series.npz", "--decoder=Dense", own[0])
     assert said == "the guide views Mirrored are of images, and frames of shape (2,) are vectors: take none"
     said = refused(clips, "--encoder=my_networks.Row")
-    choices = "it is one of Convolutional, Dense, MaskedDense, Patches, Pyramid, TCN"
+    choices = "it is one of Convolutional, Dense, MaskedDense, Patches, Pyramid, Spectral, TCN"
     assert re.match(rf"unknown encoder 'my_networks.Row': .*; {choices}", said)
     assert refused(clips, "--encoder=Patches", "--encoder.units=3").endswith("it takes width")
     said = refused(clips, "--encoder=pyro_dsvae.models.decoders.Regions")

@@ -1,5 +1,6 @@
 """Voice conversion: whole recordings into the latents of a run and back to sound."""
 
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 
 import pyro_dsvae
 from pyro_dsvae import SpeechFolder
+from pyro_dsvae.actions import swap as swaps
 from pyro_dsvae.actions.swap import swap
 from pyro_dsvae.clips.sounds import read_sound, write_sound
 from pyro_dsvae.data.speech.resynthesis import signal_to_noise
@@ -100,5 +102,25 @@ def test_what_is_no_speech_is_refused(run: Run, tmp_path: Path) -> None:
     silent = write(tmp_path / "silent.wav", np.zeros(16_000))
     with pytest.raises(UsageError, match=r"silent\.wav is silent: its largest sample is 0"):
         swap(run.path, appearances="0", motions=str(silent))
+    for name in ("notes.csv", "clip.png", "frames"):
+        (tmp_path / name).write_text("a,b\n")
+        with pytest.raises(
+            UsageError, match=rf"{name} is no recording, and this run is on speech: give one of \.wav, \.flac"
+        ):
+            swap(run.path, appearances="0", motions=str(tmp_path / name))
+    with pytest.raises(
+        UsageError, match=r"gone\.wav: no such file; a clip of a run on speech is an index, a recording \(\.wav"
+    ):
+        swap(run.path, appearances="0", motions=str(tmp_path / "gone.wav"))
     with pytest.raises(UsageError, match="--format got 'mp3'; it is one or more of gif, png, npz, mp4, wav"):
         swap(run.path, appearances="0", motions="1", format="mp3")
+
+
+@pytest.mark.parametrize("format", [None, "png,wav"])
+def test_a_missing_extra_is_told_before_the_work(format: str | None, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    monkeypatch.setattr(swaps, "Source", None)  # the work would begin here
+    with pytest.raises(
+        UsageError, match=r"a WAV file needs soundfile, which is not installed: pip install 'pyro-dsvae\[speech\]'"
+    ):
+        swap(run.path, appearances="0", motions="1", format=format)

@@ -9,12 +9,26 @@ import torch
 from pyro_dsvae.configuration.networks import for_frames
 from pyro_dsvae.configuration.options import FitOptions
 from pyro_dsvae.configuration.parts import part_class
-from pyro_dsvae.data import DataSource, LPCSprites, MovingDigits, Recommended, SequenceData, Sprites
+from pyro_dsvae.data import (
+    Arrays,
+    DataSource,
+    LPCSprites,
+    MovingDigits,
+    Recommended,
+    SequenceData,
+    SpeechFolder,
+    Sprites,
+)
 from pyro_dsvae.fit import fit
 from pyro_dsvae.inference.posteriors import LSTM
+from pyro_dsvae.inference.posteriors.views import VocalTract
+from pyro_dsvae.inference.posteriors.views.choice import chosen_views
 from pyro_dsvae.inference.training.objective import KLWeights
 from pyro_dsvae.inference.training.schedule import Optimisation
-from pyro_dsvae.models.decoders import FrameDecoder, Joined, Regions, Textures
+from pyro_dsvae.models import encoders
+from pyro_dsvae.models.decoders import Dense, FrameDecoder, Joined, Regions, Textures
+from pyro_dsvae.models.encoders import Spectral
+from pyro_dsvae.models.likelihoods import Normal, StudentT
 from pyro_dsvae.runs.directory import RunDirectory
 
 FRAME = (3, 32, 32)
@@ -67,6 +81,26 @@ def test_early_z_may_carry_at_no_cost_what_the_views_say(options: FitOptions, ex
     assert settled.free_dynamic == expected
     assert [settled.weights(progress) for progress in (0.0, 0.39)] == 2 * [KLWeights(1, 1, expected)]
     assert [settled.weights(progress) for progress in (0.4, 1.0)] == 2 * [KLWeights(1, 1, 0)]
+
+
+def test_spectra_of_speech_have_parts_of_their_own_and_what_is_named_goes_first() -> None:
+    """Convolutions over frequency, a scale for each frequency, views in other voices."""
+    source = SpeechFolder(Path("voices"))
+    settled = for_frames(FitOptions(source), (80,), source.recommended)
+    assert isinstance(settled.posterior, partial)
+    assert (part_class(settled.encoder), part_class(settled.decoder)) == (Spectral, Dense)
+    assert settled.likelihood is not None
+    assert settled.likelihood((80,)).scale.shape == (80,)  # type: ignore[union-attr]
+    assert isinstance(chosen_views(settled.posterior.keywords["views"], (80,)), VocalTract)
+    named = FitOptions(source, encoder=encoders.Dense, likelihood=StudentT, posterior=partial(LSTM, views="none"))
+    settled = for_frames(named, (80,), source.recommended)
+    assert isinstance(settled.posterior, partial)
+    assert (settled.encoder, settled.likelihood, settled.posterior.keywords["views"]) == (
+        encoders.Dense,
+        StudentT,
+        "none",
+    )
+    assert for_frames(FitOptions(Arrays(Path("a.npz"))), (80,)).likelihood is Normal
 
 
 class Squares(DataSource):

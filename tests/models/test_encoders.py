@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.configuration.catalogue import PARTS
-from pyro_dsvae.models.encoders import Convolutional, FrameEncoder
+from pyro_dsvae.models.encoders import Convolutional, FrameEncoder, Spectral
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.networks import chunks
 from pyro_dsvae.models.networks.images import ResidualBlock
@@ -21,7 +21,12 @@ SMALL: Mapping[str, Mapping[str, Any]] = {"Dense": {"units": 8}}
 IMAGES = [(1, 8, 8), (4, 8, 21), (3, 33, 16), (2, 8, 256), (1, 256, 9), (3, 47, 64)]
 # Those that read gaps take vectors with what stands beside them: `tests/inference/posteriors/test_gaps.py`.
 KINDS: Mapping[str, Any] = {name: kind for name, kind in PARTS["encoder"].items() if not kind.reads_gaps}
-CASES = [*itertools.product(KINDS, IMAGES), *(("Dense", shape) for shape in [(1,), (5,)])]
+OF_IMAGES = [name for name in KINDS if name != "Spectral"]
+CASES = [
+    *itertools.product(OF_IMAGES, IMAGES),
+    *(("Dense", shape) for shape in [(1,), (5,)]),
+    *(("Spectral", shape) for shape in [(10,), (39,), (257,)]),
+]
 every_case = pytest.mark.parametrize(("name", "shape"), CASES, ids=str)
 every_kind = pytest.mark.parametrize("name", KINDS)
 
@@ -57,20 +62,21 @@ def test_every_frame_is_encoded_by_itself_also_in_chunks(
 
 @every_kind
 def test_frames_that_differ_have_features_that_differ_and_copies_have_the_same(name: str) -> None:
-    encoder, x = made(name, (3, 16, 12)).eval(), torch.rand(4, 3, 16, 12)
+    shape = (3, 16, 12) if name in OF_IMAGES else (40,)
+    encoder, x = made(name, shape).eval(), torch.rand(4, *shape)
     features = encoder(x)
     assert len(features.unique(dim=0)) == 4
     for twin in (copy.deepcopy(encoder), pickle.loads(pickle.dumps(encoder))):
         assert torch.equal(twin(x), features)
 
 
-@every_kind
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_features_do_not_depend_on_the_layout_of_memory(name: str) -> None:
     encoder, x = made(name, (3, 16, 12)), torch.rand(4, 3, 16, 12)
     torch.testing.assert_close(encoder(x.to(memory_format=torch.channels_last)), encoder(x))
 
 
-@pytest.mark.parametrize("name", [name for name in KINDS if name != "Dense"])
+@pytest.mark.parametrize("name", [name for name in OF_IMAGES if name != "Dense"])
 @pytest.mark.parametrize(("shape", "says"), [((5,), "vectors: take Dense"), ((3, 7, 16), "from 8 to 256")], ids=str)
 def test_frames_that_an_encoder_does_not_take_are_refused(name: str, shape: tuple[int, ...], says: str) -> None:
     with pytest.raises(UsageError, match=says):
@@ -91,7 +97,8 @@ def test_what_each_encoder_says_that_it_cannot_tell_apart() -> None:
             return encoder(x)
 
     same = {
-        name: [torch.allclose(f[0], f[k], atol=1e-6) for k in (1, 2)] for name, f in ((n, features(n)) for n in KINDS)
+        name: [torch.allclose(f[0], f[k], atol=1e-6) for k in (1, 2)]
+        for name, f in ((n, features(n)) for n in OF_IMAGES)
     }
     assert same == {
         "Convolutional": [False, False],
@@ -99,6 +106,26 @@ def test_what_each_encoder_says_that_it_cannot_tell_apart() -> None:
         "Pyramid": [True, True],
         "Dense": [False, False],
     }
+
+
+@pytest.mark.parametrize(
+    ("shape", "says"), [((9,), "at least 10 frequencies.*take Dense"), ((3, 16, 16), "take Convolutional")], ids=str
+)
+def test_what_is_no_spectrum_is_refused(shape: tuple[int, ...], says: str) -> None:
+    with pytest.raises(UsageError, match=f"encoder Spectral reads vectors of .*{says}"):
+        made("Spectral", shape)
+
+
+def test_a_resonance_that_moved_is_the_same_shape_elsewhere() -> None:
+    """Before the linear layer of places, by as many columns as all strides together."""
+    encoder = made("Spectral", (80,))
+    assert isinstance(encoder, Spectral)
+    x = torch.zeros(2, 1, 80)
+    bump = torch.exp(-torch.linspace(-2, 2, 9).square())
+    x[0, 0, 30:39], x[1, 0, 38:47] = bump, bump
+    maps = encoder.convolutions(x)
+    torch.testing.assert_close(maps[0, :, 3:6], maps[1, :, 4:7])
+    assert not torch.allclose(maps[0], maps[1])
 
 
 def test_residual_blocks_follow_each_halving_and_are_the_identity_before_training() -> None:

@@ -68,12 +68,13 @@ class Draw:
             split[drawn] = parts[np.searchsorted(here, groups[drawn])]
         missing = [name for i, name in enumerate(SPLITS) if not (split[used] == i).any()]
         if missing:
-            count = len(np.unique(groups[used]))
+            count, group = len(np.unique(groups[used])), self.group(described)
+            other = f", or split by {self.alone} with --data.by {self.alone}" if together else ""
             raise UsageError(
                 f"no {self.thing} is for {' and '.join(missing)}: validation = {self.validation} and test = {self.test} of "
-                f"{count} {self.group(described)}{'s' if count != 1 else ''}; change them, or how {self.thing}s are split",
+                f"{count} {group}{'s' if count != 1 else ''}; change them{other}",
                 "data.validation",
-                "data.by",
+                "data.test",
             )
         return split
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pyro_dsvae.data.dataset import DataSource, SequenceData
+from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.data.files.cache import cache_folder
 from pyro_dsvae.data.folders.cache import VERSION, Entry, WindowCache
 from pyro_dsvae.data.folders.described import Described, by_table
@@ -23,6 +23,7 @@ from pyro_dsvae.data.folders.tree import Source
 from pyro_dsvae.data.names import Names, listed
 from pyro_dsvae.data.speech.layouts import SPEAKER, RecordingFinder, by_folders
 from pyro_dsvae.data.speech.segments import Segmenting, SegmentReader
+from pyro_dsvae.data.speech.source import SpeechSource
 from pyro_dsvae.data.speech.spectra import HOP, Spectra
 from pyro_dsvae.data.tables.windows import Windows
 from pyro_dsvae.data.words import in_words
@@ -34,7 +35,7 @@ DYNAMIC = ("word", "words", "sentence", "phrase", "digit", "command", "text", "p
 
 
 @dataclass
-class SpeechFolder(DataSource):
+class SpeechFolder(SpeechSource):
     """Windows of log spectra of the recordings below a folder, (windows, window, bands) float32.
 
     A recording is a WAV, FLAC, Ogg or other sound file. Channels are mixed to one, and brought to one rate. Silence at the

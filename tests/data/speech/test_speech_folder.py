@@ -290,6 +290,16 @@ def test_leaks_between_splits_are_refused(voices: Path) -> None:
         loaded(voices, labels=table)
 
 
+@pytest.mark.parametrize("speakers", [2, 3])
+def test_few_speakers_are_told_how_else_to_split(speakers: int, tmp_path: Path) -> None:
+    for who in list(SPEAKERS)[:speakers]:
+        for word in WORDS:
+            write(tmp_path / "in" / who / f"{word}.wav", spoken(who, word))
+    with pytest.raises(UsageError, match=rf"of {speakers} speakers; .*or split by utterance with --data\.by utterance"):
+        loaded(tmp_path / "in", validation=0.1, test=0.2)
+    assert set(loaded(tmp_path / "in", by="utterance")[0].split.tolist()) == {0, 1, 2}
+
+
 def test_one_speaker_has_nobody_to_swap_with(tmp_path: Path) -> None:
     for i in range(6):
         write(tmp_path / "in" / "anna" / f"{i}.wav", noise(i))
