@@ -1,12 +1,16 @@
 """Some sequences on a device, in the form that model and guide take."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pyro_dsvae.models.steps import Steps
+
+# Values of a part: 64 MiB in single precision.
+PART = 2**24
 
 
 class Batch(NamedTuple):
@@ -61,6 +65,12 @@ class Batch(NamedTuple):
     def rows(self, rows: Tensor | slice) -> "Batch":
         """Some of the sequences."""
         return self.each(lambda values: values[rows])
+
+    def parts(self) -> Iterator["Batch"]:
+        """The same sequences, some at a time: of `PART` values, since all may be a file that is larger than the memory."""
+        size = max(1, PART // math.prod(self.x.shape[1:]))
+        for start in range(0, len(self.x), size):
+            yield self.rows(slice(start, start + size))
 
     def until(self, stop: int) -> "Batch":
         """The first ``stop`` steps of every sequence, or all of a shorter one."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pyro_dsvae.inference.batch import Batch
+from pyro_dsvae.inference.batch import PART, Batch
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 from pyro_dsvae.models.steps import Steps
 
@@ -70,13 +70,16 @@ class Sequences:
     def observed_count(self, steps: slice = slice(None)) -> Tensor:
         """(N,) int64 on the CPU, how many values were observed at some of the steps."""
         frame_shape = self.frames.shape[2:]
-        mask, lengths = (None if v is None else v[self.rows] for v in (self.mask, self.lengths))
-        observed = Steps(self.length, lengths).observed(mask, len(frame_shape))
-        if observed is None:
-            observed = torch.ones(len(self.rows), self.length, *(1 for _ in frame_shape), dtype=torch.bool)
-        # Whole frames are told by one flag each.
-        values = math.prod(frame_shape) // math.prod(observed.shape[2:])
-        return values * observed[:, steps].flatten(1).sum(1).cpu()
+        counts = []
+        for rows in self.rows.split(max(1, PART // math.prod(self.frames.shape[1:]))):
+            mask, lengths = (None if v is None else v[rows] for v in (self.mask, self.lengths))
+            observed = Steps(self.length, lengths).observed(mask, len(frame_shape))
+            if observed is None:
+                observed = torch.ones(len(rows), self.length, *(1 for _ in frame_shape), dtype=torch.bool)
+            # Whole frames are told by one flag each.
+            values = math.prod(frame_shape) // math.prod(observed.shape[2:])
+            counts.append(values * observed[:, steps].flatten(1).sum(1).cpu())
+        return torch.cat(counts)
 
     def stored(self) -> Batch:
         """The whole data set, with the frames as they are stored."""

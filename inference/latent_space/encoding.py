@@ -1,9 +1,12 @@
 """The codes of sequences: mean, scale and draws of f and z under the guide."""
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pyro import poutine
 from torch import Tensor
@@ -53,6 +56,38 @@ class Codes:
         f_draws, z_draws = (torch.cat([getattr(p, n) for p in parts], dim=1) for n in ("f_draws", "z_draws"))
         lengths = [part.lengths for part in parts if part.lengths is not None]
         return cls(f, f_scale, z, z_scale, f_draws, z_draws, torch.cat(lengths) if lengths else None)
+
+    @classmethod
+    def gathered(cls, parts: Iterable["Codes"], count: int, folder: Path) -> "Codes":
+        """Batches of one length, of ``count`` sequences together, as one. Its tensors are files, which go when they go.
+
+        Args:
+            parts: The batches; each may go when the next is made.
+            count: Of sequences, N.
+            folder: Where the files, which have no name, take their room.
+        """
+        whole: dict[str, Tensor] = {}
+        start = 0
+        for part in parts:
+            for name, values in vars(part).items():
+                if values is None:
+                    continue
+                axis = int(name.endswith("_draws"))
+                if name not in whole:
+                    shape = list(values.shape)
+                    shape[axis] = count
+                    whole[name] = _of_file(shape, values.dtype, folder)
+                whole[name].narrow(axis, start, len(part)).copy_(values)
+            start += len(part)
+        return cls(**whole)
+
+
+def _of_file(shape: Sequence[int], dtype: torch.dtype, folder: Path) -> Tensor:
+    if 0 in shape:
+        return torch.empty(shape, dtype=dtype)
+    like = torch.empty(0, dtype=dtype).numpy().dtype
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return torch.from_numpy(np.memmap(file, like, "w+", shape=tuple(shape)))
 
 
 def encode(sampler: Sampler, batch: Batch, draws: int = 0, seed: int = 0) -> Codes:

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from pyro_dsvae.data.dataset import SPLITS, Label, Split
 from pyro_dsvae.data.names import Names
 from pyro_dsvae.figures import clip_pages as latent_figures
 from pyro_dsvae.inference.latent_space.encoding import Codes
+from pyro_dsvae.inference.sequences import evenly_spaced
 from pyro_dsvae.inference.variable_names import variable_names
 from pyro_dsvae.loading import load
 from pyro_dsvae.metrics.features import path_features
@@ -30,6 +31,8 @@ from pyro_dsvae.progress import Bar
 
 FORMATS = ("npz", "nc", "csv")
 AT_ONCE = 1024
+# Clips of a split that probes are made of, evenly spaced.
+PROBED = 20_000
 
 
 def encode(
@@ -80,16 +83,17 @@ def encode(
     formats = chosen_formats(format, False, FORMATS)
     check_place(out, overwrite)
     source = Source(opened, "validation" if split == "all" else split, resize)
-    with Bar("encoding") as bar:
-        if clips is None:
-            found = _of_data(source, None if split == "all" else split, draws, seed, bar, anchored)
-        else:
-            chosen = source.named(clips)
-            codes = chosen.encode(opened, draws, seed, bar, anchored)
-            apart = torch.full((len(chosen),), -1)
-            found = Encoded(codes, chosen.names, chosen.indices, apart, chosen.labels, chosen.table, chosen.batch.times)
     options = {"clips": clips, "draws": draws, "split": split, "probes": probes, "seed": seed, "anchored": anchored}
     with output("encode", run, out, formats, options, overwrite) as to:
+        with Bar("encoding") as bar:
+            if clips is None:
+                found = _of_data(source, None if split == "all" else split, draws, seed, bar, anchored, to.path.parent)
+            else:
+                chosen = source.named(clips)
+                codes = chosen.encode(opened, draws, seed, bar, anchored)
+                apart = torch.full((len(chosen),), -1)
+                table, times = chosen.table, chosen.batch.times
+                found = Encoded(codes, chosen.names, chosen.indices, apart, chosen.labels, table, times)
         to.arrays(found.arrays())
         if "nc" in formats:
             found.dataset(to.about).to_netcdf(to.folder / "encode.nc", engine="h5netcdf")
@@ -160,27 +164,35 @@ class Encoded:
         return [SPLITS[i] if i >= 0 else "" for i in self.split.tolist()]
 
 
-def _of_data(source: Source, split: Split | None, draws: int, seed: int, bar: Bar, anchored: bool) -> Encoded:
-    """The clips of one split, or all, some at a time, since as floating values they take four times the memory."""
+def _of_data(
+    source: Source, split: Split | None, draws: int, seed: int, bar: Bar, anchored: bool, folder: Path
+) -> Encoded:
+    """The clips of one split, or all, some at a time: neither they nor their codes need fit into memory.
+
+    The codes are kept in files of ``folder`` that have no name.
+    """
     data = source.data
     rows = torch.arange(len(data)) if split is None else data.rows(split)
     positions = torch.empty(len(data), dtype=torch.int64)
     for index in range(len(SPLITS)):
         of = data.split == index
         positions[of] = torch.arange(int(of.sum()))
-    parts = []
-    for number, some in enumerate(rows.split(AT_ONCE)):
-        part = data.take(some)
-        codes = source.run.encode(
-            part.frames, part.mask, part.lengths, part.times, draws, seed + number, anchored=anchored
-        )
-        parts.append(codes)
-        bar(min(1.0, (number + 1) * AT_ONCE / len(rows)))
+
+    def parts() -> Iterator[Codes]:
+        for number, some in enumerate(rows.split(AT_ONCE)):
+            part = data.take(some)
+            yield source.run.encode(
+                part.frames, part.mask, part.lengths, part.times, draws, seed + number, anchored=anchored
+            )
+            bar(min(1.0, (number + 1) * AT_ONCE / len(rows)))
+
     kept = {name: replace(label, values=label.values[rows]) for name, label in data.labels.items()}
     names = [f"clip {i}" for i in positions[rows].tolist()]
     table = None if data.names is None else data.names.take(rows)
     times = None if data.times is None else data.times[rows]
-    return Encoded(Codes.joined(parts), names, positions[rows], data.split[rows].long(), kept, table, times)
+    return Encoded(
+        Codes.gathered(parts(), len(rows), folder), names, positions[rows], data.split[rows].long(), kept, table, times
+    )
 
 
 def _write_csv(to: Output, found: Encoded) -> None:
@@ -190,7 +202,7 @@ def _write_csv(to: Output, found: Encoded) -> None:
     if found.table is not None:
         keys = Keys.of(found.table, tuple(found.names), found.times, codes.z.shape[1], len(found.table.columns))
     own = [] if keys is None else [keys.entity, keys.time]
-    f, f_scale, z, z_scale = (v.cpu().tolist() for v in (codes.f, codes.f_scale, codes.z, codes.z_scale))
+    f, f_scale, z, z_scale = (v.cpu() for v in (codes.f, codes.f_scale, codes.z, codes.z_scale))
     labels = {name: [label.classes[i] for i in label.values.tolist()] for name, label in found.labels.items()}
     with (to.folder / "static.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -200,16 +212,17 @@ def _write_csv(to: Output, found: Encoded) -> None:
         for i, (name, part) in enumerate(zip(found.names, found.split_names(), strict=True)):
             known = [values[i] for values in labels.values()]
             key = [] if keys is None else [keys.entities[i], keys.times[i][0]]
-            writer.writerow([name, *key, part, *known, *map(_short, f[i]), *map(_short, f_scale[i])])
+            writer.writerow([name, *key, part, *known, *map(_short, f[i].tolist()), *map(_short, f_scale[i].tolist())])
     lengths = [codes.z.shape[1]] * len(f) if codes.lengths is None else codes.lengths.tolist()
     with (to.folder / "dynamic.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         sizes = range(codes.z.shape[2])
         writer.writerow(["clip", *own, "split", "step", *(f"z_{i}" for i in sizes), *(f"z_scale_{i}" for i in sizes)])
         for i, (name, part) in enumerate(zip(found.names, found.split_names(), strict=True)):
+            means, scales = z[i].tolist(), z_scale[i].tolist()
             for step in range(lengths[i]):
                 key = [] if keys is None else [keys.entities[i], keys.times[i][step]]
-                writer.writerow([name, *key, part, step, *map(_short, z[i][step]), *map(_short, z_scale[i][step])])
+                writer.writerow([name, *key, part, step, *map(_short, means[step]), *map(_short, scales[step])])
 
 
 def _short(value: float) -> str:
@@ -218,15 +231,17 @@ def _short(value: float) -> str:
 
 def _probes(found: Encoded, seed: int, bar: Bar) -> dict[str, dict[str, Probe]]:
     """Label -> code "f" and "z" -> what a probe of it tells."""
-    train, held_out = ((found.split == SPLITS.index(name)).nonzero().squeeze(1) for name in ("train", "validation"))
+    both = ((found.split == SPLITS.index(name)).nonzero().squeeze(1) for name in ("train", "validation"))
+    train, held_out = (rows[evenly_spaced(len(rows), PROBED)] for rows in both)
     labels = [
         {name: replace(v, values=v.values[rows]) for name, v in found.labels.items()} for rows in (train, held_out)
     ]
     codes = found.codes
-    lengths = None if codes.lengths is None else codes.lengths.cpu()
+    f, z = ([values[rows].cpu() for rows in (train, held_out)] for values in (codes.f, codes.z))
+    lengths = [None if codes.lengths is None else codes.lengths[rows].cpu() for rows in (train, held_out)]
     report: dict[str, dict[str, Probe]] = {name: {} for name in found.labels}
-    for number, (code, values) in enumerate({"f": codes.f.cpu(), "z": path_features(codes.z.cpu(), lengths)}.items()):
-        for name, probed in probe(values[train], labels[0], values[held_out], labels[1], seed).items():
+    for number, (code, values) in enumerate({"f": f, "z": list(map(path_features, z, lengths))}.items()):
+        for name, probed in probe(values[0], labels[0], values[1], labels[1], seed).items():
             report[name][code] = probed
         bar((number + 1) / 2)
     return report

@@ -19,7 +19,6 @@ from pyro_dsvae.configuration.options import FitOptions, Role, option_names
 from pyro_dsvae.configuration.parts import describe, in_words
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.data.intensities import check_intensities
-from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.estimation import check_proposal
 from pyro_dsvae.loading import Run, load
 from pyro_dsvae.models.dsvae import DSVAE
@@ -88,7 +87,8 @@ def check_candidates(candidates: Sequence[Candidate], data: SequenceData) -> Non
     built: list[tuple[str, DSVAE]] = []
     for candidate in candidates:
         objective = build_from(with_numbers(replace(candidate.options(), seed=0), data.column_names), some)
-        objective.model.likelihood.check(Batch(data.frames, data.mask, data.lengths).visible)
+        for part in data.stored().parts():
+            objective.model.likelihood.check(part.visible)
         if any(objective.model.likelihood.real_channels):
             check_intensities(data)
         check_times(data, objective.model.dynamic_prior)

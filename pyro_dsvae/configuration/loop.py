@@ -5,7 +5,6 @@ from pyro_dsvae.configuration.options import FitOptions
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.data.intensities import check_intensities
 from pyro_dsvae.data.tables.columns import ColumnMoments
-from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.svi import SVI
 from pyro_dsvae.inference.training.hardware import Hardware
 from pyro_dsvae.inference.training.schedule import Budget
@@ -31,7 +30,8 @@ def loop_for(options: FitOptions, data: SequenceData, columns: ColumnMoments | N
     """
     train = data.sequences("train")
     objective = build_from(options, examples(data), columns)
-    objective.model.likelihood.check(Batch(data.frames, data.mask, data.lengths).visible)
+    for part in data.stored().parts():
+        objective.model.likelihood.check(part.visible)
     check_times(data, objective.model.dynamic_prior)
     if new and any(objective.model.likelihood.real_channels):
         check_intensities(data)

@@ -15,6 +15,7 @@ from pyro_dsvae.data.factors import Label, Quantity, check_labels, check_quantit
 from pyro_dsvae.data.names import Names
 from pyro_dsvae.data.observed import observed_frames
 from pyro_dsvae.data.words import in_words, numbered_sequences
+from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.posteriors.views.choice import Views
 from pyro_dsvae.inference.sequences import Sequences, evenly_spaced
 from pyro_dsvae.models.decoders.regions import Regions
@@ -96,6 +97,10 @@ class SequenceData:
         shortest = self.length if self.lengths is None else int(self.lengths.min())
         steps = str(self.length) if shortest == self.length else f"{shortest} to {self.length}"
         return in_words(len(self), steps, self.frame_shape)
+
+    def stored(self) -> Batch:
+        """All sequences with their frames as they are stored, without a copy."""
+        return Batch(self.frames, self.mask, self.lengths)
 
     def rows(self, split: Split) -> Tensor:
         """Indices (n,) int64 of the sequences of one split, in order.

@@ -3,10 +3,8 @@
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from pyro_dsvae.data.dataset import SequenceData
-from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.models.errors import UsageError
 
 # Whole numbers up to less than this may be counts or classes as well; beyond, they are bytes.
@@ -28,11 +26,16 @@ def with_bytes(data: SequenceData) -> SequenceData:
     """
     if len(data.frame_shape) != 3 or not data.frames.is_floating_point():
         return data
-    values = _seen(data)
-    low, high = (float(v) for v in values.aminmax())
-    if low < 0 or high > 255 or high < BYTES or bool((values != values.round()).any()):
+    highest = 0.0
+    for part in data.stored().parts():
+        values = part.visible
+        low, high = (float(v) for v in values.aminmax())
+        if low < 0 or high > 255 or bool((values != values.round()).any()):
+            return data
+        highest = max(highest, high)
+    if highest < BYTES:
         return data
-    return replace(data, frames=values.to(torch.uint8))
+    return replace(data, frames=torch.cat([part.visible.to(torch.uint8) for part in data.stored().parts()]))
 
 
 def as_fitted(data: SequenceData, known: str | None) -> SequenceData:
@@ -52,7 +55,8 @@ def check_intensities(data: SequenceData) -> None:
     """
     if len(data.frame_shape) != 3 or not data.frames.is_floating_point():
         return
-    low, high = (float(v) for v in _seen(data).aminmax())
+    ranges = [part.visible.aminmax() for part in data.stored().parts()]
+    low, high = min(float(found.min) for found in ranges), max(float(found.max) for found in ranges)
     if low < -ROUNDING or high > 1 + ROUNDING:
         raise UsageError(
             f"images of floating numbers are intensities from 0 to 1, and these run from {low:.6g} to {high:.6g}: save them "
@@ -71,8 +75,3 @@ def _remedy(low: float, high: float) -> str:
     if low >= 0 and 2**15 <= high < 2**16:
         return "frames / 65535"
     return "(frames - frames.min()) / (frames.max() - frames.min())"
-
-
-def _seen(data: SequenceData) -> Tensor:
-    """The frames, 0 where not observed."""
-    return Batch(data.frames, data.mask, data.lengths).visible

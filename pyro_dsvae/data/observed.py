@@ -8,9 +8,6 @@ from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.errors import UsageError
 
-# Values at once.
-CHUNK = 2**26
-
 
 def observed_frames(frames: Tensor, mask: Tensor | None, lengths: Tensor | None) -> Tensor:
     """Frames ``(N, T, *frame)`` that are finite everywhere: 0 stands for what is not finite and was not observed.
@@ -22,22 +19,16 @@ def observed_frames(frames: Tensor, mask: Tensor | None, lengths: Tensor | None)
         empty = Sequences.of(frames, mask, lengths).observed_count() == 0
         if empty.any():
             raise UsageError(f"nothing was observed of {numbered_sequences(empty)}: leave {_them(empty)} out")
-    if not frames.is_floating_point() or _finite(frames):
+    stored = Batch(frames, mask, lengths)
+    if not frames.is_floating_point() or all(bool(torch.isfinite(part.x).all()) for part in stored.parts()):
         return frames
-    bad = ~torch.isfinite(frames)
-    seen = (bad & Batch(frames, mask, lengths).observed).flatten(1).any(1)
+    seen = torch.cat([(~torch.isfinite(part.x) & part.observed).flatten(1).any(1) for part in stored.parts()])
     if seen.any():
         raise UsageError(
             f"frames hold values that are not finite in {numbered_sequences(seen)}: say in an array mask that they were not "
             "observed, such as mask=np.isfinite(frames)"
         )
-    return frames.masked_fill(bad, 0.0)
-
-
-def _finite(frames: Tensor) -> bool:
-    """Whether all values are, told piece by piece: the frames may be a file that is larger than the memory."""
-    size = max(1, CHUNK // frames[0].numel())
-    return all(bool(torch.isfinite(part).all()) for part in frames.split(size))
+    return torch.cat([part.x.masked_fill(~torch.isfinite(part.x), 0.0) for part in stored.parts()])
 
 
 def missing_share(frames: Tensor, mask: Tensor | None, lengths: Tensor | None) -> float:

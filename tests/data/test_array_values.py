@@ -115,7 +115,7 @@ def test_values_are_checked_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> N
     """What is checked at once is small, wherever the value is that is not finite."""
     sizes: list[int] = []
     whole = torch.isfinite
-    monkeypatch.setattr("pyro_dsvae.data.observed.CHUNK", 2 * T * P)
+    monkeypatch.setattr("pyro_dsvae.inference.batch.PART", 2 * T * P)
     monkeypatch.setattr(torch, "isfinite", lambda values: sizes.append(values.numel()) or whole(values))
     split = torch.zeros(N, dtype=torch.uint8)
     SequenceData(torch.from_numpy(VALUES), split)

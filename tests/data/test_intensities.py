@@ -15,6 +15,7 @@ from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.data.intensities import check_intensities, with_bytes
 from pyro_dsvae.fit import fit
 from pyro_dsvae.inference.posteriors.factorised import Factorised
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.schedule import Optimisation
 from pyro_dsvae.models.dynamic_priors.iid import IID
 from pyro_dsvae.models.errors import UsageError
@@ -112,6 +113,27 @@ def test_a_fit_takes_them_as_bytes_and_says_so(tmp_path: Path, capsys: pytest.Ca
             assert run.sequences().frames.dtype == torch.uint8
             states.append(torch.load(result.run / "best.pt", weights_only=True)["objective"])
         assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+
+
+def test_frames_are_looked_at_in_parts_as_they_are_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may be a file that is larger than the memory. What only the last sequence has is found."""
+    monkeypatch.setattr("pyro_dsvae.inference.batch.PART", 2 * T * 3 * SIDE**2)  # two sequences
+    frames = torch.from_numpy(BYTES.astype(np.float32))
+    assert torch.equal(with_bytes(SequenceData(frames, SPLIT)).frames, torch.from_numpy(BYTES.astype(np.uint8)))
+    frames[-1, 0, 0, 0, 0] = 0.5
+    assert with_bytes(SequenceData(frames, SPLIT)).frames.dtype == torch.float32
+    frames = torch.from_numpy(UNIT.astype(np.float32))
+    frames[-1, 0, 0, 0, 0] = -3
+    with pytest.raises(UsageError, match="from -3 to 1"):
+        check_intensities(SequenceData(frames, SPLIT))
+    frames[-1, 0, 0, 0, 0] = torch.nan
+    with pytest.raises(UsageError, match="sequence 8"):
+        SequenceData(frames, SPLIT)
+    mask = ~frames.isnan()
+    assert SequenceData(frames, SPLIT, mask=mask).frames[-1, 0, 0, 0, 0] == 0
+    counts = torch.full((N,), T * 3 * SIDE**2)
+    counts[-1] -= 1
+    assert torch.equal(Sequences.of(frames, mask).observed_count(), counts)
 
 
 def test_fit_and_compare_refuse_other_images_before_anything_is_written(tmp_path: Path) -> None:
