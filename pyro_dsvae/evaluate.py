@@ -63,6 +63,7 @@ from pyro_dsvae.metrics.result import EvaluationResult
 from pyro_dsvae.metrics.series import measure_series
 from pyro_dsvae.metrics.unlabelled import measure_evidence, measure_terms
 from pyro_dsvae.models.errors import UsageError, check_seed
+from pyro_dsvae.pretrained import default_out
 from pyro_dsvae.progress import Bar
 from pyro_dsvae.runs.evaluations import record, said
 from pyro_dsvae.runs.output_folder import check_free, new_folder
@@ -91,7 +92,7 @@ def evaluate(
     """Measure a run on held-out sequences; print and write what was found.
 
     Args:
-        run: the run directory
+        run: the run directory, or sprites, the run that comes with the package
         out: the folder to write (by default RUN/evaluation, with -validation for that split and -anchored at its end)
         split: the sequences to evaluate; choose on validation, report on test, once
         judge: own, this project's small classifier, or literature, the published architecture; both trained here
@@ -115,7 +116,6 @@ def evaluate(
         >>> found.sequences, found.terms.comparable  # clips of the test split; whether the ELBO bounds the evidence
         (4, True)
     """
-    path = run / _folder_name(split, anchored) if out is None else out
     check_seed(seed)
     _check(draws, evidence, evidence_draws, judge_epochs)
     if anchored and evidence:
@@ -124,12 +124,12 @@ def evaluate(
         )
     place = device_for(device)
     opened = load(run, device=str(place))
+    path = default_out(opened.path) / _folder_name(split, anchored) if out is None else out
     guide = opened.anchored_guide() if anchored else opened.guide
     if evidence:
         check_proposal(opened.guide)
     check_free(path, overwrite)
-    everything = opened.sequences()
-    data = everything.measured(split)
+    data = (everything := opened.sequences()).measured(split)
     options = {
         "split": split,
         "judge": judge,
@@ -171,7 +171,7 @@ def evaluate(
                 result = _with_labels(result, sampler, latents, everything, data, knows, bar)
         if data.quantities and len(data) > 1:
             result = replace(result, quantities=_quantities(opened, everything, data, latents, seed, place))
-        if looks := record(run, "evaluate", path) if split == "test" else said(run):
+        if looks := record(opened.path, "evaluate", path) if split == "test" else said(opened.path):
             result = replace(result, notes=(*result.notes, looks))
         for table in result.tables(data)[1 if result.accuracy else 0 :]:
             console.print(table.rich())

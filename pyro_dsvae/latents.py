@@ -34,8 +34,9 @@ ACTIONS: Mapping[str, tuple[str, str]] = {
 }
 
 
-NOTES = """RUN is the folder that fit printed. Clips are positions in the validation split (or --split), such as 3, 3,7 or 0:4,
-or files: an .npz with an array frames, a video, a GIF, a PNG strip (square frames side by side), a folder of frames.
+NOTES = """RUN is the folder that fit printed, or sprites: a run that comes with the package, whose results go to
+./sprites-results. Clips are positions in the validation split (or --split), such as 3, 3,7 or 0:4, or files: an .npz with
+an array frames, a video, a GIF, a PNG strip (square frames side by side), a folder of frames.
 Videos and --format mp4 need pip install 'pyro-dsvae[video]'. Of a run on speech, swap takes recordings of any length and
 writes WAV. Each action writes a new folder, RUN/latents/ACTION-NNN or --out, and prints it as the last line: wrote: PATH.
 

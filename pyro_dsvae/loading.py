@@ -12,6 +12,7 @@ from pyro_dsvae.data.in_memory import InMemory
 from pyro_dsvae.data.memory.conversion import Given
 from pyro_dsvae.inference.training.hardware import Device, device_for, lay_out
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.pretrained import resolved
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.run import Run
 
@@ -24,7 +25,7 @@ def load(
     """Open the run at ``path``, with the parameters of the highest held-out ELBO. Its data are not read.
 
     Args:
-        path: The run directory.
+        path: The run directory; or "sprites", the run that comes with the package.
         checkpoint: "best.pt", or "checkpoint.pt" for the last state.
         device: Where to put model and guide, as for `fit`.
         data: The data that the run was fitted to, for a run whose data were in memory, or are no longer where they were.
@@ -44,7 +45,7 @@ def load(
         'LSTM'
     """
     place = device_for(device)
-    directory = RunDirectory.open(Path(path))
+    directory = RunDirectory.open(resolved(Path(path)))
     state = directory.load(checkpoint, place)
     options = for_frames(directory.options(), tuple(state.get("frame_shape", ())))
     # What is initialised from data is overwritten by the checkpoint; only shapes matter.

@@ -42,6 +42,7 @@ from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.hardware import Device, device_for
 from pyro_dsvae.loading import Run, load
 from pyro_dsvae.models.errors import UsageError, check_seed
+from pyro_dsvae.pretrained import default_out
 from pyro_dsvae.progress import Bar
 from pyro_dsvae.runs.evaluations import record, said
 from pyro_dsvae.runs.output_folder import check_free, new_folder
@@ -70,7 +71,7 @@ def ppc(
     """Check a run against sequences it was not fitted to; print and write what was found.
 
     Args:
-        run: the run directory
+        run: the run directory, or sprites, the run that comes with the package
         out: the folder to write (by default RUN/ppc)
         split: the sequences to check against; with train every check uses the data twice, which is marked; every check
             against test is counted
@@ -101,12 +102,12 @@ def ppc(
     from pyro_dsvae.checks.terminal import print_summary
     from pyro_dsvae.inference.predictive_checks.tree import predictive_tree
 
-    path = run / "ppc" if out is None else out
     check_seed(seed)
     _check(sequences, draws, simulations, evidence_draws)
     own = [discrepancy(name) for name in _listed(discrepancies)]
     place = device_for(device)
     opened = load(run, device=str(place))
+    path = default_out(opened.path) / "ppc" if out is None else out
     check_free(path, overwrite)
     data = opened.sequences()
     chosen = _chosen(data, split, sequences, seed)
@@ -147,7 +148,7 @@ def ppc(
         (folder / "ppc.json").write_text(result.json())
         (folder / "report.html").write_text(page(result, folder / "figures"))
     print_summary(result, Console(highlight=False, emoji=False))
-    if looks := record(run, "ppc", path) if split == "test" else said(run):
+    if looks := record(opened.path, "ppc", path) if split == "test" else said(opened.path):
         print(looks)
     return result
 

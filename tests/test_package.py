@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pyro_dsvae import recipes
+from pyro_dsvae import pretrained, recipes
 from pyro_dsvae.configuration.catalogue import PARTS
 from pyro_dsvae.data.dataset import DataSource
 from pyro_dsvae.inference.posteriors.posterior import Posterior
@@ -90,6 +90,8 @@ def test_wheel_holds_the_tree(wheel: list[str]) -> None:
     """An unlisted sub-package would vanish silently."""
     expected = {name for folder in FOLDERS for name in modules(folder)} | {"pyro_dsvae/py.typed"}
     expected |= {f"pyro_dsvae/recipes/{name}.yaml" for name in recipes.names()}
+    files = ("config.yaml", "best.pt", "metrics.csv", "summary.json")
+    expected |= {f"pyro_dsvae/pretrained/{name}/{file}" for name in pretrained.names() for file in files}
     assert {name for name in wheel if ".dist-info/" not in name} == expected
 
 

@@ -40,7 +40,7 @@ LAYERS = {
     "pyro_dsvae": [
         ["models"],
         ["inference"],
-        ["data", "recipes", "process", "progress", "lock", "trackers"],
+        ["data", "recipes", "pretrained", "process", "progress", "lock", "trackers"],
         ["configuration", "judges", "clips"],
         ["cli", "figures"],
         ["runs", "metrics"],

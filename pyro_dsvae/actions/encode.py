@@ -84,7 +84,7 @@ def encode(
     check_place(out, overwrite)
     source = Source(opened, "validation" if split == "all" else split, resize)
     options = {"clips": clips, "draws": draws, "split": split, "probes": probes, "seed": seed, "anchored": anchored}
-    with output("encode", run, out, formats, options, overwrite) as to:
+    with output("encode", opened.path, out, formats, options, overwrite) as to:
         with Bar("encoding") as bar:
             if clips is None:
                 found = _of_data(source, None if split == "all" else split, draws, seed, bar, anchored, to.path.parent)

@@ -96,7 +96,7 @@ def forecast(
     options = {"clips": clips, "count": count, "given": given, "horizon": horizon, "draws": draws, "score": score}
     options |= {"times": times, "split": split, "seed": seed}
     with (
-        output("forecast", run, out, formats, options, overwrite, source.rate(chosen)) as to,
+        output("forecast", opened.path, out, formats, options, overwrite, source.rate(chosen)) as to,
         Bar("forecasting") as bar,
     ):
         found = _forecast(opened, chosen, given, horizon, future, draws, seed, bar.part(0.0, 0.1))
@@ -144,7 +144,7 @@ def forecast(
                 for sentence in said[1:]:
                     print(sentence)
                 if split == "test":
-                    print(record(run, "latents forecast", to.path))
+                    print(record(opened.path, "latents forecast", to.path))
             else:
                 print(f"nothing to score: all {length} frames of the data are given")
     return to.path

@@ -109,7 +109,7 @@ def impute(
         "times": times,
     }
     options |= {"missing_pixels": damage.missing_pixels, "draws": draws, "method": method, "split": split, "seed": seed}
-    with output("impute", run, out, formats, options, overwrite, source.rate(truth)) as to:
+    with output("impute", opened.path, out, formats, options, overwrite, source.rate(truth)) as to:
         to.page(_page(truth, seen, found, bool(noise)))
         to.clips({f"{i:02}": mean[: _length(truth, i)] for i, mean in enumerate(restored(found, bool(noise)))})
         if len(opened.frame_shape) == 1:

@@ -77,7 +77,7 @@ def interpolate(
     if one != other:
         print(f"the clips have {one} and {other} frames; only the first {min(one, other)} of both are used")
     options = {"between": between, "latent": latent, "steps": steps, "split": split, "seed": seed}
-    with output("interpolate", run, out, formats, options, overwrite, source.rate(ends)) as to:
+    with output("interpolate", opened.path, out, formats, options, overwrite, source.rate(ends)) as to:
         to.page(_page(ends, found, frames, latent))
         to.clips({f"{i:02}": clip for i, clip in enumerate(frames)})
         to.arrays(

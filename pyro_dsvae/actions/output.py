@@ -18,6 +18,7 @@ from pyro_dsvae.data.tables.reading import needed
 from pyro_dsvae.figures import clip_pages as latent_figures
 from pyro_dsvae.figures.clip_pages import Page
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.pretrained import default_out
 from pyro_dsvae.runs.json_values import json_values
 from pyro_dsvae.runs.output_folder import check_free, new_folder, new_numbered_folder
 from pyro_dsvae.runs.versions import installed
@@ -113,7 +114,8 @@ def output(
     overwrite: bool = False,
     rate: float | None = None,
 ) -> Iterator[Output]:
-    """The folder of an action, which appears whole or not at all: ``out``, or the next free RUN/latents/ACTION-NNN.
+    """The folder of an action, which appears whole or not at all: ``out``, or the next free RUN/latents/ACTION-NNN
+    (`default_out`).
 
     ``rate`` is that of animations, in frames a second, where it is known.
     """
@@ -125,7 +127,7 @@ def output(
     }
     with ExitStack() as stack:
         if out is None:
-            path, folder = stack.enter_context(new_numbered_folder(run / "latents", action))
+            path, folder = stack.enter_context(new_numbered_folder(default_out(run) / "latents", action))
         else:
             path, folder = out, stack.enter_context(new_folder(out, overwrite))
         (folder / "options.json").write_text(json.dumps(about, indent=2) + "\n")

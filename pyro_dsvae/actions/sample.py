@@ -86,7 +86,10 @@ def sample(
     frames = _decoded(opened, f, z, noise, seed)
     options = {"number": number, "keep": keep, "clip": clip, "length": length, "augment": augment, "noise": noise}
     options |= {"split": split, "seed": seed}
-    with output("sample", run, out, formats, options, overwrite, source.rate(given)) as to, Bar("data set") as bar:
+    with (
+        output("sample", opened.path, out, formats, options, overwrite, source.rate(given)) as to,
+        Bar("data set") as bar,
+    ):
         to.page(_page(frames, given, keep))
         to.clips({f"{i:03}": made for i, made in enumerate(frames)})
         indices = {} if given is None else {"kept_indices": given.indices}

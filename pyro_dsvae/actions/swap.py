@@ -73,7 +73,7 @@ def swap(
             f"clips have {min(counts)} to {max(counts)} frames; each swap is as long as the clip that gives its motion"
         )
     options = {"appearances": appearances, "motions": motions, "count": count, "split": split, "seed": seed}
-    with output("swap", run, out, formats, options, overwrite, source.rate(columns)) as to:
+    with output("swap", opened.path, out, formats, options, overwrite, source.rate(columns)) as to:
         to.page(_page(rows, columns, frames))
         pairs = {f"appearance-{i:02}-motion-{j:02}": (i, j) for i in range(len(rows)) for j in range(len(columns))}
         to.clips(

@@ -100,7 +100,7 @@ def traverse(
     meaning = [told(_values(codes, latent, int(d)), others.labels) for d in order]
     options = {"clip": clip, "latent": latent, "number": number, "dimensions": dimensions, "steps": steps}
     options |= {"reference": reference, "split": split, "seed": seed}
-    with output("traverse", run, out, formats, options, overwrite, source.rate(start)) as to:
+    with output("traverse", opened.path, out, formats, options, overwrite, source.rate(start)) as to:
         to.page(_page(found, nats[order], meaning, latent, "nats" if opened.guide.comparable else "variance"))
         to.arrays(
             {

@@ -23,6 +23,7 @@ from pyro_dsvae.inference.estimation import check_proposal
 from pyro_dsvae.loading import Run, load
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.pretrained import resolved
 from pyro_dsvae.runs.directory import RunDirectory
 
 # --- runs that are finished -------------------------------------------------------------------------------------------
@@ -36,6 +37,7 @@ def finished(paths: Sequence[Path]) -> list[Fit]:
     """
     if len(paths) < 2:
         raise UsageError("a comparison needs at least two runs: python -m pyro_dsvae.compare RUN RUN …")
+    paths = [resolved(path) for path in paths]
     seen = Counter(path.resolve() for path in paths)
     for path in paths:
         if seen[path.resolve()] > 1:
@@ -44,7 +46,7 @@ def finished(paths: Sequence[Path]) -> list[Fit]:
     for path in paths:
         directory = RunDirectory.open(path)
         directory.summary()
-        shape = tuple(directory.load("checkpoint.pt").get("frame_shape", ()))
+        shape = tuple(directory.load("best.pt").get("frame_shape", ()))
         configs.append(for_frames(directory.options(), shape).config())
     # Nothing that makes a run another candidate.
     aside = option_names(FitOptions, Role.SEED, Role.INCIDENTAL)

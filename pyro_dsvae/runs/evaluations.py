@@ -1,7 +1,8 @@
 """How often the test split of a run has been evaluated, and by which command.
 
 Who changes a model after a look at its test figures fits it to them. So every evaluation of the test split leaves a line in
-RUN/test-evaluations.jsonl, and later calls say how many there are. Nothing counts what is done with `Run` in Python.
+test-evaluations.jsonl of the run (`results_folder`), and later calls say how many there are. Nothing counts what is done with
+`Run` in Python.
 """
 
 import json
@@ -11,6 +12,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
+
+from pyro_dsvae.pretrained import results_folder
 
 FILE = "test-evaluations.jsonl"
 
@@ -32,7 +35,7 @@ class Evaluated(NamedTuple):
 def evaluations(run: Path) -> list[Evaluated]:
     """The evaluations of the test split of ``run``, in order; a line that cannot be read counts as one."""
     try:
-        lines = (run / FILE).read_text(errors="replace").splitlines()
+        lines = (results_folder(run) / FILE).read_text(errors="replace").splitlines()
     except OSError:
         return []
     return [_read(line) for line in lines if line.strip()]
@@ -54,7 +57,9 @@ def record(run: Path, command: str, wrote: Path, again: bool = True) -> str:
     if again or not any((done.command, done.wrote) == (one.command, one.wrote) for done in evaluations(run)):
         try:
             # A line at a time, so that two commands may add theirs side by side.
-            with (run / FILE).open("a") as file:
+            if results_folder(run) != run:
+                results_folder(run).mkdir(exist_ok=True)
+            with (results_folder(run) / FILE).open("a") as file:
                 file.write(json.dumps(one._asdict()) + "\n")
         except OSError as error:
             return f"{said(run, [one])} This one could not be recorded in {run}: {error.strerror}."
