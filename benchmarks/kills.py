@@ -1,10 +1,11 @@
 """Kill fits and comparisons at random moments, go on with them, and compare with ones that were left alone.
 
-  python benchmarks/kills.py                 # 20 SIGTERM and 20 SIGKILL: prints and writes the page, half an hour
+  python benchmarks/kills.py                 # 50 SIGTERM and 50 SIGKILL: prints and writes the page, a quarter of an hour
   python benchmarks/kills.py --kills 4
 
 A fit or a comparison of a few seconds is started and gets the signal at a random moment between its start and the end that
-it would have had. The same command is then given to its end (a fit goes on with --resume where there is a run). What it
+it would have had. Commands are forked from this process, which has imported what they need, so that the moments are those
+of their work; `tests/commands/test_process.py` stops commands that are still importing. The same command is then given to its end (a fit goes on with --resume where there is a run). What it
 leaves must be what an undisturbed one leaves: the same weights to the bit, the same rows of metrics, the same table, and
 no other file. Each kill is a line of kills.csv when it is done; the command goes on with those that are missing.
 """
@@ -14,13 +15,12 @@ import csv
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,10 @@ from typing import Any
 import numpy as np
 import torch
 
+# What commands import, before they are forked.
+import pyro_dsvae.compare
+import pyro_dsvae.fit
+from pyro_dsvae.process import run_verb
 from pyro_dsvae.runs.directory import RunDirectory
 
 SMALL = [
@@ -46,7 +50,7 @@ COMPARE = [
     *("--vary=dynamic_prior=IID,RandomWalk", "--seeds=1", "--steps=40", "--sequences=4", "--draws=30"),
 ]
 # Which command is killed by the first pair of signals, the second, …
-ORDER = ["fit", "fit", "fit", "compare", "compare --devices 2"]
+ORDER = ["fit", "compare", "fit", "compare", "fit", "compare", "fit", "compare", "fit", "compare --devices 2"]
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,14 @@ class Job:
     verb: str
     options: Sequence[str]
 
-    def command(self, out: Path) -> list[str]:
-        """The command to begin with, and to go on with."""
+    def arguments(self, out: Path) -> list[str]:
+        """What follows the verb, to begin with and to go on with."""
         resume = ["--resume"] if self.verb == "fit" and out.exists() else []
-        return [sys.executable, "-m", f"pyro_dsvae.{self.verb}", *self.options, f"--out={out}", *resume]
+        return [*self.options, f"--out={out}", *resume]
+
+    def start(self, out: Path) -> "Process":
+        """The command, forked."""
+        return Process(self.verb, self.arguments(out), out.parent.parent / f"{out.parent.name}.err")
 
     def result(self, out: Path, with_rows: bool) -> dict[str, Any]:
         """What must be the same: weights and metrics of all runs, tables, names of files."""
@@ -80,17 +88,49 @@ class Job:
         return found
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Exit status and standard error."""
-    _, err = process.communicate(timeout=600)
-    return process.returncode, err
+class Process:
+    """A command in a process and a session of its own.
 
+    Args:
+        verb: Of the command.
+        arguments: Its options.
+        err: The file for its standard error.
+    """
 
-def started(command: Sequence[str]) -> subprocess.Popen[str]:
-    """The command, in a session of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+    def __init__(self, verb: str, arguments: Sequence[str], err: Path) -> None:
+        self.err, self.status = err, None
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._run(verb, arguments)
+
+    def _run(self, verb: str, arguments: Sequence[str]) -> None:
+        status = 1
+        try:
+            os.setsid()
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            os.dup2(os.open(self.err, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), 2)
+            run_verb(verb, arguments)
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            os._exit(status)
+
+    def over(self) -> bool:
+        """Whether it has ended by now."""
+        pid, status = os.waitpid(self.pid, os.WNOHANG) if self.status is None else (0, 0)
+        if pid:
+            self.status = os.waitstatus_to_exitcode(status)
+        return self.status is not None
+
+    def ended(self) -> tuple[int, str]:
+        """Exit status and standard error, when it has ended."""
+        if self.status is None:
+            self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.status, self.err.read_text() if self.err.exists() else ""
 
 
 def survivors(session: int) -> int:
@@ -111,15 +151,14 @@ def survivors(session: int) -> int:
 
 def killed(job: Job, out: Path, number: signal.Signals, moment: float) -> str | None:
     """Start the job and kill it. Returns in which phase that was, None where it had ended before."""
-    process = started(job.command(out))
+    process = job.start(out)
     time.sleep(moment)
-    late = process.poll() is not None
-    process.send_signal(number)
-    status, err = ended(process)
-    if late:
+    if process.over():
         return None
+    os.kill(process.pid, number)
+    status, err = process.ended()
     assert "Traceback" not in err, err
-    # Python itself takes a moment to start, and after the last result a moment to end.
+    # A process takes a moment to listen, and after the last result a moment to end.
     begun = out.exists()
     done = (out / ("summary.json" if job.verb == "fit" else "comparison.csv")).exists()
     expected = {128 + number, 0} | ({-number} if number == signal.SIGKILL or not begun or done else set())
@@ -155,7 +194,8 @@ class Trials:
         self.seconds: dict[str, float] = {}
         for title, job in self.jobs.items():
             begun, out = time.monotonic(), folder / "right" / title / "out"
-            status, err = ended(started(job.command(out)))
+            out.parent.mkdir(parents=True)
+            status, err = job.start(out).ended()
             assert status == 0, err
             self.seconds[title] = time.monotonic() - begun
             for rows in (True, False):
@@ -169,8 +209,8 @@ class Trials:
         job, phase, out = self.jobs[title], None, self.folder
         while phase is None:  # again where it had ended before
             out = Path(tempfile.mkdtemp(dir=self.folder)) / "out"
-            phase = killed(job, out, number, chance.uniform(0.5, self.seconds[title]))
-        status, err = ended(started(job.command(out)))
+            phase = killed(job, out, number, chance.uniform(0.05, self.seconds[title]))
+        status, err = job.start(out).ended()
         assert status == 0, err
         # A stop adds a row of training metrics where it came and shortens the next mean.
         # So do the processes of a comparison that was killed: they stop by themselves.
@@ -185,21 +225,20 @@ class Trials:
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=40, help="half of them SIGTERM, half SIGKILL")
-    parser.add_argument("--jobs", type=int, default=1, help="how many at the same time")
+    parser.add_argument("--kills", type=int, default=100, help="half of them SIGTERM, half SIGKILL")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     records = options.out / "kills.csv"
     known = {int(row[0]): row[1:] for row in csv.reader(records.open())} if records.exists() else {}
-    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(options.jobs) as pool, records.open("a") as file:
-        missing = [count for count in range(options.kills) if count not in known]
-        trials = Trials(Path(name), options.seed) if missing else None
-        done = {pool.submit(trials.trial, count): count for count in missing} if trials else {}
-        for future in as_completed(done):
-            known[done[future]] = list(future.result())
-            csv.writer(file, lineterminator="\n").writerow([done[future], *known[done[future]]])
-            file.flush()
+    missing = [count for count in range(options.kills) if count not in known]
+    if missing:
+        with tempfile.TemporaryDirectory() as name, records.open("a") as file:
+            trials = Trials(Path(name), options.seed)
+            for count in missing:
+                known[count] = list(trials.trial(count))
+                csv.writer(file, lineterminator="\n").writerow([count, *known[count]])
+                file.flush()
     counts = Counter((command, name, phase) for command, name, phase in known.values())
     lines = [
         "# Killed at random moments",
