@@ -5,9 +5,10 @@
 
 A fit or a comparison of a few seconds is started and gets the signal at a random moment between its start and the end that
 it would have had. Commands are forked from this process, which has imported what they need, so that the moments are those
-of their work; `tests/commands/test_process.py` stops commands that are still importing. The same command is then given to its end (a fit goes on with --resume where there is a run). What it
-leaves must be what an undisturbed one leaves: the same weights to the bit, the same rows of metrics, the same table, and
-no other file. Each kill is a line of kills.csv when it is done; the command goes on with those that are missing.
+of their work; `tests/commands/test_process.py` stops commands that are still importing. The same command is then given to its
+end (a fit goes on with --resume where there is a run). What it leaves must be what an undisturbed one leaves: the same weights
+to the bit, the same rows of metrics, the same table, and no other file. Each kill is a line of kills.csv when it is done; the
+command goes on with those that are missing.
 """
 
 import argparse
@@ -28,9 +29,8 @@ from typing import Any
 import numpy as np
 import torch
 
-# What commands import, before they are forked.
-import pyro_dsvae.compare
-import pyro_dsvae.fit
+# What commands import, before they are forked; a comparison imports what a fit does.
+import pyro_dsvae.compare  # noqa: F401
 from pyro_dsvae.process import run_verb
 from pyro_dsvae.runs.directory import RunDirectory
 

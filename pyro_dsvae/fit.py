@@ -53,7 +53,7 @@ from pyro_dsvae.inference.training.distributed import is_rank_zero, launched
 from pyro_dsvae.inference.training.hardware import check_devices, device_for
 from pyro_dsvae.inference.training.schedule import DEFAULT_STEPS, Budget
 from pyro_dsvae.models.errors import UsageError, check_seed, did_you_mean
-from pyro_dsvae.process import Stopped, as_stopped, is_command, listening
+from pyro_dsvae.process import Stopped, as_stopped, is_command, listening, note_written, written
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.fit_journal import FitJournal
 from pyro_dsvae.runs.learned import check_chosen, not_learned
@@ -146,6 +146,7 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
     with ExitStack() as stack:
         svi.processes.on_rank_zero(lambda: stack.enter_context(locked(path)))
         if not new:
+            note_written(path)
             _restore(run, svi, fingerprint)
             svi.processes.on_rank_zero(lambda: _keep_budget(run, svi))
         tracking = Tracking(options.tracker, path, options.config(), svi.step)
@@ -293,7 +294,12 @@ def main(arguments: Sequence[str]) -> int:
         before = RunDirectory.open(Path(given["out"]))
         before.config()  # says in one line where the file is spoilt
         arguments = ["--config", str(before.config_file), *arguments]
-    result = fit(**cli.values(parser, arguments))
+    try:
+        result = fit(**cli.values(parser, arguments))
+    except KeyboardInterrupt as error:
+        if (path := written()) is None:
+            raise
+        result = FitResult(path, False, {}, as_stopped(error))  # a second Ctrl-C: what is left is the last checkpoint
     status = 0 if result.finished else (result.stopped or Stopped()).status
     if not is_rank_zero():  # of several processes the first one speaks
         return status

@@ -28,6 +28,7 @@ SLEEPY = {"GOMP_SPINCOUNT": "1000"}
 
 _command = [False]
 _last = [-math.inf]  # when the last request came
+_written: list[Path] = []  # what this command has written that is whole
 
 
 def run_verb(verb: str, arguments: Sequence[str] | None = None) -> None:
@@ -154,9 +155,21 @@ def held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def note_written(path: Path) -> None:
+    """A request to stop that comes from now on says that ``path`` is there."""
+    _written.append(path)
+
+
+def written() -> Path | None:
+    """The last that this command has written and that is whole; None while there is nothing."""
+    return _written[-1] if _written else None
+
+
 @contextmanager
 def stoppable(command: str) -> Iterator[None]:
     """A command's work: a request to stop raises `Stopped` in it, and is one line and an exit status after it.
+
+    The line says whether anything was written.
 
     Args:
         command: Starts the work again.
@@ -175,11 +188,13 @@ def stoppable(command: str) -> Iterator[None]:
             others(raised)
 
     sys.unraisablehook = again
+    _written.clear()
     try:
         with listening(raise_stopped):
             yield
     except KeyboardInterrupt as error:
-        print(f"{as_stopped(error)}; start again with: {command}", file=sys.stderr)
+        left = f"{written()} was written" if _written else f"nothing was written; start again with: {command}"
+        print(f"{as_stopped(error)}; {left}", file=sys.stderr)
         sys.exit(as_stopped(error).status)
     finally:
         sys.unraisablehook = others

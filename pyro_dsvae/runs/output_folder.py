@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pyro_dsvae.lock import LOCK, FolderLock, TakenError
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.process import held_back
+from pyro_dsvae.process import held_back, note_written
 
 Made = TypeVar("Made")
 
@@ -80,6 +80,7 @@ def new_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
             elif overwrite:
                 path.unlink(missing_ok=True)
             part.folder = part.folder.rename(path)
+            note_written(path)
         except BaseException:
             if part.taken:
                 shutil.rmtree(part.folder, ignore_errors=True)

@@ -164,7 +164,7 @@ def test_exit_statuses(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     assert ended(lambda _: 130, capsys) == (130, "")
     assert ended(wrong, capsys) == (2, "error: what is wrong\n")
     status, said = ended(stopped, capsys)
-    assert (status, said) == (130, f"interrupted; start again with: python -m {__name__} a b\n")
+    assert (status, said) == (130, f"interrupted; nothing was written; start again with: python -m {__name__} a b\n")
     with pytest.raises(ZeroDivisionError):  # an error of ours shows its traceback
         cli.main(broken)
 

@@ -8,7 +8,9 @@ import json
 import math
 import os
 import shutil
+import signal
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import partial
@@ -45,6 +47,7 @@ from pyro_dsvae.models.dynamic_priors.gru import GRU
 from pyro_dsvae.models.dynamic_priors.iid import IID
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.process import Stopped
 from pyro_dsvae.runs.output_folder import locked
 from tests.commands.refusal import the_error
 from tests.decoded import SMALL_DECODER, small_decoder
@@ -271,26 +274,29 @@ def test_stopped_twice_and_killed_once_it_ends_with_the_same_table(
 
     def once(**options: Any) -> FitResult:
         if len(fitted) == 1:
-            return FitResult(options["out"], False, {})  # as Ctrl-C makes it
+            return FitResult(options["out"], False, {}, Stopped(signal.SIGTERM))
         fitted.append(options["out"])
         return fit(**options)
 
     with monkeypatch.context() as patch:
         patch.setattr(comparison_work, "fit", once)
         stopped = command(*arguments)
-    assert stopped.code == 130, stopped
+    assert stopped.code == 143, stopped
     assert f"{out} holds no comparison yet, so this one begins it" in stopped.err
-    assert f"--out {out}" in stopped.err
+    goes_on = f"stopped and saved; go on with: python -m pyro_dsvae.compare --out {out}"
+    assert stopped.err.splitlines()[-1] == goes_on
     assert stopped.path == out
     assert [p.name for p in fitted] == ["RandomWalk-seed0"]
     assert [p.stem for p in (out / "evidence").iterdir()] == ["RandomWalk-seed0"]
 
     def stops(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGUSR1)
+        time.sleep(5)
 
     with monkeypatch.context() as patch:
         patch.setattr("pyro_dsvae.comparison.measurement.judge_motion", stops)
-        assert command("--out", out).code == 130  # the options are those of the folder
+        stopped = command("--out", out)  # the options are those of the folder
+    assert (stopped.code, stopped.err.splitlines()[-1]) == (143, goes_on)
     kept = torch.load(out / "evidence" / "IID-seed0.pt", weights_only=True)["stages"]
     assert set(kept) == {"evidence", "forecast", "crps", "use"}  # each stage is kept as soon as it is done
     (out / "runs" / "IID-seed0" / "summary.json").unlink()

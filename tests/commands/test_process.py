@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from pyro_dsvae import cli, process
+from pyro_dsvae import fit as fit_command
 from pyro_dsvae.__main__ import VERBS
 from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.fit import fit
@@ -22,6 +23,7 @@ from pyro_dsvae.inference.training.schedule import Optimisation
 from pyro_dsvae.process import SIGNALS, Stopped
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.fit_journal import FitJournal
+from pyro_dsvae.runs.output_folder import new_folder
 
 PROJECT = Path(__file__).parents[2]
 SAID = {
@@ -109,9 +111,44 @@ def test_a_signal_is_one_line_and_the_status_that_shells_expect(
     with pytest.raises(SystemExit) as ended:
         cli.main(verb)
     assert ended.value.code == STATUS[number]
-    assert capsys.readouterr().err == f"{SAID[number]}; start again with: python -m {__name__} 'runs/a b'\n"
+    again = f"nothing was written; start again with: python -m {__name__} 'runs/a b'"
+    assert capsys.readouterr().err == f"{SAID[number]}; {again}\n"
     assert cleaned == [True]
     assert [signal.getsignal(each) for each in SIGNALS] == before
+
+
+def test_a_stop_after_the_results_are_whole_says_where_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To start again would be refused, since they are there."""
+
+    def verb(_: Sequence[str]) -> int:
+        with new_folder(tmp_path / "ppc") as folder:
+            (folder / "report.html").touch()
+        os.kill(os.getpid(), signal.SIGUSR1)
+        time.sleep(5)
+        return 0
+
+    with pytest.raises(SystemExit) as ended:
+        cli.main(verb, [])
+    assert ended.value.code == 143
+    assert capsys.readouterr().err == f"stopped by SIGUSR1; {tmp_path / 'ppc'} was written\n"
+
+
+def test_a_second_interrupt_of_a_fit_says_how_to_go_on_from_its_last_checkpoint(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise Stopped
+
+    monkeypatch.setattr("pyro_dsvae.inference.svi.SVI.run", interrupted)
+    options = ["--data=Arrays", f"--data.path={data}", *SMALL, "--steps=3", f"--out={tmp_path / 'run'}"]
+    for more in ([], ["--resume"]):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(fit_command.main, [*options, *more])
+        assert ended.value.code == 130
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said == f"stopped and saved; go on with: python -m pyro_dsvae.fit --out {tmp_path / 'run'} --resume"
 
 
 def test_a_signal_that_a_destructor_swallows_comes_again() -> None:
@@ -215,7 +252,7 @@ def test_a_stopped_command_leaves_nothing(
     out, err = running.communicate(timeout=60)
     assert running.returncode == STATUS[number], err
     again = " ".join(["python -m", f"pyro_dsvae.{verb}", *action, str(run), *more])
-    assert err.splitlines()[-1] == f"{SAID[number]}; start again with: {again}"
+    assert err.splitlines()[-1] == f"{SAID[number]}; nothing was written; start again with: {again}"
     assert "Traceback" not in err
     assert "wrote" not in out
     assert [path for path in sorted(run.rglob("*")) if path != run / "latents"] == before
