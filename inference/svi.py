@@ -16,9 +16,10 @@ from pyro_dsvae.inference.training.hardware import Hardware
 from pyro_dsvae.inference.training.held_out_elbo import held_out_terms
 from pyro_dsvae.inference.training.journal import REFIT, UNDONE, Journal, RankZeroJournal
 from pyro_dsvae.inference.training.objective import TERMS, KLWeights, Objective
+from pyro_dsvae.inference.training.optimizers import optimizers
 from pyro_dsvae.inference.training.prior_refit import SHORTEST, can_refit, draw_static, refit
 from pyro_dsvae.inference.training.recombination import StaticView
-from pyro_dsvae.inference.training.schedule import Budget, Optimisation, Rates
+from pyro_dsvae.inference.training.schedule import Budget, Optimisation
 from pyro_dsvae.inference.training.seeding import derive_seed, seed_generators
 from pyro_dsvae.models.errors import UsageError
 
@@ -66,8 +67,8 @@ class SVI:
         self.train, self.validation = placed["train"], placed["validation"]
         self.objective = objective
         hardware.prepare(objective)
-        optimizer = torch.optim.Adam(_groups(objective), lr=optimisation.learning_rate, fused=True)
-        self.module, self.optimizer = self.fabric.setup(self.objective, optimizer)
+        made = optimizers(objective, optimisation.optimizer, optimisation.learning_rate)
+        self.module, *self.optimizers = self.fabric.setup(self.objective, *made)
         # With one process the engine's wrapper has nothing to do but to set the precision, which costs less without hooks.
         self.forward = self.module if self.processes.count > 1 else self._alone
         # One process keeps the name that fits had before there were several, and so their noise.
@@ -91,13 +92,14 @@ class SVI:
             "frame_shape": list(self.objective.model.likelihood.frame_shape),
             "length": self.train.frames.shape[1],
             "objective": self.objective.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state``."""
         self.objective.load_state_dict(state["objective"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, each in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(each)
         self.step, self.prior_refitted = state["step"], state["prior_refitted"]
         self.seconds, self.best = state["seconds"], state["best"]
         # A checkpoint of before says only whether there was an evaluation.
@@ -214,7 +216,7 @@ class SVI:
         rows = self.processes.shard(self._rows(self.step))
         batch = self.train.batch(rows, self.objective.model.likelihood, self.fabric.device)
         rates = self.optimisation.rates(self.step, progress)._asdict()
-        for group in self.optimizer.param_groups:
+        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = rates[group["part"]]
         # A part of the prior's state, so that every checkpoint means what was evaluated.
         self.objective.model.static_prior.frozen = rates["static_prior"] == 0
@@ -232,12 +234,14 @@ class SVI:
                 raise
             said = " ".join(str(error).split())[:300]
             raise UsageError(f"model and guide fail the checks of the first step: {said}") from error
-        self.optimizer.zero_grad()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
         self.fabric.backward(terms["loss"])
         self.fabric.clip_gradients(
-            self.module, self.optimizer, max_norm=self.optimisation.max_grad_norm, error_if_nonfinite=False
+            self.module, self.optimizers[0], max_norm=self.optimisation.max_grad_norm, error_if_nonfinite=False
         )
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.step += 1
         self.prior_refitted = False
         return torch.stack([terms[name].detach() for name in TERMS])
@@ -279,13 +283,13 @@ class SVI:
 
     def _row(self, window: list[Tensor]) -> dict[str, Any]:
         means = self._check(window).mean(0).tolist()
-        rate = self.optimizer.param_groups[0]["lr"]
+        rate = self.optimizers[0].param_groups[0]["lr"]
         return self._labelled("train", dict(zip(TERMS, means, strict=True)), rate)
 
     def _evaluate(self, journal: Journal) -> None:
         terms = self.evaluate(self.validation)
         self.evaluated = self.step
-        journal.log(self._labelled("validation", terms, self.optimizer.param_groups[0]["lr"]))
+        journal.log(self._labelled("validation", terms, self.optimizers[0].param_groups[0]["lr"]))
         self._keep_best(terms["elbo"], journal)
 
     def _keep_best(self, elbo: float, journal: Journal) -> None:
@@ -300,12 +304,3 @@ class SVI:
         """The `TERMS` on held-out ``sequences``: means in nats per sequence, one draw each, the same noise every time."""
         with self.fabric.autocast():
             return held_out_terms(self.objective, sequences, self.fabric.device, self.seed, processes=self.processes)
-
-
-def _groups(objective: Objective) -> list[dict[str, Any]]:
-    """The parameters, by which of the `Rates` they learn at: networks first."""
-    parts = {name: list(getattr(objective.model, name).parameters()) for name in Rates._fields[1:]}
-    of_priors = {id(parameter) for part in parts.values() for parameter in part}
-    networks = [parameter for parameter in objective.parameters() if id(parameter) not in of_priors]
-    parts = {"networks": networks, **parts}
-    return [{"params": parameters, "part": name} for name, parameters in parts.items() if parameters]

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pyro_dsvae.inference.training.objective import KLWeights
 from pyro_dsvae.inference.training.recombination import StaticView
@@ -51,6 +51,7 @@ class Optimisation:
         checkpoint_seconds: seconds between two checkpoints, at most
         free_dynamic: nats per frame that z may carry at no cost in the first two fifths of a fit. By default what the guide
             views ask for: 8 with turn, 0 with all others
+        optimizer: Muon, by which weights of layers learn, and all else by Adam; or Adam for all, which takes more steps
     """
 
     batch_size: int = 32
@@ -68,6 +69,7 @@ class Optimisation:
     evaluations: int = 6
     checkpoint_seconds: float = 20.0
     free_dynamic: float | None = None
+    optimizer: Literal["Muon", "Adam"] = "Muon"
 
     def __post_init__(self) -> None:
         for name in (

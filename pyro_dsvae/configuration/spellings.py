@@ -85,6 +85,10 @@ def modern_config(config: Mapping[str, Any], source: str) -> dict[str, Any]:
                 holder.update(renamed)
                 found.append(f"{old} is now {new}")
     found += _networks_apart(modern)
+    optimisation = modern.get("optimisation")
+    # A whole section without it is of the time when every fit took Adam.
+    if isinstance(optimisation, dict) and optimisation.keys() >= {"batch_size", "evaluations", "max_grad_norm"}:
+        optimisation.setdefault("optimizer", "Adam")
     if found:
         said = "; ".join(dict.fromkeys(found))
         warnings.warn(f"{source} is of an earlier version: {said}", OldConfiguration, stacklevel=1)

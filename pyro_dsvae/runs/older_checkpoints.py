@@ -17,11 +17,13 @@ def upgraded(file: Path, state: Mapping[str, Any]) -> dict[str, Any]:
     Earlier fits kept their anchor clip in the guide, and could end by switching to anchored inference. Such a fit is now
     opened with the guide itself, which a warning says. Its best ELBO was that of anchored inference, so a fit that goes on
     looks for a new best. Earlier fits did not record whether the static prior was frozen, and were opened as if it was not.
-    Their decoder was a part of the likelihood.
+    Their decoder was a part of the likelihood. They had one optimiser.
     """
     if "objective" not in state:
         return dict(state)
     found, objective = dict(state), dict(state["objective"])
+    if "optimizer" in found:
+        found["optimizers"] = [found.pop("optimizer")]
     if "settled" in found:
         found["prior_refitted"] = found.pop("settled")
     if "guide.reference.frames" in objective:
@@ -33,7 +35,7 @@ def upgraded(file: Path, state: Mapping[str, Any]) -> dict[str, Any]:
                 OldConfiguration,
                 stacklevel=2,
             )
-            if "optimizer" in found:
+            if "optimizers" in found:
                 found["best"] = -math.inf
     inside, before = "model.decoder.", "model.likelihood.decoder."
     objective = {inside + k.removeprefix(before) if k.startswith(before) else k: v for k, v in objective.items()}
