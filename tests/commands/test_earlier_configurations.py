@@ -332,7 +332,7 @@ def test_guide_views_of_an_earlier_run_are_as_wide_as_its_encoder(named: Any, to
 def test_an_option_that_a_run_lacks_has_its_default_and_is_named(old_run: Path) -> None:
     directory = RunDirectory(old_run)
     config = yaml.safe_load(directory.config_file.read_text())
-    config["optimisation"] = {"batch_size": 4, "evaluations": 1}
+    config["optimisation"] = {"batch_size": 4, "evaluations": 1, "optimizer": "Adam"}
     del config["precision"], config["posterior"]["init_args"]["views"]
     directory.config_file.write_text(yaml.safe_dump(config))
     says = (
@@ -346,7 +346,8 @@ def test_an_option_that_a_run_lacks_has_its_default_and_is_named(old_run: Path) 
     assert run.config["precision"] == "32"
     assert run.config["posterior"]["init_args"]["views"] == "none"
     assert run.config["posterior"]["init_args"]["hidden_size"] == 4
-    assert run.config["optimisation"] == asdict(Optimisation(batch_size=4, evaluations=1, free_dynamic=0.0))
+    kept = Optimisation(batch_size=4, evaluations=1, free_dynamic=0.0, optimizer="Adam")
+    assert run.config["optimisation"] == asdict(kept)
     resumed = command("fit", f"--out={old_run}", "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stderr.count(f"warning: {says}") == 1
