@@ -132,7 +132,10 @@ def _this_project(own: Objective, frames: Tensor, case: Case, device: str) -> Wo
     rows = Sequences(frames, None, None, torch.arange(len(frames)))
     precision = "bf16" if case.bf16 else "32"
     # Recombined clips, half a forward pass without gradients, are nothing that any of the others has.
-    options = Optimisation(batch_size=case.batch, learning_rate=RATE, max_grad_norm=CLIP, recombination_start=1.0)
+    # Adam is what the loops by hand and the published code take.
+    options = Optimisation(
+        batch_size=case.batch, learning_rate=RATE, max_grad_norm=CLIP, recombination_start=1.0, optimizer="Adam"
+    )
     loop = SVI(own, rows, rows, options, Budget(10**6), hardware=Hardware(device, precision))  # type: ignore[arg-type]
     return lambda: loop._step(LATE)
 

@@ -68,6 +68,7 @@ class Muon(torch.optim.Optimizer):
 
     Example:
         >>> import torch
+        >>> from pyro_dsvae.inference.training.optimizers import Muon
         >>> layer = torch.nn.Linear(64, 32, bias=False)
         >>> before = layer.weight.detach().clone()
         >>> optimizer = Muon([{"params": [layer.weight]}], lr=0.01)
