@@ -44,12 +44,12 @@ from pyro_dsvae.inference.sequences import evenly_spaced
 from pyro_dsvae.judges.cache import load_or_train_judge
 from pyro_dsvae.judges.swap_scores import accuracies
 from pyro_dsvae.loading import Run
-from pyro_dsvae.metrics.dynamic_time_warping import nearest_by_warping
 from pyro_dsvae.metrics.equal_error import equal_error_rate
 from pyro_dsvae.metrics.features import encode, path_codes
 from pyro_dsvae.metrics.labelled import measure_probes
 from pyro_dsvae.metrics.series import rocket, standardised_series, step_counts, summary_features
 from pyro_dsvae.metrics.swaps import judge_swaps, score_swaps
+from pyro_dsvae.models.ops.dynamic_time_warping import nearest_by_warping
 
 TABLE = Path(__file__).parent / "results" / "series.csv"
 FIELDS = ("data", "seed", "task", "method", "measure", "value")

@@ -32,7 +32,7 @@ if __name__ == "__main__":
 
     run_verb("evaluate")
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -43,24 +43,24 @@ from torch import Tensor
 
 from pyro_dsvae import cli
 from pyro_dsvae.data.dataset import SequenceData
-from pyro_dsvae.inference.estimation import Sampler, check_proposal, evaluation
+from pyro_dsvae.data.speech.source import SpeechSource
+from pyro_dsvae.inference.estimation import Sampler, check_proposal
 from pyro_dsvae.inference.inference_data import MIN_DRAWS
 from pyro_dsvae.inference.latents import Latents
-from pyro_dsvae.inference.prediction import decode
 from pyro_dsvae.inference.training.hardware import Device, device_for
 from pyro_dsvae.judges.cache import Kind, load_or_train_judge, load_or_train_regression_judge
 from pyro_dsvae.judges.judge import Judge
 from pyro_dsvae.judges.quantity_errors import QuantityErrors, quantity_errors
-from pyro_dsvae.judges.swap_scores import partners
 from pyro_dsvae.loading import Run, load
 from pyro_dsvae.metrics import tables
-from pyro_dsvae.metrics.factors import parts_of, with_parts
+from pyro_dsvae.metrics.factors import parts_of
 from pyro_dsvae.metrics.features import draw, encode, one_split
 from pyro_dsvae.metrics.generation import Entropies, balanced, entropies, judge_clips
 from pyro_dsvae.metrics.labelled import measure_judged, measure_probes, measure_scores
 from pyro_dsvae.metrics.pixel_swaps import measure_pixel_swaps
 from pyro_dsvae.metrics.result import EvaluationResult
 from pyro_dsvae.metrics.series import measure_series
+from pyro_dsvae.metrics.speech import measure_speech
 from pyro_dsvae.metrics.unlabelled import measure_evidence, measure_terms
 from pyro_dsvae.models.errors import UsageError, check_seed
 from pyro_dsvae.pretrained import default_out
@@ -71,7 +71,6 @@ from pyro_dsvae.runs.output_folder import check_free, new_folder
 __all__ = ["evaluate"]
 
 TRAINING_CLIPS = 4_000  # at most, for probes and scores
-PAIRS = 24
 WITHOUT_LABELS = "The data have no labels, so there are no judge, swaps, probes, DCI, MIG and SAP."
 
 
@@ -168,18 +167,16 @@ def evaluate(
                 pixels = measure_pixel_swaps(opened.model, latents, data, place, seed)
                 result = replace(result, notes=(WITHOUT_LABELS,), pixel_swaps=pixels)
             else:
-                result = _with_labels(result, sampler, latents, everything, data, knows, bar)
+                speech = isinstance(opened.data, SpeechSource)
+                result = _with_labels(result, sampler, latents, everything, data, knows, bar, speech)
         if data.quantities and len(data) > 1:
             result = replace(result, quantities=_quantities(opened, everything, data, latents, seed, place))
         if looks := record(opened.path, "evaluate", path) if split == "test" else said(opened.path):
             result = replace(result, notes=(*result.notes, looks))
-        for table in result.tables(data)[1 if result.accuracy else 0 :]:
-            console.print(table.rich())
-        for remark in result.remarks():
-            console.print(remark)
-        (folder / "evaluation.json").write_text(result.json())
-        (folder / "evaluation.md").write_text(result.page(data))
-        _draw(result, opened, data, latents, folder, place)
+        _tell(result, data, folder, console)
+        from pyro_dsvae.metrics.figures import draw_evaluation  # matplotlib takes a second to import
+
+        draw_evaluation(result.judged, result.probes, sampler, data, latents, folder, seed)
     return result
 
 
@@ -200,6 +197,21 @@ def _check(draws: int, evidence: int, evidence_draws: int, judge_epochs: int) ->
         raise UsageError(f"judge_epochs is {judge_epochs}; a judge needs at least 1")
 
 
+def _tell(result: EvaluationResult, data: SequenceData, folder: Path, console: Console) -> None:
+    """Print and write what was found; the judge's own accuracy has been printed."""
+    for table in result.tables(data)[1 if result.accuracy else 0 :]:
+        console.print(table.rich())
+    for remark in result.remarks():
+        console.print(remark)
+    (folder / "evaluation.json").write_text(result.json())
+    (folder / "evaluation.md").write_text(result.page(data))
+
+
+def _known(values: Tensor, training: Tensor) -> bool:
+    """Whether a training clip has one of these classes."""
+    return bool(torch.isin(values, training).any())
+
+
 def _accuracy(said: dict[str, Tensor], data: SequenceData) -> dict[str, float]:
     return {n: float((said[n].argmax(-1) == label.values).double().mean()) for n, label in data.labels.items()}
 
@@ -216,6 +228,7 @@ def _with_labels(
     data: SequenceData,
     knows: tuple[Judge, dict[str, Tensor]],
     bar: Bar,
+    speech: bool,
 ) -> EvaluationResult:
     """The result with what labels add.
 
@@ -227,6 +240,7 @@ def _with_labels(
         data: The evaluated sequences.
         knows: The judge, and its log probabilities on the true clips.
         bar: The progress, of which .3 to 1 is left.
+        speech: Whether the data are windows of recordings.
     """
     model, (judge, answers), seed = sampler.model, knows, result.options["seed"]
     notes: list[str] = []
@@ -244,15 +258,25 @@ def _with_labels(
     probes = {"means": measure_probes(training, train, latents, data, parts, seed)}
     bar(0.85, stage="probes of draws")
     probes["draws"] = measure_probes(drawn[0], train, drawn[1], data, parts, seed)
-    bar(0.88, stage="baselines of series")
-    series, said_of_them = measure_series(training, train, latents, data, probes["means"]["f"], seed)
-    notes += said_of_them
+    bar(0.88, stage="whole recordings" if speech else "baselines of series")
+    if speech:
+        result = replace(result, speech=measure_speech(sampler, whole, data, seed))
+    else:
+        series, said_of_them = measure_series(training, train, latents, data, probes["means"]["f"], seed)
+        result = replace(result, series=series)
+        notes += said_of_them
     bar(0.92, stage="DCI, MIG and SAP")
     scores = None
-    try:
-        scores = measure_scores(training, train, latents, data, seed)
-    except UsageError as error:
-        notes.append(f"{error}.")
+    if new := [name for name, label in data.labels.items() if not _known(label.values, train.labels[name].values)]:
+        notes.append(
+            f"No {' and no '.join(new)} of the {result.options['split']} split is in the training split, so judge and probes "
+            "cannot name one, and DCI, MIG and SAP are left out."
+        )
+    else:
+        try:
+            scores = measure_scores(training, train, latents, data, seed)
+        except UsageError as error:
+            notes.append(f"{error}.")
     return replace(
         result,
         accuracy=_accuracy(answers, data),
@@ -260,7 +284,6 @@ def _with_labels(
         judged=judged,
         probes=probes,
         scores=scores,
-        series=series,
         notes=tuple(notes),
     )
 
@@ -279,37 +302,6 @@ def _some(train: SequenceData, seed: int) -> SequenceData:
     """At most `TRAINING_CLIPS` training clips, drawn without replacement."""
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
     return train.take(order[:TRAINING_CLIPS].sort().values)
-
-
-def _draw(
-    result: EvaluationResult,
-    run: Run,
-    data: SequenceData,
-    latents: Latents,
-    folder: Path,
-    device: torch.device,
-) -> None:
-    """The figures."""
-    from pyro_dsvae.metrics import figures as evaluation_figures  # matplotlib takes a second to import
-
-    if result.judged is None:
-        return
-    labels = with_parts(data, parts_of(data.labels)).labels
-    evaluation_figures.confusion(
-        result.judged.confusion, result.judged.confusion_swapped, labels, folder / "confusion.png"
-    )
-    evaluation_figures.probes(result.probes, labels, folder / "probes.png")
-    if result.judged.swaps is None:
-        return
-    seed = result.options["seed"]
-    looks = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:PAIRS]
-    motions = partners(len(data), seed)[looks]
-    with evaluation(run.model, run.guide, seed, device):
-        decoded = decode(run.model, latents.f[looks].to(device), latents.z[motions].to(device)).cpu()
-    to_model_units: Callable[[Tensor], Tensor] = run.model.likelihood.to_model_units
-    evaluation_figures.swaps(
-        to_model_units(data.frames[looks]), to_model_units(data.frames[motions]), decoded, folder / "swaps.png"
-    )
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -11,7 +11,7 @@ import pytest
 DRAWN: list[tuple[str, str, Callable[..., None]]] = [
     ("pyro_dsvae.runs.report", "draw", lambda *_: None),
     ("pyro_dsvae.comparison.result", "_draw", lambda *_: None),
-    ("pyro_dsvae.evaluate", "_draw", lambda *_: None),
+    ("pyro_dsvae.metrics.figures", "draw_evaluation", lambda *_: None),
     ("pyro_dsvae.checks.figures", "draw", lambda result, shown, folder: folder.mkdir()),
 ]
 REAL: list[Any] = [getattr(import_module(module), name) for module, name, _ in DRAWN]

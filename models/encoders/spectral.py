@@ -35,7 +35,7 @@ class Spectral(FrameEncoder):
         torch.Size([8, 5, 7])
     """
 
-    def __init__(self, frame_shape: tuple[int, ...], feature_size: int, width: int = 16) -> None:
+    def __init__(self, frame_shape: tuple[int, ...], feature_size: int, width: int = 8) -> None:
         super().__init__(frame_shape, feature_size)
         if len(frame_shape) != 1 or frame_shape[0] < SHORTEST:
             raise UsageError(

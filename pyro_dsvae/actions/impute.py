@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.actions.damage import Damage
-from pyro_dsvae.actions.output import WITH_CSV, Output, check_place, chosen_formats, output
+from pyro_dsvae.actions.output import WITH_CSV, Output, check_place, formats_of, output, segmenting_of
 from pyro_dsvae.actions.own_times import own_times, with_times
 from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.actions.series_csv import Keys, imputed_interval, time_in_words, write_series
@@ -64,8 +64,8 @@ def impute(
         method: amortised (the guide as it is), refined (fitted to each clip) or langevin (refined, then moved by chains)
         split: of the data, that positions count in
         resize: bring files of another size or channel count to those of the run
-        format: of gif, png, npz, mp4, csv (series: every value with its interval of 90 in 100), with commas; all but mp4 by
-            default
+        format: of gif, png, npz, mp4, csv (series: every value with its interval of 90 in 100), and wav for speech, with
+            commas; all but mp4 by default
         out: the new folder; by default RUN/latents/impute-NNN
         overwrite: replace what is there
         seed: of what is hidden, and of all draws
@@ -87,7 +87,7 @@ def impute(
     if draws < 1:
         raise UsageError(f"--draws is {draws}; it is at least 1")
     opened = load(run)
-    formats = chosen_formats(format, len(opened.frame_shape) == 3, WITH_CSV)
+    formats = formats_of(opened, format, WITH_CSV)
     check_place(out, overwrite)
     source = Source(opened, split, resize)
     truth = source.named_or_varied(clips, count, "dynamic", seed)
@@ -111,7 +111,14 @@ def impute(
     options |= {"missing_pixels": damage.missing_pixels, "draws": draws, "method": method, "split": split, "seed": seed}
     with output("impute", opened.path, out, formats, options, overwrite, source.rate(truth)) as to:
         to.page(_page(truth, seen, found, bool(noise)))
-        to.clips({f"{i:02}": mean[: _length(truth, i)] for i, mean in enumerate(restored(found, bool(noise)))})
+        filled = {f"{i:02}": mean[: _length(truth, i)] for i, mean in enumerate(restored(found, bool(noise)))}
+        to.clips(filled)
+        to.sounds(
+            {name: (clip, truth.recording(i)) for i, (name, clip) in enumerate(filled.items())},
+            segmenting_of(opened),
+            # The phase of what was hidden would give away what is imputed.
+            {name: _whole(seen, i) for i, name in enumerate(filled)},
+        )
         if len(opened.frame_shape) == 1:
             _series(to, opened, truth, seen, found, bool(noise), kept)
         to.arrays(
@@ -182,6 +189,12 @@ def _series(
         )
         said = Bands(at, shown, at, mean, low, high, hidden if bool(hidden.isfinite().any()) else None)
         bands(said, keys.entities, keys.channels, time_in_words(seen.table), to.folder / "impute-intervals.png")
+
+
+def _whole(clips: Selection, row: int) -> Tensor:
+    """(T,) bool: which frames were observed whole."""
+    observed = clips.batch.observed[row, : _length(clips, row)]
+    return observed.flatten(1).all(1)
 
 
 def _length(clips: Selection, row: int) -> int:

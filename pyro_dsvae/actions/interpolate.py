@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from pyro_dsvae.actions.output import check_place, chosen_formats, output
+from pyro_dsvae.actions.output import check_place, formats_of, output, segmenting_of
 from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.data.dataset import Split
 from pyro_dsvae.data.factors import Role
@@ -36,6 +36,8 @@ def interpolate(
 ) -> Path:
     """Go from one clip to another in f, in z, or in both, along the geometry of the priors; the longer one is cut.
 
+    Of a run on speech, --latent static says the words of the first recording in voices between both, as WAV files in clips/.
+
     Args:
         run: the run directory
         between: the two clips, such as 3,40: positions in the split or files; by default two that differ
@@ -43,7 +45,7 @@ def interpolate(
         steps: clips along the way, with both ends
         split: of the data, that positions count in
         resize: bring files of another size or channel count to those of the run
-        format: of gif, png, npz, mp4, with commas; all but mp4 by default
+        format: of gif, png, npz, mp4, and wav for speech, with commas; all but mp4 by default
         out: the new folder; by default RUN/latents/interpolate-NNN
         overwrite: replace what is there
         seed: of the choice where no clips are named
@@ -63,7 +65,7 @@ def interpolate(
     if steps < 2:
         raise UsageError(f"--steps is {steps}; it is at least 2, with both ends")
     opened = load(run)
-    formats = chosen_formats(format, len(opened.frame_shape) == 3)
+    formats = formats_of(opened, format)
     check_place(out, overwrite)
     role: Role = "dynamic" if latent == "dynamic" else "static"
     source = Source(opened, split, resize)
@@ -71,7 +73,7 @@ def interpolate(
     if len(ends) != 2:
         raise UsageError(f"--between takes two clips, such as 3,40, not {len(ends)}")
     times = None if ends.batch.times is None else ends.batch.times[:1]
-    found = opened.interpolate_latents(ends.encode(opened), steps, latent, times)
+    found = opened.interpolate_latents(ends.encode_whole(opened), steps, latent, times)
     frames = opened.decode(found.f[:, 0], found.z[:, 0])
     one, other = ends.frame_counts
     if one != other:
@@ -79,7 +81,9 @@ def interpolate(
     options = {"between": between, "latent": latent, "steps": steps, "split": split, "seed": seed}
     with output("interpolate", opened.path, out, formats, options, overwrite, source.rate(ends)) as to:
         to.page(_page(ends, found, frames, latent))
-        to.clips({f"{i:02}": clip for i, clip in enumerate(frames)})
+        clips = {f"{i:02}": clip for i, clip in enumerate(frames)}
+        to.clips(clips)
+        to.sounds({name: (clip, ends.recording(0)) for name, clip in clips.items()}, segmenting_of(opened))
         to.arrays(
             {"frames": frames, "f": found.f[:, 0], "z": found.z[:, 0], "shares": found.shares, "indices": ends.indices}
         )

@@ -14,6 +14,7 @@ from pyro_dsvae.clips.sounds import write_sound
 from pyro_dsvae.clips.writing import FRAME_MS, write_gif, write_npz, write_strip
 from pyro_dsvae.data.speech.recordings import Recording
 from pyro_dsvae.data.speech.segments import Segmenting
+from pyro_dsvae.data.speech.source import SpeechSource
 from pyro_dsvae.data.tables.reading import needed
 from pyro_dsvae.figures import clip_pages as latent_figures
 from pyro_dsvae.figures.clip_pages import Page
@@ -21,11 +22,11 @@ from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.pretrained import default_out
 from pyro_dsvae.runs.json_values import json_values
 from pyro_dsvae.runs.output_folder import check_free, new_folder, new_numbered_folder
+from pyro_dsvae.runs.run import Run
 from pyro_dsvae.runs.versions import installed
 
 FORMATS = ("gif", "png", "npz", "mp4")
 WITH_CSV = (*FORMATS, "csv")
-WITH_WAV = (*FORMATS, "wav")
 # Formats of images; mp4 is made where it is asked for, since it needs an extra.
 ANIMATED = ("gif", "mp4")
 MOST_CLIPS = 64
@@ -90,18 +91,25 @@ class Output:
             if "mp4" in kinds:
                 write_film(path.with_suffix(".mp4"), clip, rate, film)
 
-    def sounds(self, clips: Mapping[str, tuple[Tensor, Recording | None]], how: Segmenting) -> None:
+    def sounds(
+        self,
+        clips: Mapping[str, tuple[Tensor, Recording | None]],
+        how: Segmenting | None,
+        known: Mapping[str, Tensor] | None = None,
+    ) -> None:
         """Single clips of speech (T, P) as WAV files; at most `MOST_CLIPS` of them.
 
         Args:
             clips: By the names of their files, each with the recording that gave its timing, where it is known.
-            how: How recordings became frames.
+            how: How recordings became frames; None for clips that are no speech.
+            known: By the same names, (T,) bool, of which frames the recording's phase may be used; None for all.
         """
-        if "wav" not in self.formats:
+        if "wav" not in self.formats or how is None:
             return
         (self.folder / "clips").mkdir(exist_ok=True)
         for name, (frames, timing) in list(clips.items())[:MOST_CLIPS]:
-            write_sound(self.folder / "clips" / f"{name}.wav", frames, how, timing)
+            heard = None if known is None else known[name]
+            write_sound(self.folder / "clips" / f"{name}.wav", frames, how, timing, heard)
 
 
 @contextmanager
@@ -142,6 +150,17 @@ def check_place(out: Path | None, overwrite: bool) -> None:
     """
     if out is not None:
         check_free(out, overwrite)
+
+
+def segmenting_of(run: Run) -> Segmenting | None:
+    """How recordings became the frames of a run on speech; None for any other run."""
+    return run.data.segmenting() if isinstance(run.data, SpeechSource) else None
+
+
+def formats_of(run: Run, text: str | None, known: Sequence[str] = FORMATS) -> list[str]:
+    """`chosen_formats` of a run, with WAV where it is on speech."""
+    wav = () if segmenting_of(run) is None else ("wav",)
+    return chosen_formats(text, len(run.frame_shape) == 3, (*known, *wav))
 
 
 def chosen_formats(text: str | None, image: bool, known: Sequence[str] = FORMATS) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_dsvae.actions.output import Output, check_place, chosen_formats, output
+from pyro_dsvae.actions.output import Output, check_place, formats_of, output, segmenting_of
 from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.clips.writing import write_npz
 from pyro_dsvae.data.dataset import Split
@@ -54,7 +54,7 @@ def sample(
         noise: draw frames from p(x | f, z) instead of taking its mean
         split: of the data, that --clip counts in
         resize: bring files of another size or channel count to those of the run
-        format: of gif, png, npz, mp4, with commas; all but mp4 by default
+        format: of gif, png, npz, mp4, and wav for speech, with commas; all but mp4 by default
         out: the new folder; by default RUN/latents/sample-NNN
         overwrite: replace what is there
         seed: of all draws
@@ -77,11 +77,11 @@ def sample(
             raise UsageError(f"--{name} is {value}; it is a number of at least 1")
     check_seed(seed)
     opened = load(run)
-    formats = chosen_formats(format, len(opened.frame_shape) == 3)
+    formats = formats_of(opened, format)
     check_place(out, overwrite)
     source = Source(opened, split, resize)
     given = None if keep is None else source.named(clip or "0")
-    codes = None if given is None else given.encode(opened)
+    codes = None if given is None else given.encode_whole(opened)
     f, z = opened.sample_latents(number, length, seed, keep, codes, _times(source, number, length))
     frames = _decoded(opened, f, z, noise, seed)
     options = {"number": number, "keep": keep, "clip": clip, "length": length, "augment": augment, "noise": noise}
@@ -91,7 +91,10 @@ def sample(
         Bar("data set") as bar,
     ):
         to.page(_page(frames, given, keep))
-        to.clips({f"{i:03}": made for i, made in enumerate(frames)})
+        clips = {f"{i:03}": made for i, made in enumerate(frames)}
+        to.clips(clips)
+        timing = given.recording(0) if given is not None and keep == "dynamic" else None
+        to.sounds({name: (made, timing) for name, made in clips.items()}, segmenting_of(opened))
         indices = {} if given is None else {"kept_indices": given.indices}
         to.arrays({"frames": frames, "f": f, "z": z, **indices})
         if augment is not None:

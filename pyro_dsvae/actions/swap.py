@@ -4,10 +4,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from pyro_dsvae.actions.output import FORMATS, WITH_WAV, check_place, chosen_formats, output
+from pyro_dsvae.actions.output import check_place, formats_of, output, segmenting_of
 from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.data.dataset import Split
-from pyro_dsvae.data.speech.source import SpeechSource
 from pyro_dsvae.figures.clip_pages import Cell, Page, Row
 from pyro_dsvae.figures.run import APPEARANCE, GREY, MOTION
 from pyro_dsvae.loading import load
@@ -58,8 +57,7 @@ def swap(
     """
     check_seed(seed)
     opened = load(run)
-    speech = opened.data if isinstance(opened.data, SpeechSource) else None
-    formats = chosen_formats(format, len(opened.frame_shape) == 3, FORMATS if speech is None else WITH_WAV)
+    formats = formats_of(opened, format)
     check_place(out, overwrite)
     source = Source(opened, split, resize)
     rows = source.named_or_varied(appearances, count, "static", seed)
@@ -80,11 +78,10 @@ def swap(
             {name: _existing(frames[i, j], columns, j) for name, (i, j) in pairs.items()},
             {name: columns.film(j) for name, (_, j) in pairs.items()},
         )
-        if speech is not None:
-            to.sounds(
-                {name: (_existing(frames[i, j], columns, j), columns.recording(j)) for name, (i, j) in pairs.items()},
-                speech.segmenting(),
-            )
+        to.sounds(
+            {name: (_existing(frames[i, j], columns, j), columns.recording(j)) for name, (i, j) in pairs.items()},
+            segmenting_of(opened),
+        )
         lengths = {} if columns.batch.lengths is None else {"motion_lengths": columns.batch.lengths}
         to.arrays(
             {

@@ -36,7 +36,9 @@ def read_sound(path: Path, how: Segmenting) -> tuple[Sequences, Recording]:
     return Sequences.of(frames[None]), recording
 
 
-def write_sound(path: Path, frames: Tensor, how: Segmenting, timing: Recording | None) -> None:
+def write_sound(
+    path: Path, frames: Tensor, how: Segmenting, timing: Recording | None, known: Tensor | None = None
+) -> None:
     """A WAV file of log spectra (T, P).
 
     Args:
@@ -45,6 +47,7 @@ def write_sound(path: Path, frames: Tensor, how: Segmenting, timing: Recording |
         how: How these were made.
         timing: The recording that gives z. The sound gets its level and its length, and Griffin and Lim's algorithm starts from
             its phase. Without one it starts from a random phase.
+        known: (T,) bool, of which frames that phase is used; that of the others is random. None for all.
     """
     x = frames.detach().cpu().float()
     hop = how.spectra.hop
@@ -52,5 +55,8 @@ def write_sound(path: Path, frames: Tensor, how: Segmenting, timing: Recording |
     if timing is not None:
         samples, gain = min(samples + hop - 1, len(timing.sound)), timing.gain
         phase = how.spectra.transform(timing.sound).angle()[: len(x)]
+        if known is not None:
+            noise = torch.rand(phase.shape, generator=torch.Generator().manual_seed(0))
+            phase = torch.where(known.cpu().unsqueeze(-1), phase, 2 * torch.pi * noise)
     sound = resynthesised(how.spectra, x, samples, phase) / gain
     write_wav(path, torch.nan_to_num(sound), how.spectra.rate)

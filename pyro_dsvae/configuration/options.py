@@ -81,7 +81,7 @@ class SharedOptions:
         Sprites(),
         Role.DATA,
         "the sequences: Sprites, MovingDigits, CartoonFaces, LPCSprites, Arrays, SeriesTable, VideoFolder, "
-        "SpeechFolder, WatchExercises, JapaneseVowels, BasicMotions",
+        "SpeechFolder, SpokenWords, WatchExercises, JapaneseVowels, BasicMotions",
     )
     _: KW_ONLY
     seed: int = option(

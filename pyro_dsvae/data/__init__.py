@@ -10,6 +10,7 @@ from pyro_dsvae.data.packaged.japanese_vowels import JapaneseVowels
 from pyro_dsvae.data.packaged.watch_exercises import WatchExercises
 from pyro_dsvae.data.series_table import SeriesTable
 from pyro_dsvae.data.speech.speech_folder import SpeechFolder
+from pyro_dsvae.data.speech.spoken_words import SpokenWords
 from pyro_dsvae.data.sprites import Sprites
 from pyro_dsvae.data.video_folder import VideoFolder
 
@@ -27,6 +28,7 @@ __all__ = [
     "SequenceData",
     "SeriesTable",
     "SpeechFolder",
+    "SpokenWords",
     "Sprites",
     "VideoFolder",
     "WatchExercises",

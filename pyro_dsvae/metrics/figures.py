@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pyro_dsvae.data.dataset import Label
+from pyro_dsvae.data.dataset import Label, SequenceData
 from pyro_dsvae.figures.run import (
     APPEARANCE,
     BORDER,
@@ -25,7 +26,15 @@ from pyro_dsvae.figures.run import (
     literal,
     save,
 )
+from pyro_dsvae.inference.estimation import Sampler
+from pyro_dsvae.inference.latents import Latents
+from pyro_dsvae.inference.prediction import decode
+from pyro_dsvae.judges.swap_scores import partners
+from pyro_dsvae.metrics.factors import parts_of, with_parts
+from pyro_dsvae.metrics.labelled import Judged
 from pyro_dsvae.metrics.probes import Probe
+
+PAIRS = 24
 
 
 def swaps(looks: Tensor, motions: Tensor, decoded: Tensor, path: Path) -> Figure:
@@ -128,3 +137,39 @@ def probes(found: Mapping[str, Mapping[str, Mapping[str, Probe]]], labels: Mappi
     handles, words = panels[0].get_legend_handles_labels()
     figure.legend(handles, words, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     return save(figure, path)
+
+
+def draw_evaluation(
+    judged: Judged | None,
+    found: Mapping[str, Mapping[str, Mapping[str, Probe]]],
+    sampler: Sampler,
+    data: SequenceData,
+    latents: Latents,
+    folder: Path,
+    seed: int,
+) -> None:
+    """The figures of an evaluation with labels; of one without there are none.
+
+    Args:
+        judged: What the judge says.
+        found: "means" and "draws" -> "f" and "z" -> label -> probe.
+        sampler: Model and guide.
+        data: The evaluated sequences.
+        latents: Their posterior means.
+        folder: Where to write.
+        seed: Of the swaps that are shown.
+    """
+    if judged is None:
+        return
+    labels = with_parts(data, parts_of(data.labels)).labels
+    confusion(judged.confusion, judged.confusion_swapped, labels, folder / "confusion.png")
+    probes(found, labels, folder / "probes.png")
+    if judged.swaps is None:
+        return
+    looks = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:PAIRS]
+    motions = partners(len(data), seed)[looks]
+    with sampler.evaluation(seed):
+        pair = (v.to(sampler.device) for v in (latents.f[looks], latents.z[motions]))
+        decoded = decode(sampler.model, *pair).cpu()
+    to_model_units = sampler.model.likelihood.to_model_units
+    swaps(to_model_units(data.frames[looks]), to_model_units(data.frames[motions]), decoded, folder / "swaps.png")

@@ -15,6 +15,7 @@ from pyro_dsvae.metrics.labelled import Judged, Scores
 from pyro_dsvae.metrics.pixel_swaps import PixelSwaps
 from pyro_dsvae.metrics.probes import Probe
 from pyro_dsvae.metrics.series import SeriesScores
+from pyro_dsvae.metrics.speech import SpeechScores
 from pyro_dsvae.metrics.tables import Table
 from pyro_dsvae.metrics.unlabelled import EvidenceSummary, Terms
 from pyro_dsvae.runs.json_values import json_values
@@ -53,7 +54,8 @@ class EvaluationResult:
         scores: DCI, MIG and SAP, None without labels or without scikit-learn.
         notes: What could not be had, and why.
         pixel_swaps: What swaps do to pixels; of images without labels.
-        series: Static label of series -> who tells it, and equal error rates; empty for images.
+        series: Static label of series -> who tells it, and equal error rates; empty for images and for speech.
+        speech: Of whole recordings; None for other data, and for recordings without a label of speakers.
     """
 
     path: Path
@@ -71,6 +73,7 @@ class EvaluationResult:
     quantities: dict[str, QuantityErrors] = field(default_factory=dict)
     series: dict[str, SeriesScores] = field(default_factory=dict)
     pixel_swaps: PixelSwaps | None = None
+    speech: SpeechScores | None = None
 
     def json(self) -> str:
         """All of it; null for what is not finite."""
@@ -111,6 +114,8 @@ class EvaluationResult:
         found += [tables.probe_table(probes, labels, source) for source, probes in self.probes.items()]
         if self.series:
             found.append(tables.series_table(self.series, self.options["split"], self.sequences))
+        if self.speech is not None:
+            found.append(tables.speech_table(self.speech))
         if self.scores is not None:
             found.append(tables.score_table(self.scores))
         return found

@@ -11,10 +11,10 @@ from torch import Tensor
 from pyro_dsvae.data.dataset import Label, SequenceData
 from pyro_dsvae.data.tables.columns import ColumnMoments
 from pyro_dsvae.inference.latents import Latents
-from pyro_dsvae.metrics.dynamic_time_warping import nearest_by_warping
 from pyro_dsvae.metrics.equal_error import equal_error_rate
 from pyro_dsvae.metrics.features import one_split, path_codes
 from pyro_dsvae.metrics.probes import Probe, probe
+from pyro_dsvae.models.ops.dynamic_time_warping import nearest_by_warping
 
 # Cells of all tables of warping distances: a minute or two.
 MOST_CELLS = 2 * 10**9

@@ -15,6 +15,7 @@ from pyro_dsvae.metrics.labelled import Scores
 from pyro_dsvae.metrics.pixel_swaps import PixelSwaps
 from pyro_dsvae.metrics.probes import Probe
 from pyro_dsvae.metrics.series import SeriesScores
+from pyro_dsvae.metrics.speech import SpeechScores
 from pyro_dsvae.metrics.swaps import Swaps
 from pyro_dsvae.metrics.unlabelled import EvidenceSummary, Terms
 from pyro_dsvae.models.standardisation import IN_SD
@@ -228,6 +229,29 @@ def series_table(series: Mapping[str, SeriesScores], split: str, count: int) -> 
     )
     columns = ("label", *who, "chance", "EER of f", "EER of z")
     return Table(f"Static labels of {count} {split} series: share told right", columns, rows, note)
+
+
+def speech_table(scores: SpeechScores) -> Table:
+    """Speaker verification and word probes over whole recordings."""
+    rows: list[tuple[str, ...]] = [
+        ("equal error rate of speakers", _share(scores.equal_error_f), _share(scores.equal_error_z), "50.0%")
+    ]
+    rows += [
+        (
+            f"{name}, {kind} probe, {scores.told[name]} of them",
+            *(_share(getattr(p, each)) for p in (f, z)),
+            _share(f.chance),
+        )
+        for name, probes in scores.words.items()
+        for f, z in [(probes["f"], probes["z"])]
+        for kind, each in (("linear", "linear"), ("MLP", "nonlinear"))
+    ]
+    note = (
+        "f is pooled over the windows of a recording by its precision, z is its mean over the recording, for probes its path. "
+        "The equal error rate is of the cosine of all pairs of different recordings: low for f, near 50 % for z."
+    )
+    what = f"{scores.utterances} whole recordings of {scores.speakers} speakers"
+    return Table(f"{what}: gap of {100 * scores.gap:.1f} points", ("measure", "f", "z", "by chance"), rows, note)
 
 
 def score_table(scores: Scores) -> Table:

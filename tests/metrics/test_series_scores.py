@@ -11,10 +11,10 @@ from torch import Tensor
 
 from pyro_dsvae.data.dataset import Label, SequenceData
 from pyro_dsvae.inference.latents import Latents
-from pyro_dsvae.metrics.dynamic_time_warping import nearest_by_warping, warping_distances
 from pyro_dsvae.metrics.equal_error import equal_error_of_scores, equal_error_rate
 from pyro_dsvae.metrics.probes import Probe
 from pyro_dsvae.metrics.series import measure_series
+from pyro_dsvae.models.ops.dynamic_time_warping import nearest_by_warping, warping_distances
 
 
 @pytest.fixture(autouse=True)

@@ -32,7 +32,7 @@ def test_a_resonance_moves_alike_in_all_frames_as_a_power_of_its_place() -> None
     """y(p) = x(p^exp(w)): what was at p0 is seen at p0^exp(-w), log-normally spread on a log scale of log p."""
     places = torch.linspace(0, 1, P).double()
     x = (-((places - 0.4) ** 2) / 0.002).exp().expand(4_000, T, P)
-    y = VocalTract(warp=0.2, gain=0.0, tilt=0.0).dynamic_view(x, seen_of(x), training=True)
+    y = VocalTract(warp=0.2, gain=0.0, tilt=0.0, shape=0.0).dynamic_view(x, seen_of(x), training=True)
     assert torch.equal(y, y[:, :1].expand_as(y))
     peak = places[y[:, 0].argmax(-1)]
     w = (places.new_tensor(0.4).log() / peak.log()).log()
@@ -42,12 +42,22 @@ def test_a_resonance_moves_alike_in_all_frames_as_a_power_of_its_place() -> None
 
 def test_gain_and_tilt_are_one_line_over_frequencies_for_a_sequence() -> None:
     x = torch.randn(4_000, T, P).double()
-    change = VocalTract(warp=0.0, gain=0.7, tilt=0.3).dynamic_view(x, seen_of(x), training=True) - x
+    change = VocalTract(warp=0.0, gain=0.7, tilt=0.3, shape=0.0).dynamic_view(x, seen_of(x), training=True) - x
     torch.testing.assert_close(change, change[:, :1].expand_as(change))
     low, middle, high = change[:, 0, 0], change[:, 0, P // 2], change[:, 0, -1]
     torch.testing.assert_close(low + high, 2 * middle)
     assert float(middle.std()) == pytest.approx(0.7, rel=0.05)
     assert float(((high - low) / 2).std()) == pytest.approx(0.3, rel=0.05)
+
+
+def test_shape_is_five_waves_over_frequencies_for_a_sequence() -> None:
+    x = torch.zeros(4_000, T, 400).double()
+    change = VocalTract(warp=0.0, gain=0.0, tilt=0.0, shape=0.3).dynamic_view(x, seen_of(x), training=True)
+    assert torch.equal(change, change[:, :1].expand_as(change))
+    places = torch.linspace(0, 1, 400).double()
+    waves = torch.stack([torch.cos(torch.pi * k * places) for k in range(10)])
+    found = torch.linalg.lstsq(waves.T, change[:, 0].T).solution
+    torch.testing.assert_close(found.std(1), torch.tensor([0, 0, *5 * [0.3], 0, 0, 0]).double(), rtol=0.05, atol=1e-7)
 
 
 def test_what_was_not_observed_stays_zero_and_nothing_changes_in_evaluation() -> None:

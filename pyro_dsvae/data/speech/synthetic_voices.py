@@ -1,21 +1,13 @@
-"""Words spoken by synthetic voices, made on this machine: a folder that `SpeechFolder` reads, with labels.csv.
+"""Words that programs speak: which voices there are, what is said for which split, and the files."""
 
-    apt-get install flite espeak-ng
-    python benchmarks/spoken_words.py OUT                 # 44 voices x 60 words x 2 speeds, 220 MB, four minutes
-    python -m pyro_dsvae.fit --data SpeechFolder --data.path OUT --data.labels OUT/labels.csv
-
-Four voices are of flite, each made from recordings of a person (kal, awb, rms, slt). The others are of espeak-ng, a formant
-synthesiser: its voices differ in resonances, pitch and roughness. Each split has voices of its own, of both programs. With
---held_words so many words are spoken in the test split alone, and no other word there.
-"""
-
-import argparse
 import csv
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from pyro_dsvae.models.errors import UsageError
 
 _SPOKEN = """
 river mountain yellow orange seven eleven window garden morning evening summer winter doctor teacher sister
@@ -57,13 +49,24 @@ def command(voice: str, word: str, slower: float, path: Path) -> list[str]:
     return ["espeak-ng", "-v", f"en-us+{name}", "-p", str(pitch), "-s", str(speed), "-w", str(path), word]
 
 
+def spoken_by(line: list[str]) -> None:
+    """Run a synthesiser."""
+    subprocess.run(line, check=True, capture_output=True)
+
+
 def split_of(voice: str) -> str:
     """The split of a voice."""
     return "test" if voice in TEST else "validation" if voice in VALIDATION else "train"
 
 
 def rows(voices: int, words: int, held_words: int) -> Iterator[tuple[str, str, str]]:
-    """Voice, word and split of what is spoken; of fewer than all voices the first of each split."""
+    """Voice, word and split of what is spoken.
+
+    Args:
+        voices: How many, of each split its share, the first.
+        words: How many, the first.
+        held_words: So many, the last, are spoken in the test split alone, and no others there; 0 for all words everywhere.
+    """
     by_split = {part: [v for v in VOICES if split_of(v) == part] for part in ("train", "validation", "test")}
     counts = {
         part: max(1, voices * len(own) // len(VOICES)) for part, own in (("validation", VALIDATION), ("test", TEST))
@@ -83,25 +86,40 @@ def make(
     words: int = len(WORDS),
     speeds: int = len(SPEEDS),
     held_words: int = 0,
-    run: Callable[[list[str]], object] = lambda line: subprocess.run(line, check=True, capture_output=True),
-) -> Path:
-    """Speak the words; what is there stays. Returns the table of labels."""
-    out.mkdir(parents=True, exist_ok=True)
+    run: Callable[[list[str]], object] = spoken_by,
+    progress: Callable[[float], object] = float,
+) -> None:
+    """Speak the words that are not there.
+
+    Args:
+        out: The folder of recordings.
+        voices, words, speeds, held_words: What is spoken, see `rows`.
+        run: Runs a command.
+        progress: Called with the share of the work that is done.
+
+    Raises:
+        UsageError: Where something is missing, and so are the programs.
+    """
     jobs = []
     for voice, word, _ in rows(voices, words, held_words):
-        (out / voice).mkdir(exist_ok=True)
         for slower in SPEEDS[:speeds]:
             name = file_of(voice, word, slower)
             if not (out / name).exists():
                 jobs.append((command(voice, word, slower, out / f"{name}.part"), out / name))
+    if jobs and (gone := missing()):
+        raise UsageError(
+            f"the words are spoken by flite and espeak-ng, and {' and '.join(gone)} {'are' if len(gone) > 1 else 'is'} not "
+            "installed: apt-get install flite espeak-ng"
+        )
 
     def speak(job: tuple[list[str], Path]) -> None:
+        job[1].parent.mkdir(parents=True, exist_ok=True)
         run(job[0])
         job[1].with_name(f"{job[1].name}.part").rename(job[1])
 
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(speak, jobs))
-    return write_table(out / "labels.csv", voices, words, speeds, held_words)
+        for count, _ in enumerate(pool.map(speak, jobs), 1):
+            progress(count / len(jobs))
 
 
 def file_of(voice: str, word: str, slower: float) -> str:
@@ -113,24 +131,11 @@ def write_table(
     path: Path, voices: int = len(VOICES), words: int = len(WORDS), speeds: int = len(SPEEDS), held_words: int = 0
 ) -> Path:
     """A table of labels and splits of these recordings. Returns its path."""
-    with path.open("w", newline="") as file:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    with part.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("file", "speaker", "word", "split"))
-        for voice, word, part in rows(voices, words, held_words):
-            writer.writerows((file_of(voice, word, slower), voice, word, part) for slower in SPEEDS[:speeds])
-    return path
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("out", type=Path)
-    for name, value in (("voices", len(VOICES)), ("words", len(WORDS)), ("speeds", len(SPEEDS)), ("held_words", 0)):
-        parser.add_argument(f"--{name}", type=int, default=value)
-    options = parser.parse_args()
-    if gone := missing():
-        parser.error(f"{' and '.join(gone)} is missing: apt-get install {' '.join(gone)}")
-    print(make(**vars(options)))
-
-
-if __name__ == "__main__":
-    main()
+        for voice, word, split in rows(voices, words, held_words):
+            writer.writerows((file_of(voice, word, slower), voice, word, split) for slower in SPEEDS[:speeds])
+    return part.replace(path)
