@@ -40,7 +40,7 @@ from pyro_dsvae import cli, recipes
 from pyro_dsvae.configuration.build import check_sizes
 from pyro_dsvae.configuration.loop import columns_for, loop_for
 from pyro_dsvae.configuration.named_columns import with_numbers
-from pyro_dsvae.configuration.networks import as_begun, for_frames
+from pyro_dsvae.configuration.networks import as_begun, for_frames, parts_in_words
 from pyro_dsvae.configuration.options import FitOptions, Role, option_names, takes
 from pyro_dsvae.configuration.parts import in_words
 from pyro_dsvae.data.dataset import SequenceData
@@ -48,6 +48,7 @@ from pyro_dsvae.data.in_memory import InMemory, copy_name
 from pyro_dsvae.data.location import located, places
 from pyro_dsvae.data.memory.copy import write_copy
 from pyro_dsvae.data.reading import read_again, read_first
+from pyro_dsvae.data.tables.columns import ColumnMoments
 from pyro_dsvae.inference.svi import SVI, NonFiniteError
 from pyro_dsvae.inference.training.distributed import is_rank_zero, launched
 from pyro_dsvae.inference.training.hardware import check_devices, device_for
@@ -125,6 +126,7 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
     source, folder = next(located(options.source, places(options.data_folder, path if options.resume else None)))
     data = read_again(source, known) if options.resume else read_first(source)
     fingerprint = data.fingerprint()
+    asked = options
     options = _for_data(replace(options, data_folder=folder), data)
     if isinstance(source, InMemory):
         options = _in_memory(options, source, path, fingerprint)
@@ -138,11 +140,7 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
         copy = options.data.copy if isinstance(options.data, InMemory) and options.keep_data else None
         more = None if copy is None else lambda folder: write_copy(folder / copy, data)
         svi.processes.on_rank_zero(lambda: RunDirectory.create(path, options.config(), start, more))
-        if columns is not None and svi.objective.model.standardisation is not None and is_rank_zero():
-            print(
-                "\n".join(columns.sentences(data.column_names, svi.objective.model.likelihood.real_channels)),
-                file=sys.stderr,
-            )
+        svi.processes.on_rank_zero(lambda: _say_taken(asked, options, svi, columns, data))
     with ExitStack() as stack:
         svi.processes.on_rank_zero(lambda: stack.enter_context(locked(path)))
         if not new:
@@ -186,10 +184,17 @@ def _begun(options: FitOptions, path: Path) -> FitOptions:
 
 def _for_data(options: FitOptions, data: SequenceData) -> FitOptions:
     """The options with what the data decide: networks and guide views that are left open, and numbers of named columns."""
-    recommended = options.source.recommended
-    if recommended is not None and options.decoder is None and is_rank_zero():
-        print(recommended.in_words(), file=sys.stderr)
-    return with_numbers(for_frames(options, data.frame_shape, recommended), data.column_names)
+    return with_numbers(for_frames(options, data.frame_shape, options.source.recommended), data.column_names)
+
+
+def _say_taken(
+    asked: FitOptions, taken: FitOptions, svi: SVI, columns: ColumnMoments | None, data: SequenceData
+) -> None:
+    """Lines about what the user may not have named: networks, likelihood, guide views, units."""
+    said = [parts_in_words(asked, taken, asked.source.recommended)]
+    if columns is not None and svi.objective.model.standardisation is not None:
+        said += columns.sentences(data.column_names, svi.objective.model.likelihood.real_channels)
+    print("\n".join(said), file=sys.stderr)
 
 
 def _in_memory(options: FitOptions, source: InMemory, path: Path, fingerprint: str) -> FitOptions:

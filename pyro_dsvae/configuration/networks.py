@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from pyro_dsvae.configuration.options import FitOptions, SharedOptions
-from pyro_dsvae.configuration.parts import part_class
+from pyro_dsvae.configuration.parts import describe, in_words, part_class, plain
 from pyro_dsvae.data.dataset import Recommended
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.posteriors.views.choice import Views, chosen_views, default_views
@@ -111,6 +111,47 @@ def for_frames(options: Taken, frame_shape: tuple[int, ...], recommended: Recomm
         posterior=posterior,
         optimisation=optimisation,
     )
+
+
+def parts_in_words(asked: SharedOptions, taken: SharedOptions, recommended: Recommended | None) -> str:
+    """The line that says which parts read and write the frames, which guide views there are, and which of them are advised.
+
+    Args:
+        asked: The options of the fit before `for_frames`.
+        taken: The options after it.
+        recommended: What the data source recommends, if anything.
+    """
+    parts = ("decoder", "encoder", "likelihood")
+    said = {part: f"{part} {_named(getattr(taken, part))}" for part in parts}
+    views, own = (
+        o.posterior.keywords.get("views") if isinstance(o.posterior, partial) else None for o in (taken, asked)
+    )
+    said["views"] = f"guide views {views if isinstance(views, str) else 'none' if views is None else _named(views)}"
+    advised = []
+    if recommended is not None:
+        advised = [p for p in parts if getattr(asked, p) is None and getattr(recommended, p) is not None]
+        ours = (
+            part_class(taken.decoder) is recommended.decoder
+            and own is None
+            and plain(views) == plain(recommended.views)
+        )
+        advised += ["views"] if ours else []
+    others = ", ".join(text for part, text in said.items() if part not in advised)
+    if recommended is None or not advised:
+        return f"model: {others}"
+    *first, last = (said[part] for part in advised)
+    listed = f"{', '.join(first)} and {last}" if first else last
+    return f"model: {listed}, as the data recommend, since {recommended.why}" + (f"; {others}" if others else "")
+
+
+def _named(part: object) -> str:
+    """The name of a part, with its options that are not the defaults: "Normal (scale 0.5)"."""
+    path, given = describe(part).values()
+    kind = part_class(part) or type(part)
+    defaults = {name: each.default for name, each in inspect.signature(kind).parameters.items()}
+    changed = [f"{name} {in_words(value)}" for name, value in given.items() if value != defaults.get(name)]
+    name = str(path).rpartition(".")[2]
+    return f"{name} ({', '.join(changed)})" if changed else name
 
 
 def as_begun(options: FitOptions, first: FitOptions) -> FitOptions:

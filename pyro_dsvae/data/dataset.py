@@ -5,7 +5,6 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -206,20 +205,6 @@ class Recommended:
     why: str
     encoder: type[FrameEncoder] | None = None
     likelihood: Callable[[tuple[int, ...]], Likelihood] | None = None
-
-    def in_words(self) -> str:
-        """The line that says what is taken and why."""
-        parts = [f"decoder {self.decoder.__name__}"]
-        parts += [] if self.encoder is None else [f"encoder {self.encoder.__name__}"]
-        parts += [] if self.likelihood is None else [f"likelihood {recipe_in_words(self.likelihood)}"]
-        return f"{', '.join(parts)} and guide views {self.views}, as the data recommend, since {self.why}"
-
-
-def recipe_in_words(recipe: Callable[..., object]) -> str:
-    """The name of a part with the options that its recipe sets: "Normal (scale 0.5)"."""
-    if not isinstance(recipe, partial):
-        return recipe.__name__
-    return f"{recipe.func.__name__} ({', '.join(f'{name} {value}' for name, value in recipe.keywords.items())})"
 
 
 PAINTED = Recommended(Regions, "recolour", "the figures are patches of colour on black, all in one place")

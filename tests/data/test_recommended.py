@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pyro_dsvae.configuration.networks import for_frames
+from pyro_dsvae.configuration.networks import for_frames, parts_in_words
 from pyro_dsvae.configuration.options import FitOptions
 from pyro_dsvae.configuration.parts import part_class
 from pyro_dsvae.data import (
@@ -21,14 +21,14 @@ from pyro_dsvae.data import (
 )
 from pyro_dsvae.fit import fit
 from pyro_dsvae.inference.posteriors import LSTM
-from pyro_dsvae.inference.posteriors.views import VocalTract
+from pyro_dsvae.inference.posteriors.views import Turn, VocalTract
 from pyro_dsvae.inference.posteriors.views.choice import chosen_views
 from pyro_dsvae.inference.training.objective import KLWeights
 from pyro_dsvae.inference.training.schedule import Optimisation
 from pyro_dsvae.models import encoders
 from pyro_dsvae.models.decoders import Dense, FrameDecoder, Joined, Regions, Textures
 from pyro_dsvae.models.encoders import Spectral
-from pyro_dsvae.models.likelihoods import Normal, StudentT
+from pyro_dsvae.models.likelihoods import Laplace, Normal, StudentT
 from pyro_dsvae.runs.directory import RunDirectory
 
 FRAME = (3, 32, 32)
@@ -120,11 +120,44 @@ def test_a_fit_says_what_it_took_and_why_and_goes_on_with_it(
 ) -> None:
     posterior = partial(LSTM, hidden_size=4, feature_size=4)
     run = fit(data=Squares(), posterior=posterior, steps=1, out=tmp_path / "run").run
-    said = "decoder Joined and guide views none, as the data recommend, since squares are simple"
+    why = "as the data recommend, since squares are simple"
+    said = f"model: decoder Joined and guide views none, {why}; encoder Convolutional, likelihood Normal\n"
     assert said in capsys.readouterr().err
     options = RunDirectory.open(run).options()
     assert part_class(options.decoder) is Joined
     assert fit(data=Squares(), posterior=posterior, steps=2, out=run, resume=True).finished
-    assert said not in capsys.readouterr().err
+    assert "model: " not in capsys.readouterr().err
     fit(data=Squares(), decoder=Joined, posterior=posterior, steps=1, out=tmp_path / "named")
-    assert said not in capsys.readouterr().err
+    said = f"model: guide views none, {why}; decoder Joined, encoder Convolutional, likelihood Normal\n"
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "shape", "said"),
+    [
+        (
+            FitOptions(MovingDigits()),
+            FRAME,
+            "decoder Textures, encoder Convolutional, likelihood Normal, guide views turn",
+        ),
+        (FitOptions(MovingDigits()), (3,), "decoder Dense, encoder Dense, likelihood Normal, guide views none"),
+        (
+            FitOptions(
+                Squares(), posterior=partial(LSTM, views=Turn(warp=0.05)), likelihood=partial(Laplace, scale=0.2)
+            ),
+            FRAME,
+            "decoder Joined, as the data recommend, since squares are simple; encoder Convolutional, likelihood Laplace "
+            "(scale 0.2), guide views Turn (warp 0.05)",
+        ),
+        (
+            FitOptions(SpeechFolder(Path("voices")), encoder=encoders.Dense),
+            (80,),
+            "decoder Dense, likelihood Normal (scale 0.5, scale_kind channel) and guide views vocal_tract, as the data "
+            "recommend, since columns are frequencies in order; encoder Dense",
+        ),
+    ],
+    ids=["images", "vectors", "named views beside a recommended decoder", "three of four recommended"],
+)
+def test_what_a_fit_says_is_what_it_took(options: FitOptions, shape: tuple[int, ...], said: str) -> None:
+    recommended = options.source.recommended
+    assert parts_in_words(options, for_frames(options, shape, recommended), recommended) == f"model: {said}"
