@@ -15,6 +15,7 @@ from pyro_dsvae.clips.sounds import read_sound
 from pyro_dsvae.data.arrays import named_layout
 from pyro_dsvae.data.dataset import SequenceData, Split
 from pyro_dsvae.data.factors import Label, Role
+from pyro_dsvae.data.location import existing
 from pyro_dsvae.data.names import Names
 from pyro_dsvae.data.series_table import read_more
 from pyro_dsvae.data.speech.recordings import SUFFIXES, Recording
@@ -183,8 +184,12 @@ class Source:
             return self._of_table(path)
         if path.is_file() and path.suffix.lower() in SUFFIXES and not isinstance(data, SpeechSource):
             raise UsageError(f"{path} is a recording, and this run was fitted to {type(data).__name__}, not to speech")
-        cutting = data.cutting() if isinstance(data, VideoFolder) else None
-        how = Reading(self.run.frame_shape, named_layout(data), cutting)
+        how = Reading(self.run.frame_shape, named_layout(data))
+        if isinstance(data, VideoFolder):
+            folder = self.run.config.get("data_folder")
+            how = replace(
+                how, cutting=data.cutting(), root=existing(data.path, None if folder is None else Path(folder))
+            )
         clips, film = read_with_film(path, how, self.resize)
         frames, mask, lengths, times = clips.stored()
         n = len(frames)

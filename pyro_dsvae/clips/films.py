@@ -1,6 +1,7 @@
 """Films: clips whose files say when each picture is shown. They are read as `VideoFolder` reads them, and written as mp4."""
 
 import heapq
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from pyro_dsvae.clips.writing import Array, to_bytes
 from pyro_dsvae.data.files.conversion import fitted
-from pyro_dsvae.data.files.pictures import is_animated
+from pyro_dsvae.data.files.pictures import frame_unit, is_animated
 from pyro_dsvae.data.folders.tree import Kind
 from pyro_dsvae.data.tables.reading import needed
 from pyro_dsvae.data.video.decoding import Span, decoded, steps
@@ -62,11 +63,16 @@ def kind_of(path: Path) -> Kind | None:
 
 
 def read_film(
-    path: Path, kind: Kind, frame_shape: tuple[int, ...], resize: bool = False, cutting: Cutting | None = None
+    path: Path,
+    kind: Kind,
+    frame_shape: tuple[int, ...],
+    resize: bool = False,
+    cutting: Cutting | None = None,
+    root: Path | None = None,
 ) -> tuple[Tensor, Film]:
     """All frames (T, C, H, W) uint8 of a clip, one for each step of its time.
 
-    Only frames are in memory, and no picture but one.
+    Only frames are in memory, and no picture but one. What this project wrote holds frames already, so it is taken whole.
 
     Args:
         path: The clip.
@@ -74,22 +80,34 @@ def read_film(
         frame_shape: (C, H, W) of a frame.
         resize: Whether pictures of another size may be changed, where there is no ``cutting``.
         cutting: How the clips of a `VideoFolder` become frames; these do likewise.
+        root: That folder. Its own clips are cut at the place where they were cut for the fit, also at random ones.
 
     Raises:
         UsageError: Where it cannot be read, or its pictures have another size.
     """
     frames: list[Tensor] = []
     spans: list[Span] = []
-    size, pixel = (0, 0), written_pixel(path) if kind == "video" else 1
+    name = None if root is None else _name_below(root, path)
+    pixel = written_pixel(path) if kind == "video" and name is None else 1
+    whole = name is None and (pixel > 1 or (kind == "animation" and frame_unit(path) is not None))
+    size, taken = (0, 0), None
     try:
         for picture, span in decoded(path, kind):
             pixels = _reduced(picture, pixel)
             if not spans:
                 size = pixels.shape[:2]
+                if cutting is not None:
+                    frame = cutting.shape[1], cutting.shape[2] / span.aspect
+                    key = f"{cutting.seed} {name or path.name}"
+                    taken = box(size, frame, "centre" if whole else cutting.crop, key)
             elif pixels.shape[:2] != size:
                 sizes = f"{size_in_words(*size)}, {size_in_words(*pixels.shape[:2])}"
                 raise UsageError(f"holds frames of different sizes ({sizes}); a clip has one size")
-            frames.append(_frame(pixels, span, frame_shape, resize, cutting, path))
+            if cutting is None or taken is None:
+                pixels = pixels.transpose(2, 0, 1).copy()
+                frames.append(fitted(torch.from_numpy(pixels)[None], frame_shape, resize, path)[0])
+            else:
+                frames.append(torch.from_numpy(framed(pixels, taken, cutting.shape, path)))
             spans.append(span)
         if not spans:
             raise UsageError("holds no image; a folder of frames has one for each frame")
@@ -99,14 +117,13 @@ def read_film(
     return torch.stack(frames)[torch.from_numpy(index)], Film(path, rate, spans[0].start)
 
 
-def _frame(
-    pixels: Array, span: Span, shape: tuple[int, ...], resize: bool, cutting: Cutting | None, path: Path
-) -> Tensor:
-    if cutting is None:
-        return fitted(torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None], shape, resize, path)[0]
-    _, height, width = cutting.shape
-    taken = box(pixels.shape[:2], (height, width / span.aspect), cutting.crop, f"{cutting.seed} {path.name}")
-    return torch.from_numpy(framed(pixels, taken, cutting.shape, path))
+def _name_below(root: Path, path: Path) -> str | None:
+    """What a `VideoFolder` calls a clip in its folder; None for clips from elsewhere."""
+    for real in (os.path.abspath, os.path.realpath):  # a folder may be reached by a link, or hold one
+        folder, clip = Path(real(root)), Path(real(path))
+        if clip.is_relative_to(folder):
+            return clip.relative_to(folder).as_posix()
+    return None
 
 
 def written_pixel(path: Path) -> int:

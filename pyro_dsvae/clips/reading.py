@@ -30,11 +30,13 @@ class Reading:
         frame_shape: (C, H, W) or (P,): a frame of the run.
         layout: The order of axes that was named for arrays.
         cutting: How the clips of a `VideoFolder` became frames.
+        root: The folder of that.
     """
 
     frame_shape: tuple[int, ...]
     layout: Layout | None = None
     cutting: Cutting | None = None
+    root: Path | None = None
 
 
 def read_with_film(path: Path, how: Reading, resize: bool = False) -> tuple[Sequences, Film | None]:
@@ -50,7 +52,7 @@ def read_with_film(path: Path, how: Reading, resize: bool = False) -> tuple[Sequ
     kind = kind_of(path) if len(shape) == 3 and path.exists() else None
     if kind is None or (kind != "video" and how.cutting is None):
         return read_clips(path, shape, resize, how.layout), None
-    frames, film = read_film(path, kind, shape, resize, how.cutting)
+    frames, film = read_film(path, kind, shape, resize, how.cutting, how.root)
     clips = Sequences.of(frames[None])
     _check(path, clips)
     return clips, film
@@ -89,7 +91,11 @@ def read_clips(
     if path.is_file() and path.suffix.lower() in (".npz", ".npy"):
         clips = _from_arrays(path, frame_shape, resize, layout)
     elif len(frame_shape) != 3:
-        raise UsageError(f"{path} is taken for images, but the frames of this run are vectors {frame_shape}: use .npz")
+        what = "a folder" if path.is_dir() else f"a {path.suffix.lower() or 'file without an ending'}"
+        raise UsageError(
+            f"{path} is {what}, and the frames of this run are vectors {frame_shape}: give an .npz, or a file of the kind "
+            "that the run was fitted to"
+        )
     else:
         clips = Sequences.of(fitted(_pictures(path, frame_shape), frame_shape, resize, path)[None])
     _check(path, clips)

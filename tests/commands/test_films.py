@@ -1,6 +1,7 @@
 """Videos into and out of the latents of a run: read as its data were, of any length, with their sound."""
 
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -12,8 +13,11 @@ import torch
 
 import pyro_dsvae
 from pyro_dsvae import VideoFolder
+from pyro_dsvae.actions.selection import Source
 from pyro_dsvae.clips.films import read_film, write_film
 from pyro_dsvae.clips.reading import read_clips
+from pyro_dsvae.clips.writing import write_gif
+from pyro_dsvae.data.video.framing import Crop
 from pyro_dsvae.fit import fit
 from pyro_dsvae.inference.posteriors.lstm import LSTM as Posterior
 from pyro_dsvae.inference.training.schedule import Optimisation
@@ -99,6 +103,33 @@ def test_other_clips_become_frames_as_those_of_the_fit_did(run: Run, tmp_path: P
     assert np.allclose(arrays(folder / "swap.npz")["frames"][0, 0], written[0].numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize("crop", ["random", "face", "centre"])
+def test_a_clip_of_the_fit_is_cut_where_it_was_for_the_fit(run: Run, tmp_path: Path, crop: Crop) -> None:
+    names = [f"in/00{i}/wave.mkv" for i in range(4)]
+    for i, name in enumerate(names):
+        write_video(tmp_path / name, noise(WINDOW, 2 * SIDE, 5 * SIDE, seed=i), rate=RATE)
+    source = VideoFolder(tmp_path / "in", WINDOW, height=SIDE, crop=crop, validation=0.25, test=0.25, seed=3)
+    data = source.load()
+    of_folder = Source(replace(run, data=source))
+    read = of_folder.named(",".join(str(tmp_path / name) for name in names))
+    assert torch.equal(read.batch.x, of_folder.run.model.likelihood.to_model_units(data.frames))
+
+
+@pytest.mark.parametrize("name", ["made.mp4", "made.gif"])
+def test_what_was_written_is_not_cropped_again(tmp_path: Path, name: str) -> None:
+    """Else a head that was cut out of portraits, `face`, comes back as its own middle, enlarged."""
+    clip = torch.from_numpy(squares(4, SIDE, SIDE).transpose(0, 3, 1, 2).copy())
+    cutting = VideoFolder(tmp_path, 4, height=SIDE, crop="face").cutting()
+    if name.endswith("mp4"):
+        write_film(tmp_path / name, clip, RATE)
+    else:
+        write_gif(tmp_path / name, clip)
+    read, _ = read_film(
+        tmp_path / name, "video" if name.endswith("mp4") else "animation", (3, SIDE, SIDE), False, cutting
+    )
+    assert (read.int() - clip.int()).abs().max() <= 6
+
+
 def _frames(pictures: np.ndarray) -> torch.Tensor:
     """The middle of pictures, each pixel the mean of four, at twice the rate, by hand."""
     middle = pictures[:, :, SIDE // 2 : -SIDE // 2].reshape(len(pictures), SIDE, 2, SIDE, 2, 3)
@@ -175,11 +206,13 @@ def test_files_that_are_no_films_are_told_in_a_line(run: Run, tmp_path: Path) ->
     whole = (tmp_path / "whole.mp4").read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
     write_video(tmp_path / "one.mkv", noise(1))
+    (tmp_path / "table.csv").write_text("time,value\n1,2\n2,3\n")
     for name, says in (
         ("text.mp4", "is no video that can be read"),
         ("sound.mp4", "holds sound only"),
         ("cut.mp4", "is no video that can be read, or is cut short"),
         ("one.mkv", "holds a clip of 1 frame"),
+        ("table.csv", "is a table, and the frames of this run are images: give a video"),
     ):
         outcome = command("swap", run.path, "--motions", tmp_path / name, "--out", tmp_path / "out")
         assert outcome.code == 2
