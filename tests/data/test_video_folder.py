@@ -326,8 +326,12 @@ def test_a_folder_is_answered_with_the_source_that_reads_it(tmp_path: Path) -> N
 
 
 def test_a_folder_without_clips_and_one_that_is_not_there_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match="holds no clip; a clip is a video, an animated image or a folder with an image"
+    ):
+        loaded(tmp_path)
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(UsageError, match=r"holds no clip, but \.txt"):
+    with pytest.raises(UsageError, match=r"holds no clip, but \.txt; a clip is a video"):
         loaded(tmp_path)
     with pytest.raises(UsageError, match="does not exist; VideoFolder takes the folder that holds the clips"):
         loaded(tmp_path / "nowhere")
@@ -428,6 +432,21 @@ def test_windows_of_one_file_are_in_one_split_and_folders_may_say_in_which(tmp_p
     assert (told.split == 1).any()
 
 
+def test_a_subject_in_two_given_parts_is_refused_unless_files_are_split(tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    for i, place in enumerate(("train/001", "train/002", "validation/003", "test/002")):
+        write_animation(root / place / f"{i}.gif", greys(4), 40)
+    for by in (None, "subject"):
+        with pytest.raises(
+            UsageError, match=r"subject 002 is in test and train, as the folders or the table say; by = file"
+        ):
+            loaded(root, by=by)
+    assert loaded(root, by="file")[0].split.tolist() == [2, 0, 0, 1]
+    shutil.rmtree(root / "test" / "002")
+    write_animation(root / "test" / "004" / "3.gif", greys(4), 40)
+    assert loaded(root)[0].split.tolist() == [2, 0, 0, 1]
+
+
 def test_a_table_labels_clips(tmp_path: Path) -> None:
     root = tmp_path / "in"
     for i in range(9):
@@ -454,6 +473,11 @@ def test_a_table_labels_clips(tmp_path: Path) -> None:
         "left out, since labels.csv does not name them: part0/clip8.gif",
         "labels.csv names what is no clip: gone.gif",
     ]
+    (tmp_path / "labels.csv").write_text("person,mood\np1,joy\np2,calm\n")
+    with pytest.raises(
+        UsageError, match=r"column 'person' names no clip, but p1, p2; a column 'file' has the path of each clip"
+    ):
+        loaded(root, labels=tmp_path / "labels.csv")
     (tmp_path / "labels.csv").write_text("clip,mood\nclip1,\nclip2,calm\n")
     with pytest.raises(UsageError, match=r"labels\.csv: row 2, column 'mood' is empty"):
         loaded(root, labels=tmp_path / "labels.csv")

@@ -111,15 +111,31 @@ def check_leaks(entries: Sequence[Entry], split: NDArray[np.uint8], described: D
                 f"{entries[twin].name} and {entry.name} hold the same {thing}, and are for {SPLITS[split[twin]]} and "
                 f"{SPLITS[split[i]]}; leave one of them out"
             )
-    owners = [] if described is None or described.owners is None else described.owners
+    if described is not None:
+        check_owners(entries, split, described)
+
+
+def check_owners(entries: Sequence[Entry], split: NDArray[np.uint8], described: Described, alone: str = "") -> None:
+    """Refuse parts of the data that share an owner, where owners are known.
+
+    Args:
+        entries: What was read of n sources.
+        split: (n,) of each.
+        described: Whose they are.
+        alone: What ``by`` is where an owner may be in several parts, as "file"; empty where its user chose owners.
+
+    Raises:
+        UsageError: Where an owner is in two parts.
+    """
     parts: dict[str, set[str]] = {}
-    for owner, part, entry in zip(owners, split, entries, strict=False):
+    for owner, part, entry in zip(described.owners or (), split, entries, strict=False):
         if entry.windows:
             parts.setdefault(owner, set()).add(SPLITS[part])
     both = [owner for owner, found in parts.items() if len(found) > 1]
-    if both and described is not None:
+    if both:
+        where = " and ".join(sorted(parts[both[0]]))
+        remedy = f"by = {alone} takes them so" if alone else f"with by = {described.owner} each is in one part"
         raise UsageError(
-            f"{described.owner} {listed(both)} is in {' and '.join(sorted(parts[both[0]]))}, as the folders or the table say; "
-            f"with by = {described.owner} each is in one part",
+            f"{described.owner} {listed(both)} is in {where}, as the folders or the table say; {remedy}",
             "data.by",
         )
