@@ -153,8 +153,8 @@ class Budget:
     minutes: float | None = None
 
     def __post_init__(self) -> None:
-        if self.steps is not None and self.steps < 1:
-            raise UsageError(f"steps is {self.steps}; a fit needs at least 1")
+        if self.steps is not None:
+            check_count("steps", self.steps)
         if self.minutes is not None:
             check_positive("minutes", self.minutes)
 

@@ -17,6 +17,7 @@ from pyro_dsvae.configuration.options import SharedOptions
 from pyro_dsvae.configuration.parts import part_class
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.data.tables.columns import ColumnMoments
+from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.posteriors.anchored import anchor_clip
 from pyro_dsvae.inference.posteriors.delta import Delta
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
@@ -25,7 +26,7 @@ from pyro_dsvae.inference.training.contrastive import Contrastive
 from pyro_dsvae.inference.training.objective import Objective
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.dynamic_prior import DynamicPrior
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import UsageError, check_count
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.networks.frames import EncoderRecipe, FrameDecoder, FrameEncoder
@@ -37,7 +38,7 @@ Part = TypeVar("Part")
 
 
 def build(
-    examples: Tensor,
+    examples: Tensor | Batch,
     seed: int,
     static_size: int,
     latent_size: int,
@@ -53,8 +54,9 @@ def build(
     """Build model and guide with initial weights drawn from ``seed``; the global random state is kept.
 
     Args:
-        examples: Stored frames of some training sequences, ``(n, T, *frame)``. Their shape determines the networks' shapes,
-            and `VampPrior` is initialised from them. One is kept beside a guide with views (`Anchored`).
+        examples: Stored frames of some training sequences, ``(n, T, *frame)``, with what was observed of them or without. Their
+            shape determines the networks' shapes, and `VampPrior` is initialised from them. One is kept beside a guide with
+            views (`Anchored`).
         seed: Of the initial weights.
         static_size: The dimension F of f.
         latent_size: The dimension D of z_t.
@@ -73,7 +75,8 @@ def build(
     Raises:
         UsageError: Where a part does not take frames of this shape, or two parts do not go together.
     """
-    frame_shape = tuple(examples.shape[2:])
+    some = examples if isinstance(examples, Batch) else Batch(examples)
+    examples, frame_shape = some.x, tuple(some.x.shape[2:])
     if contrastive is not None:
         contrastive.check(frame_shape, static_size)
     with torch.random.fork_rng(devices=[]):
@@ -88,7 +91,7 @@ def build(
         network = decoder_for(frame_shape, decoder)
         decode = made("decoder", network, lambda: network(static_size, latent_size, family.parameter_shape))
         model = DSVAE(static, dynamic, decode, family)
-        _set_origin(model, examples)
+        _set_origin(model, some)
         reader = encoder_for(frame_shape, encoder)
         features = functools.partial(_encoder, lambda *sizes: made("encoder", reader, lambda: reader(*sizes)))
         guide = made("posterior", posterior, lambda: posterior(frame_shape, static_size, latent_size, features))
@@ -109,16 +112,17 @@ def build(
         return Objective(model, guide, contrastive, anchor)
 
 
-def _set_origin(model: DSVAE, examples: Tensor) -> None:
-    """Decoding begins at the typical ground, where decoded numbers are the colours of images."""
+def _set_origin(model: DSVAE, examples: Batch) -> None:
+    """Decoding begins at the typical ground that was observed, where decoded numbers are the colours of images."""
     origin = model.decoder.origin
     if (
         origin is None
         or not all(model.likelihood.real_channels)
-        or model.likelihood.parameter_shape != examples.shape[2:]
+        or model.likelihood.parameter_shape != examples.x.shape[2:]
     ):
         return
-    colours = model.likelihood.to_model_units(examples[:, 0]).flatten(2).nanmedian(dim=-1).values
+    first = model.likelihood.to_model_units(examples.x[:, 0]).masked_fill(~examples.observed[:, 0], math.nan)
+    colours = first.flatten(2).nanmedian(dim=-1).values
     origin.copy_(colours.nanmean(dim=0).nan_to_num().view_as(origin))
 
 
@@ -142,15 +146,17 @@ def check_sizes(static_size: int, latent_size: int) -> None:
     """Refuse sizes of latents that make none.
 
     Raises:
-        UsageError: For a negative static size, and a latent without a dimension.
+        UsageError: For a negative static size, a latent without a dimension, and what is no whole number.
     """
     if static_size < 0:
         raise UsageError(f"static_size is {static_size}; it is a number of dimensions, 0 for no static part")
     if latent_size < 1:
         raise UsageError(f"latent_size is {latent_size}; a latent needs at least 1 dimension")
+    check_count("static_size", static_size, 0)
+    check_count("latent_size", latent_size)
 
 
-def build_from(options: SharedOptions, examples: Tensor, columns: ColumnMoments | None = None) -> Objective:
+def build_from(options: SharedOptions, examples: Tensor | Batch, columns: ColumnMoments | None = None) -> Objective:
     """`build` with the options of a fit or of a comparison."""
     check_sizes(options.static_size, options.latent_size)
     return build(
@@ -169,13 +175,13 @@ def build_from(options: SharedOptions, examples: Tensor, columns: ColumnMoments 
     )
 
 
-def examples(data: SequenceData) -> Tensor:
-    """Frames of at most 256 training sequences, evenly spaced; what was not observed is NaN, or a byte of 0."""
+def examples(data: SequenceData) -> Batch:
+    """At most 256 training sequences, evenly spaced; what was not observed is NaN, or a byte of 0."""
     rows = data.rows("train")
     some = data.sequences("train").stored().rows(rows[:: -(-len(rows) // 256)])
     if some.mask is None and some.lengths is None:
-        return some.x
-    return some.x.masked_fill(~some.observed, math.nan if some.x.is_floating_point() else 0)
+        return some
+    return some._replace(x=some.x.masked_fill(~some.observed, math.nan if some.x.is_floating_point() else 0))
 
 
 def check_times(data: SequenceData, prior: DynamicPrior) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pyro_dsvae.configuration.build import build
+from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.posteriors import LSTM
 from pyro_dsvae.models.decoders import FrameDecoder, Joined, Regions
 from pyro_dsvae.models.dynamic_priors.iid import IID
@@ -25,7 +26,7 @@ def frames(ground: tuple[int, int, int] = GROUND) -> torch.Tensor:
 
 
 def decoder(
-    examples: torch.Tensor, likelihood: type[Likelihood] = Normal, kind: type[FrameDecoder] = Regions
+    examples: torch.Tensor | Batch, likelihood: type[Likelihood] = Normal, kind: type[FrameDecoder] = Regions
 ) -> FrameDecoder:
     posterior = partial(LSTM, hidden_size=4, feature_size=4, views="none")
     objective = build(
@@ -52,6 +53,14 @@ def test_missing_values_do_not_count() -> None:
     examples = frames().float() / 255
     examples[0] = torch.nan
     torch.testing.assert_close(decoder(examples).origin, torch.tensor(GROUND).view(3, 1, 1) / 255)
+
+
+def test_masked_bytes_do_not_count() -> None:
+    """Bytes have no NaN: without their mask, a ground that is mostly hidden would begin as black."""
+    examples = frames()
+    mask = torch.rand(examples.shape, generator=torch.Generator().manual_seed(1)) < 0.3
+    made = decoder(Batch(examples.masked_fill(~mask, 0), mask))
+    torch.testing.assert_close(made.origin, torch.tensor(GROUND).view(3, 1, 1) / 255)
 
 
 def test_a_decoder_of_before_begins_at_zero() -> None:
