@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.actions.output import WITH_CSV, Output, check_place, chosen_formats, output
-from pyro_dsvae.actions.own_times import ahead, own_times
+from pyro_dsvae.actions.own_times import ahead, own_times, say_extrapolated
 from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.actions.series_csv import Keys, time_in_words, write_series
 from pyro_dsvae.data.dataset import Split
@@ -25,6 +25,7 @@ from pyro_dsvae.runs.evaluations import record
 from pyro_dsvae.runs.run import Progress, Run
 
 SHOWN_DRAWS = 3
+HORIZON = 8
 INTERVAL = 0.9
 
 
@@ -33,7 +34,7 @@ def forecast(
     clips: str | None = None,
     count: int = 2,
     given: int | None = None,
-    horizon: int = 8,
+    horizon: int | None = None,
     times: str | None = None,
     draws: int = 20,
     score: int = 100,
@@ -54,7 +55,7 @@ def forecast(
         clips: positions in the split (3,7 or 0:4) or files; by default clips that differ
         count: how many, where none are named
         given: frames to go on from; by default 5 of 8 of a clip of the data, and all of a file
-        horizon: frames to forecast
+        horizon: frames to forecast; by default 8
         times: when values are wanted, instead of a horizon: with commas, or a file with a column of times; in the unit of the
             data, or as dates where these are dates
         draws: futures of each clip
@@ -81,6 +82,8 @@ def forecast(
         if value is not None and value < least:
             raise UsageError(f"--{name} is {value}; it is at least {least}")
     check_seed(seed)
+    if times is not None and horizon is not None:
+        raise UsageError("--times says when values are wanted, and --horizon how many steps on: give one of the two")
     opened = load(run)
     formats = chosen_formats(format, len(opened.frame_shape) == 3, WITH_CSV)
     check_place(out, overwrite)
@@ -89,10 +92,12 @@ def forecast(
     given = _given(chosen, given)
     wanted = None if times is None else own_times(times, opened.model.dynamic_prior, chosen.table)
     if wanted is None:
+        horizon = HORIZON if horizon is None else horizon
         future = _future(chosen, given, horizon)
     else:
         chosen = _on_clock(chosen)
         future, horizon, score = ahead(chosen, wanted, given), len(wanted), 0
+        say_extrapolated(source, chosen, wanted)
     options = {"clips": clips, "count": count, "given": given, "horizon": horizon, "draws": draws, "score": score}
     options |= {"times": times, "split": split, "seed": seed}
     with (

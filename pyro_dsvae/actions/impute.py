@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pyro_dsvae.actions.damage import Damage
 from pyro_dsvae.actions.output import WITH_CSV, Output, check_place, formats_of, output, segmenting_of
-from pyro_dsvae.actions.own_times import own_times, with_times
+from pyro_dsvae.actions.own_times import own_times, say_extrapolated, with_times
 from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.actions.series_csv import Keys, imputed_interval, time_in_words, write_series
 from pyro_dsvae.data.dataset import Split
@@ -97,6 +97,7 @@ def impute(
     seen = damage.of(truth, opened)
     kept = None
     if wanted is not None:
+        say_extrapolated(source, truth, wanted)
         (truth, kept), (seen, _) = with_times(truth, wanted), with_times(seen, wanted)
     with Bar("imputing") as bar:
         found = opened.impute(*seen.batch, draws=draws, method=method, seed=seed, progress=bar)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyro_dsvae.actions.selection import Selection
+from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.configuration.catalogue import DYNAMIC_PRIORS
 from pyro_dsvae.data.names import UNITS, Clock, Names
 from pyro_dsvae.data.tables.cells import times as cells_as_times
@@ -127,6 +127,34 @@ def with_times(chosen: Selection, wanted: Times) -> tuple[Selection, Tensor]:
         # Steps that do not exist go on, so that times rise.
         at[i] = torch.from_numpy(np.r_[each, each[-1] + 1 + np.arange(most - len(each))])
     return replace(chosen, batch=Batch(frames, seen, lengths, at)), kept
+
+
+def say_extrapolated(source: Source, chosen: Selection, wanted: Times) -> None:
+    """Print a line where a clip that has the wanted times, too, lasts longer than any sequence of the fit."""
+    try:
+        data = source.data
+    except UsageError:
+        return  # clips of files need no data
+    rows = data.rows("train")
+    times, lengths = (None if values is None else values[rows] for values in (data.times, data.lengths))
+    starts, ends = _ends(len(rows), data.length, times, lengths)
+    first, last = _ends(len(chosen), chosen.batch.x.shape[1], chosen.batch.times, chosen.batch.lengths)
+    longest = float((ends - starts).max())
+    spans = np.maximum(last, wanted[-1]) - np.minimum(first, wanted[0])
+    if spans.max() > longest * (1 + SAME):
+        unit = "units of time" if chosen.table is None else chosen.table.clock.unit or "units of time"
+        print(
+            f"with --times {chosen.names[int(spans.argmax())]} lasts {spans.max():,.6g} {unit}, and the longest sequence of "
+            f"the fit {longest:,.6g}: what is beyond is extrapolated"
+        )
+
+
+def _ends(count: int, length: int, times: Tensor | None, lengths: Tensor | None) -> tuple[Times, Times]:
+    """When each of some sequences begins and ends, both (n,); without times, by the numbers of the steps."""
+    last = torch.full((count,), length) - 1 if lengths is None else lengths - 1
+    if times is None:
+        return np.zeros(count), last.double().numpy()
+    return times[:, 0].double().numpy(), times.gather(1, last[:, None])[:, 0].double().numpy()
 
 
 def ahead(chosen: Selection, wanted: Times, given: int) -> Tensor:

@@ -300,6 +300,30 @@ def test_forecasts_of_what_was_given_and_priors_that_count_steps_are_refused(fit
     assert list(own_times("2, 1,2", RandomWalk(2), None)) == [1, 2]
 
 
+def test_times_beyond_what_the_fit_has_seen_are_said_to_be_extrapolated(
+    fitted: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = fitted
+    data = pyro_dsvae.load(run).sequences()
+    assert data.times is not None
+    train = data.times[data.rows("train")]
+    longest = float((train[:, -1] - train[:, 0]).max())
+    begin = sensors().set_index("sensor")["at"].loc[data.part("test").names.entities[0]].iloc[0]  # type: ignore[union-attr]
+    for hours, says in ((longest - 0.01, False), (10_000, True)):
+        time = (begin + pd.Timedelta(hours=hours)).isoformat()
+        forecast(run, "0", given=2, times=time, draws=2, split="test", format="csv", out=tmp_path / f"to{hours}")
+        said = capsys.readouterr().out
+        assert ("extrapolated" in said) is says
+    assert (
+        f"with --times clip 0 lasts 10,000 hours, and the longest sequence of the fit {longest:,.6g}: what is" in said
+    )
+    time = (begin - pd.Timedelta(hours=10_000)).isoformat()
+    impute(run, "0", times=time, draws=2, method="amortised", split="test", format="csv", out=tmp_path / "before")
+    assert "is extrapolated" in capsys.readouterr().out
+    with pytest.raises(UsageError, match=r"--times says when values are wanted, and --horizon how many .*: give one"):
+        forecast(run, "0", times=time, horizon=3)
+
+
 def test_a_file_of_times_names_its_column(tmp_path: Path) -> None:
     names = Names((), (), time="hour")
     (tmp_path / "one.csv").write_text("whatever\n3\n1.5\n")
