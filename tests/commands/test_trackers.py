@@ -1,6 +1,9 @@
 """Trackers are told what the run's own folder says, and a fit does not depend on them."""
 
 import json
+import os
+import socket
+import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -8,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 
 import pyro_dsvae
 from pyro_dsvae.compare import compare
@@ -18,9 +22,11 @@ from pyro_dsvae.models import dynamic_priors, static_priors
 from pyro_dsvae.models.errors import Remark, UsageError
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.trackers import MLflow, TensorBoard, Tracker
+from pyro_dsvae.trackers.mlflow import PATIENCE
 from pyro_dsvae.trackers.tracking import Tracking
 from tests.pictures import pictures
 
+RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 FRAMES = np.random.default_rng(0).normal(size=(20, 4, 3)).astype(np.float32)
 SMALL: dict[str, Any] = {
     "static_prior": static_priors.StandardNormal,
@@ -156,8 +162,6 @@ def test_pictures_are_told_at_the_end(notes: Path) -> None:
 def test_mlflow_reads_what_the_run_says_and_goes_on_with_its_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlflow import MlflowClient
-
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # where a user has a server
     uri = f"file://{tmp_path / 'mlruns'}"
     fit(data=FRAMES, out=Path("run"), tracker=MLflow(uri), **SMALL)
@@ -172,6 +176,34 @@ def test_mlflow_reads_what_the_run_says_and_goes_on_with_its_run(
     }
     assert found == pytest.approx(rows(tmp_path / "run"))
     assert {each.path for each in client.list_artifacts(run.info.run_id)} == {"config.yaml", "summary.json", "figures"}
+
+
+def test_a_server_that_does_not_answer_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyro_dsvae.trackers.mlflow.PATIENCE", dict.fromkeys(PATIENCE, "1") | {RETRIES: "0"})
+    monkeypatch.delenv(RETRIES, raising=False)
+    with socket.create_server(("localhost", 0)) as silent:
+        uri = f"http://localhost:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        with pytest.raises(UsageError, match=r"^MLflow cannot begin: .*timed out[^\n]*$"):
+            fit(data=FRAMES, out=Path("run"), tracker=MLflow(uri), **SMALL)
+    assert time.monotonic() - began < 60
+    assert RETRIES not in os.environ
+
+
+def test_mlflow_is_asked_once_for_the_numbers_of_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    asked: list[tuple[str, int]] = []
+    whole = MlflowClient.log_batch
+
+    def log_batch(client: MlflowClient, run_id: str, **what: Any) -> None:
+        asked.extend((kind, len(values)) for kind, values in what.items())
+        whole(client, run_id, **what)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", log_batch)
+    tracker = MLflow(f"file://{tmp_path / 'mlruns'}")
+    tracker.begin(tmp_path, {f"option{i}": i for i in range(130)}, 0)
+    tracker.metrics(3, {"validation/elbo": -1.0, "validation/kl_static": 2.0})
+    assert asked == [("params", 100), ("params", 30), ("metrics", 2)]
 
 
 @pytest.mark.parametrize(("kind", "package"), [(TensorBoard, "tensorboard"), (MLflow, "mlflow")])
