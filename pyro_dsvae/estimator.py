@@ -16,6 +16,7 @@ from pyro_dsvae.configuration.networks import for_frames
 from pyro_dsvae.configuration.options import FitOptions
 from pyro_dsvae.data.dataset import SPLITS, SequenceData
 from pyro_dsvae.data.in_memory import InMemory
+from pyro_dsvae.data.intensities import OVERSHOOT, check_intensities
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.svi import NonFiniteError
 from pyro_dsvae.inference.training.hardware import Device, device_for
@@ -117,6 +118,9 @@ class DSVAETransformer(TransformerMixin, BaseEstimator):
             raise UsageError(f"none of {len(X)} sequences is left to be fitted; give more of them")
         data = self._data(X, torch.from_numpy(np.where(held_out, SPLITS.index("validation"), SPLITS.index("train"))))
         options = for_frames(self._options(seed), data.frame_shape, None)
+        assert options.likelihood is not None  # `for_frames` has named it
+        if any(options.likelihood(data.frame_shape).real_channels):
+            check_intensities(data, "X", "give")
         with generators_kept(device_for(self.device)):
             loop = loop_for(options, data, columns_for(options, data))
             best = _BestState()
@@ -137,7 +141,7 @@ class DSVAETransformer(TransformerMixin, BaseEstimator):
     def transform(self, X: np.ndarray) -> np.ndarray:
         """The means of the latents, (N, columns) float32: f (N, F), or z (N, T * D) step by step, or f beside z."""
         check_is_fitted(self)
-        data = self._data(self._checked(X, reset=False))
+        data = self._more(X)
         codes = self.run_.encode(data.frames, data.mask)
         parts = {"static": [codes.f], "dynamic": [codes.z.flatten(1)], "both": [codes.f, codes.z.flatten(1)]}
         return torch.cat(parts[self.output], dim=1).cpu().numpy()
@@ -171,7 +175,7 @@ class DSVAETransformer(TransformerMixin, BaseEstimator):
     def score(self, X: np.ndarray, y: object = None) -> float:
         """The mean ELBO, nats per sequence, from one draw each: higher is better, and a grid search takes it by default."""
         check_is_fitted(self)
-        data = self._data(self._checked(X, reset=False))
+        data = self._more(X)
         fitted = Objective(self.run_.model, self.run_.guide)
         return held_out_terms(fitted, data.sequences("train"), self.run_.device, seed=0)["elbo"]
 
@@ -238,6 +242,13 @@ class DSVAETransformer(TransformerMixin, BaseEstimator):
         elif X.shape[1:] != self.shape_:
             raise UsageError(f"X has sequences of shape {X.shape[1:]}; those that were fitted have {self.shape_}")
         return X
+
+    def _more(self, X: np.ndarray) -> SequenceData:
+        """Sequences for the fitted model. Decoded ones, which are a little beyond 0 and 1, are taken as well."""
+        data = self._data(self._checked(X, reset=False))
+        if any(self.run_.model.likelihood.real_channels):
+            check_intensities(data, "X", "give", OVERSHOOT)
+        return data
 
     def _data(self, X: np.ndarray, split: Tensor | None = None) -> SequenceData:
         """Checked sequences as the model takes them."""

@@ -24,10 +24,12 @@ from pyro_dsvae.inference.evidence import estimate_evidence
 from pyro_dsvae.inference.posteriors import LSTM
 from pyro_dsvae.inference.training.schedule import Optimisation
 from pyro_dsvae.models import decoders, dynamic_priors, encoders, static_priors
+from pyro_dsvae.models.errors import UsageError
 
 N, T, P = 24, 5, 3
 X = np.random.default_rng(0).normal(size=(N, T, P))
 Y = np.arange(N) % 2
+IMAGES = np.linspace(0, 1, 6 * 3 * 16 * 16).reshape(6, 3, 16, 16)
 PARTS: dict[str, Any] = {
     "static_size": 2,
     "latent_size": 2,
@@ -153,8 +155,12 @@ def test_what_is_nan_was_not_observed(both: DSVAETransformer) -> None:
         ({"static_size": 0}, X, "take output='dynamic'"),
         ({"validation_fraction": 0}, X, "it lies between 0 and 1"),
         ({"validation_fraction": 0.99}, X[:2], "none of 2 sequences is left"),
-        ({"steps": 0}, X, "a fit needs at least 1"),
+        ({"steps": 0}, X, "steps is 0; it must be a whole number of at least 1"),
+        ({"steps": 2.5}, X, "steps is 2.5; it must be a whole number"),
+        ({"latent_size": 2.5}, X, "latent_size is 2.5; it must be a whole number"),
+        ({"static_size": 1.5}, X, "static_size is 1.5; it must be a whole number"),
         ({}, X[:, :1], "at least 2"),
+        ({}, IMAGES * 254.5, r"these run from 0 to 254\.5: give X / 255$"),
         ({}, np.zeros((4, 3, 16, 16, 3)), "X.transpose"),
         ({}, np.zeros((4, 3, 1, 2, 2, 2)), r"\(N, T, C, H, W\)"),
     ],
@@ -162,6 +168,14 @@ def test_what_is_nan_was_not_observed(both: DSVAETransformer) -> None:
 def test_what_makes_no_fit_is_said(options: dict[str, Any], given: np.ndarray, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         SMALL(**options).fit(given)
+
+
+def test_images_in_another_range_than_was_fitted_are_refused() -> None:
+    fitted = DSVAETransformer("both", **PARTS, random_state=0).fit(IMAGES)
+    assert np.isfinite(fitted.transform(fitted.inverse_transform(fitted.transform(IMAGES)))).all()
+    for ask in (fitted.transform, fitted.score):
+        with pytest.raises(UsageError, match=r"these run from 0 to 254\.5: give X / 255$"):
+            ask(IMAGES * 254.5)
 
 
 def test_other_sequences_than_were_fitted_are_refused(both: DSVAETransformer) -> None:

@@ -47,8 +47,16 @@ def as_fitted(data: SequenceData, known: str | None) -> SequenceData:
     return data if stored is not data and known == data.fingerprint() else stored
 
 
-def check_intensities(data: SequenceData) -> None:
+def check_intensities(
+    data: SequenceData, name: str = "frames", verb: str = "save them as", tolerance: float = ROUNDING
+) -> None:
     """Refuse floating images with observed values outside [0, 1], but for rounding.
+
+    Args:
+        data: The images, or other data, which pass.
+        name: What their user calls the array.
+        verb: What their user should do with it.
+        tolerance: How far beyond 0 and 1 values may be.
 
     Raises:
         UsageError: With the line of code that makes them right, by their range.
@@ -57,10 +65,10 @@ def check_intensities(data: SequenceData) -> None:
         return
     ranges = [part.visible.aminmax() for part in data.stored().parts()]
     low, high = min(float(found.min) for found in ranges), max(float(found.max) for found in ranges)
-    if low < -ROUNDING or high > 1 + ROUNDING:
+    if low < -tolerance or high > 1 + tolerance:
         raise UsageError(
-            f"images of floating numbers are intensities from 0 to 1, and these run from {low:.6g} to {high:.6g}: save them "
-            f"as {_remedy(low, high)}"
+            f"images of floating numbers are intensities from 0 to 1, and these run from {low:.6g} to {high:.6g}: {verb} "
+            f"{_remedy(low, high).replace('frames', name)}"
         )
 
 

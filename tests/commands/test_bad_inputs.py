@@ -97,7 +97,7 @@ def files(folder: Path) -> dict[Path, tuple[int, int]]:
 # A command, without "python -m pyro_dsvae.", or a call in Python -> what the line says.
 COMMANDS: dict[str, str] = {
     # --- fit: budget, seed, devices ---
-    "fit --steps 0": "a fit needs at least 1",
+    "fit --steps 0": "steps is 0; it must be a whole number of at least 1",
     "fit --steps many": "--steps got 'many'; it takes int",
     "fit --steps 2.5": "--steps got '2.5'; it takes int",
     "fit --step 5": "did you mean --steps?",
