@@ -169,8 +169,13 @@ class Source:
         return evenly_spaced(len(self.rows), count)
 
     def _of_table(self, path: Path) -> Selection:
-        if self.data.names is None:
-            raise UsageError(f"{path} is a table, and the data of this run are arrays: give an .npz")
+        if len(self.run.frame_shape) == 3:
+            raise UsageError(
+                f"{path} is a table, and the frames of this run are images: give a video, a GIF, a PNG strip, a folder of "
+                "frames or an .npz"
+            )
+        if self.data.names is None or not self.data.names.columns:
+            raise UsageError(f"{path} is a table, and the data of this run are none: give an .npz")
         data = read_more(path, self.data.names, self.run.data)
         assert data.names is not None
         batch = Batch(data.frames, data.mask, data.lengths, data.times)

@@ -20,6 +20,7 @@ from pyro_dsvae.data.video.windows import Cutting
 from pyro_dsvae.data.words import numbered_sequences, size_in_words
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.networks.images import MIN_SIDE
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,11 @@ def _from_arrays(path: Path, frame_shape: tuple[int, ...], resize: bool, layout:
             arrays = {**arrays, "mask": ~np.isnan(raw)}
         values = torch.from_numpy(np.ascontiguousarray(raw))
         frames = _arranged(values, frame_shape)
+        if not series and raw.ndim == 3 and min(raw.shape[1:]) < MIN_SIDE <= min(frame_shape[1:]):
+            raise UsageError(
+                f"{name} have shape {raw.shape}, that of vectors (N, T, P); a clip of this run is images (T, "
+                f"{_listed(frame_shape)})"
+            )
         if frames.ndim <= len(frame_shape):
             what = "one frame; a clip to condition on needs at least 2" if frames.shape == frame_shape else "no clip"
             raise UsageError(

@@ -128,7 +128,10 @@ class VideoFolder(DataSource):
     def _load(self) -> SequenceData:
         found = ClipFinder().find(self.path)
         if not found.sources:
-            raise UsageError(f"holds no clip, but {listed(list(found.others) or ['nothing'])}")
+            others = f", but {listed(list(found.others))}" if found.others else ""
+            raise UsageError(
+                f"holds no clip{others}; a clip is a video, an animated image or a folder with an image for each frame"
+            )
         sources, described = found.sources, None
         if self.labels is not None:
             sources, described = by_table(found.sources, self.labels, "clip")

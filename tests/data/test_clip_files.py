@@ -342,6 +342,12 @@ def test_nan_is_missing_and_integers_are_measurements_as_in_the_data_of_a_fit(tm
     assert np.array_equal(pixels.numpy()[0], np.isfinite(image))
 
 
+def test_files_of_images_are_no_clips_of_vectors(tmp_path: Path) -> None:
+    (tmp_path / "a.gif").touch()
+    assert "is a .gif, and the frames of this run are vectors (6,): give an .npz" in refusal(tmp_path / "a.gif", VECTOR)
+    assert "is a folder, and the frames of this run are vectors" in refusal(tmp_path, VECTOR)
+
+
 @pytest.mark.parametrize(
     ("arrays", "shape", "says"),
     [
@@ -352,6 +358,11 @@ def test_nan_is_missing_and_integers_are_measurements_as_in_the_data_of_a_fit(tm
         ({"frames": np.zeros(COLOUR)}, COLOUR, "at least 2"),
         ({"frames": np.zeros((T, 7))}, VECTOR, "those of this run have (6,)"),
         ({"frames": np.zeros((T, 6))}, COLOUR, "no clip; a clip of this run is (T, 3, 16, 16)"),
+        (
+            {"frames": np.zeros((9, T, 6))},
+            COLOUR,
+            "(9, 5, 6), that of vectors (N, T, P); a clip of this run is images (T, 3",
+        ),
         ({"frames": np.zeros((T, 6)), "mask": np.eye(T, 6, dtype=bool)}, VECTOR, ""),
         ({"frames": np.zeros((T, 6)), "mask": np.zeros(T + 1, bool)}, VECTOR, "mask has shape"),
         ({"frames": np.zeros((T, 6)), "mask": np.full(T, 2)}, VECTOR, "mask must be boolean"),

@@ -65,7 +65,11 @@ def by_table(sources: Sequence[Source], path: Path, thing: str) -> tuple[list[So
         raise UsageError(f"{path}: {error}", "data.labels") from None
     kept = [source for source in sources if source.name in known]
     if not kept:
-        raise UsageError(f"{path}: column {header[at]!r} names no {thing}, but {listed(unknown, 3)}", "data.labels")
+        raise UsageError(
+            f"{path}: column {header[at]!r} names no {thing}, but {listed(unknown, 3)}; a column {FILES[0]!r} has the path of "
+            f"each {thing} below the folder",
+            "data.labels",
+        )
     columns = {
         name: [known[source.name][i] for source in kept] for i, name in enumerate(header) if i != at and name.strip()
     }
