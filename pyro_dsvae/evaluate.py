@@ -145,7 +145,7 @@ def evaluate(
         knows: tuple[Judge, dict[str, Tensor]] | None = None
         if data.labels:
             to_model_units = opened.model.likelihood.to_model_units
-            with Bar("judge of labels: from the cache, or trained") as bar:
+            with Bar("judge of labels: trained once for these data, then kept") as bar:
                 trained = load_or_train_judge(
                     everything, to_model_units, seed=seed, device=place, progress=bar, kind=judge, epochs=judge_epochs
                 )
@@ -293,7 +293,7 @@ def _quantities(
 ) -> dict[str, QuantityErrors]:
     """Distances in swaps, by a judge that is trained on all true training clips."""
     to_model_units = run.model.likelihood.to_model_units
-    with Bar("judge of quantities: from the cache, or trained") as bar:
+    with Bar("judge of quantities: trained once for these data, then kept") as bar:
         judge = load_or_train_regression_judge(everything, to_model_units, seed=seed, device=device, progress=bar)
     return quantity_errors(judge, run.model, latents, data, to_model_units, seed=seed)
 

@@ -163,7 +163,7 @@ class Checking:
                 to_model_units,
                 seed=self.seed,
                 device=self.device,
-                progress=self.bar.part(0.0, 0.1, "judge of labels: from the cache, or trained"),
+                progress=self.bar.part(0.0, 0.1, "judge of labels: trained once for these data, then kept"),
             ),
         )
         classes = {name: label.classes for name, label in self.data.labels.items()}

@@ -79,7 +79,7 @@ def _report(
         console.print(guide.views.sentence(), soft_wrap=True)
     if data.quantities and len(held_out) > 1:
         to_model_units, device = model.likelihood.to_model_units, svi.fabric.device
-        with Bar("judge of quantities: from the cache, or trained") as bar:
+        with Bar("judge of quantities: trained once for these data, then kept") as bar:
             reader = load_or_train_regression_judge(data, to_model_units, device=device, progress=bar)
         means = means_of(guide, held_out, to_model_units, device)
         errors = quantity_errors(reader, model, means, held_out, to_model_units)
@@ -96,7 +96,7 @@ def _report(
 def _judge_swaps(console: Console, svi: SVI, data: SequenceData, held_out: SequenceData) -> dict[str, Any]:
     """Print what the judge of labels says of swaps between held-out clips; return it."""
     model, to_model_units = svi.objective.model, svi.objective.model.likelihood.to_model_units
-    with Bar("judge of labels: from the cache, or trained") as bar:
+    with Bar("judge of labels: trained once for these data, then kept") as bar:
         judge = load_or_train_judge(data, to_model_units, device=svi.fabric.device, progress=bar)
     truth = accuracies(judge, held_out, to_model_units)
     scores = swap_scores(judge, model, svi.objective.guide, held_out, to_model_units)
