@@ -86,11 +86,12 @@ def measure_pixel_swaps(
     third = giver[giver]
     sums = torch.zeros(2, 2, 2, dtype=torch.float64)
     work = Work(progress, count)
+    f, z = latents.f.to(device), latents.z.to(device)
+    ends = None if data.lengths is None else data.lengths.to(device)
     with evaluation(model, torch.nn.Identity(), seed, device):
         for b in torch.arange(count).split(max(1, paths_at_once(data.frames.shape[1:]) // 4)):
             a, c = giver[b], third[b]
-            lengths = None if data.lengths is None else data.lengths[torch.stack([a, b, c])].amin(0).to(device)
-            f, z = latents.f.to(device), latents.z.to(device)
+            lengths = None if ends is None else ends[torch.stack([a, b, c])].amin(0)
             of_a, of_b, other, swapped = (decode(model, f[i], z[j]) for i, j in ((a, a), (b, b), (c, c), (a, b)))
             sums += torch.stack([distances(clip, of_a, of_b, lengths).cpu() for clip in (swapped, other)])
             work.did(len(b))

@@ -16,7 +16,8 @@ def jitter_colours(x: Tensor, strength: float) -> Tensor:
 
     with m the mean colour of the sequence, b = m + strength * n / 2 for one standard normal n, c = exp(strength * n') and
     s = exp(2 * strength * n'') likewise, g the grey axis, and R a rotation of hues about it by an angle that is uniform within
-    ``strength`` of the whole circle. One channel, or two: brightness and contrast alone.
+    ``strength`` of the whole circle. Of one channel only brightness and contrast change. Of two, or of more than three, R is
+    the identity: saturation scales how far each channel is from the mean of all, an alpha channel too, and hues stay.
 
     Args:
         x: Images, (B, T, C, H, W).
