@@ -64,7 +64,8 @@ class VideoFolder(DataSource):
         folders: The names of the levels of folders from the top, such as subject/expression, with - for one that is no label.
         static: Labels of who or what is seen, with commas, or as a list.
         dynamic: Labels of what happens. By default those called action, class, emotion, expression, gesture or motion.
-        by: Whether files or subjects are drawn for the splits; by default subjects, where they are known.
+        by: Whether files or subjects are drawn for the splits; by default subjects, where they are known. Where folders or a
+            table give the parts, a subject in two of them is refused, but not with file.
         validation: Fraction for the validation split.
         test: Fraction for the test split.
         seed: Of the splits and of random crops.
