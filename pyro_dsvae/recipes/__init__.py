@@ -21,20 +21,24 @@ def listing() -> str:
 
 
 def resolve(arguments: Sequence[str]) -> list[str]:
-    """The arguments with the name of a recipe after ``--config`` replaced by its file; a path stays as it is.
+    """The arguments with each ``--config`` first, so that all other options go before what it says.
+
+    The name of a recipe is replaced by its file; a path stays as it is.
 
     Raises:
         UsageError: Where what follows is neither.
     """
-    resolved: list[str] = []
+    configs: list[str] = []
+    others: list[str] = []
     for argument in arguments:
-        if argument.startswith("--config="):
-            resolved.append(f"--config={_file(argument.partition('=')[2])}")
-        elif resolved and resolved[-1] == "--config":
-            resolved.append(_file(argument))
+        if others and others[-1] == "--config":
+            configs.append(f"--config={_file(argument)}")
+            others.pop()
+        elif argument.startswith("--config="):
+            configs.append(f"--config={_file(argument.partition('=')[2])}")
         else:
-            resolved.append(argument)
-    return resolved
+            others.append(argument)
+    return configs + others
 
 
 def _file(given: str) -> str:

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from pyro_dsvae import cli, recipes
 from pyro_dsvae.configuration.build import build
+from pyro_dsvae.configuration.parts import part_class
 from pyro_dsvae.fit import fit
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.training.objective import KLWeights, Objective
+from pyro_dsvae.models.dynamic_priors import RandomWalk
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.static_priors import StandardNormal
 
@@ -143,7 +145,17 @@ def test_a_recipe_says_what_it_is_and_names_parts_only(name: str) -> None:
 def test_names_and_paths(tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
     own.write_text("static_size: 3\n")
-    assert recipes.resolve(["--config", str(own), "--seed", "1"]) == ["--config", str(own), "--seed", "1"]
+    assert recipes.resolve(["--config", str(own), "--seed", "1"]) == [f"--config={own}", "--seed", "1"]
     assert recipes.resolve(["--config=vae"]) == [f"--config={recipes.FOLDER / 'vae.yaml'}"]
     with pytest.raises(UsageError, match=r"did you mean kalman-vae\?.*recipes are autoencoder"):
         recipes.resolve(["--config", "kalman-va"])
+
+
+def test_what_is_named_goes_before_a_recipe_wherever_it_stands() -> None:
+    parser = cli.parser_for(fit, None)
+    for arguments in (
+        ["--dynamic_prior", "RandomWalk", "--static_size=3", "--config", "series"],
+        ["--config=series", "--dynamic_prior", "RandomWalk", "--static_size=3"],
+    ):
+        found = cli.values(parser, recipes.resolve(arguments))
+        assert (part_class(found["dynamic_prior"]), found["static_size"]) == (RandomWalk, 3)
