@@ -20,6 +20,7 @@ took 22 minutes on two cores. k-hat says how reliable it is. Few seeds give wide
 --seeds 5 --sequences 256 --draws 1000, or --refine 100.
 
 --devices N fits N candidates at a time, each on a GPU of its own (or, on the CPU, on its share of the cores).
+--cluster ADDRESS hands them to the workers of a Dask scheduler, on any number of machines that share the folder --out.
 
 Writes OUT (by default runs/compare-NNN): comparison.md, comparison.csv, summary.json, comparison.nc (an ArviZ tree of all
 values per sequence), figures/, runs/, evidence/ and config.yaml, and prints OUT as the last line: wrote: OUT. Exits 0,
@@ -45,7 +46,9 @@ from pyro_dsvae.comparison.measurement import Evaluation
 from pyro_dsvae.comparison.options import ComparisonOptions, checked
 from pyro_dsvae.comparison.plan import Plan, planned
 from pyro_dsvae.comparison.result import ComparisonResult, concluded
-from pyro_dsvae.comparison.workers import spread
+from pyro_dsvae.comparison.spread.cluster import spread_over_cluster
+from pyro_dsvae.comparison.spread.devices import spread_over_devices
+from pyro_dsvae.comparison.spread.tasks import Work
 from pyro_dsvae.configuration.options import takes
 from pyro_dsvae.inference.training.hardware import check_devices, device_for
 from pyro_dsvae.loading import Run
@@ -113,8 +116,10 @@ def _done(plan: Plan, options: ComparisonOptions) -> ComparisonResult:
 def _measured(plan: Plan, options: ComparisonOptions) -> ComparisonResult:
     place = device_for(options.device)
     todo = plan.tasks()
-    if options.devices > 1:
-        spread(todo, plan.source, options.devices, place.type, plan.folder.path)
+    if options.cluster is not None:
+        spread_over_cluster(Work(todo, plan.source, options.device), options.cluster, plan.folder.path)
+    elif options.devices > 1:
+        spread_over_devices(Work(todo, plan.source, place.type), options.devices, plan.folder.path)
     found: dict[str, list[Evaluation]] = {one.candidate: [] for one in plan.fits}
     shown: dict[str, Run] = {}
     for number, task in enumerate(todo, 1):

@@ -128,6 +128,11 @@ def listening(answer: Callable[[int], None]) -> Iterator[None]:
                 signal.signal(number, handler)
 
 
+def was_asked() -> bool:
+    """Whether this process was asked to stop."""
+    return _last[0] > -math.inf
+
+
 def raise_stopped(number: int) -> None:
     """An answer: raise `Stopped` where the process is, so that what it has begun is cleaned up."""
     raise Stopped(number)

@@ -10,10 +10,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import pytest
+from dask_jobqueue import SLURMCluster
+
+from pyro_dsvae.comparison.options import ComparisonOptions
 
 DOCS = Path(__file__).parents[1] / "docs"
 EXAMPLES = Path(__file__).parent / "examples"
@@ -26,8 +30,8 @@ BLOCK = re.compile(
     r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```(?P<language>sh|python)\n(?P<text>.*?)^```$", re.M | re.S
 )
 OPTION = re.compile(r"(?<![\w-])--([a-z][\w-]*(?:\.\w+)*)")
-# Options of torchrun, of SLURM, and of TensorBoard.
-OTHERS = {"nproc_per_node", "nnodes"}
+# Options of torchrun, of SLURM, of Dask's workers, and of TensorBoard.
+OTHERS = {"nthreads", "lifetime", "lifetime_stagger", "nproc_per_node", "nnodes"}
 OTHERS |= {"job_name", "cpus_per_task", "time", "signal", "requeue", "open_mode", "output", "gres", "logdir"}
 ACTIONS = ("swap", "sample", "interpolate", "traverse", "impute", "forecast", "encode")
 FILE = re.compile(r"# (\w+\.py)\n")
@@ -156,6 +160,22 @@ def test_the_job_script_queues_itself_again_when_it_was_taken_down(tmp_path: Pat
     assert ran == "srun python -m pyro_dsvae.fit --out runs/job --resume --data.path my clips.npz"
     assert again == (["scontrol requeue 7"] if status == 143 else [])
     assert found.returncode == status
+
+
+def test_the_cluster_of_the_page_asks_slurm_for_one_fit_a_job() -> None:
+    page = (DOCS / "howto" / "cluster.md").read_text()
+    (script,) = (text for text in re.findall(r"```python\n(.*?)```", page, re.S) if "SLURMCluster" in text)
+    made = SimpleNamespace(adapt=lambda **_: None, scheduler_address="tcp://login1:8786")
+    asked: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dask_jobqueue.SLURMCluster", lambda **options: asked.update(options) or made)
+        patch.setattr("pyro_dsvae.compare.compare", ComparisonOptions)
+        exec(script, {"__name__": "__main__"})
+    with SLURMCluster(**asked) as cluster:
+        job = cluster.job_script()
+    assert "#SBATCH --cpus-per-task=4" in job
+    assert "--nthreads 1" in job
+    assert job.index("export OMP_NUM_THREADS=4") < job.index("dask_worker")
 
 
 def test_every_page_of_results_is_on_the_site() -> None:

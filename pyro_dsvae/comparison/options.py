@@ -65,6 +65,12 @@ class ComparisonOptions(SharedOptions):
         Role.CALL,
         "candidates at a time, each fitted and measured on a device of its own; on the CPU they share the cores",
     )
+    cluster: str | None = option(
+        None,
+        Role.CALL,
+        "address of a Dask scheduler, tcp://host:8786, whose workers fit and measure the candidates; --out is a folder that "
+        "all machines share",
+    )
 
 
 def checked(options: ComparisonOptions) -> ComparisonOptions:
@@ -76,6 +82,8 @@ def checked(options: ComparisonOptions) -> ComparisonOptions:
     options = replace(options, runs=[Path(run) for run in options.runs])
     if options.steps is None and options.minutes is None and not options.runs:
         options = replace(options, steps=STEPS)
+    if options.cluster is not None and options.devices > 1:
+        raise UsageError("either --cluster or --devices: a cluster does as many fits at a time as it has workers")
     if options.resume and options.out is None:
         raise UsageError("--resume needs --out DIR, the comparison to go on with")
     check_seed(options.seed)

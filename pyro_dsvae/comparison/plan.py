@@ -10,7 +10,7 @@ from pyro_dsvae.comparison.comparability import check_candidates, check_runs, fi
 from pyro_dsvae.comparison.folder import Folder
 from pyro_dsvae.comparison.measurement import Measure
 from pyro_dsvae.comparison.options import ComparisonOptions
-from pyro_dsvae.comparison.workers import Task
+from pyro_dsvae.comparison.spread.tasks import Task
 from pyro_dsvae.data.dataset import DataSource, SequenceData
 from pyro_dsvae.data.location import existing, located, places
 from pyro_dsvae.data.reading import read_again, read_first

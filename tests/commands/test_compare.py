@@ -27,11 +27,13 @@ from PIL import Image
 from pyro_dsvae import cli
 from pyro_dsvae import compare as verb
 from pyro_dsvae.compare import compare
-from pyro_dsvae.comparison import workers as comparison_work
 from pyro_dsvae.comparison.candidates import Candidate, Fit, grid
 from pyro_dsvae.comparison.comparability import finished
 from pyro_dsvae.comparison.measurement import Measure
 from pyro_dsvae.comparison.options import ComparisonOptions
+from pyro_dsvae.comparison.spread import devices as device_workers
+from pyro_dsvae.comparison.spread import tasks
+from pyro_dsvae.comparison.spread.tasks import Task, Work
 from pyro_dsvae.configuration.build import build
 from pyro_dsvae.configuration.catalogue import PARTS
 from pyro_dsvae.configuration.options import FitOptions
@@ -279,7 +281,7 @@ def test_stopped_twice_and_killed_once_it_ends_with_the_same_table(
         return fit(**options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(comparison_work, "fit", once)
+        patch.setattr(tasks, "fit", once)
         stopped = command(*arguments)
     assert stopped.code == 143, stopped
     assert f"{out} holds no comparison yet, so this one begins it" in stopped.err
@@ -314,7 +316,7 @@ def test_a_finished_comparison_says_it_again_without_work(copy: Path, monkeypatc
         raise AssertionError("worked again")
 
     before = table(copy)
-    monkeypatch.setattr(comparison_work, "fit", never)
+    monkeypatch.setattr(tasks, "fit", never)
     for name in ("estimate_evidence", "paired_forecast", "forecast_errors", "latent_usage", "judge_motion"):
         monkeypatch.setattr(f"pyro_dsvae.comparison.measurement.{name}", never)
     # Runs are found below the folder, wherever it was moved.
@@ -416,17 +418,19 @@ def test_what_is_wrong_in_one_process_is_told_by_all(data: list[str], tmp_path: 
     assert "checkpoint.pt" in said
 
 
+def some_work(folder: Path) -> Work:
+    """One task, which cannot be done."""
+    measure = Measure(
+        split="test", sequences=6, draws=100, given=1, scale=1.0, defensive=0.0, refine=0, annealed=0, seed=0
+    )
+    return Work([Task(Fit("IID", 0, folder), None, folder / "b", measure)], None, "cpu")
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_process_that_dies_is_one_line(tmp_path: Path) -> None:
     """Here it cannot open its log; one that is killed for want of memory ends the same way."""
-    task = comparison_work.Task(
-        Fit("IID", 0, tmp_path),
-        None,
-        tmp_path / "b",
-        Measure(split="test", sequences=6, draws=100, given=1, scale=1.0, defensive=0.0, refine=0, annealed=0, seed=0),
-    )
     with pytest.raises(UsageError, match="a process of the comparison died"):
-        comparison_work.spread([task], None, 1, "cpu", tmp_path / "missing")
+        device_workers.spread_over_devices(some_work(tmp_path), 1, tmp_path / "missing")
 
 
 def test_devices_that_are_not_there_are_refused(data: list[str], tmp_path: Path) -> None:
@@ -441,24 +445,18 @@ def test_devices_that_are_not_there_are_refused(data: list[str], tmp_path: Path)
 def test_after_a_stop_a_process_takes_no_further_task(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
 
-    def do(self: comparison_work.Task, data: Any, device: str, title: str) -> None:
+    def do(self: Task, data: Any, device: str, title: str) -> None:
         done.append(title)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(comparison_work.Task, "do", do)
-    monkeypatch.setattr(comparison_work._Worker, "stopped", None)
-    monkeypatch.setattr(comparison_work._Worker, "data", None, raising=False)
-    monkeypatch.setattr(comparison_work._Worker, "device", "cpu", raising=False)
-    task = comparison_work.Task(
-        Fit("IID", 0, Path("a")),
-        None,
-        Path("b"),
-        Measure(split="test", sequences=6, draws=100, given=1, scale=1.0, defensive=0.0, refine=0, annealed=0, seed=0),
-    )
-    for title in ("first", "second"):
+    monkeypatch.setattr(Task, "do", do)
+    monkeypatch.setattr(device_workers._Worker, "stopped", None)
+    monkeypatch.setattr(device_workers._Worker, "data", None, raising=False)
+    monkeypatch.setattr(device_workers._Worker, "work", some_work(Path("a")), raising=False)
+    for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            comparison_work._do(task, title)
-    assert done == ["first"]
+            device_workers._do(0)
+    assert done == ["[1/1] IID, seed 0"]
 
 
 # --- finished runs ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,201 @@
+"""A comparison over a Dask cluster: the same table although workers die, and one line for what is wrong with a cluster."""
+
+import contextlib
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from distributed import LocalCluster
+
+from benchmarks import structure
+from pyro_dsvae import compare as verb
+from pyro_dsvae.comparison.spread import child, cluster
+from pyro_dsvae.comparison.spread.tasks import Work
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.process import Stopped
+from pyro_dsvae.runs.directory import RunDirectory
+from pyro_dsvae.runs.versions import code_version
+
+TINY = ["--static_size=2", "--latent_size=2", "--posterior.hidden_size=4", "--posterior.feature_size=4", "--device=cpu"]
+OPTIONS = [
+    *TINY,
+    *("--vary=dynamic_prior=RandomWalk,IID", "--seeds=1", "--steps=250", "--sequences=4", "--draws=30"),
+    *("--optimisation.evaluations=1", "--optimisation.batch_size=4", "--optimisation.checkpoint_seconds=0.1"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "LOOK", 0.1)
+    monkeypatch.setattr(child, "ARRIVAL", 0.0)
+    monkeypatch.setattr(child, "LOOK", 0.1)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    path = tmp_path_factory.mktemp("data") / "walks.npz"
+    np.savez(path, frames=np.random.default_rng(0).normal(size=(30, 4, 3)).cumsum(1).astype(np.float32))
+    return ["--data=Arrays", f"--data.path={path}"]
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[LocalCluster]:
+    """Without workers as yet."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        made = LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=None, host="127.0.0.1", protocol="tcp")
+        yield made
+        made.close()
+
+
+def table(out: Path) -> list[dict[str, str]]:
+    with (out / "comparison.csv").open(newline="") as file:
+        return [{**row, "seconds": ""} for row in csv.DictReader(file)]
+
+
+def refused(*options: object) -> str:
+    with pytest.raises(UsageError) as said:
+        verb.main([str(option) for option in options])
+    return str(said.value)
+
+
+def test_what_is_wrong_with_an_address_is_one_line(
+    data: list[str], scheduler: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = [*data, *OPTIONS, f"--out={tmp_path / 'out'}"]
+    monkeypatch.setattr(cluster, "FIRST_WORKER", 0.3)
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster, "ANSWER", 0.3)
+        for wrong in ("tcp://127.0.0.1:9", "nonsense"):
+            assert f"no Dask scheduler answers at {wrong}" in refused(*options, f"--cluster={wrong}")
+    address = scheduler.scheduler_address
+    assert f"the scheduler at {address} has no workers" in refused(*options, f"--cluster={address}")
+    assert "either --cluster or --devices" in refused(*options, f"--cluster={address}", "--devices=2")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert "pip install 'pyro-dsvae[scale]'" in refused(*options, f"--cluster={address}")
+    assert not (tmp_path / "out" / child.SHARED).exists()
+
+
+def test_workers_that_cannot_take_tasks_say_why(tmp_path: Path) -> None:
+    folder = str(tmp_path)
+    assert child.unfit(folder, "a").startswith(
+        f"does not see {folder}; name a folder with --out that all machines share"
+    )
+    with cluster._Shared(tmp_path, Work([], None, "cpu")) as shared:
+        assert child.unfit(folder, shared.token) == ""
+        assert "does not see" in child.unfit(folder, "of another call")
+        (tmp_path / child.SHARED / child.BEGUN).write_text(f'{{"token": "{shared.token}", "code": "0.0.1"}}')
+        assert child.unfit(folder, shared.token) == (
+            f"has pyro_dsvae {code_version()}, this machine 0.0.1; install the same version on all"
+        )
+        for answer, says in (
+            ({"tcp://a:1": "", "tcp://b:1": "does not see /x"}, "the worker tcp://b:1 does not see /x"),
+            ({"tcp://a:1": ModuleNotFoundError("No module named 'pyro_dsvae'")}, "a:1 cannot import pyro_dsvae"),
+        ):
+            client = SimpleNamespace(nthreads=lambda: {"": 1}, run=lambda *_, answer=answer, **__: answer)
+            with pytest.raises(UsageError, match=says):
+                cluster._check_workers(client, "", shared)
+        shared.stop()
+        assert child.begin(folder, 0, shared.token, folder) == ("stopped", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_task_that_is_lost_without_coming_further_is_given_up(tmp_path: Path) -> None:
+    def result() -> None:
+        raise ArithmeticError
+
+    lost = SimpleNamespace(done=lambda: True, result=result)
+    client: Any = SimpleNamespace(submit=lambda *_, **__: lost, status="running", nthreads=dict)
+    task: Any = SimpleNamespace(saved=tuple, share=lambda: 0.5, fit=SimpleNamespace(candidate="IID", seed=0))
+    work = Work([task], None, "cpu")
+    with cluster._Shared(tmp_path, Work([], None, "cpu")) as shared:
+        handed = cluster._Handed(SimpleNamespace(KilledWorker=ArithmeticError), client, work, shared)
+        with pytest.raises(UsageError, match=r"\[1/1\] IID, seed 0: its process died 3 times .*memory perhaps"):
+            handed.follow(lambda *_: None)  # type: ignore[arg-type]
+    assert work.standing([]) == (0.5, "0 of 1 done, IID seed 0 50%")
+
+
+def test_the_code_is_known_by_its_files() -> None:
+    """Those of models/ and inference/, too, which are links in a checkout."""
+    read: list[Path] = []
+    with pytest.MonkeyPatch.context() as patch:
+        before = Path.read_bytes
+        patch.setattr(Path, "read_bytes", lambda path: read.append(path) or before(path))
+        code_version.__wrapped__()
+    assert {path.resolve() for path in read} == {module.path.resolve() for module in structure.modules().values()}
+
+
+def fit_process(run: Path) -> psutil.Process | None:
+    """The process that fits it, None where none does."""
+    with contextlib.suppress(OSError, IndexError, psutil.NoSuchProcess):
+        return psutil.Process(int((run / ".lock").read_text().split()[1]))
+    return None
+
+
+def test_workers_are_killed_and_the_comparison_is_stopped_and_ends_with_the_same_table(
+    data: list[str], scheduler: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped when both are fitting; then the worker of one is killed, and the one that takes over."""
+    undisturbed = tmp_path / "undisturbed"
+    assert verb.main([*data, *OPTIONS, f"--out={undisturbed}"]) == 0
+    scheduler.scale(2)
+    out = tmp_path / "out"
+    runs = [out / "runs" / f"{name}-seed0" for name in ("RandomWalk", "IID")]
+    standing, killed = Work.standing, list[int]()
+
+    def stops(self: Work, done: Collection[int]) -> tuple[float, str]:
+        if all(task.share() > 0 for task in self.tasks):
+            raise Stopped(signal.SIGTERM)
+        return standing(self, done)
+
+    def kills(self: Work, done: Collection[int]) -> tuple[float, str]:
+        process = fit_process(runs[0])
+        if len(killed) < 2 and process is not None and process.pid not in killed:
+            killed.append(process.pid)
+            process.parent().kill()
+        return standing(self, done)
+
+    command = [*data, *OPTIONS, f"--out={out}", f"--cluster={scheduler.scheduler_address}"]
+    monkeypatch.setattr(Work, "standing", stops)
+    assert verb.main(command) == 143
+    for run in runs:
+        assert not (run / "summary.json").exists()
+        assert RunDirectory(run).load("checkpoint.pt")["step"] == RunDirectory(run).metrics()[-1]["step"] > 0
+    assert not any(path.name in (".lock", child.SHARED) for path in out.rglob(".*"))
+    monkeypatch.setattr(Work, "standing", kills)
+    assert verb.main(command) == 0
+    assert len(killed) == 2
+    assert table(out) == table(undisturbed)
+    assert not any(path.name in (".lock", child.SHARED) for path in out.rglob(".*"))
+
+
+@pytest.mark.slow
+def test_the_fits_of_a_comparison_that_is_killed_save_and_end(
+    data: list[str], scheduler: LocalCluster, tmp_path: Path
+) -> None:
+    """Another call goes on at once: they see that they belong to none that lives."""
+    scheduler.scale(2)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "pyro_dsvae.compare", *data, *OPTIONS, "--steps=100000", f"--out={out}"]
+    runs = [out / "runs" / f"{name}-seed0" for name in ("RandomWalk", "IID")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    pids: set[int] = set()
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        running = subprocess.Popen([*command, f"--cluster={scheduler.scheduler_address}"], env=environment)
+        while not all((found := fit_process(run)) and found.pid not in pids for run in runs):
+            assert running.poll() is None
+            time.sleep(0.1)
+        pids = {found.pid for run in runs if (found := fit_process(run))}
+        running.send_signal(number)
+        assert running.wait(60) == (143 if number == signal.SIGTERM else -9)
+    assert not any(psutil.pid_exists(pid) for pid in pids)
