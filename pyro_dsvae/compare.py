@@ -4,6 +4,7 @@
   python -m pyro_dsvae.compare --vary dynamic_prior=LSTM,IID --vary static_prior=StandardNormal,VampPrior    the grid of both
   python -m pyro_dsvae.compare --vary latent_size=4,8 --vary dynamic_prior.hidden_size=32,64 --seeds 5
   python -m pyro_dsvae.compare --vary dynamic_prior=LSTM,my_priors.Damped --data Arrays --data.path clips.npz --minutes 10
+  python -m pyro_dsvae.compare --search optuna --vary latent_size=4..32 --vary optimisation.learning_rate=1e-4..1e-2
   python -m pyro_dsvae.compare runs/a runs/b runs/c          finished runs; those that differ in their seed only are one
   python -m pyro_dsvae.compare runs/a runs/b --split test    the final figures
   python -m pyro_dsvae.compare --out runs/compare-001        continue a comparison that was stopped or killed; so does the
@@ -18,6 +19,10 @@ by. --split test is for the final figures; each run keeps count of it.
 The defaults (700 steps, 3 seeds, 64 sequences, 100 draws) are made for a first answer: six such fits and their comparison
 took 22 minutes on two cores. k-hat says how reliable it is. Few seeds give wide intervals. For a result: --steps 2000
 --seeds 5 --sequences 256 --draws 1000, or --refine 100.
+
+--search optuna finds candidates: --vary takes ranges, too, KEY=LOW..HIGH, and each of --trials fits is chosen by those
+before it, judged by the log p(x) of validation sequences and cut short where its held-out ELBO is below the median. The best
+three are fitted with all seeds and compared, and the first of them is measured anew on the test split.
 
 --devices N fits N candidates at a time, each on a GPU of its own (or, on the CPU, on its share of the cores).
 --cluster ADDRESS hands them to the workers of a Dask scheduler, on any number of machines that share the folder --out.
@@ -46,6 +51,7 @@ from pyro_dsvae.comparison.measurement import Evaluation
 from pyro_dsvae.comparison.options import ComparisonOptions, checked
 from pyro_dsvae.comparison.plan import Plan, planned
 from pyro_dsvae.comparison.result import ComparisonResult, concluded
+from pyro_dsvae.comparison.search import measured_anew, searched
 from pyro_dsvae.comparison.spread.cluster import spread_over_cluster
 from pyro_dsvae.comparison.spread.devices import spread_over_devices
 from pyro_dsvae.comparison.spread.tasks import Work
@@ -115,6 +121,9 @@ def _done(plan: Plan, options: ComparisonOptions) -> ComparisonResult:
 
 def _measured(plan: Plan, options: ComparisonOptions) -> ComparisonResult:
     place = device_for(options.device)
+    if plan.space is not None:
+        assert options.trials is not None
+        plan = searched(plan, plan.space, options.trials, options.seed, options.seeds, str(place))
     todo = plan.tasks()
     if options.cluster is not None:
         spread_over_cluster(Work(todo, plan.source, options.device), options.cluster, plan.folder.path)
@@ -131,7 +140,8 @@ def _measured(plan: Plan, options: ComparisonOptions) -> ComparisonResult:
     if plan.measure.split == "test":
         for one in plan.fits:
             record(one.path, "compare", plan.folder.path, again=False)
-    return concluded(plan.folder, found, plan.fits, shown, plan.data, plan.measure, options.confidence)
+    anew = [] if plan.space is None else [measured_anew(plan, found, options.trials or 0, str(place))]
+    return concluded(plan.folder, found, plan.fits, shown, plan.data, plan.measure, options.confidence, anew)
 
 
 def main(arguments: Sequence[str]) -> int:

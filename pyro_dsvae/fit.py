@@ -56,7 +56,7 @@ from pyro_dsvae.inference.training.schedule import DEFAULT_STEPS, Budget
 from pyro_dsvae.models.errors import UsageError, check_seed, did_you_mean
 from pyro_dsvae.process import Stopped, as_stopped, is_command, listening, note_written, written
 from pyro_dsvae.runs.directory import RunDirectory
-from pyro_dsvae.runs.fit_journal import FitJournal
+from pyro_dsvae.runs.fit_journal import FitJournal, Watch
 from pyro_dsvae.runs.learned import check_chosen, not_learned
 from pyro_dsvae.runs.output_folder import in_next_free, locked
 from pyro_dsvae.runs.profiling import StepProfile
@@ -107,13 +107,19 @@ def fit(options: FitOptions) -> FitResult:
         >>> result.finished, result.run.as_posix()
         (True, 'runs/gru')
     """
+    return fit_watched(options, None)
+
+
+def fit_watched(options: FitOptions, watch: Watch | None) -> FitResult:
+    """`fit`, with ``watch`` told of every row of metrics; where it returns False, the fit ends and saves (`Ended`)."""
     if options.steps is None and options.minutes is None:
         options = replace(options, steps=DEFAULT_STEPS)
     _check(options)
-    return in_next_free(options.out, type(options.data).__name__.lower(), lambda out: _fitted(Path(out), options))
+    name = type(options.data).__name__.lower()
+    return in_next_free(options.out, name, lambda out: _fitted(Path(out), options, watch))
 
 
-def _fitted(path: Path, options: FitOptions) -> FitResult:
+def _fitted(path: Path, options: FitOptions, watch: Watch | None) -> FitResult:
     """The fit in its folder. Raises `TakenError` where that is taken."""
     known = None
     options = _begun(options, path)
@@ -150,7 +156,7 @@ def _fitted(path: Path, options: FitOptions) -> FitResult:
         tracking = Tracking(options.tracker, path, options.config(), svi.step)
         svi.processes.on_rank_zero(lambda: stack.enter_context(tracking))
         began = svi.step, svi.prior_refitted
-        stopped = _run(svi, run, fingerprint, options.profile, tracking)
+        stopped = _run(svi, run, fingerprint, options.profile, tracking, watch)
         if stopped is not None:
             return FitResult(path, False, {}, stopped)
         check_chosen(run, svi.best)
@@ -227,12 +233,14 @@ def _check(options: FitOptions) -> None:
         raise UsageError("--resume needs --out DIR, the run to go on with")
 
 
-def _run(svi: SVI, run: RunDirectory, fingerprint: str, profile: bool, tracking: Tracking) -> Stopped | None:
+def _run(
+    svi: SVI, run: RunDirectory, fingerprint: str, profile: bool, tracking: Tracking, watch: Watch | None
+) -> Stopped | None:
     """Fit until the budget is used, or until a request to stop, which is returned."""
     first = svi.processes.rank == 0
     with (
         StepProfile(run) if profile and first else nullcontext() as profiled,
-        FitJournal(run, svi.step, str(svi.budget), fingerprint, first, profiled, tracking) as journal,
+        FitJournal(run, svi.step, str(svi.budget), fingerprint, first, profiled, tracking, watch) as journal,
         listening(journal.ask_to_stop),
     ):
         try:

@@ -87,16 +87,16 @@ def grid(base: Mapping[str, Any], vary: Mapping[str, Sequence[Any]]) -> tuple[li
     cells = list(itertools.product(*(range(len(vary[key])) for key in keys)))
     if len(cells) < 2:
         raise UsageError("a comparison needs at least two candidates: --vary dynamic_prior=LSTM,IID")
-    configs = [_config(base, {key: vary[key][i] for key, i in zip(keys, cell, strict=True)}) for cell in cells]
+    configs = [config_with(base, {key: vary[key][i] for key, i in zip(keys, cell, strict=True)}) for cell in cells]
     written = {
         key: [
             # A part as it was picked; what else varies of it is written under its own key.
-            _lookup(configs[_first(cells, place, i)] if "." in key else _config(base, {key: value}), key)
+            _lookup(configs[_first(cells, place, i)] if "." in key else config_with(base, {key: value}), key)
             for i, value in enumerate(vary[key])
         ]
         for place, key in enumerate(keys)
     }
-    labels = [_labels(key, written[key], list(vary)) for key in keys]
+    labels = [labels_of(key, written[key], list(vary)) for key in keys]
     order = [keys.index(key) for key in vary]
     names = ["+".join(labels[place][cell[place]] for place in order) for cell in cells]
     for (one, a), (other, b) in itertools.combinations(zip(names, configs, strict=True), 2):
@@ -124,8 +124,23 @@ def check_keys(vary: Mapping[str, Sequence[Any]]) -> None:
             raise UsageError(f"--vary {key} needs values: --vary {key}=A,B")
 
 
-def _config(base: Mapping[str, Any], values: Mapping[str, Any]) -> Config:
-    """The complete options of one cell."""
+def written_values(base: Mapping[str, Any], key: str, values: Sequence[Any], above: Mapping[str, Any]) -> list[Any]:
+    """Values of one option as config.yaml has them.
+
+    Args:
+        base: The options that all have in common.
+        key: The option.
+        values: As the user named them.
+        above: The part that it is an option of, where that varies, too.
+
+    Raises:
+        UsageError: For a value that `fit` does not take.
+    """
+    return [_lookup(config_with(base, {**above, key: value}), key) for value in values]
+
+
+def config_with(base: Mapping[str, Any], values: Mapping[str, Any]) -> Config:
+    """The complete options of a fit with these values, parts before their options. Raises `UsageError`."""
     parser = cli.parser_for(FitOptions, None)
     # A part that was picked anew starts from its own defaults, not from the options of the one before.
     kept = {name: value for name, value in base.items() if name not in values}
@@ -154,7 +169,7 @@ def _lookup(config: Mapping[str, Any], key: str) -> Any:
     return value
 
 
-def _labels(key: str, values: Sequence[Any], keys: Sequence[str]) -> list[str]:
+def labels_of(key: str, values: Sequence[Any], keys: Sequence[str]) -> list[str]:
     """What tells the values of one option apart."""
     if not all(isinstance(value, Mapping) and "class_path" in value for value in values):
         last = key.rpartition(".")[2]

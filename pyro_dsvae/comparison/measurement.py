@@ -142,6 +142,19 @@ def evaluate(fit: Fit, run: Run, data: SequenceData, measure: Measure, file: Pat
     return Evaluation(**found, parameters=summary["parameters"], seconds=summary["seconds"])
 
 
+def log_evidence(run: Run, data: SequenceData, measure: Measure, file: Path, progress: Progress) -> Tensor:
+    """(N,) of the sequences of ``measure``: the first stage of `evaluate` alone, kept for it and by it.
+
+    Raises:
+        UsageError: Where it cannot be written.
+    """
+    kept = _Kept(file, _key(run, data, measure))
+    if "evidence" not in kept.state:
+        kept.add("evidence", _Stages(run, data, measure, measure.chosen(data)).evidence(progress))
+    found: Tensor = kept.state["evidence"]["log_evidence"]
+    return found
+
+
 @dataclass(frozen=True)
 class _Stages:
     """The stages of a measurement; each returns some of the fields of `Evaluation`."""

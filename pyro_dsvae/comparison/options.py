@@ -3,16 +3,18 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pyro_dsvae.comparison.candidates import check_keys
+from pyro_dsvae.comparison.space import range_of
 from pyro_dsvae.configuration.options import Role, SharedOptions, option, option_names
 from pyro_dsvae.data.dataset import Split
+from pyro_dsvae.data.tables.reading import needed
 from pyro_dsvae.inference.inference_data import MIN_DRAWS
 from pyro_dsvae.inference.training.schedule import Budget
 from pyro_dsvae.models.errors import UsageError, check_positive, check_seed
 
-STEPS = 700
+STEPS, TRIALS = 700, 20
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,12 @@ class ComparisonOptions(SharedOptions):
         "what varies, KEY=A,B; more than one --vary gives the grid. From Python: option of fit -> values",
     )
     runs: Sequence[Path] = option((), Role.MEASUREMENT, "finished runs instead, on the command line simply RUN RUN")
+    search: Literal["optuna"] | None = option(
+        None,
+        Role.MEASUREMENT,
+        "find candidates instead of fitting all, with Optuna; then --vary takes ranges, too, KEY=LOW..HIGH",
+    )
+    trials: int | None = option(None, Role.MEASUREMENT, f"fits of a search (by default {TRIALS}), one after the other")
     seeds: int = option(3, Role.MEASUREMENT, "fits per candidate, with seeds that count on from --seed")
     out: Path | None = option(
         None, Role.CALL, "the folder of the comparison (by default the next free runs/compare-NNN)"
@@ -84,6 +92,7 @@ def checked(options: ComparisonOptions) -> ComparisonOptions:
         options = replace(options, steps=STEPS)
     if options.cluster is not None and options.devices > 1:
         raise UsageError("either --cluster or --devices: a cluster does as many fits at a time as it has workers")
+    options = _checked_search(options)
     if options.resume and options.out is None:
         raise UsageError("--resume needs --out DIR, the comparison to go on with")
     check_seed(options.seed)
@@ -106,6 +115,29 @@ def checked(options: ComparisonOptions) -> ComparisonOptions:
     if options.steps is not None or options.minutes is not None:
         Budget(options.steps, options.minutes)
     return options
+
+
+def _checked_search(options: ComparisonOptions) -> ComparisonOptions:
+    """The options with the number of trials of a search. Raises `UsageError`."""
+    if options.search is None:
+        if options.trials is not None:
+            raise UsageError("--trials is for --search optuna; without it every combination is fitted")
+        for key, values in (options.vary or {}).items():
+            if range_of(values) is not None:
+                raise UsageError(
+                    f"--vary {key}={values[0]} is a range, for --search optuna; without it name values, A,B,C"
+                )
+        return options
+    if options.runs:
+        raise UsageError("--search finds candidates by fits of its own, so it takes --vary and no finished runs")
+    if options.devices > 1 or options.cluster is not None:
+        flag = "cluster" if options.cluster is not None else "devices"
+        raise UsageError(f"each trial of a search is chosen by those before it; leave out --{flag}")
+    needed("optuna", "scale", "--search optuna")
+    trials = TRIALS if options.trials is None else options.trials
+    if trials < 2:
+        raise UsageError(f"trials is {trials}; a search takes at least 2")
+    return replace(options, trials=trials)
 
 
 def _check_measures(options: ComparisonOptions) -> None:

@@ -10,6 +10,7 @@ from pyro_dsvae.comparison.comparability import check_candidates, check_runs, fi
 from pyro_dsvae.comparison.folder import Folder
 from pyro_dsvae.comparison.measurement import Measure
 from pyro_dsvae.comparison.options import ComparisonOptions
+from pyro_dsvae.comparison.space import Space
 from pyro_dsvae.comparison.spread.tasks import Task
 from pyro_dsvae.data.dataset import DataSource, SequenceData
 from pyro_dsvae.data.location import existing, located, places
@@ -30,6 +31,7 @@ class Plan:
         data: What all are held against.
         source: Of the data, for other processes; None for those of the runs.
         measure: How every fit is measured.
+        space: What is searched over for candidates; None where they are named.
     """
 
     folder: Folder
@@ -38,6 +40,7 @@ class Plan:
     data: SequenceData
     source: DataSource | None
     measure: Measure
+    space: Space | None
 
     def tasks(self) -> list[Task]:
         """One for every fit."""
@@ -51,6 +54,7 @@ def planned(options: ComparisonOptions) -> Plan:
         UsageError: Where candidates or runs cannot be compared, or the folder holds something else.
     """
     candidates: list[Candidate] = []
+    space: Space | None = None
     source, found = None, Path.cwd()
     if options.runs:
         runs = [existing(Path(run), options.data_folder) for run in options.runs]
@@ -64,13 +68,18 @@ def planned(options: ComparisonOptions) -> Plan:
         data = check_runs(open_runs(fits))
     else:
         assert options.vary is not None
-        candidates, written = grid(options.shared(), options.vary)
+        if options.search is None:
+            candidates, written = grid(options.shared(), options.vary)
+        else:
+            space = Space(options.shared(), options.vary)
+            candidates, written = space.corners(), space.written
         folder = _folder(options, written)
         begun = options.out is not None and RunDirectory(Path(options.out)).config_file.is_file()
         data = (read_again if begun else read_first)(source)
         check_candidates(candidates, data)
+        candidates = [] if space is not None else candidates
         fits = folder.fits(candidates, range(options.seed, options.seed + options.seeds))
-    return Plan(folder, fits, {each.name: each for each in candidates}, data, source, _measure(options, data))
+    return Plan(folder, fits, {each.name: each for each in candidates}, data, source, _measure(options, data), space)
 
 
 def _folder(options: ComparisonOptions, vary: Mapping[str, list[Any]] | None) -> Folder:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,14 +60,16 @@ def concluded(
     data: SequenceData,
     measure: Measure,
     confidence: float,
+    notes: Sequence[str] = (),
 ) -> ComparisonResult:
-    """Compare what was found, and write it."""
+    """Compare what was found, and write it, with ``notes`` before those on how it was measured."""
     unit = crps_unit(data)
     comparison, forecast, crps = _comparisons(found, confidence, unit)
     size, looks = len(data.rows(measure.split)), dict.fromkeys(found, 0)
     for one in fits:
         looks[one.candidate] = max(looks[one.candidate], len(evaluations(one.path)))
     report = make_report(comparison, forecast, crps, found, measure, size, data.length, unit, looks)
+    report = replace(report, notes=(*notes, *report.notes))
     seeds = {name: [one.seed for one in fits if one.candidate == name] for name in found}
     about = {"split": measure.split, "draws": measure.draws, "given": measure.given, "data": data.fingerprint()}
     save_tree(_tree(found, seeds, measure.rows(data), about), folder.path / "comparison.nc")

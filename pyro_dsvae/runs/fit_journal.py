@@ -1,6 +1,6 @@
 """The journal of a fit: the files of its run directory, and its progress."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from signal import SIGINT
 from typing import Any
 
@@ -12,6 +12,13 @@ from pyro_dsvae.runs.profiling import StepProfile
 from pyro_dsvae.trackers.tracking import Tracking
 
 REFITTED = "after refitting the static prior"
+
+# Is told of every row of metrics.csv, and returns whether the fit is to go on.
+Watch = Callable[[Mapping[str, Any]], bool]
+
+
+class Ended(Stopped):
+    """What watched the fit has ended it."""
 
 
 class FitJournal:
@@ -25,6 +32,7 @@ class FitJournal:
         shown: Whether progress is printed; of several processes only one does.
         profile: Of the first steps.
         tracking: Told of every row, too.
+        watch: Likewise; where it returns False the fit ends after the step it is in.
 
     Attributes:
         stopped: The request to stop, which ends the fit after the step it is in.
@@ -39,8 +47,9 @@ class FitJournal:
         shown: bool = True,
         profile: StepProfile | None = None,
         tracking: Tracking | None = None,
+        watch: Watch | None = None,
     ) -> None:
-        self.profile, self.tracking = profile, tracking
+        self.profile, self.tracking, self.watch = profile, tracking, watch
         self.run, self.step, self.fingerprint = run, step, fingerprint
         self.stopped: Stopped | None = None
         self.bar = Bar(f"fitting {plan}", shown, announced=False)
@@ -56,6 +65,8 @@ class FitJournal:
         self.run.append_metrics(row)
         if self.tracking is not None:
             self.tracking.row(row)
+        if self.watch is not None and not self.watch(row):
+            self.stopped = self.stopped or Ended()
         self.step = row["step"]
         when = {"validation": f"step {row['step']}", REFIT: REFITTED, UNDONE: REFITTED}.get(row["split"])
         if when is not None:

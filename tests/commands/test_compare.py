@@ -40,7 +40,7 @@ from pyro_dsvae.configuration.options import FitOptions
 from pyro_dsvae.configuration.parts import describe
 from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.data.dataset import SequenceData
-from pyro_dsvae.fit import FitResult, fit
+from pyro_dsvae.fit import FitResult, fit, fit_watched
 from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.evidence import estimate_evidence
 from pyro_dsvae.inference.training.hardware import check_devices
@@ -274,14 +274,15 @@ def test_stopped_twice_and_killed_once_it_ends_with_the_same_table(
     out.mkdir()
     (out / ".config.yaml.part").write_text("data:")  # of a process that was killed at once
 
-    def once(**options: Any) -> FitResult:
+    def once(options: FitOptions, watch: None) -> FitResult:
+        assert options.out is not None
         if len(fitted) == 1:
-            return FitResult(options["out"], False, {}, Stopped(signal.SIGTERM))
-        fitted.append(options["out"])
-        return fit(**options)
+            return FitResult(options.out, False, {}, Stopped(signal.SIGTERM))
+        fitted.append(options.out)
+        return fit_watched(options, watch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tasks, "fit", once)
+        patch.setattr(tasks, "fit_watched", once)
         stopped = command(*arguments)
     assert stopped.code == 143, stopped
     assert f"{out} holds no comparison yet, so this one begins it" in stopped.err
@@ -316,7 +317,7 @@ def test_a_finished_comparison_says_it_again_without_work(copy: Path, monkeypatc
         raise AssertionError("worked again")
 
     before = table(copy)
-    monkeypatch.setattr(tasks, "fit", never)
+    monkeypatch.setattr(tasks, "fit_watched", never)
     for name in ("estimate_evidence", "paired_forecast", "forecast_errors", "latent_usage", "judge_motion"):
         monkeypatch.setattr(f"pyro_dsvae.comparison.measurement.{name}", never)
     # Runs are found below the folder, wherever it was moved.

@@ -188,7 +188,7 @@ def test_an_old_comparison_goes_on_where_it_was(data: Path, tmp_path: Path, monk
         (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     for path in (*(out / "runs").iterdir(), *(out / "evidence").iterdir()):
         path.rename(path.with_name(path.name.replace("prior_refit_steps", "settling")))
-    monkeypatch.setattr("pyro_dsvae.comparison.spread.tasks.fit", None)
+    monkeypatch.setattr("pyro_dsvae.comparison.spread.tasks.fit_watched", None)
     monkeypatch.setattr("pyro_dsvae.comparison.measurement.estimate_evidence", None)
     with pytest.warns(OldConfiguration) as told:
         assert compare_module.main([f"--out={out}"]) == 0

@@ -13,13 +13,14 @@ from pyro_dsvae.comparison.measurement import Evaluation, Measure, evaluate
 from pyro_dsvae.data.dataset import DataSource, SequenceData
 from pyro_dsvae.data.in_memory import InMemory
 from pyro_dsvae.data.reading import read_again
-from pyro_dsvae.fit import fit
+from pyro_dsvae.fit import fit_watched
 from pyro_dsvae.inference.training.schedule import Budget
 from pyro_dsvae.loading import Run, load
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.process import Stopped
 from pyro_dsvae.progress import Bar
 from pyro_dsvae.runs.directory import RunDirectory
+from pyro_dsvae.runs.fit_journal import Ended, Watch
 
 FITTING = 0.8  # of a task, about; the rest measures
 
@@ -43,8 +44,7 @@ class Task:
         Raises:
             KeyboardInterrupt: Where the user stopped.
         """
-        if self.candidate is not None and not (self.fit.path / "summary.json").is_file():
-            self._fit(self.candidate, data, title)
+        self.fitted(data, title)
         run = load(self.fit.path, device=device)
         with Bar(f"{title}: evidence and motion") as bar:
             return evaluate(self.fit, run, data, self.measure, self.evidence, bar), run
@@ -66,17 +66,25 @@ class Task:
         files = (self.fit.path / "checkpoint.pt", self.fit.path / "summary.json", self.evidence)
         return tuple(file.stat().st_mtime_ns for file in files if file.is_file())
 
-    def _fit(self, candidate: Candidate, data: SequenceData, title: str) -> None:
+    def fitted(self, data: SequenceData, title: str, watch: Watch | None = None) -> bool:
+        """Fit, where that is not done; return False where ``watch`` has ended it.
+
+        Raises:
+            KeyboardInterrupt: Where the user stopped.
+        """
+        path, candidate = self.fit.path, self.candidate
+        if candidate is None or (path / "summary.json").is_file():
+            return True
         Console(stderr=True, markup=False, emoji=False).print(f"{title}: fitting", highlight=False)
-        path = self.fit.path
         # Standard output is for the comparison.
         with contextlib.redirect_stdout(sys.stderr):
             options = replace(candidate.options(), out=path, seed=self.fit.seed, resume=path.exists())
             if isinstance(options.data, InMemory):  # which a configuration does not hold
                 options = replace(options, data=options.data.holding(data))
-            result = fit(**vars(options))
-        if not result.finished:
+            result = fit_watched(options, watch)
+        if not result.finished and not isinstance(result.stopped, Ended):
             raise result.stopped or Stopped()
+        return result.finished
 
 
 @dataclass(frozen=True)
