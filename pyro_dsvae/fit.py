@@ -50,13 +50,13 @@ from pyro_dsvae.data.memory.copy import write_copy
 from pyro_dsvae.data.reading import read_again, read_first
 from pyro_dsvae.data.tables.columns import ColumnMoments
 from pyro_dsvae.inference.svi import SVI, NonFiniteError
-from pyro_dsvae.inference.training.distributed import is_rank_zero, launched
+from pyro_dsvae.inference.training.distributed import check_launcher, is_rank_zero, launched
 from pyro_dsvae.inference.training.hardware import check_devices, device_for
 from pyro_dsvae.inference.training.schedule import DEFAULT_STEPS, Budget
 from pyro_dsvae.models.errors import UsageError, check_seed, did_you_mean
 from pyro_dsvae.process import Stopped, as_stopped, is_command, listening, note_written, written
 from pyro_dsvae.runs.directory import RunDirectory
-from pyro_dsvae.runs.fit_journal import FitJournal, Watch
+from pyro_dsvae.runs.fit_journal import FitJournal, Watch, losses_told
 from pyro_dsvae.runs.learned import check_chosen, not_learned
 from pyro_dsvae.runs.output_folder import in_next_free, locked
 from pyro_dsvae.runs.profiling import StepProfile
@@ -116,7 +116,8 @@ def fit_watched(options: FitOptions, watch: Watch | None) -> FitResult:
         options = replace(options, steps=DEFAULT_STEPS)
     _check(options)
     name = type(options.data).__name__.lower()
-    return in_next_free(options.out, name, lambda out: _fitted(Path(out), options, watch))
+    with losses_told():
+        return in_next_free(options.out, name, lambda out: _fitted(Path(out), options, watch))
 
 
 def _fitted(path: Path, options: FitOptions, watch: Watch | None) -> FitResult:
@@ -220,11 +221,13 @@ def _check(options: FitOptions) -> None:
         )
     Budget(options.steps, options.minutes)
     check_seed(options.seed)
+    check_launcher()
     check_devices(options.devices, device_for(options.device))
     if options.devices > 1 and not is_command() and launched() is None:
         raise UsageError(
             f"devices is {options.devices}: each process runs the whole script, so start it as many times, torchrun "
-            f"--nproc-per-node {options.devices} SCRIPT, or fit with python -m pyro_dsvae.fit --devices {options.devices}"
+            f"--nproc-per-node {options.devices} SCRIPT; in a notebook fit with !python -m pyro_dsvae.fit --devices "
+            f"{options.devices}"
         )
     if options.devices > options.optimisation.batch_size:
         raise UsageError(f"devices is {options.devices}, more than the sequences of a batch", "optimisation.batch_size")

@@ -29,7 +29,29 @@ def is_rank_zero() -> bool:
     """Whether this process is the only one, or the one that writes; known before the processes have met, too."""
     if dist.is_initialized():
         return dist.get_rank() == 0
-    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"  # of torchrun, of Lightning Fabric
+    # Of torchrun, of Lightning Fabric. A RANK that another has set, say for the tasks of a job, is none of a fit.
+    return os.environ.get("LOCAL_RANK" if launched() is None else "RANK", "0") == "0"
+
+
+def check_launcher() -> None:
+    """Check that whatever numbered this process is what starts the processes of a fit.
+
+    Raises:
+        UsageError: Where it is one of several that know nothing of each other, and would write the same run.
+    """
+    rank, size = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+    if launched() is None and "RANK" in os.environ and (rank, size) != ("0", "1"):
+        raise UsageError(
+            f"RANK is {rank} and WORLD_SIZE {size} in the environment, and torchrun has not set them: start the processes of a "
+            "fit with torchrun --nproc-per-node N -m pyro_dsvae.fit …, or unset RANK for a fit by one"
+        )
+
+
+def lost_process(error: RuntimeError) -> bool:
+    """Whether an error is that another process of a fit has ended, which the next exchange with it finds."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return False
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
 class Processes:

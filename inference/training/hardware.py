@@ -1,6 +1,7 @@
 """Where a fit runs, and how: devices, precision, compilation, and where the data are kept."""
 
 import math
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -92,8 +93,15 @@ class Hardware:
         """
         count = math.prod(self.processes)
         if batch_size % count:
-            raise UsageError(f"a batch of {batch_size} sequences cannot be shared evenly by {count} devices")
+            less = batch_size // count * count
+            hint = f"; take {less}" if less else ""
+            said = f"a batch of {batch_size} sequences cannot be shared evenly by {count} devices{hint}"
+            raise UsageError(said, "optimisation.batch_size")
         self.fabric.launch()
+        for thread in threading.enumerate():
+            if thread.name == "child-process-observer":
+                # Lightning's, which kills all processes within 5 seconds of one's death; this leaves time to say so.
+                thread._sleep_period = 60  # type: ignore[attr-defined]
 
     @cached_property
     def fabric(self) -> "Fabric":

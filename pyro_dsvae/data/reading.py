@@ -1,12 +1,12 @@
 """Data as a fit reads them for the first time, and as its run reads them again."""
 
-import os
 import sys
 import warnings
 
 from pyro_dsvae.data.dataset import DataSource, SequenceData
 from pyro_dsvae.data.intensities import TAKEN_AS_BYTES, as_fitted, with_bytes
 from pyro_dsvae.data.observed import missing_share
+from pyro_dsvae.inference.training.distributed import is_rank_zero
 from pyro_dsvae.models.errors import Remark, UsageError
 
 
@@ -31,7 +31,7 @@ def read_first(source: DataSource) -> SequenceData:
         warnings.simplefilter("always", Remark)
         read = source.load()
     data = with_bytes(read)
-    if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":  # of several processes one speaks
+    if is_rank_zero():  # of several processes one speaks
         print("\n".join(f"data: {line}" for line in _understood(data)), file=sys.stderr)
         if data is not read:
             print(TAKEN_AS_BYTES, file=sys.stderr)

@@ -1,11 +1,14 @@
 """The journal of a fit: the files of its run directory, and its progress."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from signal import SIGINT
 from typing import Any
 
+from pyro_dsvae.inference.training.distributed import is_rank_zero, lost_process
 from pyro_dsvae.inference.training.journal import REFIT, UNDONE
-from pyro_dsvae.process import Stopped
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.process import Stopped, written
 from pyro_dsvae.progress import Bar
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.profiling import StepProfile
@@ -19,6 +22,25 @@ Watch = Callable[[Mapping[str, Any]], bool]
 
 class Ended(Stopped):
     """What watched the fit has ended it."""
+
+
+@contextmanager
+def losses_told() -> Iterator[None]:
+    """A block in which it is one line that another process of the fit has ended.
+
+    Raises:
+        UsageError: In the first process.
+        SystemExit: In the others.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not lost_process(error):
+            raise
+        if not is_rank_zero():
+            raise SystemExit(2) from error
+        kept = f"what was saved is kept: go on with --out {written()} --resume"
+        raise UsageError(f"another process of this fit has ended, so this one ends, too; {kept}") from error
 
 
 class FitJournal:

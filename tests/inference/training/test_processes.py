@@ -3,8 +3,10 @@
 import atexit
 import csv
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,13 +19,21 @@ import torch
 from torch import Tensor
 
 import pyro_dsvae
+from pyro_dsvae.configuration.build import build
+from pyro_dsvae.data.arrays import Arrays
+from pyro_dsvae.fit import fit as fit_from_python
+from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.svi import SVI
-from pyro_dsvae.inference.training.distributed import Processes
+from pyro_dsvae.inference.training.distributed import Processes, check_launcher, is_rank_zero
 from pyro_dsvae.inference.training.hardware import Hardware, check_devices, device_for
+from pyro_dsvae.inference.training.held_out_elbo import held_out_terms
 from pyro_dsvae.inference.training.objective import Objective
 from pyro_dsvae.inference.training.schedule import Budget, Optimisation
+from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.likelihoods.normal import Normal
+from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
 from tests.decoded import SMALL_DECODER
 from tests.encoded import SMALL_ENCODER
 
@@ -156,17 +166,82 @@ def test_every_process_has_noise_of_its_own_and_the_same_weights(found: dict[str
 
 def test_held_out_figures_do_not_depend_on_how_many_share_the_work(found: dict[str, Any]) -> None:
     """One process with the weights of two gives their figures."""
-    sys.path.insert(0, str(SCRIPT.parent))
-    try:
-        from tests.examples.two_processes import LSTM, LSTMPosterior, Normal, StandardNormal, build
-    finally:
-        sys.path.remove(str(SCRIPT.parent))
     frames = torch.randn(20, 5, 4, generator=torch.Generator().manual_seed(1))
     objective: Objective = build(frames, 0, 3, 2, StandardNormal, LSTM, LSTMPosterior, Normal)
     torch.nn.utils.vector_to_parameters(found["parameters"][0], objective.parameters())
     part = Sequences(frames, None, None, torch.arange(20))
     alone = SVI(objective, part, part, Optimisation(batch_size=4), Budget(3), hardware=Hardware("cpu")).evaluate(part)
     assert alone == pytest.approx(found["evaluated"], rel=1e-6)
+
+
+def test_an_uneven_last_batch_counts_by_its_sequences() -> None:
+    """Eight, eight and four held-out sequences: the first and the last by one process, the others by another."""
+    frames = torch.randn(20, 5, 4, generator=torch.Generator().manual_seed(1))
+    objective = build(frames, 0, 3, 2, StandardNormal, LSTM, LSTMPosterior, Normal)
+    whole = Sequences(frames, None, None, torch.arange(20))
+
+    def terms(rank: int | None) -> dict[str, float]:
+        shared: Any = None if rank is None else SimpleNamespace(count=2, rank=rank, all_reduce=lambda values: values)
+        return held_out_terms(objective, whole, torch.device("cpu"), 0, batch_size=8, processes=shared)
+
+    first, second = terms(0), terms(1)
+    assert {name: first[name] + second[name] for name in first} == pytest.approx(terms(None), rel=1e-6)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_a_process_that_dies_ends_the_fit_which_goes_on_from_what_was_saved(folder: Path) -> None:
+    data = ["--data", "Arrays", "--data.path", "clips.npz"]
+    options = [*TINY, "--optimisation.checkpoint_seconds", "0", "--steps", "1000000", "--devices", "2"]
+    command = [sys.executable, "-m", "pyro_dsvae.fit", "--out", "dies", *data, *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    running = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+    while not ((folder / "dies").exists() and rows(folder, "dies")):
+        assert running.poll() is None
+        time.sleep(0.1)
+    children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+    assert children
+    os.kill(int(children[0]), signal.SIGKILL)
+    _, err = running.communicate(timeout=120)
+    assert running.returncode == 2, err
+    assert err.splitlines()[-1] == (
+        "error: another process of this fit has ended, so this one ends, too; what was saved is kept: go on with --out dies "
+        "--resume"
+    )
+    assert "Traceback" not in err
+    step = torch.load(folder / "dies" / "checkpoint.pt", weights_only=True)["step"]
+    fit(folder, "dies", "--resume", "--devices", "1", "--steps", str(step + 5))
+    assert rows(folder, "dies")[-1]["step"] == str(step + 5)
+
+
+def test_several_devices_are_refused_in_a_notebook(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is one process, and cannot be run by others as a script is."""
+    monkeypatch.setattr("pyro_dsvae.process._command", [False])
+    with pytest.raises(UsageError, match=r"in a notebook fit with !python -m pyro_dsvae.fit --devices 2"):
+        fit_from_python(data=Arrays(str(folder / "clips.npz")), device="cpu", devices=2, out=folder / "notebook")
+    assert not (folder / "notebook").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "refused"),
+    [
+        ({"RANK": "1"}, True),
+        ({"RANK": "0", "WORLD_SIZE": "4"}, True),
+        ({"RANK": "0", "WORLD_SIZE": "1"}, False),
+        ({"RANK": "1", "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "a", "LOCAL_WORLD_SIZE": "2"}, False),
+        ({"LOCAL_RANK": "1", "WORLD_SIZE": "2"}, False),  # of --devices 2
+    ],
+)
+def test_a_rank_that_torchrun_has_not_given_is_refused_and_silences_nothing(
+    environment: dict[str, str], refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of the pods of a job: each would be a fit of its own that writes the same run."""
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match="torchrun has not set") if refused else nullcontext():
+        check_launcher()
+    assert is_rank_zero() is ("1" not in (environment.get("LOCAL_RANK"), environment.get("RANK")) or refused)
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(folder: Path) -> None:
@@ -182,7 +257,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(folder: Path) -> None:
         "2",
     ]
     done = fit(folder, "odd", *options, expected=2)
-    assert "cannot be shared evenly by 2 devices" in done.stderr
+    assert "cannot be shared evenly by 2 devices; take 4 (--optimisation.batch_size)" in done.stderr
 
 
 @pytest.mark.parametrize(("device", "refused"), [("cpu", False), ("auto", True), ("cuda", True)])
