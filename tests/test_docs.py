@@ -15,9 +15,13 @@ from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import pytest
+import torch
 from dask_jobqueue import SLURMCluster
 
 from pyro_dsvae.comparison.options import ComparisonOptions
+from pyro_dsvae.configuration.build import build_from
+from pyro_dsvae.configuration.networks import for_frames
+from pyro_dsvae.configuration.options import FitOptions
 
 DOCS = Path(__file__).parents[1] / "docs"
 EXAMPLES = Path(__file__).parent / "examples"
@@ -176,6 +180,15 @@ def test_the_cluster_of_the_page_asks_slurm_for_one_fit_a_job() -> None:
     assert "#SBATCH --cpus-per-task=4" in job
     assert "--nthreads 1" in job
     assert job.index("export OMP_NUM_THREADS=4") < job.index("dask_worker")
+
+
+def test_the_default_model_is_as_small_as_the_page_on_devices_says() -> None:
+    (millions,) = re.findall(r"fewer than (\d+) million weights", (DOCS / "howto" / "devices.md").read_text())
+    options = FitOptions()
+    objective = build_from(
+        for_frames(options, (3, 32, 32), options.source.recommended), torch.zeros(4, 8, 3, 32, 32).byte()
+    )
+    assert 0.25 < sum(weights.numel() for weights in objective.parameters()) / 1e6 / int(millions) < 1
 
 
 def test_every_page_of_results_is_on_the_site() -> None:
