@@ -12,6 +12,7 @@ from pyro_dsvae.comparison.plan import Plan
 from pyro_dsvae.comparison.space import Space
 from pyro_dsvae.comparison.spread.tasks import Task
 from pyro_dsvae.comparison.study import Study, Trial
+from pyro_dsvae.inference.svi import NonFiniteError
 from pyro_dsvae.loading import load
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.progress import Bar
@@ -41,13 +42,16 @@ def searched(plan: Plan, space: Space, trials: int, seed: int, seeds: int, devic
     why = ""
     while len(study.finished()) < trials:
         trial = study.ask()
+        value, failed = None, ""
         try:
             value = _value(trial, plan, seed, device)
-        except UsageError as error:  # as where a learning rate is too high
-            value, why = None, " ".join(str(error).split())
-        trial.tell(value)
+        except UsageError as error:
+            if not isinstance(error.__cause__, NonFiniteError):  # which has to do with this trial alone
+                raise
+            failed = why = " ".join(str(error).split())
+        trial.tell(value, failed)
         plan.folder.files.write_text(plan.folder.path / "trials.csv", study.table())
-        came = f"log p(x) {value:,.1f}" if value is not None else "cut short" if trial.pruned else f"failed: {why}"
+        came = f"log p(x) {value:,.1f}" if value is not None else f"failed: {failed}" if failed else "cut short"
         print(f"trial {trial.number + 1} of {trials}: {trial.candidate.name}: {came}", file=sys.stderr)
     ended = sorted(study.finished(pruned=False), key=lambda each: -each.value)
     best = list({c.name: c for c in (space.candidate(each.params) for each in ended)}.values())[:FINALISTS]

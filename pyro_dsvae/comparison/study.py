@@ -2,7 +2,6 @@
 
 import csv
 import io
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from pyro_dsvae.inference.training.seeding import derive_seed
 
 # Trials that are drawn at random first, and of which the pruner learns what is usual.
 RANDOM = 5
-FILE = "study.log"
+FILE, FAILED = "study.log", "failed"
 
 
 class Study:
@@ -61,7 +60,7 @@ class Study:
         return Trial(self, self.study.ask(self.distributions), {})
 
     def finished(self, pruned: bool = True) -> list[Any]:
-        """The trials that are over: that ended, were cut short, or failed; without ``pruned`` those that ended."""
+        """The trials that are over, also those that were cut short or failed; without ``pruned`` those that ended."""
         return [t for t in self.trials if t.state.is_finished() and (pruned or t.state.name == "COMPLETE")]
 
     def table(self) -> str:
@@ -75,7 +74,8 @@ class Study:
                 self.space.ranges[key].value(trial.params[key]) if key in self.space.ranges else trial.params[key]
                 for key in self.space.vary
             ]
-            writer.writerow([trial.number, trial.state.name.lower(), value, *drawn])
+            state = FAILED if FAILED in trial.user_attrs else trial.state.name.lower()
+            writer.writerow([trial.number, state, value, *drawn])
         return stream.getvalue()
 
     def _distribution(self, key: str) -> Any:
@@ -112,10 +112,12 @@ class Trial:
         self.pruned = bool(self.trial.should_prune())
         return not self.pruned
 
-    def tell(self, value: float | None) -> None:
-        """It is over: mean log p(x); None where it was cut short or has failed."""
+    def tell(self, value: float | None, failed: str = "") -> None:
+        """It is over: mean log p(x); None where it was cut short or has failed, and why.
+
+        Optuna learns nothing from trials that failed, and would draw their like again. So they are told as cut short.
+        """
+        if failed:
+            self.trial.set_user_attr(FAILED, failed)
         states = self.study.optuna.trial.TrialState
-        over = states.COMPLETE if value is not None else states.PRUNED if self.pruned else states.FAIL
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a value that is given with a state that has none
-            self.study.study.tell(self.number, value, state=over)
+        self.study.study.tell(self.number, value, state=states.PRUNED if value is None else states.COMPLETE)
