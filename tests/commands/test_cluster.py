@@ -26,10 +26,11 @@ from pyro_dsvae.process import Stopped
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.versions import code_version
 
-TINY = ["--static_size=2", "--latent_size=2", "--posterior.hidden_size=4", "--posterior.feature_size=4", "--device=cpu"]
+TWO = "--latent_size=2"
+TINY = ["--static_size=2", "--posterior.hidden_size=4", "--posterior.feature_size=4", "--device=cpu"]
 OPTIONS = [
     *TINY,
-    *("--vary=dynamic_prior=RandomWalk,IID", "--seeds=1", "--steps=250", "--sequences=4", "--draws=30"),
+    *("--vary=dynamic_prior=RandomWalk,IID", "--seeds=1", "--steps=150", "--sequences=4", "--draws=30"),
     *("--optimisation.evaluations=1", "--optimisation.batch_size=4", "--optimisation.checkpoint_seconds=0.1"),
 ]
 
@@ -72,7 +73,7 @@ def refused(*options: object) -> str:
 def test_what_is_wrong_with_an_address_is_one_line(
     data: list[str], scheduler: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = [*data, *OPTIONS, f"--out={tmp_path / 'out'}"]
+    options = [*data, *OPTIONS, TWO, f"--out={tmp_path / 'out'}"]
     monkeypatch.setattr(cluster, "FIRST_WORKER", 0.3)
     with monkeypatch.context() as patch:
         patch.setattr(cluster, "ANSWER", 0.3)
@@ -142,36 +143,40 @@ def fit_process(run: Path) -> psutil.Process | None:
     return None
 
 
-def test_workers_are_killed_and_the_comparison_is_stopped_and_ends_with_the_same_table(
-    data: list[str], scheduler: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "sizes", [TWO, pytest.param("--vary=latent_size=1,2,3,4,5,6", marks=pytest.mark.slow)], ids=["2 fits", "12 fits"]
+)
+def test_a_comparison_whose_workers_are_killed_ends_with_the_same_table(
+    data: list[str], scheduler: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: str
 ) -> None:
-    """Stopped when both are fitting; then the worker of one is killed, and the one that takes over."""
-    undisturbed = tmp_path / "undisturbed"
-    assert verb.main([*data, *OPTIONS, f"--out={undisturbed}"]) == 0
+    """The worker of one fit, and the one that takes it over. Of twelve fits it is also stopped before, when two have begun."""
+    undisturbed, out = tmp_path / "undisturbed", tmp_path / "out"
+    assert verb.main([*data, *OPTIONS, sizes, f"--out={undisturbed}"]) == 0
     scheduler.scale(2)
-    out = tmp_path / "out"
-    runs = [out / "runs" / f"{name}-seed0" for name in ("RandomWalk", "IID")]
-    standing, killed = Work.standing, list[int]()
+    command = [*data, *OPTIONS, sizes, f"--out={out}", f"--cluster={scheduler.scheduler_address}"]
+    standing, killed, begun = Work.standing, list[int](), list[Path]()
 
     def stops(self: Work, done: Collection[int]) -> tuple[float, str]:
-        if all(task.share() > 0 for task in self.tasks):
+        if all(task.share() > 0 for task in self.tasks[:2]):
+            begun.extend(task.fit.path for task in self.tasks[:2])
             raise Stopped(signal.SIGTERM)
         return standing(self, done)
 
     def kills(self: Work, done: Collection[int]) -> tuple[float, str]:
-        process = fit_process(runs[0])
+        process = fit_process(self.tasks[0].fit.path)
         if len(killed) < 2 and process is not None and process.pid not in killed:
             killed.append(process.pid)
             process.parent().kill()
         return standing(self, done)
 
-    command = [*data, *OPTIONS, f"--out={out}", f"--cluster={scheduler.scheduler_address}"]
-    monkeypatch.setattr(Work, "standing", stops)
-    assert verb.main(command) == 143
-    for run in runs:
-        assert not (run / "summary.json").exists()
-        assert RunDirectory(run).load("checkpoint.pt")["step"] == RunDirectory(run).metrics()[-1]["step"] > 0
-    assert not any(path.name in (".lock", child.SHARED) for path in out.rglob(".*"))
+    if sizes != TWO:
+        monkeypatch.setattr(Work, "standing", stops)
+        assert verb.main(command) == 143
+        assert len(begun) == 2
+        for run in begun:
+            assert not (run / "summary.json").exists()
+            assert RunDirectory(run).load("checkpoint.pt")["step"] == RunDirectory(run).metrics()[-1]["step"] > 0
+        assert not any(path.name in (".lock", child.SHARED) for path in out.rglob(".*"))
     monkeypatch.setattr(Work, "standing", kills)
     assert verb.main(command) == 0
     assert len(killed) == 2
@@ -186,7 +191,7 @@ def test_the_fits_of_a_comparison_that_is_killed_save_and_end(
     """Another call goes on at once: they see that they belong to none that lives."""
     scheduler.scale(2)
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "pyro_dsvae.compare", *data, *OPTIONS, "--steps=100000", f"--out={out}"]
+    command = [sys.executable, "-m", "pyro_dsvae.compare", *data, *OPTIONS, TWO, "--steps=100000", f"--out={out}"]
     runs = [out / "runs" / f"{name}-seed0" for name in ("RandomWalk", "IID")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     pids: set[int] = set()

@@ -124,7 +124,7 @@ def space(**vary: list[Any]) -> Space:
 
 
 def test_what_is_drawn_does_not_depend_on_who_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One process, or a new one for each trial. The best of a parabola is drawn often in the end, as TPE should."""
+    """One process, or a new one for each trial, of which each takes over one that was interrupted."""
     monkeypatch.setattr(Space, "candidate", lambda _, drawn: Candidate(str(drawn), {}))
     drawn: list[list[int]] = [[], []]
     for folder, listed in zip(("one", "many"), drawn, strict=True):
@@ -138,9 +138,6 @@ def test_what_is_drawn_does_not_depend_on_who_asks(tmp_path: Path, monkeypatch: 
             listed.append(trial.trial.params["latent_size"])
             trial.tell(-((np.log(listed[-1]) - np.log(20)) ** 2))
     assert drawn[0] == drawn[1]
-    assert np.median(np.abs(np.log(drawn[0][-8:]) - np.log(20))) < 0.7 * np.median(
-        np.abs(np.log(drawn[0][:RANDOM]) - np.log(20))
-    )
     assert len(optuna.load_study(study_name="search", storage=study.study._storage).trials) == 25
 
 
