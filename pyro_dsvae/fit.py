@@ -281,17 +281,11 @@ def _restore(run: RunDirectory, svi: SVI, fingerprint: str) -> None:
 
 
 def _keep_budget(run: RunDirectory, svi: SVI) -> None:
-    """Write the budget of a resumed fit into config.yaml, so that it repeats the run.
-
-    A budget that is used up already adds nothing to a finished run. It ends a stopped one at the step it has come to.
-    """
+    """Write the budget of a resumed fit into config.yaml, so that it repeats the run."""
     config = run.config()
     before = Budget(config["steps"], config["minutes"])
-    now = svi.budget
-    if now.progress(svi.step, svi.seconds) >= 1:
-        now = before if before.progress(svi.step, svi.seconds) >= 1 else Budget(svi.step)
-    if now != before:
-        run.write_budget(now)
+    if (kept := svi.budget.kept(before, svi.step, svi.seconds)) != before:
+        run.write_budget(kept)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -164,6 +164,15 @@ class Budget:
         by_time = 0.0 if self.minutes is None else seconds / (60 * self.minutes)
         return max(by_steps, by_time)
 
+    def kept(self, before: "Budget", step: int, seconds: float) -> "Budget":
+        """The budget that repeats a run which was fitted with ``before`` and goes on with this one after ``step`` steps.
+
+        One that is used up already adds nothing to a finished run. It ends a stopped one at the step it has come to.
+        """
+        if self.progress(step, seconds) < 1:
+            return self
+        return before if before.progress(step, seconds) >= 1 else Budget(step)
+
     def __str__(self) -> str:
         """In words: 300 steps; 5 minutes; 300 steps or 5 minutes."""
         steps = [] if self.steps is None else [f"{self.steps:,} steps"]
