@@ -99,10 +99,12 @@ def means_of(
 ) -> Latents:
     """Posterior means f (N, F) and z (N, T, D) of these sequences, on the device of the guide."""
     found = []
+    since = None if data.times is None else (data.times - data.times[:, :1]).float()
     with torch.no_grad(), evaluating(guide):
         for rows in torch.arange(len(data)).split(batch_size):
             x = to_model_units(data.frames[rows].to(device))
-            found.append(Latents(*posterior_means(guide, x, *mask_and_lengths(data, rows, device))))
+            times = None if since is None else since[rows].to(device)
+            found.append(Latents(*posterior_means(guide, x, *mask_and_lengths(data, rows, device), times)))
     return Latents.joined(found)
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyro
 import pytest
 import torch
 from pyro.distributions import Normal, TorchDistribution
@@ -19,7 +20,7 @@ from pyro_dsvae.judges import cache, own
 from pyro_dsvae.judges.cache import load_or_train_judge
 from pyro_dsvae.judges.judge import Judge
 from pyro_dsvae.judges.own import train_judge
-from pyro_dsvae.judges.swap_scores import accuracies, partners, swap_scores
+from pyro_dsvae.judges.swap_scores import accuracies, means_of, partners, swap_scores
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.iid import IID
 from pyro_dsvae.models.errors import UsageError
@@ -325,3 +326,19 @@ def test_partners_are_a_derangement_fixed_by_the_seed(count: int) -> None:
 def test_one_sequence_has_no_partner() -> None:
     with pytest.raises(UsageError, match="at least two"):
         partners(1, 0)
+
+
+class Clock(nn.Module):
+    """A guide whose f is the last time, and whose z are all, as one that reads when frames were."""
+
+    def forward(self, x: Tensor, mask: Tensor | None, lengths: Tensor | None, times: Tensor) -> tuple[Tensor, Tensor]:
+        f = pyro.sample("f", Normal(times[:, -1:], 1.0).to_event(1))
+        return f, pyro.sample("z", Normal(times.unsqueeze(-1), 1.0).to_event(2))
+
+
+def test_codes_that_are_judged_are_inferred_with_the_times_of_the_frames() -> None:
+    times = torch.tensor([[100.0, 101, 105], [7.0, 9, 10]], dtype=torch.float64)
+    data = SequenceData(torch.zeros(2, 3, 1), torch.zeros(2, dtype=torch.uint8), times=times)
+    f, z = means_of(Clock(), data, to_model_units, torch.device("cpu"))
+    assert f.tolist() == [[5], [3]]
+    assert z[..., 0].tolist() == [[0, 1, 5], [0, 2, 3]]
