@@ -47,9 +47,10 @@ class Clock:
         # Floating numbers of large times are exact to less than a microsecond.
         elapsed = np.round(times * (UNITS[self.unit] / 1000)).astype("timedelta64[us]")
         dates = np.datetime64(self.origin, "ns").astype("datetime64[us]") + elapsed
-        exact = next(unit for unit in ("D", "s", "ms", "us") if (dates.astype(f"datetime64[{unit}]") == dates).all())
+        units = ("s", "ms", "us") if self.utc else ("D", "s", "ms", "us")  # a day has no place for the Z
+        exact = next(unit for unit in units if (dates.astype(f"datetime64[{unit}]") == dates).all())
         texts = [str(date) for date in dates.astype(f"datetime64[{exact}]")]
-        return [f"{text}Z" for text in texts] if self.utc and exact != "D" else texts
+        return [f"{text}Z" for text in texts] if self.utc else texts
 
     def in_words(self) -> str:
         """The unit and where it counts from."""

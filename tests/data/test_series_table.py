@@ -13,6 +13,7 @@ import torch
 import xarray
 
 from pyro_dsvae.data.arrays import Arrays
+from pyro_dsvae.data.names import Clock
 from pyro_dsvae.data.reading import read_first
 from pyro_dsvae.data.series_table import SeriesTable
 from pyro_dsvae.fit import main
@@ -418,3 +419,10 @@ def test_the_command_says_it_in_one_line_and_leaves_nothing(
     with pytest.raises(SystemExit):
         cli.main(main, ["--data", "fever.csv"])
     assert "--data SeriesTable --data.path fever.csv" in the_error(capsys.readouterr().err)
+
+
+def test_midnights_in_utc_are_written_as_they_were_read() -> None:
+    """As a day alone they would be times in no zone, which a run on times in UTC refuses."""
+    days = np.array([24.0, 48.0])
+    assert Clock("hours", 0, utc=True).written(days) == ["1970-01-02T00:00:00Z", "1970-01-03T00:00:00Z"]
+    assert Clock("hours", 0).written(days) == ["1970-01-02", "1970-01-03"]
