@@ -144,9 +144,13 @@ def say_extrapolated(source: Source, chosen: Selection, wanted: Times) -> None:
     if spans.max() > longest * (1 + SAME):
         unit = "units of time" if chosen.table is None else chosen.table.clock.unit or "units of time"
         print(
-            f"with --times {chosen.names[int(spans.argmax())]} lasts {spans.max():,.6g} {unit}, and the longest sequence of "
-            f"the fit {longest:,.6g}: what is beyond is extrapolated"
+            f"with --times {chosen.names[int(spans.argmax())]} lasts {_short(spans.max())} {unit}, and the longest sequence of "
+            f"the fit {_short(longest)}: what is beyond is extrapolated"
         )
+
+
+def _short(much: float) -> str:
+    return f"{much:,.0f}" if much >= 1000 else f"{much:.4g}"
 
 
 def _ends(count: int, length: int, times: Tensor | None, lengths: Tensor | None) -> tuple[Times, Times]:
