@@ -14,7 +14,7 @@ from pyro_dsvae.actions.series_csv import Keys, time_in_words, write_series
 from pyro_dsvae.data.dataset import Split
 from pyro_dsvae.figures.bands import Bands, bands
 from pyro_dsvae.figures.clip_pages import Page, Row, heat, named_rows
-from pyro_dsvae.figures.run import APPEARANCE, GREY, MOTION
+from pyro_dsvae.figures.run import APPEARANCE, GREY, MOTION, seen
 from pyro_dsvae.inference.forecasting.baselines import baselines
 from pyro_dsvae.inference.forecasting.forecast import Forecast
 from pyro_dsvae.inference.forecasting.scores import forecast_scores
@@ -227,14 +227,14 @@ def _page(chosen: Selection, found: Forecast, given: int) -> Page:
     spread = found.means.std(0, correction=0)
     simple = baselines(chosen.batch.x[:, :given], chosen.batch.observed[:, :given], horizon)
     for i, name in enumerate(chosen.names):
-        past = chosen.batch.visible[i, :given]
-        known = chosen.batch.visible[i, : given + horizon]
+        past = seen(chosen.batch)[i, :given]
+        known = seen(chosen.batch)[i, : given + horizon]
         missing = torch.full((given + horizon - len(known), *known.shape[1:]), 0.89).to(known)
         lines = [("truth", torch.cat([known, missing]) if known.ndim == 4 else known)]
         lines += [("mean of draws", torch.cat([past, found.mean[i]]))]
         lines += [(f"draw {k + 1}", torch.cat([past, draw[i]])) for k, draw in enumerate(found.means[:SHOWN_DRAWS])]
-        hot = heat(torch.cat([torch.zeros_like(past), spread[i]]), float(spread.max()))
-        lines += [("spread", hot)]
+        if past.ndim == 4:  # of series, forecast-intervals.png shows it, on the scale of each column
+            lines += [("spread", heat(torch.cat([torch.zeros_like(past), spread[i]]), float(spread.max())))]
         lines += [("loop the clip", torch.cat([past, simple["loop the clip"][i]]))]
         rows += named_rows(name, lines, apart=i > 0)
     title = [(f"{given} frames are given", APPEARANCE), (", then ", GREY), (f"{horizon} are forecast", MOTION)]

@@ -214,7 +214,8 @@ def _page(truth: Selection, seen: Selection, found: Imputation, noisy: bool) -> 
         lines += [("truth", truth.batch.x[i, :end])] if known else []
         lines += [("mean of draws", mean[i, :end])]
         lines += [(f"draw {k + 1}", draw[i, :end]) for k, draw in enumerate(draws[:SHOWN_DRAWS])]
-        lines += [("spread", heat(spread[i, :end], float(spread.max())))]
+        if mean.ndim == 5:  # of series, impute-intervals.png shows it, on the scale of each column
+            lines += [("spread", heat(spread[i, :end], float(spread.max())))]
         rows += named_rows(truth.names[i], lines, apart=i > 0, colour=MOTION)
     title = [("What is there", MOTION), (", and what the model makes of it", GREY)]
     return Page(rows, title, side=64)

@@ -9,7 +9,7 @@ from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.data.dataset import Split
 from pyro_dsvae.data.factors import Role
 from pyro_dsvae.figures.clip_pages import Cell, Page, Row
-from pyro_dsvae.figures.run import APPEARANCE, GREY, MOTION
+from pyro_dsvae.figures.run import APPEARANCE, GREY, MOTION, seen
 from pyro_dsvae.inference.latent_space.interpolation import Interpolation
 from pyro_dsvae.loading import load
 from pyro_dsvae.models.errors import UsageError, check_seed
@@ -94,7 +94,7 @@ def interpolate(
 
 def _page(ends: Selection, found: Interpolation, frames: Tensor, latent: Latent) -> Page:
     length = frames.shape[1]
-    rows = [Row([Cell(ends.batch.visible[0, :length], GREY)], ends.names[0])]
+    rows = [Row([Cell(seen(ends.batch)[0, :length], GREY)], ends.names[0])]
     rows += [Row([Cell(clip)], f"{share:.0%}") for share, clip in zip(found.shares.tolist(), frames, strict=True)]
-    rows.append(Row([Cell(ends.batch.visible[1, :length], GREY)], ends.names[1]))
+    rows.append(Row([Cell(seen(ends.batch)[1, :length], GREY)], ends.names[1]))
     return Page(rows, WORDS[latent], side=64)

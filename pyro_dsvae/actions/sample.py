@@ -13,7 +13,7 @@ from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.clips.writing import write_npz
 from pyro_dsvae.data.dataset import Split
 from pyro_dsvae.figures.clip_pages import Cell, Page, Row
-from pyro_dsvae.figures.run import APPEARANCE, GREY, MOTION
+from pyro_dsvae.figures.run import APPEARANCE, GREY, MOTION, seen
 from pyro_dsvae.inference.estimation import evaluation
 from pyro_dsvae.inference.latent_space.generation import Keep
 from pyro_dsvae.loading import load
@@ -145,7 +145,7 @@ def _page(frames: Tensor, given: Selection | None, keep: Keep | None) -> Page:
     columns = 2 if len(frames) > 1 else 1
     rows = []
     if given is not None:
-        cells: list[Cell | None] = [Cell(clip, colour) for clip in given.batch.visible[:columns]]
+        cells: list[Cell | None] = [Cell(clip, colour) for clip in seen(given.batch)[:columns]]
         rows.append(Row(cells, ", ".join(given.names[:columns])))
     for i in range(0, len(frames), columns):
         rows.append(Row([Cell(clip) for clip in frames[i : i + columns]], apart=i == 0 and bool(rows)))

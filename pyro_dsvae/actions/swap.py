@@ -8,7 +8,7 @@ from pyro_dsvae.actions.output import check_place, formats_of, output, segmentin
 from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.data.dataset import Split
 from pyro_dsvae.figures.clip_pages import Cell, Page, Row
-from pyro_dsvae.figures.run import APPEARANCE, GREY, MOTION
+from pyro_dsvae.figures.run import APPEARANCE, GREY, MOTION, seen
 from pyro_dsvae.loading import load
 from pyro_dsvae.models.errors import check_seed
 
@@ -103,11 +103,11 @@ def _existing(frames: Tensor, clips: Selection, row: int) -> Tensor:
 def _page(rows: Selection, columns: Selection, frames: Tensor) -> Page:
     image = rows.batch.x.ndim == 5
     appearance, motion = ("appearance", "motion") if image else ("static part", "dynamic part")
-    donors = [Cell(_existing(clip, columns, j), MOTION) for j, clip in enumerate(columns.batch.visible)]
+    donors = [Cell(_existing(clip, columns, j), MOTION) for j, clip in enumerate(seen(columns.batch))]
     grid = [Row([None, *donors], f"motion of\n{', '.join(columns.names)}" if len(columns) == 1 else "")]
     for i, name in enumerate(rows.names):
         # One frame tells an appearance.
-        given = rows.batch.visible[i, :1] if image else _existing(rows.batch.visible[i], rows, i)
+        given = seen(rows.batch)[i, :1] if image else _existing(seen(rows.batch)[i], rows, i)
         made = [Cell(_existing(clip, columns, j)) for j, clip in enumerate(frames[i])]
         grid.append(Row([Cell(given, APPEARANCE), *made], name, apart=i == 0))
     title = [

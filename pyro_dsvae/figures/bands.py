@@ -67,8 +67,7 @@ def bands(said: Bands, names: tuple[str, ...], channels: tuple[str, ...], time: 
             axes.set_title(literal(channels[p], LONGEST_NAME), fontsize=9, color=INK)
         if p == 0:
             axes.set_ylabel(literal(names[i], LONGEST_NAME), fontsize=8)
-        if i == rows - 1:
-            axes.set_xlabel(literal(time), fontsize=8, color=GREY)
+    figure.supxlabel(literal(time), fontsize=8, color=GREY)  # below each column it would run into that of the next
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=4, frameon=False, fontsize=8)
     return save(figure, path)

@@ -198,9 +198,10 @@ def _drawn(page: Page, at: int | None) -> Sheet:
 
 def _shown(clip: Tensor, page: Page, at: int | None) -> Array:
     """``(T, *frame)`` of what is drawn of a clip."""
-    values: Array = clip.detach().cpu().double().nan_to_num(0, 0, 0).numpy()
+    values: Array = clip.detach().cpu().double().numpy()
     if not page.image:
-        return values
+        return np.where(np.isfinite(values), values, np.nan)
+    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
     at = page.still if at is None else at
     if at is not None:
         return values[at % len(values)][None]
@@ -213,9 +214,9 @@ def _shown(clip: Tensor, page: Page, at: int | None) -> Array:
 
 
 def veiled(clip: Tensor, observed: Tensor) -> Tensor:
-    """A clip ``(T, *frame)``, images in RGB, with a flat light grey where it was not observed; vectors with 0 there."""
+    """A clip ``(T, *frame)``, images in RGB, with a flat light grey where it was not observed; vectors with NaN there."""
     if clip.ndim != 4:
-        return torch.where(observed, clip, torch.zeros_like(clip))
+        return clip.masked_fill(~observed, torch.nan)
     grey = torch.tensor([int(NOTHING[i : i + 2], 16) / 255 for i in (1, 3, 5)]).view(3, 1, 1)
     return torch.where(observed.any(1, keepdim=True), _rgb(clip), grey.expand(len(clip), 3, *clip.shape[2:]))
 
@@ -245,7 +246,7 @@ def probes(accuracy: Mapping[str, Mapping[str, float]], path: Path) -> Figure:
             "chance".
         path: The PNG to write.
     """
-    figure = blank(1.6 + 1.2 * len(accuracy), 3.2)
+    figure = blank(max(4.0, 1.6 + 1.2 * len(accuracy)), 3.2)  # the legend takes 3.6 inches
     axes = figure.subplots()
     plain_axes(axes)
     places = np.arange(len(accuracy))

@@ -1,7 +1,8 @@
 """The pictures of a run: reconstructions, swaps and samples. Images are shown as strips, vectors as curves."""
 
+import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from matplotlib.transforms import IdentityTransform
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.sequences import evenly_spaced
 
 Array = NDArray[np.float64]
@@ -25,6 +27,7 @@ Pixels = NDArray[np.uint8]
 DPI = 150
 MOST_FRAMES = 8  # of a longer clip, this many at equal distances are shown
 LONGEST_NAME = 32  # characters of a label's or a class's name that a picture shows
+LONGEST_TITLE = 16  # characters of a channel's name above its curves
 MOST_CURVES = 12  # vectors of more dimensions are drawn as a map, time to the right
 GAP, MARGIN, BORDER, SEAM = 8, 28, 5, 2  # pixels
 INK, GREY, RULE = "#1f2328", "#6a737d", "#d0d7de"
@@ -59,16 +62,17 @@ def plain_axes(axes: Axes) -> None:
 # --- clips ------------------------------------------------------------------------------------------------------------
 
 
-def reconstruction(true: Tensor, reconstructed: Tensor, path: Path) -> Figure:
+def reconstruction(true: Tensor, reconstructed: Tensor, path: Path, names: Sequence[str] = ()) -> Figure:
     """Clips ``(n, T, *frame)``, each above its reconstruction of the same shape.
 
     Vectors of up to `MOST_CURVES` values are drawn as curves instead, the reconstruction over the clip: a row for each clip, a
-    column with an axis of its own for each value, so that a value that varies little is judged on its own scale.
+    column with an axis of its own for each value, so that a value that varies little is judged on its own scale. ``names`` are
+    those of the values.
     """
     above, below = as_arrays(true), as_arrays(reconstructed)
     style = Style(above, below)
     if not style.image and above.shape[-1] <= MOST_CURVES:
-        return _curves(above, below, path)
+        return _curves(above, below, path, names)
     side, label = style.side(96), 130
     columns = 2 if len(above) > 1 else 1
     rows = -(-len(above) // columns)
@@ -85,21 +89,21 @@ def reconstruction(true: Tensor, reconstructed: Tensor, path: Path) -> Figure:
     return save(sheet.figure, path)
 
 
-def _curves(true: Array, reconstructed: Array, path: Path) -> Figure:
+def _curves(true: Array, reconstructed: Array, path: Path, names: Sequence[str]) -> Figure:
     """Every value of vectors (n, T, P) against time, true and decoded."""
     rows, _, columns = true.shape
     figure = blank(max(5.0, 0.4 + 1.35 * columns), 0.7 + 0.9 * rows)
     panels = figure.subplots(rows, columns, sharex=True, sharey="col", squeeze=False)
     for place, axes in np.ndenumerate(panels):
         clip, value = place
-        axes.plot(true[clip, :, value], color=INK, linewidth=1.2, label="true")
-        axes.plot(reconstructed[clip, :, value], color=APPEARANCE, linewidth=1.2, label="decoded")
+        curve(axes, true[clip, :, value], INK, 1.2, "true")
+        curve(axes, reconstructed[clip, :, value], APPEARANCE, 1.2, "decoded")
         plain_axes(axes)
         axes.tick_params(labelsize=7)
         axes.xaxis.set_major_locator(MaxNLocator(2, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(2))
         if clip == 0:
-            axes.set_title(f"value {value}", fontsize=9, color=INK)
+            axes.set_title(literal(names[value], LONGEST_TITLE) if names else f"value {value}", fontsize=9, color=INK)
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False, fontsize=9)
     return save(figure, path)
@@ -187,8 +191,9 @@ class Style:
         self.image = clips[0].ndim == 5
         # (P,) for vectors: each value has a scale of its own, as a temperature beside a pressure needs.
         axes = (0, 1) if clips[0].ndim == 3 else None
-        self.low: Array = np.min([v.min(axes) for v in filled], axis=0)
-        self.range: Array = np.max([v.max(axes) for v in filled], axis=0) - self.low
+        self.low: Array = np.min([np.nan_to_num(v, nan=np.inf).min(axes) for v in filled], axis=0)
+        high: Array = np.max([np.nan_to_num(v, nan=-np.inf).max(axes) for v in filled], axis=0)
+        self.range: Array = np.where(high > self.low, high - self.low, 0.0)  # also where nothing is known
         self.frames: int
         self.own_side: int
         self.frames, self.own_side = (clips[0].shape[1], clips[0].shape[3]) if self.image else (MOST_FRAMES, 1)
@@ -248,21 +253,41 @@ class Sheet:
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_color(RULE)
         scaled = np.where(style.range > 0, (clip - style.low) / np.where(style.range > 0, style.range, 1), 0.5)
+        scaled[np.isnan(clip)] = np.nan
         if clip.shape[1] > MOST_CURVES:
             axes.imshow(scaled.T, aspect="auto", origin="lower", vmin=0, vmax=1)
             return
         axes.set_xlim(0, len(clip) - 1)
         axes.set_ylim(-0.06, 1.06)
-        for curve, tone in zip(scaled.T, np.linspace(0, 0.85, clip.shape[1]), strict=True):
-            axes.plot(curve, color=colormaps["viridis"](tone), linewidth=1.4)
+        for values, tone in zip(scaled.T, np.linspace(0, 0.85, clip.shape[1]), strict=True):
+            curve(axes, values, colormaps["viridis"](tone), 1.4)
 
 
 def as_arrays(clips: Tensor) -> Array:
-    """Clips ``(n, T, *frame)`` as an array; of images at most `MOST_FRAMES` frames at equal distances."""
-    values = np.nan_to_num(clips.detach().cpu().double().numpy())
-    if values.ndim == 5 and values.shape[1] > MOST_FRAMES:
+    """Clips ``(n, T, *frame)`` as an array; of images at most `MOST_FRAMES` frames at equal distances.
+
+    A NaN is a value that does not exist: a gap in a curve, black in an image.
+    """
+    values = clips.detach().cpu().double().numpy()
+    if values.ndim != 5:
+        return np.where(np.isfinite(values), values, np.nan)
+    if values.shape[1] > MOST_FRAMES:
         values = values[:, evenly_spaced(values.shape[1], MOST_FRAMES)]
-    return values
+    return np.nan_to_num(values)
+
+
+def seen(batch: Batch) -> Tensor:
+    """Clips ``(B, T, *frame)`` as pictures show them: where nothing was observed there is NaN in vectors, black in images."""
+    return batch.visible if batch.frame_ndim > 1 else batch.x.masked_fill(~batch.observed, math.nan)
+
+
+def curve(axes: Axes, values: Array, colour: Any, width: float, label: str | None = None) -> None:
+    """One value (T,) against the steps: a line with gaps, and a dot for a value between two gaps."""
+    axes.plot(values, color=colour, linewidth=width, label=label)
+    there = np.r_[False, np.isfinite(values), False]
+    alone = np.flatnonzero(there[1:-1] & ~there[:-2] & ~there[2:])
+    if len(alone):
+        axes.plot(alone, values[alone], ".", color=colour, markersize=2.5 * width)
 
 
 def _film(clip: Array, height: int, width: int) -> Pixels:

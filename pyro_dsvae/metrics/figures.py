@@ -25,12 +25,14 @@ from pyro_dsvae.figures.run import (
     blank,
     literal,
     save,
+    seen,
 )
 from pyro_dsvae.inference.estimation import Sampler
 from pyro_dsvae.inference.latents import Latents
 from pyro_dsvae.inference.prediction import decode
 from pyro_dsvae.judges.swap_scores import partners
 from pyro_dsvae.metrics.factors import parts_of, with_parts
+from pyro_dsvae.metrics.features import one_split
 from pyro_dsvae.metrics.labelled import Judged
 from pyro_dsvae.metrics.probes import Probe
 
@@ -171,5 +173,7 @@ def draw_evaluation(
     with sampler.evaluation(seed):
         pair = (v.to(sampler.device) for v in (latents.f[looks], latents.z[motions]))
         decoded = decode(sampler.model, *pair).cpu()
-    to_model_units = sampler.model.likelihood.to_model_units
-    swaps(to_model_units(data.frames[looks]), to_model_units(data.frames[motions]), decoded, folder / "swaps.png")
+    sequences, likelihood = one_split(data), sampler.model.likelihood
+    given, moving = (sequences.batch(rows, likelihood, torch.device("cpu")) for rows in (looks, motions))
+    made = moving._replace(x=decoded, mask=None)  # as long as those that give z
+    swaps(seen(given), seen(moving), seen(made), folder / "swaps.png")

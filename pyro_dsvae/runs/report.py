@@ -12,6 +12,7 @@ from rich.table import Table
 from torch import Tensor
 
 from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.prediction import decode, posterior_means, sample_latents
 from pyro_dsvae.inference.sequences import evenly_spaced
 from pyro_dsvae.inference.svi import SVI
@@ -126,16 +127,23 @@ def draw(run: RunDirectory, svi: SVI, data: SequenceData) -> None:
     guide.eval()
     training(run.metrics(), run.figures / "training.png")
     source, looks, motions = _cast(data)
-    clips = data.take(torch.cat([source, looks, motions]))
+    rows = torch.cat([source, looks, motions])
     device = svi.fabric.device
-    x = model.likelihood.to_model_units(clips.frames.to(device))
-    mask, lengths = (None if v is None else v.to(device) for v in (clips.mask, clips.lengths))
-    f, z = posterior_means(guide, x, mask, lengths)
-    figures.reconstruction(x[:6].cpu(), decode(model, f[:6], z[:6]).cpu(), run.figures / "reconstruction.png")
-    donors = slice(1, 1 + len(looks)), slice(1 + len(looks), None)
-    look = decode(model, f[donors[0]], z[:1].expand_as(z[donors[0]])).cpu()
-    motion = decode(model, f[:1].expand_as(f[donors[1]]), z[donors[1]]).cpu()
-    figures.swap(x[0].cpu(), x[donors[0]].cpu(), look, x[donors[1]].cpu(), motion, run.figures / "swap.png")
+    batch = data.take(rows).sequences("validation").batch(torch.arange(len(rows)), model.likelihood, device)
+    f, z = posterior_means(guide, *batch)
+
+    def decoded(of_f: Tensor, of_z: Tensor) -> Tensor:
+        """Clips with these latents, each as long as that which gives z."""
+        made = decode(model, f[of_f], z[of_z])
+        return figures.seen(Batch(made, lengths=None if batch.lengths is None else batch.lengths[of_z])).cpu()
+
+    x, each = figures.seen(batch).cpu(), torch.arange(len(rows))
+    look, motion, own = each[1 : 1 + len(looks)], each[1 + len(looks) :], each[:1]
+    # Where there are few clips, one may be in several places.
+    once = each[[row not in rows[:i] for i, row in enumerate(rows)]][:6]
+    figures.reconstruction(x[once], decoded(once, once), run.figures / "reconstruction.png", data.column_names)
+    looked, moved = decoded(look, own.expand(len(look))), decoded(own.expand(len(motion)), motion)
+    figures.swap(x[0], x[look], looked, x[motion], moved, run.figures / "swap.png")
     with generators_kept(device):
         torch.manual_seed(svi.seed)
         # At the times of true clips, where data have times.

@@ -14,7 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from pyro_dsvae.figures import run as figures
+from pyro_dsvae.figures.clip_pages import Cell, Page, Row, write_png
 from pyro_dsvae.figures.training import training
+from pyro_dsvae.inference.batch import Batch
 
 SHAPES = {"colour": (3, 32, 32), "grey": (1, 16, 16), "large": (3, 128, 128), "curves": (3,), "map": (40,)}
 
@@ -122,6 +124,29 @@ def test_every_value_of_a_vector_is_drawn_on_a_scale_of_its_own(tmp_path: Path) 
     many = torch.rand(2, 20, 40) * torch.logspace(-3, 3, 40)
     maps = [axes.images[0].get_array() for axes in figures.samples(many, tmp_path / "c.png").axes]
     assert all(np.ptp(np.concatenate([m[value] for m in maps])) == pytest.approx(1) for value in range(40))
+
+
+def test_what_was_not_observed_is_a_gap_in_curves_and_a_value_between_gaps_a_dot(tmp_path: Path) -> None:
+    """Zeros there would be read as measurements, and would flatten what was measured."""
+    x = 50 + torch.rand(2, 6, 2)
+    mask = torch.ones(x.shape, dtype=torch.bool)
+    mask[0, [1, 3], 0] = False
+    mask[1, :, 1] = False
+    shown = figures.seen(Batch(x, mask, torch.tensor([6, 4])))
+    names = ("temperature", "humidity of the cellar")
+    figure = figures.reconstruction(shown, x, tmp_path / "a.png", names)
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["temperature", "humidity of the…"]
+    line, dot = (np.asarray(found.get_ydata(), float) for found in figure.axes[0].lines[:2])
+    np.testing.assert_allclose(line, np.where(mask[0, :, 0], x[0, :, 0], np.nan))
+    np.testing.assert_allclose(dot, x[0, [0, 2], 0])
+    assert np.isnan(np.asarray(figure.axes[2].lines[0].get_ydata(), float)[4:]).all()
+    assert figure.axes[0].get_ylim()[0] > 49
+    drawn = figures.samples(shown, tmp_path / "b.png").axes[0].lines[0]
+    assert np.isnan(np.asarray(drawn.get_ydata(), float)).tolist() == [False, True, False, True, False, False]
+    assert np.nanmin(np.asarray(drawn.get_ydata(), float)) < 0.5
+    write_png(Page([Row([Cell(shown[0])]), Row([Cell(torch.full_like(shown[0], torch.nan))])]), tmp_path / "c.png")
+    image = Batch(torch.ones(1, 3, 1, 8, 8), torch.zeros(1, 3, dtype=torch.bool))
+    assert not figures.seen(image).any()
 
 
 @pytest.mark.parametrize("kind", SHAPES)
