@@ -185,7 +185,7 @@ def test_pixels_are_enlarged_exactly_and_clipped(tmp_path: Path) -> None:
     figures.samples(x, tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:
         page = np.asarray(image.convert("RGB"))
-    wanted = (x[0, 0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy().repeat(3, 0).repeat(3, 1)
+    wanted = (x[0, 0].double().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy().repeat(3, 0).repeat(3, 1)
     top = page.shape[0] - figures.MARGIN - 96
     assert np.array_equal(page[top : top + 96, figures.MARGIN : figures.MARGIN + 96], wanted)
 
