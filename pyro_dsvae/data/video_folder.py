@@ -30,6 +30,7 @@ from pyro_dsvae.data.words import in_words, size_in_words
 from pyro_dsvae.models.errors import Remark, UsageError, check_count, check_positive
 
 By = Literal["file", "subject"]
+MOST_SIZES = 4  # of pictures, that are named each
 # Factors of these names say what happens, others who or what is seen.
 DYNAMIC = ("action", "activity", "class", "emotion", "expression", "gesture", "motion", "movement")
 
@@ -174,17 +175,32 @@ class VideoFolder(DataSource):
         counts = np.array([entry.windows for entry in entries])
         kinds = Counter(source.suffix for source, entry in zip(sources, entries, strict=True) if entry.windows)
         what = in_words(int(counts.sum()), str(self.window), self.cutting().shape).replace("clip", "window")
-        sizes = Counter(size_in_words(*entry.about["size"]) for entry in used)
+        sizes = Counter(tuple(entry.about["size"]) for entry in used)
         rates = Counter(f"{entry.about['rate']:.3g}" if entry.about["rate"] else "no" for entry in used)
         lines = [
             f"{len(used):,} clip{'s' if len(used) > 1 else ''} ({counted(kinds)}): {what}",
-            f"pictures of {counted(sizes)} pixels, {self.crop} crop; {counted(rates)} frames a second",
+            f"pictures: {_sizes(sizes)} pixels, {self.crop} crop; {_each(rates)} frames a second",
             described.understood,
             self._draw().in_words(described, split, counts),
         ]
         if len(rates) > 1:
             lines.append("a step is one frame of its clip: rate (frames a second) brings all clips to the same step")
         return tuple(lines)
+
+
+def _each(counts: Counter[str]) -> str:
+    """What clips have: "25", or "3 of 25, 1 of 50"."""
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{count:,} of {name}" for name, count in counts.most_common())
+
+
+def _sizes(counts: Counter[tuple[int, ...]]) -> str:
+    """Heights and widths of pictures; of many sizes the smallest and the largest of each."""
+    if len(counts) <= MOST_SIZES:
+        return _each(Counter({size_in_words(*size): count for size, count in counts.items()}))
+    (low, narrow), (high, wide) = (tuple(most(sides) for sides in zip(*counts, strict=True)) for most in (min, max))
+    return f"{low} to {high} x {narrow} to {wide} (H x W)"
 
 
 def _names(entries: Sequence[Entry], understood: tuple[str, ...]) -> Names:

@@ -247,8 +247,8 @@ def test_sizes_rates_and_transparency_may_be_mixed(tmp_path: Path) -> None:
         assert (of_clip(data, name)[..., 6:, :] == 200).all()
     assert data.names is not None
     understood = "\n".join(data.names.understood)
-    assert "3 12 x 16 (H x W), 1 24 x 32 (H x W) pixels" in understood
-    assert "2 25, 1 50, 1 no frames a second" in understood
+    assert "pictures: 3 of 12 x 16 (H x W), 1 of 24 x 32 (H x W) pixels" in understood
+    assert "2 of 25, 1 of 50, 1 of no frames a second" in understood
     assert "rate (frames a second) brings all clips to the same step" in understood
     slower, _ = loaded(root, rate=25)
     assert greys_of(of_clip(slower, "b.mkv")) == [[20, 22, 24, 26]]
@@ -445,6 +445,14 @@ def test_a_subject_in_two_given_parts_is_refused_unless_files_are_split(tmp_path
     shutil.rmtree(root / "test" / "002")
     write_animation(root / "test" / "004" / "3.gif", greys(4), 40)
     assert loaded(root)[0].split.tolist() == [2, 0, 0, 1]
+
+
+def test_of_many_sizes_the_smallest_and_the_largest_are_said(tmp_path: Path) -> None:
+    for i in range(6):
+        write_animation(tmp_path / "in" / f"{i}.gif", greys(4, 12 + i, 30 - i), 40)
+    data, _ = loaded(tmp_path / "in")
+    assert data.names is not None
+    assert "pictures: 12 to 17 x 25 to 30 (H x W) pixels, centre crop; 25 frames a second" in data.names.understood
 
 
 def test_a_table_labels_clips(tmp_path: Path) -> None:
