@@ -9,6 +9,7 @@ from pyro_dsvae.process import run_verb
 VERBS = {
     "fit": "fit a model and leave a run directory",
     "latents": "use the latents of a run: swap, sample, interpolate, traverse, impute, forecast, encode",
+    "explore": "see a run move, in the browser: swaps, latents, samples, interpolation, map, gaps, forecasts",
     "compare": "compare priors on held-out evidence: who is better, by how much, how sure",
     "ppc": "check a run: in which respects its world differs from that of held-out data",
     "evaluate": "judge a run: generation, swaps, probes and scores on held-out sequences",

@@ -37,6 +37,7 @@ OPTION = re.compile(r"(?<![\w-])--([a-z][\w-]*(?:\.\w+)*)")
 # Options of torchrun, of SLURM, of Dask's workers, and of TensorBoard.
 OTHERS = {"nthreads", "lifetime", "lifetime_stagger", "nproc_per_node", "nnodes"}
 OTHERS |= {"job_name", "cpus_per_task", "time", "signal", "requeue", "open_mode", "output", "gres", "logdir"}
+VERBS = ("fit", "compare", "ppc", "evaluate", "explore")
 ACTIONS = ("swap", "sample", "interpolate", "traverse", "impute", "forecast", "encode")
 FILE = re.compile(r"# (\w+\.py)\n")
 
@@ -134,7 +135,7 @@ def test_a_page_runs_as_it_is_written(
 
 def test_every_option_that_a_page_names_exists(capsys: pytest.CaptureFixture[str]) -> None:
     """Also in commands that take too long to be run here; options of parts, with a dot, aside."""
-    for verb, action in [*((v, "") for v in ("fit", "compare", "ppc", "evaluate")), *(("latents", a) for a in ACTIONS)]:
+    for verb, action in [*((v, "") for v in VERBS), *(("latents", a) for a in ACTIONS)]:
         with pytest.raises(SystemExit):
             importlib.import_module(f"pyro_dsvae.{verb}").main([*action.split(), "--help"])
     known = {option.replace("-", "_") for option in OPTION.findall(capsys.readouterr().out)}

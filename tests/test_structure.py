@@ -47,13 +47,14 @@ LAYERS = {
         ["fit"],
         ["loading"],
         ["actions", "checks", "comparison", "estimator", "evaluate"],
-        ["ppc", "compare", "latents"],
+        ["ppc", "compare", "latents", "explorer"],
+        ["explore"],
         ["__main__"],
     ],
 }
 # What a verb may be told is what its command line offers: one function a verb, as long and as wide as it needs to be.
 VERBS = {
-    *(f"pyro_dsvae.{verb}.{verb}" for verb in ("fit", "compare", "ppc", "evaluate")),
+    *(f"pyro_dsvae.{verb}.{verb}" for verb in ("fit", "compare", "ppc", "evaluate", "explore")),
     *(f"pyro_dsvae.actions.{action}.{action}" for action in structure.rooms(TREE, "pyro_dsvae.actions")),
 }
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.actions.output import check_place, chosen_formats, output
-from pyro_dsvae.actions.selection import Source
+from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.data.dataset import Label, Split
 from pyro_dsvae.figures.clip_pages import Cell, Page, Row
 from pyro_dsvae.figures.run import APPEARANCE, GREY, LONGEST_NAME, MOTION, literal
@@ -20,6 +20,7 @@ from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.loading import load
 from pyro_dsvae.models.errors import UsageError, check_seed
 from pyro_dsvae.progress import Bar
+from pyro_dsvae.runs.run import Progress, Run
 
 # Below this share of its variance a dimension is not said to be about a label.
 TELLING = 0.1
@@ -90,14 +91,10 @@ def traverse(
     others = source.at(source.spread(reference))
     with Bar("information of every dimension") as bar:
         codes = others.encode(opened)
-        sequences = Sequences.of(*others.batch)
-        nats = information(codes, latent)
-        if opened.guide.comparable:
-            use = latent_usage(opened.sampler(bar), sequences, seed, draws=8)
-            nats = (use.kl_static_per_dimension if latent == "static" else use.kl_dynamic_per_dimension).float()
+        nats = use_of_dimensions(opened, others, codes, latent, seed, bar)
     order = nats.argsort(descending=True)[:number] if chosen is None else torch.tensor(chosen)
     found = opened.traverse(start.encode(opened), codes, latent, order, steps)
-    meaning = [told(_values(codes, latent, int(d)), others.labels) for d in order]
+    meaning = [told(values_of(codes, latent, int(d)), others.labels) for d in order]
     options = {"clip": clip, "latent": latent, "number": number, "dimensions": dimensions, "steps": steps}
     options |= {"reference": reference, "split": split, "seed": seed}
     with output("traverse", opened.path, out, formats, options, overwrite, source.rate(start)) as to:
@@ -116,14 +113,20 @@ def traverse(
     return to.path
 
 
-def information(codes: Codes, latent: str) -> Tensor:
-    """Variance (F,) or (D,) of the means over clips and steps: the information of each dimension for a guide without
-    density.
+def use_of_dimensions(
+    run: Run, clips: Selection, codes: Codes, latent: str, seed: int = 0, progress: Progress | None = None
+) -> Tensor:
+    """How much each dimension of f (F,) or z (D,) holds of clips: its KL in nats.
+
+    Of a guide without density it is the variance of the means over clips and steps.
     """
-    return codes.f.var(0) if latent == "static" else codes.z.flatten(0, 1).var(0)
+    if not run.guide.comparable:
+        return codes.f.var(0) if latent == "static" else codes.z.flatten(0, 1).var(0)
+    use = latent_usage(run.sampler(progress), Sequences.of(*clips.batch), seed, draws=8)
+    return (use.kl_static_per_dimension if latent == "static" else use.kl_dynamic_per_dimension).float()
 
 
-def _values(codes: Codes, latent: str, dimension: int) -> Tensor:
+def values_of(codes: Codes, latent: str, dimension: int) -> Tensor:
     """(N, P) what one dimension says of each clip: one number, or its path."""
     return codes.f[:, dimension : dimension + 1] if latent == "static" else codes.z[:, :, dimension]
 

@@ -14,12 +14,19 @@ from pyro_dsvae.compare import compare
 from pyro_dsvae.configuration.catalogue import PARTS
 from pyro_dsvae.configuration.parts import is_option
 from pyro_dsvae.evaluate import evaluate
+from pyro_dsvae.explore import explore
 from pyro_dsvae.fit import fit
 from pyro_dsvae.inference.training.contrastive import Contrastive
 from pyro_dsvae.latents import ACTIONS, action
 from pyro_dsvae.ppc import ppc
 
-VERBS: dict[str, Callable[..., Any]] = {"fit": fit, "compare": compare, "ppc": ppc, "evaluate": evaluate}
+VERBS: dict[str, Callable[..., Any]] = {
+    "fit": fit,
+    "compare": compare,
+    "ppc": ppc,
+    "evaluate": evaluate,
+    "explore": explore,
+}
 VERBS |= {f"latents {name}": action(name) for name in ACTIONS}
 ROOT = Path(__file__).parents[2]
 

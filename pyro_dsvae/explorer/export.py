@@ -1,0 +1,145 @@
+"""The page as one file that needs neither server nor network: swaps, interpolations and the map, computed before."""
+
+import html
+import itertools
+from pathlib import Path
+from typing import Any
+
+from bokeh.document import Document
+from bokeh.embed import file_html
+from bokeh.layouts import column
+from bokeh.models import CustomJS, Div, LayoutDOM, Select, Slider, Toggle, UIElement
+from bokeh.resources import INLINE
+from torch import Tensor
+
+from pyro_dsvae.explorer.curves import columns, curves, nothing
+from pyro_dsvae.explorer.library import Library
+from pyro_dsvae.explorer.pages.map import colours_of, points_of, scatter
+from pyro_dsvae.explorer.pictures import moving
+from pyro_dsvae.explorer.screens import INTERVAL, SHOW_FRAME
+from pyro_dsvae.inference.latent_space.encoding import Codes
+from pyro_dsvae.runs.output_folder import writing
+
+SWAPPED, ENDS, COUNT = 8, 4, 11
+# The values of the controls, joined, are the key of what is shown.
+# Bokeh has no player.
+PLAY = """const step = () => { frame.value = (frame.value + 1) % (frame.end + 1) }
+clearInterval(window.playing)
+if (play.active) window.playing = setInterval(step, 1000 / speed.value)"""
+SHOW = "place[part] = contents[controls.map(control => String(control.value)).join('|')]"
+
+
+class Shown:
+    """A place for clips that are all computed before: the values of controls tell which one is shown.
+
+    Args:
+        library: Whose clips they are.
+        caption: What it is.
+        controls: Bokeh widgets.
+    """
+
+    def __init__(self, library: Library, caption: str, *controls: Any) -> None:
+        self.library, self.caption, self.controls = library, caption, controls
+        self.contents: dict[str, Any] = {}
+        self.text, self.source = Div(), nothing()
+        self.plot: UIElement = self.text if library.image else curves(self.source, caption)
+
+    def add(self, values: tuple[object, ...], clip: Tensor, said: str) -> None:
+        """A clip (T, *frame), for these values of the controls."""
+        key = "|".join(str(value) for value in values)
+        image = self.library.image
+        self.contents[key] = moving(clip, self.caption, said) if image else columns(clip, self.library.channels)
+
+    def finish(self) -> UIElement:
+        """The place, in which from now on the controls say what is shown."""
+        begin = self.contents["|".join(str(control.value) for control in self.controls)]
+        place, part = (self.text, "text") if self.library.image else (self.source, "data")
+        setattr(place, part, begin)
+        given = {"place": place, "part": part, "contents": self.contents, "controls": list(self.controls)}
+        for control in self.controls:
+            control.js_on_change("value", CustomJS(args=given, code=SHOW))
+        return self.plot
+
+
+def write_page(library: Library, path: Path) -> None:
+    """Write the file."""
+    document = Document()
+    parts = [_heading("Map", 2), _map(library)]
+    if library.codes.f.shape[1]:
+        parts = [_heading("Swap", 2), _swaps(library), _heading("Interpolate", 2), _ways(library), *parts]
+    name = library.run.path.name
+    document.add_root(column(_heading(name, 1), _player(document, library.run.length), *parts))
+    with writing(path):
+        path.write_text(file_html(document, INLINE, f"{name} · pyro_dsvae"))
+
+
+def _heading(text: str, level: int) -> Div:
+    return Div(text=f"<h{level}>{html.escape(text)}</h{level}>")
+
+
+def _player(document: Document, length: int) -> LayoutDOM:
+    """Play and pause, the frame, and the speed."""
+    play = Toggle(label="Play", active=True, width=300)
+    frame = Slider(title="Frame", start=0, end=length - 1, value=0, step=1, width=300)
+    speed = Slider(title="Frames a second", start=1, end=20, value=round(1000 / INTERVAL), step=1, width=300)
+    played = CustomJS(args={"play": play, "frame": frame, "speed": speed}, code=PLAY)
+    frame.js_on_change("value", CustomJS(code=SHOW_FRAME))
+    play.js_on_change("active", played)
+    speed.js_on_change("value", played)
+    document.js_on_event("document_ready", played)
+    return column(play, frame, speed)
+
+
+def _some(library: Library, count: int) -> dict[str, Codes]:
+    """A few clips, spread over all and cut to one length: title -> codes."""
+    titles = list(library.titles)
+    places = sorted({round(i * (len(titles) - 1) / (count - 1)) for i in range(count)})
+    clips = {titles[place]: library.clip(titles[place]) for place in places}
+    stop = min(clip.frame_counts[0] for clip in clips.values())
+    return {title: clip.until(stop).encode_whole(library.run) for title, clip in clips.items()}
+
+
+def _choice(name: str, titles: list[str], value: str) -> Select:
+    return Select(title=name, options=titles, value=value, width=300)
+
+
+def _swaps(library: Library) -> LayoutDOM:
+    codes = _some(library, SWAPPED)
+    titles = list(codes)
+    one, other = _choice("f of", titles, titles[0]), _choice("z of", titles, titles[-1])
+    shown = Shown(library, "f of one, z of the other", one, other)
+    for a, b in itertools.product(titles, titles):
+        shown.add((a, b), library.run.decode(codes[a].f, codes[b].z)[0], f"{a} moving as {b}")
+    return column(one, other, shown.finish())
+
+
+def _ways(library: Library) -> LayoutDOM:
+    codes = _some(library, ENDS)
+    titles = list(codes)
+    one, other = _choice("From", titles, titles[0]), _choice("To", titles, titles[-1])
+    share = Slider(title="Share of the way (%)", start=0, end=100, step=100 // (COUNT - 1), value=50, width=300)
+    shown = Shown(library, "On the way", one, other, share)
+    for a, b in itertools.product(titles, titles):
+        found = library.run.interpolate_latents(Codes.joined([codes[a], codes[b]]), COUNT)
+        for step, clip in enumerate(library.run.decode(found.f[:, 0], found.z[:, 0])):
+            percent = step * 100 // (COUNT - 1)
+            shown.add((a, b, percent), clip, f"{percent} % from {a} to {b}")
+    return column(one, other, share, shown.finish())
+
+
+def _map(library: Library) -> LayoutDOM:
+    titles = list(library.titles)
+    name = next(iter(library.labels), "")
+    colours, key = colours_of(library, name)
+    source = points_of(library)
+    source.data["colour"] = colours
+    clip = _choice("Clip", titles, titles[0])
+    shown = Shown(library, "Clip", clip)
+    for title in titles:
+        shown.add((title,), library.clip(title).batch.visible[0], title)
+    given = {"source": source, "clip": clip, "titles": titles}
+    chosen = CustomJS(args=given, code="source.selected.indices = [titles.indexOf(clip.value)]")
+    clicked = CustomJS(args=given, code="if (cb_obj.indices.length) clip.value = titles[cb_obj.indices[0]]")
+    clip.js_on_change("value", chosen)
+    source.selected.js_on_change("indices", clicked)
+    return column(clip, Div(text=f"{name}: {key}" if name else ""), shown.finish(), scatter(source))

@@ -1,0 +1,60 @@
+"""All pages under one set of buttons, with the controls that play their clips."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import panel as pn
+
+from pyro_dsvae.explorer.library import Library
+from pyro_dsvae.explorer.pages.comparison import comparison_page
+from pyro_dsvae.explorer.pages.fill import fill_page
+from pyro_dsvae.explorer.pages.forecast import forecast_page
+from pyro_dsvae.explorer.pages.interpolate import interpolate_page
+from pyro_dsvae.explorer.pages.latents import latents_page
+from pyro_dsvae.explorer.pages.map import map_page
+from pyro_dsvae.explorer.pages.sample import sample_page
+from pyro_dsvae.explorer.pages.swap import swap_page
+from pyro_dsvae.explorer.screens import Stage
+
+Page = Callable[[Library, Stage], pn.viewable.Viewable]
+PAGES: Mapping[str, Page] = {
+    "Swap": swap_page,
+    "Latents": latents_page,
+    "Sample": sample_page,
+    "Interpolate": interpolate_page,
+    "Map": map_page,
+    "Fill in": fill_page,
+    "Forecast": forecast_page,
+}
+OF_F = ("Swap", "Interpolate", "Map")  # what a model without f has not
+# Buttons and boxes that would be wider than a narrow window wrap or shrink.
+STYLE = ":host, .bk-btn-group { flex-wrap: wrap; max-width: 96vw; }"
+
+
+def page(library: Library, compared: Path | None = None) -> pn.viewable.Viewable:
+    """The whole page: each part of it is made when it is first asked for.
+
+    Args:
+        library: The run and its clips.
+        compared: The folder of a finished comparison, shown first.
+    """
+    pn.extension("filedropper")  # whose scripts are part of the page from the beginning
+    stage = Stage(library.run.length)
+    pages = {name: make for name, make in PAGES.items() if library.codes.f.shape[1] or name not in OF_F}
+    if compared is not None:
+        pages = {"Comparison": lambda library, stage: comparison_page(compared, stage), **pages}
+    made: dict[str, pn.viewable.Viewable] = {}
+    body = pn.Column()
+    chooser = pn.widgets.RadioButtonGroup(label="Page", options=list(pages), stylesheets=[STYLE])
+
+    def turn(*_: object) -> None:
+        name = chooser.value
+        if name not in made:
+            made[name] = pages[name](library, stage)
+        body[:] = [made[name]]
+
+    chooser.param.watch(turn, "value")
+    turn()
+    clips = f"{len(library.titles)} clips of the {library.source.split} split"
+    title = f"# {library.run.path.name}\n{type(library.run.data).__name__}: {clips}"
+    return pn.Column(pn.pane.Markdown(title), chooser, stage.player, body, sizing_mode="stretch_width")

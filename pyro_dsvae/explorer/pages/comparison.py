@@ -1,0 +1,49 @@
+"""A finished comparison: its table and verdicts, its figures, and what each candidate generates."""
+
+from pathlib import Path
+
+import panel as pn
+
+from pyro_dsvae.explorer.screens import Screen, Stage, shelf
+from pyro_dsvae.loading import load
+from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.runs.directory import RunDirectory
+
+SHOWN = 3
+
+
+def check_comparison(out: Path) -> None:
+    """Raises `UsageError` where ``out`` is no finished comparison."""
+    if not (out / "comparison.md").is_file():
+        raise UsageError(f"{out} holds no finished comparison (no comparison.md); name the folder that compare printed")
+
+
+def comparison_page(out: Path, stage: Stage) -> pn.viewable.Viewable:
+    """The report, and clips drawn from every candidate, side by side."""
+    figures = sorted((out / "figures").glob("*.png"))
+    pictures = [pn.pane.PNG(str(path), alt_text=path.stem.replace("-", " "), width=340) for path in figures]
+    drawn = []
+    for candidate, run in candidates(out).items():
+        opened = load(run)
+        screens = [Screen(stage, f"{candidate}, draw {i + 1}", channels_of(opened.frame_shape)) for i in range(SHOWN)]
+        for screen, clip in zip(screens, opened.sample(SHOWN), strict=True):
+            screen.show(clip, "drawn from the model")
+        drawn.append(shelf(*screens))
+    report = pn.pane.Markdown((out / "comparison.md").read_text(), sizing_mode="stretch_width")
+    return pn.Column(report, *drawn, pn.FlexBox(*pictures), sizing_mode="stretch_width")
+
+
+def channels_of(frame_shape: tuple[int, ...]) -> list[str] | None:
+    """Names for the values of vectors; None for images."""
+    return None if len(frame_shape) == 3 else [str(i) for i in range(frame_shape[0])]
+
+
+def candidates(out: Path) -> dict[str, Path]:
+    """Of every candidate one run: of its own below OUT/runs, or those that were compared."""
+    config = RunDirectory(out).config()
+    named = [Path(run) for run in config.get("runs") or []]
+    runs = named or sorted(path.parent for path in out.glob("runs/*/best.pt"))
+    found: dict[str, Path] = {}
+    for run in runs:
+        found.setdefault(run.name.rpartition("-seed")[0] or run.name, run)
+    return found

@@ -1,0 +1,122 @@
+"""Who is let in, how the command ends, and what it says where something is wrong."""
+
+import contextlib
+import http.client
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import webbrowser
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlparse
+
+import panel as pn
+import pytest
+
+from pyro_dsvae import explore, pretrained
+from pyro_dsvae.explorer.export import write_page
+from pyro_dsvae.explorer.library import Library
+from pyro_dsvae.explorer.server import opened, serve
+from pyro_dsvae.models.errors import UsageError
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The command without a browser and without a display, and the address that it prints."""
+    command = [sys.executable, "-m", "pyro_dsvae.explore"]
+    environment = {name: value for name, value in os.environ.items() if "DISPLAY" not in name}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=PROJECT, env=environment
+    ) as running:
+        assert running.stdout is not None
+        yield running, running.stdout.readline().removeprefix("open: ").strip()
+        running.kill()
+
+
+def status(address: str, path: str, host: str | None = None, **headers: str) -> int:
+    port = urlparse(address).port
+    connection = http.client.HTTPConnection("127.0.0.1", port or 0, timeout=60)
+    with contextlib.closing(connection):
+        connection.request("GET", path, headers={"Host": host or f"localhost:{port}", **headers})
+        with connection.getresponse() as response:
+            return response.status
+
+
+def test_only_those_who_know_the_address_are_let_in(server: tuple[subprocess.Popen[str], str]) -> None:
+    _, address = server
+    path = urlparse(address).path
+    port = urlparse(address).port
+    assert len(path) > 20
+    assert status(address, path) == 200
+    assert status(address, f"{path}favicon.ico") == 200
+    for refused in ("/", "/static/js/bokeh.min.js", path[:-2] + "/", "/x" + path, path[:-1] + "x/"):
+        assert status(address, refused) == 403, refused
+    for host in ("example.org", f"example.org:{port}", "localhost"):
+        assert status(address, path, host) == 403, host
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "eA==",
+    }
+    assert status(address, f"{path}ws", Origin="http://example.org", **upgrade) == 403
+    assert status(address, "/ws", Origin=f"http://localhost:{port}", **upgrade) == 403
+
+
+def test_a_request_to_stop_ends_it_cleanly(server: tuple[subprocess.Popen[str], str]) -> None:
+    """The last test of the server. It also said that there is no browser."""
+    running, _ = server
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(60) == 0
+    assert running.stdout is not None
+    assert running.stderr is not None
+    assert running.stdout.read() == "Ctrl-C ends it\n"
+    assert running.stderr.read() == "no browser can be opened here; open that address yourself\n"
+
+
+def test_a_port_in_use_is_one_line() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError, match=f"port {port} is in use"):
+            serve(pn.Column, "title", port, browser=False)
+
+
+def test_a_browser_that_fails_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(webbrowser, "open", lambda _: False)
+    assert not opened("http://localhost")
+
+
+def refused(*arguments: str) -> str:
+    with pytest.raises(UsageError) as error:
+        explore.main([*arguments])
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_what_the_reader_got_wrong_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "holds no run" in refused(str(tmp_path / "nowhere"))
+    shutil.copytree(pretrained.FOLDER / "sprites", tmp_path / "damaged")
+    (tmp_path / "damaged" / "best.pt").write_bytes(b"PK" + bytes(1000))
+    assert "damaged" in refused(str(tmp_path / "damaged"), "--no-browser")
+    assert "holds no finished comparison" in refused("sprites", "--compare", str(tmp_path))
+    assert "port is 70000" in refused("--port", "70000")
+    (tmp_path / "page.html").write_text("mine")
+    assert "page.html exists" in refused("--export", str(tmp_path / "page.html"))
+    monkeypatch.setitem(sys.modules, "panel", None)
+    assert "pip install 'pyro-dsvae[explore]'" in refused("sprites")
+
+
+def test_an_exported_page_is_one_file_that_names_no_other(library: Library, tmp_path: Path) -> None:
+    write_page(library, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=.?http", text)
+    assert len(text) < 20_000_000
