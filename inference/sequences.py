@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.inference.batch import PART, Batch
+from pyro_dsvae.inference.stored import Stored
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 from pyro_dsvae.models.steps import Steps
 
@@ -63,9 +64,17 @@ class Sequences:
 
     def batch(self, positions: Tensor, likelihood: Likelihood, device: torch.device) -> Batch:
         """The sequences at these positions of ``rows``, on ``device``, in the units of the model."""
+        return placed(self.read(positions), likelihood, device)
+
+    def read(self, positions: Tensor) -> Batch:
+        """The sequences at these positions of ``rows``, as they are stored."""
         rows = self.rows[positions]
-        taken = self.stored().each(lambda values: _taken(values, rows, device))
-        return taken._replace(x=likelihood.to_model_units(taken.x))
+        return self.stored().each(lambda values: values[rows.to(values.device, non_blocking=True)])
+
+    @property
+    def outside_memory(self) -> bool:
+        """Whether they are read, and decoded, when they are taken."""
+        return any(isinstance(values, Stored) for values in self.stored())
 
     def observed_count(self, steps: slice = slice(None)) -> Tensor:
         """(N,) int64 on the CPU, how many values were observed at some of the steps."""
@@ -99,9 +108,14 @@ def evenly_spaced(count: int, most: int) -> Tensor:
     return torch.linspace(0, count - 1, min(count, most)).round().long()
 
 
-def _taken(values: Tensor, rows: Tensor, device: torch.device) -> Tensor:
-    """``values[rows]`` on ``device``. Nothing waits: from memory that is not pinned a copy to a GPU would."""
-    taken = values[rows.to(values.device, non_blocking=True)]
-    if device.type == "cuda" and taken.device.type == "cpu":
-        taken = taken.pin_memory()
-    return taken.to(device, non_blocking=True)
+def placed(batch: Batch, likelihood: Likelihood, device: torch.device) -> Batch:
+    """Sequences as they are stored on ``device``, in the units of the model."""
+    taken = batch.each(lambda values: _moved(values, device))
+    return taken._replace(x=likelihood.to_model_units(taken.x))
+
+
+def _moved(values: Tensor, device: torch.device) -> Tensor:
+    """The values on ``device``. Nothing waits: from memory that is not pinned a copy to a GPU would."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        values = values.pin_memory()
+    return values.to(device, non_blocking=True)

@@ -1,8 +1,9 @@
 """Stochastic variational inference: the loop."""
 
+import itertools
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import pyro
@@ -10,14 +11,16 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.inference.batch import Batch
-from pyro_dsvae.inference.sequences import Sequences
+from pyro_dsvae.inference.sequences import Sequences, placed
 from pyro_dsvae.inference.training.distributed import Processes
 from pyro_dsvae.inference.training.hardware import Hardware
 from pyro_dsvae.inference.training.held_out_elbo import held_out_terms
 from pyro_dsvae.inference.training.journal import REFIT, UNDONE, Journal, RankZeroJournal
 from pyro_dsvae.inference.training.objective import TERMS, KLWeights, Objective
 from pyro_dsvae.inference.training.optimizers import optimizers
+from pyro_dsvae.inference.training.order import Order
 from pyro_dsvae.inference.training.prior_refit import SHORTEST, can_refit, draw_static, refit
+from pyro_dsvae.inference.training.read_ahead import read_ahead
 from pyro_dsvae.inference.training.recombination import StaticView
 from pyro_dsvae.inference.training.schedule import Budget, Optimisation
 from pyro_dsvae.inference.training.seeding import derive_seed, seed_generators
@@ -79,7 +82,8 @@ class SVI:
         self.started = 0.0
         self.best = -math.inf
         self.evaluated = 0  # the step of the last evaluation on held-out sequences
-        self.order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
+        self.order = Order(len(train), optimisation.batch_size, seed)
+        self._batches: Generator[Batch, None, None] | None = None
 
     def state(self) -> dict[str, Any]:
         """Everything to resume from: tensors and plain values only."""
@@ -97,6 +101,7 @@ class SVI:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from ``state``."""
+        self._forget_batches()
         self.objective.load_state_dict(state["objective"])
         for optimizer, each in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(each)
@@ -117,7 +122,10 @@ class SVI:
         journal = RankZeroJournal(journal, self.processes)
         self.started = time.perf_counter() - self.seconds
         refits = can_refit(self.objective) and self.optimisation.prior_refit_steps > 0
-        stopped = self._take_steps(journal, 1 + REFIT_TAKES * refits)
+        try:
+            stopped = self._take_steps(journal, 1 + REFIT_TAKES * refits)
+        finally:
+            self._forget_batches()
         if refits and not stopped and not self.prior_refitted and self.step >= SHORTEST:
             stopped = not self._refit_prior(journal)
         return not stopped
@@ -213,8 +221,7 @@ class SVI:
 
     def _step(self, progress: float) -> Tensor:
         """One optimiser step; its terms (5,) stay on the device, so nothing waits for them."""
-        rows = self.processes.shard(self._rows(self.step))
-        batch = self.train.batch(rows, self.objective.model.likelihood, self.fabric.device)
+        batch = placed(self._next_batch(), self.objective.model.likelihood, self.fabric.device)
         rates = self.optimisation.rates(self.step, progress)._asdict()
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = rates[group["part"]]
@@ -251,15 +258,18 @@ class SVI:
             terms: dict[str, Tensor] = self.objective(batch, weights, static_view)
         return terms
 
-    def _rows(self, step: int) -> Tensor:
-        """Sequences of this step: each epoch is one permutation, a last incomplete batch is left out."""
-        count = len(self.train)
-        size = min(self.optimisation.batch_size, count)
-        epoch, batch = divmod(step, count // size)
-        if self.order[0] != epoch:
-            generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", epoch))
-            self.order = epoch, torch.randperm(count, generator=generator)
-        return self.order[1][batch * size : (batch + 1) * size]
+    def _next_batch(self) -> Batch:
+        """This process's part of the batch of this step, as it is stored."""
+        if self._batches is None:
+            steps = itertools.count(self.step)
+            self._batches = read_ahead(self.train, (self.processes.shard(self.order.batch(step)) for step in steps))
+        return next(self._batches)
+
+    def _forget_batches(self) -> None:
+        """End what reads ahead; the next batch is that of the step that comes next."""
+        if self._batches is not None:
+            self._batches.close()
+        self._batches = None
 
     def _check(self, window: list[Tensor]) -> Tensor:
         """The window's terms (n, 5) on the host. Raises `NonFiniteError`."""

@@ -135,7 +135,7 @@ def test_a_page_runs_as_it_is_written(
 
 def test_every_option_that_a_page_names_exists(capsys: pytest.CaptureFixture[str]) -> None:
     """Also in commands that take too long to be run here; options of parts, with a dot, aside."""
-    for verb, action in [*((v, "") for v in VERBS), *(("latents", a) for a in ACTIONS)]:
+    for verb, action in [*((v, "") for v in (*VERBS, "shard")), *(("latents", a) for a in ACTIONS)]:
         with pytest.raises(SystemExit):
             importlib.import_module(f"pyro_dsvae.{verb}").main([*action.split(), "--help"])
     known = {option.replace("-", "_") for option in OPTION.findall(capsys.readouterr().out)}

@@ -99,7 +99,7 @@ def test_what_is_imported_is_declared() -> None:
     """The wheel is tried beside this environment's libraries, which hides a dependency that nobody named."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    used = ("evaluate", "series", "video", "trackers", "explore")
+    used = ("evaluate", "series", "video", "trackers", "scale", "explore")
     named = [*project["dependencies"], *(line for extra in used for line in extras[extra])]
     declared = {re.split(r"[^\w-]", line)[0].lower() for line in named}
     declared.add("xarray")  # the data type of ArviZ, whose version ArviZ decides

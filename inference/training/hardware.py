@@ -135,7 +135,8 @@ class Hardware:
     def place(self, parts: Mapping[str, Sequences], device: torch.device) -> dict[str, Sequences]:
         """The parts of a data set with their frames where they are to be kept; what several share is moved once."""
         tensors = {id(v): v for part in parts.values() for v in part.stored() if v is not None}
-        if not self._resident(sum(v.nbytes for v in tensors.values()), device):
+        outside = any(part.outside_memory for part in parts.values())
+        if outside or not self._resident(sum(v.nbytes for v in tensors.values()), device):
             return dict(parts)
         moved = {key: value.to(device) for key, value in tensors.items()}
         return {name: part.elsewhere(lambda values: moved[id(values)]) for name, part in parts.items()}

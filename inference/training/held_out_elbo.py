@@ -1,11 +1,14 @@
 """The ELBO and its terms on held-out sequences."""
 
+import itertools
+
 import pyro
 import torch
 
-from pyro_dsvae.inference.sequences import Sequences
+from pyro_dsvae.inference.sequences import Sequences, placed
 from pyro_dsvae.inference.training.distributed import Processes
 from pyro_dsvae.inference.training.objective import TERMS, KLWeights, Objective
+from pyro_dsvae.inference.training.read_ahead import read_ahead
 from pyro_dsvae.inference.training.seeding import derive_seed, generators_kept, seed_generators
 
 
@@ -34,12 +37,12 @@ def held_out_terms(
     objective.eval()
     totals = torch.zeros(len(TERMS), dtype=torch.float64)
     with generators_kept(device), pyro.validation_enabled(False):
-        for number, rows in enumerate(torch.arange(len(sequences)).split(batch_size)):
-            if processes is not None and number % processes.count != processes.rank:
-                continue
+        first, count = (0, 1) if processes is None else (processes.rank, processes.count)
+        own = torch.arange(len(sequences)).split(batch_size)[first::count]
+        for number, batch in zip(itertools.count(first, count), read_ahead(sequences, own), strict=False):
             seed_generators(derive_seed(seed, "evaluation", number), device)
-            terms = objective(sequences.batch(rows, objective.model.likelihood, device), KLWeights())
-            totals += torch.stack([terms[name] for name in TERMS]).double().cpu() * len(rows)
+            terms = objective(placed(batch, objective.model.likelihood, device), KLWeights())
+            totals += torch.stack([terms[name] for name in TERMS]).double().cpu() * len(batch.x)
     objective.train(training)
     if processes is not None:
         totals = processes.all_reduce(totals)

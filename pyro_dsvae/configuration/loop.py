@@ -30,7 +30,7 @@ def loop_for(options: FitOptions, data: SequenceData, columns: ColumnMoments | N
     """
     train = data.sequences("train")
     objective = build_from(options, examples(data), columns)
-    for part in data.stored().parts():
+    for part in data.stored().parts() if new else ():  # those of a run that exists are known by their fingerprint
         objective.model.likelihood.check(part.visible)
     check_times(data, objective.model.dynamic_prior)
     if new and any(objective.model.likelihood.real_channels):

@@ -9,6 +9,7 @@ from pyro_dsvae.data.packaged.basic_motions import BasicMotions
 from pyro_dsvae.data.packaged.japanese_vowels import JapaneseVowels
 from pyro_dsvae.data.packaged.watch_exercises import WatchExercises
 from pyro_dsvae.data.series_table import SeriesTable
+from pyro_dsvae.data.shard.shards import Shards
 from pyro_dsvae.data.speech.speech_folder import SpeechFolder
 from pyro_dsvae.data.speech.spoken_words import SpokenWords
 from pyro_dsvae.data.sprites import Sprites
@@ -27,6 +28,7 @@ __all__ = [
     "Recommended",
     "SequenceData",
     "SeriesTable",
+    "Shards",
     "SpeechFolder",
     "SpokenWords",
     "Sprites",

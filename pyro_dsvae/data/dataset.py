@@ -1,6 +1,7 @@
 """The typed contract between data and everything that uses them."""
 
 import hashlib
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from pyro_dsvae.data.words import in_words, numbered_sequences
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.posteriors.views.choice import Views
 from pyro_dsvae.inference.sequences import Sequences, evenly_spaced
+from pyro_dsvae.inference.stored import Stored
 from pyro_dsvae.models.decoders.regions import Regions
 from pyro_dsvae.models.errors import Remark, UsageError, did_you_mean
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
@@ -135,7 +137,7 @@ class SequenceData:
             UsageError: Where the split is empty.
         """
         rows = self.rows(split)
-        most = max(1, MEASURED // (self.frames[0].numel() * self.frames.element_size()))
+        most = max(1, MEASURED // (math.prod(self.frames.shape[1:]) * self.frames.element_size()))
         if len(rows) > most:
             some = f"{most:,} of the {len(rows):,} sequences of the {split} split are taken, evenly spaced"
             warnings.warn(Remark(f"{some}: all take more than {MEASURED >> 20:,} MiB"), stacklevel=2)
@@ -183,6 +185,9 @@ class SequenceData:
             digest.update(repr((self.names.columns, self.names.entities, self.names.clock)).encode())
         for name, value in parts.items():
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            if isinstance(value, Stored):
+                digest.update(value.source.fingerprint.encode())
+                continue
             # Flat: an axis of size 1 may have any stride, and `view` takes only 1.
             digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()

@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 
 from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.inference.stored import Stored
 from pyro_dsvae.models.errors import UsageError
 
 # Whole numbers up to less than this may be counts or classes as well; beyond, they are bytes.
@@ -24,7 +25,8 @@ def with_bytes(data: SequenceData) -> SequenceData:
 
     Nothing is lost: a likelihood of counts takes bytes as they are.
     """
-    if len(data.frame_shape) != 3 or not data.frames.is_floating_point():
+    stored = isinstance(data.frames, Stored)  # they were told when they were written
+    if stored or len(data.frame_shape) != 3 or not data.frames.is_floating_point():
         return data
     highest = 0.0
     for part in data.stored().parts():

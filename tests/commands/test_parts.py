@@ -121,7 +121,11 @@ def test_description_survives_the_round_trip_through_yaml(tmp_path: Path, argume
 def test_every_part_can_be_described_and_picked() -> None:
     for option, kinds in PARTS.items():
         for name, kind in kinds.items():
-            needed = ["--data.path=x.npz"] if name in ("Arrays", "SeriesTable", "VideoFolder", "SpeechFolder") else []
+            needed = (
+                ["--data.path=x.npz"]
+                if name in ("Arrays", "SeriesTable", "Shards", "VideoFolder", "SpeechFolder")
+                else []
+            )
             path = f"{kind.__module__}.{name}"
             for spelling in (name, path):
                 assert parsed(f"--{option}={spelling}", *needed)[option]["class_path"] == path

@@ -94,7 +94,7 @@ class ColumnMoments:
 def _chunks(sequences: Sequences) -> Iterator[tuple[Tensor, Tensor]]:
     """Values (n, P) float64, zero where not observed, and which were observed; n steps of some sequences."""
     stored: Batch = sequences.stored()
-    for rows in sequences.rows.split(max(1, CHUNK // stored.x[0].numel())):
+    for rows in sequences.rows.split(max(1, CHUNK // stored.x.shape[1:].numel())):
         part = stored.rows(rows)
         yield part.visible.double().flatten(0, 1), part.observed.flatten(0, 1)
 

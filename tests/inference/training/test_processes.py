@@ -34,6 +34,7 @@ from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.normal import Normal
 from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
+from pyro_dsvae.shard import shard
 from tests.decoded import SMALL_DECODER
 from tests.encoded import SMALL_ENCODER
 
@@ -95,6 +96,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fit(path, "one", *data, *TINY, "--steps", "50")
     done = fit(path, "two", *data, *TINY, "--steps", "50", "--devices", "2")
     assert done.stdout.count("run: ") == 1
+    shard(Arrays(str(path / "clips.npz")), out=str(path / "shards"), size=8)
+    fit(path, "of-shards", "--data", "Shards", "--data.path", "shards", *TINY, "--steps", "50", "--devices", "2")
     return path
 
 
@@ -108,14 +111,16 @@ def weights(folder: Path, name: str) -> dict[str, Tensor]:
     return {key: value for key, value in state.items() if value.is_floating_point()}
 
 
-def test_two_processes_have_the_losses_and_weights_of_one(folder: Path) -> None:
-    one, two = rows(folder, "one"), rows(folder, "two")
+@pytest.mark.parametrize("name", ["two", "of-shards"])
+def test_two_processes_have_the_losses_and_weights_of_one(folder: Path, name: str) -> None:
+    """Thirty sequences in batches of four, so that batches lie across the ends of epochs."""
+    one, two = rows(folder, "one"), rows(folder, name)
     assert [row["step"] for row in one] == [row["step"] for row in two]
     for a, b in zip(one, two, strict=True):
         assert float(b["elbo"]) == pytest.approx(float(a["elbo"]), rel=1e-5), a["step"]
     expected = weights(folder, "one")
-    for name, value in weights(folder, "two").items():
-        torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-4)
+    for key, value in weights(folder, name).items():
+        torch.testing.assert_close(value, expected[key], rtol=1e-3, atol=1e-4)
 
 
 def test_a_fit_by_two_goes_on_with_one_and_back(folder: Path) -> None:

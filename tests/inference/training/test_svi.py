@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +13,11 @@ from pyro_dsvae.inference.elbo import CLOSED_FORM, STICKING_THE_LANDING
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.svi import LOG_EVERY, SVI, NonFiniteError
+from pyro_dsvae.inference.training.distributed import Processes
 from pyro_dsvae.inference.training.hardware import Hardware
 from pyro_dsvae.inference.training.held_out_elbo import held_out_terms
 from pyro_dsvae.inference.training.objective import TERMS, KLWeights, Objective
+from pyro_dsvae.inference.training.order import Order
 from pyro_dsvae.inference.training.schedule import Budget, Optimisation
 from pyro_dsvae.inference.training.seeding import derive_seed
 from pyro_dsvae.models.dsvae import DSVAE
@@ -182,14 +185,23 @@ def test_a_budget_out_of_range_is_refused(budget: dict[str, Any]) -> None:
         Budget(**budget)
 
 
-def test_an_epoch_visits_no_sequence_twice_and_the_next_one_in_another_order() -> None:
-    loop = svi()
-    epochs = [torch.cat([loop._rows(3 * epoch + batch) for batch in range(3)]).tolist() for epoch in (0, 1)]
-    for epoch in epochs:
-        assert len(epoch) == len(set(epoch)) == 12
-        assert set(epoch) <= set(range(14))
-    assert epochs[0] != epochs[1]
-    assert loop._rows(0).tolist() != svi(seed=1)._rows(0).tolist()
+def test_every_epoch_has_every_sequence_once_in_an_order_of_its_own_also_of_several_processes() -> None:
+    """14 sequences in batches of 4: seven steps are two epochs."""
+    order = Order(14, 4, seed=0)
+    batches = [order.batch(step) for step in range(7)]
+    taken = torch.cat(batches).tolist()
+    assert sorted(taken[:14]) == sorted(taken[14:]) == list(range(14))
+    assert taken[:14] != taken[14:]
+    assert taken[:14] != torch.cat([Order(14, 4, seed=1).batch(step) for step in range(4)]).tolist()[:14]
+    again = Order(14, 4, seed=0)  # of a fit that was resumed after three steps
+    assert all(torch.equal(again.batch(step), batches[step]) for step in range(3, 7))
+    fabric: Any = SimpleNamespace(global_rank=0, world_size=1)
+    ranks = [Processes(fabric) for _ in range(2)]
+    for rank, processes in enumerate(ranks):
+        processes.rank, processes.count = rank, 2
+    shared = [processes.shard(batch) for batch in batches for processes in ranks]
+    assert {len(part) for part in shared} == {2}
+    assert sorted(torch.cat(shared).tolist()) == sorted(2 * list(range(14)))
 
 
 def test_fitting_improves_the_held_out_elbo_and_keeps_the_best_state() -> None:
