@@ -41,7 +41,7 @@ class GuideInput:
             x, observed = torch.where(values, x, torch.zeros_like(x)), values.flatten(2).any(dim=2).expand(x.shape[:2])
         return cls(with_gaps(x, values, times) if gaps else x, observed, steps)
 
-    def rows(self, rows: slice) -> "GuideInput":
+    def rows(self, rows: slice | Tensor) -> "GuideInput":
         """Some sequences of the batch."""
         lengths, times = (None if v is None else v[rows] for v in (self.steps.lengths, self.steps.times))
         return GuideInput(self.x[rows], self.observed[rows], Steps(self.steps.length, lengths, times))

@@ -14,7 +14,7 @@ from pyro_dsvae.inference.posteriors.latent_density import LatentDensity, sample
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.training.contrastive import Contrastive
 from pyro_dsvae.inference.training.kl_weights import weigh_kl
-from pyro_dsvae.inference.training.recombination import SeenForStatic, StaticView, recombined, unseen
+from pyro_dsvae.inference.training.recombination import CLIP, SeenForStatic, StaticView, exchanged, recombined
 from pyro_dsvae.models.dsvae import DSVAE
 
 TERMS = ("elbo", "reconstruction", "kl_static", "kl_dynamic")
@@ -61,7 +61,7 @@ class Objective(nn.Module):
         self.elbo = SequenceELBO()
         self.estimators: dict[str, str] = {}
 
-    def forward(self, batch: Batch, weights: KLWeights, static_view: StaticView = "clip") -> dict[str, Tensor]:
+    def forward(self, batch: Batch, weights: KLWeights, static_view: StaticView = CLIP) -> dict[str, Tensor]:
         """Means over the batch, scalars in nats per sequence: "loss" (weighted) and the unweighted `TERMS`.
 
         Contrastive terms are part of the loss alone. ``estimators`` tells afterwards how the KL of each site was computed.
@@ -69,14 +69,14 @@ class Objective(nn.Module):
         Args:
             batch: The sequences.
             weights: Of the KL terms.
-            static_view: What a guide with random views infers f from, while training: "nothing" (`unseen`), the "clip", or, for
-                half of the batch, clips that are "recombined" (`recombined`). These are held fixed: the gradient of "loss"
-                leaves out how parameters change them.
+            static_view: What a guide with random views infers f from, while training. Recombined clips are held fixed: the
+                gradient of "loss" leaves out how parameters change them.
         """
         guide = _unregistered(self.guide)
-        if static_view != "clip" and self.training and self.guide.views.random:
+        if static_view != CLIP and self.training and self.guide.views.random:
             seen = self.guide.see(*batch)
-            others = unseen(seen) if static_view == "nothing" else recombined(self.model, self.guide, seen)
+            share = static_view.exchanged
+            others = recombined(self.model, self.guide, seen) if static_view.recombined else exchanged(seen, share)
             guide = _seeing(seen, SeenForStatic(self.guide, others))
         weighed = weigh_kl(_unregistered(self.model), guide, {"f": weights.static, "z": weights.dynamic})
         terms = self.elbo.terms(*weighed, *batch)

@@ -1,10 +1,9 @@
-"""What a guide with views infers f from as a fit goes on: nothing, the clip, or a clip that the model has recombined.
+"""What a guide with views infers f from as a fit goes on: other clips, the clip, or one that the model has recombined.
 
 A recombined clip has the appearance of one clip and the motion of another, and is decoded by the model itself.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -17,7 +16,21 @@ from pyro_dsvae.inference.prediction import decode
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.standardisation import standardised
 
-StaticView = Literal["nothing", "clip", "recombined"]
+
+@dataclass(frozen=True)
+class StaticView:
+    """What a guide with random views infers f from in one step.
+
+    Attributes:
+        exchanged: Share of the batch whose f is inferred from another clip (`exchanged`).
+        recombined: Whether f of half of the batch is inferred from `recombined` clips; then no clip is exchanged.
+    """
+
+    exchanged: float = 0.0
+    recombined: bool = False
+
+
+CLIP = StaticView()
 
 
 @dataclass(frozen=True)
@@ -41,14 +54,16 @@ class SeenForStatic:
         return self.guide.dynamic(clip, f)
 
 
-def unseen(clip: GuideInput) -> GuideInput:
-    """The batch with no frame observed.
+def exchanged(clip: GuideInput, share: float) -> GuideInput:
+    """The batch with a share of its clips, the first ones, each exchanged for the next.
 
-    A few steps with this view of f at the start of a fit settle a race. A pose that stays the same within a clip, such as
-    which way a figure faces, can be carried by either latent, and the one that learns it first keeps it. While f is the same
-    for all clips, z learns where things are and how they stand. What is finer and slower to learn is left for f.
+    Such steps at the start of a fit settle a race. A pose that stays the same within a clip, such as which way a figure
+    faces, can be carried by either latent, and the one that learns it first keeps it. Where f is often that of another clip,
+    what z can tell is better taken from z, and what only f can tell, such as colours, still comes from f.
     """
-    return GuideInput(torch.zeros_like(clip.x), torch.zeros_like(clip.observed), clip.steps)
+    count = len(clip.x)
+    rows = torch.arange(count, device=clip.x.device)
+    return clip.rows((rows + (rows < round(share * count))) % count)
 
 
 @torch.no_grad()

@@ -9,7 +9,10 @@ from pyro_dsvae.inference.training.recombination import StaticView
 from pyro_dsvae.models.errors import UsageError, check_count, check_positive
 
 DEFAULT_STEPS = 1_800
+WARM_UP = 40
 FREE_UNTIL = 0.4
+# Of a batch whose f is inferred from other clips at the start of a fit.
+EXCHANGED = 0.5
 
 
 class Rates(NamedTuple):
@@ -32,15 +35,15 @@ class Optimisation:
 
     Args:
         batch_size: sequences per optimiser step
-        learning_rate: peak rate of the networks: linear warm-up over 100 steps, then half a cosine down to 0
+        learning_rate: peak rate of the networks: linear warm-up over 40 steps, then half a cosine down to 0
         prior_start: share of the fit, from 0 to below 1, after which the static prior learns and both priors follow a half
             cosine of their own
         static_prior_rate: rate of the static prior after that, as a multiple of learning_rate, falling to 0
         dynamic_prior_rate: rate of the dynamic prior before that, as a multiple of the networks' rate
         prior_refit_steps: optimiser steps that fit the static prior alone to the final posterior, at most one for each step of
             the fit; 0 for none
-        static_start: share of the fit, from 0 to below 1, in which a guide with views infers nothing about f from a clip, so
-            that z learns first where things are
+        static_start: share of the fit, from 0 to below 1, in which a guide with views infers f of some clips from other
+            clips, half of them at first and then ever fewer, so that z learns first where things are
         recombination_start: share of the fit, from 0 to 1 for never, after which a guide with views infers f from recombined
             clips, too
         max_grad_norm: gradients are scaled down to this norm, in nats per sequence
@@ -60,7 +63,7 @@ class Optimisation:
     static_prior_rate: float = 3.0
     dynamic_prior_rate: float = 0.3
     prior_refit_steps: int = 4_000
-    static_start: float = 0.02
+    static_start: float = 0.3
     recombination_start: float = 0.5
     max_grad_norm: float = 200.0
     kl_static: float = 1.0
@@ -117,9 +120,9 @@ class Optimisation:
 
     def static_view(self, progress: float) -> StaticView:
         """What a guide with views infers f from when ``progress`` (0 to 1) of the fit is done."""
-        if progress < self.static_start:
-            return "nothing"
-        return "recombined" if progress >= self.recombination_start else "clip"
+        if progress >= self.recombination_start:
+            return StaticView(recombined=True)
+        return StaticView(EXCHANGED * max(0.0, 1 - progress / self.static_start) if self.static_start else 0.0)
 
     def rates(self, step: int, progress: float) -> Rates:
         """The learning rates of step ``step``.
@@ -139,7 +142,7 @@ class Optimisation:
             step: From 0.
             progress: Share of the fit that is done, 0 to 1.
         """
-        networks = self.learning_rate * min(1, (step + 1) / 100) * half_cosine(progress)
+        networks = self.learning_rate * min(1, (step + 1) / WARM_UP) * half_cosine(progress)
         late = (progress - self.prior_start) / (1 - self.prior_start)
         prior = self.learning_rate * half_cosine(late) if late >= 0 else 0.0
         return Rates(networks, self.static_prior_rate * prior, max(self.dynamic_prior_rate * networks, prior))

@@ -51,7 +51,7 @@ OLD = {
 # Options that there were not yet.
 LATER = ("static_start", "free_dynamic")
 # All fits of that time took Adam.
-TODAY = Optimisation(4, 1e-3, 0.6, 2.0, 0.25, 3, 0.02, 1.0, 100.0, 1.0, 1.0, 0.5, 1, 20.0, optimizer="Adam")
+TODAY = Optimisation(4, 1e-3, 0.6, 2.0, 0.25, 3, 0.3, 1.0, 100.0, 1.0, 1.0, 0.5, 1, 20.0, optimizer="Adam")
 NAMES = [f"pyro_dsvae.inference.posteriors.{name}" for name in ("lstm.LSTM", "factorised.Factorised")]
 SIZES = ["--static_size=2", "--latent_size=2", "--posterior.hidden_size=4", "--posterior.feature_size=4"]
 
@@ -207,7 +207,7 @@ def test_an_old_run_opens_resumes_and_repeats(old_run: Path, tmp_path: Path) -> 
     renamed, lacking = (line for line in resumed.stderr.splitlines() if "warning" in line.lower())
     assert renamed == said + "; ".join(f"{old} is now {new}" for old, new in RENAMED.items())
     assert lacking.endswith(
-        "takes its defaults for them: optimisation.static_start=0.02, optimisation.free_dynamic=None"
+        "takes its defaults for them: optimisation.static_start=0.3, optimisation.free_dynamic=None"
     )
     repeated = command("fit", "--config", old_run / "config.yaml", f"--out={tmp_path / 'again'}")
     assert repeated.returncode == 0, repeated.stderr

@@ -1,7 +1,7 @@
 """Recombined clips: what they show, who sees them, and when."""
 
 from types import SimpleNamespace
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.posteriors.guide_input import GuideInput
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
 from pyro_dsvae.inference.training.objective import KLWeights, Objective
-from pyro_dsvae.inference.training.recombination import StaticView, recombined, unseen
+from pyro_dsvae.inference.training.recombination import CLIP, StaticView, exchanged, recombined
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.dynamic_priors.lstm import LSTM
 from pyro_dsvae.models.likelihoods.normal import Normal
@@ -22,6 +22,7 @@ from tests.encoded import small_encoder
 
 B, T, F, D = 5, 4, 3, 2
 IMAGE = (3, 16, 16)
+RECOMBINED = StaticView(recombined=True)
 
 
 class Exact:
@@ -95,7 +96,7 @@ def objective(views: bool = True) -> Objective:
     return Objective(model, guide)
 
 
-def latents(of: Objective, frames: Tensor, view: StaticView = "recombined") -> dict[str, Tensor]:
+def latents(of: Objective, frames: Tensor, view: StaticView = RECOMBINED) -> dict[str, Tensor]:
     """Where the guide puts f and z of every clip in one step of the objective."""
     seen: dict[str, Tensor] = {}
     for name in ("static", "dynamic"):
@@ -111,7 +112,7 @@ def latents(of: Objective, frames: Tensor, view: StaticView = "recombined") -> d
     return seen
 
 
-@pytest.mark.parametrize("view", ["recombined", "clip"])
+@pytest.mark.parametrize("view", [RECOMBINED, CLIP])
 def test_f_of_the_first_half_depends_on_its_partner_and_nothing_else_does(view: StaticView) -> None:
     step = objective()
     frames = torch.rand(6, T, *IMAGE)
@@ -119,7 +120,7 @@ def test_f_of_the_first_half_depends_on_its_partner_and_nothing_else_does(view: 
     other[3] = torch.rand(T, *IMAGE)  # the partner of clip 0
     before, after = latents(step, frames, view), latents(step, other, view)
     moved = [not torch.equal(a, b) for a, b in zip(before["static"], after["static"], strict=True)]
-    assert moved == [view == "recombined", False, False, True, False, False]
+    assert moved == [view.recombined, False, False, True, False, False]
 
 
 @pytest.mark.parametrize(("views", "training"), [(False, True), (True, False)])
@@ -127,20 +128,21 @@ def test_only_a_guide_with_views_sees_them_and_only_in_training(views: bool, tra
     step = objective(views).train(training)
     frames = torch.rand(6, T, *IMAGE)
     losses = []
-    for view in get_args(StaticView):
+    for view in (CLIP, RECOMBINED, StaticView(0.5)):
         torch.manual_seed(1)
         losses.append(step(Batch(frames), KLWeights(), view)["loss"].item())
     assert len(set(losses)) == 1
 
 
-def test_where_nothing_is_seen_f_is_the_same_for_all_clips_and_z_is_not() -> None:
+def test_f_of_a_share_of_the_clips_is_that_of_the_next_and_z_is_the_own() -> None:
     step = objective()
     frames = torch.rand(6, T, *IMAGE)
-    before, after = latents(step, frames, "nothing"), latents(step, frames.flip(0), "nothing")
-    assert torch.equal(before["static"], after["static"])
-    assert not torch.equal(before["dynamic"], after["dynamic"])
-    means = step.guide.static(unseen(step.guide.see(frames))).mean
-    torch.testing.assert_close(means, means[:1].expand_as(means))
+    seen = step.guide.see(frames)
+    assert torch.equal(exchanged(seen, 0.5).x, seen.x[[1, 2, 3, 3, 4, 5]])
+    assert torch.equal(exchanged(seen, 1.0).x, seen.x.roll(-1, 0))
+    own, others = latents(step, frames, CLIP), latents(step, frames, StaticView(0.5))
+    moved = [not torch.equal(a, b) for a, b in zip(own["static"], others["static"], strict=True)]
+    assert moved == [True, True, True, False, False, False]
 
 
 def test_no_gradient_goes_through_a_recombined_clip() -> None:
@@ -160,7 +162,7 @@ def test_a_step_follows_the_bound_with_recombined_clips_held_fixed(monkeypatch: 
 
     def loss() -> Tensor:
         torch.manual_seed(1)
-        value: Tensor = step(Batch(frames), KLWeights(), "recombined")["loss"]
+        value: Tensor = step(Batch(frames), KLWeights(), RECOMBINED)["loss"]
         return value
 
     direction = [torch.randn_like(p) for p in weights]

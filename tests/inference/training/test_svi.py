@@ -92,7 +92,7 @@ def test_kl_weights_move_geometrically_from_their_start_to_one() -> None:
 
 def test_the_learning_rate_rises_then_falls_to_zero() -> None:
     optimisation = Optimisation(learning_rate=1e-2)
-    assert optimisation.rates(0, 0.0).networks == pytest.approx(1e-4)
+    assert optimisation.rates(0, 0.0).networks == pytest.approx(1e-2 / 40)
     assert optimisation.rates(500, 0.5).networks == pytest.approx(5e-3)
     assert optimisation.rates(1000, 1.0).networks == pytest.approx(0.0, abs=1e-12)
 
@@ -150,12 +150,13 @@ def test_a_state_has_the_elbo_that_was_reported_for_it(last: int) -> None:
     assert opened.evaluate(opened.validation)["elbo"] != max(reported)
 
 
-def test_f_is_inferred_from_nothing_then_from_clips_then_from_recombined_ones() -> None:
-    loop, told = svi(steps=10, static_start=0.2, recombination_start=0.6), []
+def test_f_is_inferred_from_other_clips_then_from_the_own_then_from_recombined_ones() -> None:
+    loop, told = svi(steps=10, static_start=0.4, recombination_start=0.6), []
     loop.objective.register_forward_pre_hook(lambda _, given: told.append(given[2]))
     for _ in range(10):
         loop._step(loop.budget.progress(loop.step, 0.0))
-    assert told == ["nothing"] * 2 + ["clip"] * 4 + ["recombined"] * 4
+    assert [view.exchanged for view in told] == pytest.approx([0.5, 0.375, 0.25, 0.125, *[0.0] * 6])
+    assert [view.recombined for view in told] == [False] * 6 + [True] * 4
 
 
 @pytest.mark.parametrize(("steps", "minutes", "expected"), [(10, None, 0.5), (None, 2.0, 0.25), (10, 0.25, 2.0)])
