@@ -8,7 +8,7 @@ from pyro_dsvae.inference.training.objective import KLWeights
 from pyro_dsvae.inference.training.recombination import StaticView
 from pyro_dsvae.models.errors import UsageError, check_count, check_positive
 
-DEFAULT_STEPS = 1_800
+DEFAULT_STEPS = 900
 WARM_UP = 40
 FREE_UNTIL = 0.4
 # Of a batch whose f is inferred from other clips at the start of a fit.

@@ -19,7 +19,6 @@ from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.posteriors.views.choice import Views
 from pyro_dsvae.inference.sequences import Sequences, evenly_spaced
 from pyro_dsvae.inference.stored import Stored
-from pyro_dsvae.models.decoders.regions import Regions
 from pyro_dsvae.models.errors import Remark, UsageError, did_you_mean
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 from pyro_dsvae.models.networks.frames import FrameDecoder, FrameEncoder
@@ -210,9 +209,6 @@ class Recommended:
     why: str
     encoder: type[FrameEncoder] | None = None
     likelihood: Callable[[tuple[int, ...]], Likelihood] | None = None
-
-
-PAINTED = Recommended(Regions, "recolour", "the figures are patches of colour on black, all in one place")
 
 
 class DataSource(ABC):

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyro_dsvae.data.dataset import PAINTED, SPLITS, DataSource, Label, Recommended, SequenceData
+from pyro_dsvae.data.dataset import SPLITS, DataSource, Label, SequenceData
 from pyro_dsvae.data.embedded.grounds import Ground, Grounds
 from pyro_dsvae.data.embedded.parts import (
     PALETTES,
@@ -162,11 +162,6 @@ class Sprites(DataSource):
             raise UsageError(f"ground is {ground!r}; it is one of {', '.join(get_args(Ground))}")
         self.size = size
         self.ground: Ground = ground
-
-    @property
-    def recommended(self) -> Recommended | None:
-        """`Regions` on black; on other grounds none."""
-        return PAINTED if self.ground == "black" else None
 
     def load(self) -> SequenceData:
         """Draw all sequences; the same on every call."""

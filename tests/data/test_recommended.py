@@ -41,12 +41,11 @@ def chosen(options: FitOptions) -> tuple[type | None, object]:
     return part_class(settled.decoder), settled.posterior.keywords["views"]
 
 
-@pytest.mark.parametrize("source", [Sprites(), LPCSprites()])
-def test_figures_on_black_are_painted(source: DataSource) -> None:
-    assert chosen(FitOptions(source)) == (Regions, "recolour")
+def test_the_real_sprites_are_painted() -> None:
+    assert chosen(FitOptions(LPCSprites())) == (Regions, "recolour")
 
 
-@pytest.mark.parametrize("source", [Sprites(ground="grey"), MovingDigits()])
+@pytest.mark.parametrize("source", [Sprites(), MovingDigits()])
 def test_other_images_take_the_default(source: DataSource) -> None:
     assert source.recommended is None
     assert chosen(FitOptions(source)) == (Textures, "turn")
@@ -54,23 +53,23 @@ def test_other_images_take_the_default(source: DataSource) -> None:
 
 @pytest.mark.parametrize("decoder", [Joined, Textures])
 def test_another_decoder_takes_the_views_of_its_own_default(decoder: type[FrameDecoder]) -> None:
-    assert chosen(FitOptions(Sprites(), decoder=decoder)) == (decoder, "turn")
+    assert chosen(FitOptions(LPCSprites(), decoder=decoder)) == (decoder, "turn")
 
 
 def test_the_views_are_those_of_the_decoder_also_where_it_is_named() -> None:
-    assert chosen(FitOptions(Sprites(), decoder=partial(Regions, width=8))) == (Regions, "recolour")
+    assert chosen(FitOptions(LPCSprites(), decoder=partial(Regions, width=8))) == (Regions, "recolour")
 
 
 @pytest.mark.parametrize("views", ["none", "turn"])
 def test_views_that_are_named_stay(views: str) -> None:
-    assert chosen(FitOptions(Sprites(), posterior=partial(LSTM, views=views))) == (Regions, views)
+    assert chosen(FitOptions(LPCSprites(), posterior=partial(LSTM, views=views))) == (Regions, views)
 
 
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
         (FitOptions(MovingDigits()), 8.0),
-        (FitOptions(Sprites()), 0.0),
+        (FitOptions(LPCSprites()), 0.0),
         (FitOptions(MovingDigits(), posterior=partial(LSTM, views="none")), 0.0),
         (FitOptions(MovingDigits(), optimisation=Optimisation(free_dynamic=3.0)), 3.0),
     ],
