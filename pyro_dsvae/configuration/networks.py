@@ -126,7 +126,9 @@ def parts_in_words(asked: SharedOptions, taken: SharedOptions, recommended: Reco
     views, own = (
         o.posterior.keywords.get("views") if isinstance(o.posterior, partial) else None for o in (taken, asked)
     )
-    said["views"] = f"guide views {views if isinstance(views, str) else 'none' if views is None else _named(views)}"
+    if views is None or isinstance(views, bool):
+        views = "recolour" if views else "none"
+    said["views"] = f"guide views {views if isinstance(views, str) else _named(views)}"
     advised = []
     if recommended is not None:
         advised = [p for p in parts if getattr(asked, p) is None and getattr(recommended, p) is not None]

@@ -126,7 +126,7 @@ def test_the_published_models_have_the_published_networks_and_no_views(name: str
 
 
 @pytest.mark.parametrize("name", recipes.names())
-def test_a_recipe_says_what_it_is_and_names_parts_only(name: str) -> None:
+def test_a_recipe_says_what_it_is_and_names_parts_and_its_optimiser_only(name: str) -> None:
     text = (recipes.FOLDER / f"{name}.yaml").read_text()
     assert text.startswith("# ")
     assert set(yaml.safe_load(text)) <= {
@@ -138,6 +138,7 @@ def test_a_recipe_says_what_it_is_and_names_parts_only(name: str) -> None:
         "likelihood",
         "encoder",
         "decoder",
+        "optimisation",
         "contrastive",
     }
 
