@@ -1,5 +1,6 @@
 """Batches of sequences that are read and decoded by another process while this one works."""
 
+import atexit
 import multiprocessing
 import signal
 import sys
@@ -48,10 +49,17 @@ def read_ahead(sequences: Sequences, batches: Iterable[Tensor]) -> Generator[Bat
         # From Python 3.12 on, of every process with threads. The copy uses none of them, and opens files of its own.
         warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
         found: Iterator[Batch | UsageError] = iter(loader)
-    for batch in found:
-        if isinstance(batch, UsageError):
-            raise batch
-        yield batch
+    # It ignores SIGTERM, by which Python would end it when this process ends: that would wait for it for ever.
+    end = found._shutdown_workers  # type: ignore[attr-defined]
+    atexit.register(end)
+    try:
+        for batch in found:
+            if isinstance(batch, UsageError):
+                raise batch
+            yield batch
+    finally:
+        atexit.unregister(end)
+        end()
 
 
 class _Reader(Dataset[Any]):
