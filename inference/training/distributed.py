@@ -43,7 +43,7 @@ def check_launcher() -> None:
     if launched() is None and "RANK" in os.environ and (rank, size) != ("0", "1"):
         raise UsageError(
             f"RANK is {rank} and WORLD_SIZE {size} in the environment, and torchrun has not set them: start the processes of a "
-            "fit with torchrun --nproc-per-node N -m pyro_dsvae.fit …, or unset RANK for a fit by one"
+            "fit with torchrun, or unset RANK for a fit by one"
         )
 
 
