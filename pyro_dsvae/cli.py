@@ -56,6 +56,14 @@ def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
         UsageError: In one line that names the nearest valid option or part.
     """
     modern = modern_arguments(arguments)
+    names = {argument.partition("=")[0] for argument in modern}
+    # Decoders and encoders depend on the frames; of likelihoods there is one default, so that its options say which.
+    if any(name.startswith("--likelihood.") for name in names) and not names & {
+        "--likelihood",
+        "--config",
+        "--likelihood.help",
+    }:
+        modern.insert(0, "--likelihood=Normal")
     try:
         _forget_options_of_defaults(parser, modern)
         return parser.parse_args(modern)

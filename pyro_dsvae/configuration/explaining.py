@@ -124,6 +124,7 @@ def _unnamed(option: str, _: str, match: re.Match[str]) -> str:
     usual = {
         "decoder": " (Textures, the default for images, or Dense, for vectors)",
         "encoder": " (Convolutional, the default for images, or Dense, for vectors)",
+        "likelihood": " (Normal, the default)",
     }.get(option, "")
     what = option if "." in option else with_article(option)
     return f"options of {what} need its name, --{option} NAME{usual}; {_choices(option)}"

@@ -26,7 +26,7 @@ PARTS_IN_TURN = [
     if option not in ("data", "tracker")
     for name in parts
     # Those that take vectors only, or as well: the first is the default of vectors.
-    if name not in ("Dense", "MaskedDense", "TCN", "Product")
+    if name not in ("Dense", "MaskedDense", "TCN", "Spectral", "Product")
 ]
 # Bytes are 256 classes.
 NEEDED: Mapping[str, list[str]] = {"Categorical": ["--likelihood.classes=256"]}

@@ -264,8 +264,9 @@ def test_run_directory_is_complete(done: Outcome) -> None:
 
 def test_progress_goes_to_standard_error_one_line_per_evaluation(done: Outcome) -> None:
     assert "nats per sequence" in done.out
-    understood, standardised, *others = done.err.splitlines()
+    understood, model, standardised, *others = done.err.splitlines()
     assert understood.startswith("data: ")
+    assert model.startswith("model: decoder Dense")
     assert "series are standardised" in standardised
     assert [line.partition(":")[0] for line in others] == ["step 3", "step 6", "this fit has not learned"]
 

@@ -18,8 +18,8 @@ from tests.pairs import pairwise
 
 B, T, D = 2, 3, 2
 SHAPES = [(1, 8, 256), (4, 256, 8), (1, 13, 10), (4, 64, 47)]
-# Encoders that read gaps take vectors (`tests/inference/posteriors/test_gaps.py`).
-READERS = [name for name in PARTS["encoder"] if not PARTS["encoder"][name].reads_gaps]
+# Encoders that read gaps take vectors (`tests/inference/posteriors/test_gaps.py`), and so does that of spectra.
+READERS = [name for name in PARTS["encoder"] if not PARTS["encoder"][name].reads_gaps and name != "Spectral"]
 VIEWS = [name for name, views in BY_NAME.items() if "images" in views().takes]
 
 
