@@ -38,7 +38,7 @@ from benchmarks.sprites.page import page
 from benchmarks.sprites.records import FIT, PATHS, Record, Records, commit
 from benchmarks.sprites.rows import FITS, PAPER_SCALE, ROWS, fit_of, is_anchored
 from pyro_dsvae.data.lpc_sprites import CREDITS
-from pyro_dsvae.evaluate import PAIRS, evaluate
+from pyro_dsvae.evaluate import evaluate
 from pyro_dsvae.inference.training.hardware import device_for
 from pyro_dsvae.judges.swap_scores import partners
 from pyro_dsvae.metrics import figures as evaluation_figures
@@ -157,7 +157,7 @@ def draw_swaps(run: Path, split: str, path: Path, device: str, seed: int = 0) ->
     """Random pairs of clips, decoded: the two, and f of the first with z of the second. No frame of the art is in it."""
     opened = pyro_dsvae.load(run, device=str(device_for(device)))
     data = opened.sequences().part(split)
-    looks = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:PAIRS]
+    looks = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[: evaluation_figures.PAIRS]
     codes = [opened.encode(data.frames[rows]) for rows in (looks, partners(len(data), seed)[looks])]
     own = [opened.decode(code.f, code.z).cpu() for code in codes]
     evaluation_figures.swaps(*own, opened.decode(codes[0].f, codes[1].z).cpu(), path)

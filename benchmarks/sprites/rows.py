@@ -8,7 +8,7 @@ PAPER = ["--likelihood.scale_kind", "fixed", "--likelihood.scale", PAPER_SCALE]
 def _fit(title: str, *options: str, views: str = "recolour") -> tuple[str, list[str]]:
     """A title and the options of a fit, with the networks and the prior that all records have where they name no others."""
     prior = [] if "--dynamic_prior" in options else ["--dynamic_prior", "Flow"]
-    networks = ["--decoder", "Regions", "--optimisation.static_start", "0"]
+    networks = ["--decoder", "Regions", "--optimisation.static_start", "0", "--optimisation.optimizer", "Adam"]
     return title, [*networks, *prior, *options, "--posterior.views", views]
 
 

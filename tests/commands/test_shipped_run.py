@@ -40,9 +40,8 @@ def test_its_swaps_are_nearest_to_the_true_clips_that_they_should_be(shipped: Ru
     for name, label in data.labels.items():
         donor = a if label.role == "dynamic" else b
         right[name] = float((label.values[nearest] == label.values[donor]).float().mean())
-    assert right["action"] == 1
-    assert min(right["hair"], right["top"]) > 0.9
-    assert min(right["skin"], right["trousers"]) > 0.5  # of six each; .17 by chance
+    assert right["action"] > 0.8  # of nine
+    assert min(right[name] for name in ("hair", "top", "skin", "trousers")) > 0.8  # of six each
 
 
 def test_results_go_beside_and_not_into_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
