@@ -3,9 +3,9 @@ r"""The run that ships with the package: a finished fit, its weights in half pre
   python -m pyro_dsvae.fit --posterior.hidden_size 88 --posterior.feature_size 88 --out runs/sprites   # 13 minutes on one core
   python benchmarks/shipped_run.py runs/sprites                                                        # 2 minutes
 
-The weights of the default sizes have more than 5 MB in half precision, so the LSTMs and features are smaller. The second command
-writes pyro_dsvae/pretrained/sprites and prints a table: the ELBO of the validation split and the judge's shares in swaps, of the
-run and of what ships.
+The weights of the default sizes have more than 5 MB in half precision, so the LSTMs and features are smaller. The second
+command writes pyro_dsvae/pretrained/sprites and prints a table: the ELBO of the validation split and the judge's shares in
+swaps, of the run and of what ships.
 
 What resumes a fit (checkpoint.pt), the pictures, and the folder in which it was fitted are left out.
 """
