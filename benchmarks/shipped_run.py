@@ -49,6 +49,8 @@ def ship(run: Path, to: Path) -> None:
     new.write_text(new.metrics_file, old.metrics_file.read_text())
     new.write_summary(old.summary())
     new.save("best.pt", state)
+    # Anew under this short name, which the archive repeats for every tensor.
+    torch.save(torch.load(to / "best.pt", weights_only=True), to / "best.pt")
 
 
 def measured(run: Run, data: SequenceData) -> dict[str, float]:
