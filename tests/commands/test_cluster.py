@@ -3,19 +3,25 @@
 import contextlib
 import csv
 import os
+import re
 import signal
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Collection, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import distributed
 import numpy as np
 import psutil
 import pytest
 from distributed import LocalCluster
+from distributed.comm import CommClosedError
 
 from benchmarks import structure
 from pyro_dsvae import compare as verb
@@ -77,14 +83,34 @@ def test_what_is_wrong_with_an_address_is_one_line(
     monkeypatch.setattr(cluster, "FIRST_WORKER", 0.3)
     with monkeypatch.context() as patch:
         patch.setattr(cluster, "ANSWER", 0.3)
-        for wrong in ("tcp://127.0.0.1:9", "nonsense"):
-            assert f"no Dask scheduler answers at {wrong}" in refused(*options, f"--cluster={wrong}")
+        with server(b"") as mute, server(b"SSH-2.0-OpenSSH_9.2\r\n") as other:
+            for wrong in ("nonsense", "http://127.0.0.1:8787", "tls://127.0.0.1:9", mute, other):
+                with pytest.raises(UsageError, match=f"no Dask scheduler answers at {wrong}"):
+                    cluster._client(distributed, wrong)
+        wrong = "tcp://127.0.0.1:9"
+        assert f"no Dask scheduler answers at {wrong}" in refused(*options, f"--cluster={wrong}")
     address = scheduler.scheduler_address
     assert f"the scheduler at {address} has no workers" in refused(*options, f"--cluster={address}")
     assert "either --cluster or --devices" in refused(*options, f"--cluster={address}", "--devices=2")
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert "pip install 'pyro-dsvae[scale]'" in refused(*options, f"--cluster={address}")
     assert not (tmp_path / "out" / child.SHARED).exists()
+
+
+@contextlib.contextmanager
+def server(words: bytes) -> Iterator[str]:
+    """The address of a server that is no scheduler, and says these words to whoever comes."""
+
+    class Talk(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(words)
+            while self.request.recv(4096):
+                pass
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Talk) as made:
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        yield f"tcp://127.0.0.1:{made.server_address[1]}"
+        made.shutdown()
 
 
 def test_workers_that_cannot_take_tasks_say_why(tmp_path: Path) -> None:
@@ -102,6 +128,10 @@ def test_workers_that_cannot_take_tasks_say_why(tmp_path: Path) -> None:
         for answer, says in (
             ({"tcp://a:1": "", "tcp://b:1": "does not see /x"}, "the worker tcp://b:1 does not see /x"),
             ({"tcp://a:1": ModuleNotFoundError("No module named 'pyro_dsvae'")}, "a:1 cannot import pyro_dsvae"),
+            (
+                {"tcp://a:1": CommClosedError("Stream is closed")},
+                "a:1 does not answer .Stream is closed.; give the same",
+            ),
         ):
             client = SimpleNamespace(nthreads=lambda: {"": 1}, run=lambda *_, answer=answer, **__: answer)
             with pytest.raises(UsageError, match=says):
@@ -124,6 +154,48 @@ def test_a_task_that_is_lost_without_coming_further_is_given_up(tmp_path: Path) 
         with pytest.raises(UsageError, match=r"\[1/1\] IID, seed 0: its process died 3 times .*memory perhaps"):
             handed.follow(lambda *_: None)  # type: ignore[arg-type]
     assert work.standing([]) == (0.5, "0 of 1 done, IID seed 0 50%")
+
+
+def ends(future_raises: Exception, tmp_path: Path) -> str:
+    """What is said where a task that was handed out ends with an error of Dask or of the worker."""
+
+    def result() -> None:
+        raise future_raises
+
+    client: Any = SimpleNamespace(
+        status="running", submit=lambda *_, **__: SimpleNamespace(done=lambda: True, result=result)
+    )
+    task: Any = SimpleNamespace(saved=tuple)
+    with cluster._Shared(tmp_path, Work([], None, "cpu")) as shared, pytest.raises(UsageError) as said:
+        cluster._Handed(distributed, client, Work([task], None, "cpu"), shared).follow(lambda *_: None)  # type: ignore[arg-type]
+    return str(said.value)
+
+
+def test_errors_of_workers_are_told_and_those_of_this_code_are_not_hidden(tmp_path: Path) -> None:
+    assert "a worker failed: [Errno 28] No space left" in ends(OSError(28, "No space left on device"), tmp_path)
+    assert "a worker failed: No module named" in ends(ModuleNotFoundError("No module named 'pyro_dsvae'"), tmp_path)
+    with pytest.raises(ZeroDivisionError):
+        ends(ZeroDivisionError(), tmp_path)
+
+
+def test_a_scheduler_that_is_lost_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While tasks wait for workers, and while workers are waited for."""
+    monkeypatch.setattr(cluster, "ANSWER", 1.0)
+    gone = f"the scheduler is gone; what was done is kept in {tmp_path}: give the same command again"
+    task: Any = SimpleNamespace(saved=tuple)
+    for handed in (True, False):
+        made = LocalCluster(n_workers=0, dashboard_address=":0", host="127.0.0.1", protocol="tcp")
+        with (
+            cluster._connected(distributed, made.scheduler_address) as client,
+            cluster._Shared(tmp_path, Work([], None, "cpu")) as shared,
+        ):
+            work = Work([task], None, "cpu")
+            follow = partial(cluster._Handed(distributed, client, work, shared).follow, lambda *_: None)
+            wait = follow if handed else partial(cluster._check_workers, client, "", shared)
+            made.close()
+            with pytest.raises(UsageError, match=re.escape(gone)):
+                wait()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_code_is_known_by_its_files() -> None:

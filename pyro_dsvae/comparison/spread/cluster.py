@@ -4,15 +4,18 @@ The scheduler is told numbers and paths only. Tasks, results and progress are fi
 worker was lost goes on elsewhere from its last checkpoint.
 """
 
+import asyncio
 import json
 import logging
 import os
 import pickle
 import shutil
+import struct
 import time
 import uuid
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +32,11 @@ from pyro_dsvae.runs.versions import code_version
 
 # Seconds: for a scheduler to answer; for a first worker to come; between two signs of life; for fits to save when stopped.
 ANSWER, FIRST_WORKER, BEAT, SAVE = 10.0, 60.0, 5.0, 60.0
+# Raised where no scheduler answers: of sockets; of text that is no address; of protocols that are not set up; by servers of
+# another kind, whose first bytes are taken for a size.
+UNANSWERED = (OSError, ValueError, TypeError, ImportError, struct.error, OverflowError, MemoryError)
+# Raised by a client whose scheduler is gone.
+GONE = (OSError, CancelledError)
 LOSSES = 3  # of a task whose worker died, one after the other, without that it came further
 
 
@@ -62,19 +70,39 @@ def _connected(dask: Any, address: str) -> Iterator[Any]:
     before = logger.level
     logger.setLevel(logging.CRITICAL + 1)
     try:
+        client = _client(dask, address)
+        try:
+            yield client
+        finally:
+            with suppress(*GONE):
+                client.close(timeout=ANSWER)
+    finally:
+        logger.setLevel(before)
+
+
+def _client(dask: Any, address: str) -> Any:
+    async def greeted() -> None:
+        security = dask.Security().get_connection_args("client")
+        comm = await asyncio.wait_for(dask.comm.connect(address, timeout=ANSWER, **security), 1.5 * ANSWER)
+        await comm.close()
+
+    try:
+        # Of a server of another kind, such as one of web pages, Dask's client would wait for a greeting for ever.
+        with ThreadPoolExecutor(1) as pool:  # in a notebook this thread has a loop of its own
+            pool.submit(asyncio.run, greeted()).result()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that versions of Dask differ
-            client = dask.Client(address, timeout=ANSWER, set_as_default=False)
-    except Exception as error:  # of sockets, of names, of addresses that are none
-        logger.setLevel(before)
+            return dask.Client(address, timeout=ANSWER, set_as_default=False)
+    except UNANSWERED as error:
+        why = "what listens there says nothing" if type(error) is TimeoutError else one_line(error)
         said = "start one with dask scheduler, which prints its address, such as tcp://host:8786"
-        raise UsageError(f"no Dask scheduler answers at {address} ({one_line(error)}); {said}", "cluster") from error
-    try:
-        yield client
-    finally:
-        with suppress(Exception):  # where the scheduler is gone
-            client.close(timeout=ANSWER)
-        logger.setLevel(before)
+        raise UsageError(f"no Dask scheduler answers at {address} ({why}); {said}", "cluster") from error
+
+
+def _gone(folder: Path) -> UsageError:
+    return UsageError(
+        f"the scheduler is gone; what was done is kept in {folder}: give the same command again", "cluster"
+    )
 
 
 class _Shared:
@@ -118,22 +146,32 @@ class _Shared:
 def _check_workers(client: Any, address: str, shared: _Shared) -> None:
     """Raises `UsageError` where there are no workers, or one that cannot take a task."""
     limit = time.monotonic() + FIRST_WORKER
-    while not client.nthreads():
-        if time.monotonic() > limit:
-            said = f"start some, dask worker {address} --nthreads 1, and give the same command again"
-            raise UsageError(
-                f"the scheduler at {address} has no workers, {FIRST_WORKER:g} seconds long; {said}", "cluster"
-            )
-        time.sleep(0.2)
     try:
+        while not client.nthreads():
+            if time.monotonic() > limit:
+                said = f"start some, dask worker {address} --nthreads 1, and give the same command again"
+                raise UsageError(
+                    f"the scheduler at {address} has no workers, {FIRST_WORKER:g} seconds long; {said}", "cluster"
+                )
+            time.sleep(0.2)
         answers = client.run(unfit, str(shared.folder), shared.token, on_error="return")
-    except Exception as error:  # whatever a worker has met
-        answers = {f"of {address}": error}
-    for worker, said in answers.items():
-        missing = "cannot import pyro_dsvae ({}); install the same version on all machines"
-        wrong = missing.format(one_line(said)) if isinstance(said, BaseException) else said
-        if wrong:
+    except GONE as error:
+        raise _gone(shared.folder) from error
+    for worker, answer in answers.items():
+        if wrong := _wrong(answer):
             raise UsageError(f"the worker {worker} {wrong}", "cluster")
+
+
+def _wrong(answer: str | Exception) -> str:
+    """What is wrong with a worker, to be said after its name, by what it or Dask answered; empty where nothing is."""
+    match answer:
+        case ImportError() | AttributeError():  # of the function, which the worker looks for by its name
+            return f"cannot import pyro_dsvae ({one_line(answer)}); install the same version on all machines"
+        case OSError():
+            return f"does not answer ({one_line(answer)}); give the same command again"
+        case Exception():
+            raise answer
+    return answer
 
 
 class _Handed:
@@ -161,10 +199,8 @@ class _Handed:
                 for number, future in self.futures.items():
                     if number not in done and future.done() and self._is_done(number, *self._outcome(future)):
                         done.add(number)
-                if self.client.status == "closed":
-                    raise UsageError(f"the scheduler is gone; what was done is kept in {self.shared.folder}", "cluster")
                 share, note = self.work.standing(done)
-                bar(share, f"{note}; workers: {len(self.client.nthreads())}")
+                bar(share, f"{note}; workers: {self._workers()}")
                 time.sleep(LOOK)
         except BaseException:
             self.shared.stop()
@@ -173,17 +209,35 @@ class _Handed:
                 time.sleep(LOOK)
             raise
 
+    def _workers(self) -> int:
+        self._check_client()
+        try:
+            return len(self.client.nthreads())
+        except GONE as error:
+            raise _gone(self.shared.folder) from error
+
     def _submit(self, number: int) -> Any:
+        self._check_client()
         arguments = (str(self.shared.folder), number, self.shared.token, os.getcwd())
         return self.client.submit(begin, *arguments, pure=False)
+
+    def _check_client(self) -> None:
+        if self.client.status in ("closing", "closed"):
+            raise _gone(self.shared.folder)
 
     def _outcome(self, future: Any) -> tuple[Outcome, str]:
         try:
             outcome, said = future.result()
         except self.dask.KilledWorker:  # more often than Dask gives a task out anew by itself
             return "died", "of too little memory perhaps"
-        except Exception as error:  # of Dask: the scheduler began anew, a worker cannot import the package
-            return "failed", f"the cluster failed: {one_line(error)}; give the same command again"
+        except CancelledError as error:
+            raise _gone(self.shared.folder) from error
+        except (
+            OSError,
+            ImportError,
+            AttributeError,
+        ) as error:  # of a worker's files, or of one that came later with other code
+            return "failed", f"a worker failed: {one_line(error)}; give the same command again"
         return outcome, said
 
     def _is_done(self, number: int, outcome: Outcome, said: str) -> bool:
