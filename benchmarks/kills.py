@@ -44,10 +44,10 @@ SMALL = [
     ),
     *("--posterior.feature_size=4", "--optimisation.batch_size=4", "--optimisation.checkpoint_seconds=0.2"),
 ]
-FIT = [*SMALL, "--steps=150", "--optimisation.evaluations=4"]
+FIT = [*SMALL, "--steps=75", "--optimisation.evaluations=4"]
 COMPARE = [
     *(option for option in SMALL if "dynamic_prior" not in option),
-    *("--vary=dynamic_prior=IID,RandomWalk", "--seeds=1", "--steps=40", "--sequences=4", "--draws=30"),
+    *("--vary=dynamic_prior=IID,RandomWalk", "--seeds=1", "--steps=25", "--sequences=4", "--draws=30"),
 ]
 # Which command is killed by the first pair of signals, the second, …
 ORDER = ["fit", "compare", "fit", "compare", "fit", "compare", "fit", "compare", "fit", "compare --devices 2"]
