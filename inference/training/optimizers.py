@@ -1,14 +1,14 @@
 """The optimisers of a fit: Muon for the weights of layers, Adam for everything else."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from pyro_dsvae.inference.training.objective import Objective
-from pyro_dsvae.inference.training.schedule import Rates
+from pyro_dsvae.inference.training.schedule import Optimizer, Rates
 
 LAYERS = (nn.Linear, _ConvNd, nn.RNNBase)
 # Weights with fewer rows or columns, such as those of heads and of a first convolution, are left to Adam.
@@ -20,9 +20,7 @@ POLYNOMIAL = (3.4445, -4.7750, 2.0315)
 REPEATS = 5
 
 
-def optimizers(
-    objective: Objective, name: Literal["Muon", "Adam"], learning_rate: float
-) -> list[torch.optim.Optimizer]:
+def optimizers(objective: Objective, name: Optimizer, learning_rate: float) -> list[torch.optim.Optimizer]:
     """The optimisers of all parameters of ``objective``. Each of their groups says which of the `Rates` it learns at."""
     priors = {part: list(getattr(objective.model, part).parameters()) for part in Rates._fields[1:]}
     of_priors = {id(parameter) for part in priors.values() for parameter in part}

@@ -2,11 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from pyro_dsvae.inference.training.objective import KLWeights
 from pyro_dsvae.inference.training.recombination import StaticView
 from pyro_dsvae.models.errors import UsageError, check_count, check_positive
+
+Optimizer = Literal["Muon", "Adam"]
 
 DEFAULT_STEPS = 900
 WARM_UP = 40
@@ -72,7 +74,7 @@ class Optimisation:
     evaluations: int = 6
     checkpoint_seconds: float = 20.0
     free_dynamic: float | None = None
-    optimizer: Literal["Muon", "Adam"] = "Muon"
+    optimizer: Optimizer = "Muon"
 
     def __post_init__(self) -> None:
         for name in (
@@ -84,6 +86,8 @@ class Optimisation:
             "kl_dynamic",
         ):
             check_positive(name, getattr(self, name))
+        if self.optimizer not in get_args(Optimizer):
+            raise UsageError(f"optimizer is {self.optimizer!r}; it is one of {', '.join(get_args(Optimizer))}")
         if not 0 <= (self.free_dynamic or 0) < math.inf:
             raise UsageError(
                 f"free_dynamic is {self.free_dynamic}; it is a finite number of nats per frame, at least 0"

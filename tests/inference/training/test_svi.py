@@ -82,6 +82,11 @@ def svi(
     return SVI(objective, train, held_out, Optimisation(batch_size=4, **options), Budget(steps), seed, Hardware("cpu"))
 
 
+def test_an_optimiser_that_there_is_not_is_refused() -> None:
+    with pytest.raises(UsageError, match="optimizer is 'muon'; it is one of Muon, Adam"):
+        Optimisation(optimizer="muon")  # type: ignore[arg-type]
+
+
 def test_kl_weights_move_geometrically_from_their_start_to_one() -> None:
     optimisation = Optimisation(kl_static=100.0, kl_dynamic=0.01, kl_warmup=0.5)
     assert optimisation.weights(0.0) == pytest.approx((100.0, 0.01, 0.0))
