@@ -36,7 +36,7 @@ class SeriesTable(DataSource):
     Args:
         path: The file, by its name CSV, Parquet or NetCDF; None where `read` is given a frame.
         entity: The column that says whose measurement a row is.
-        time: The column of times.
+        time: The column of times. Dates with a time zone or an offset, such as +01:00, are brought to UTC.
         channels: The columns that were measured, with commas, or as a list; by default all that are nothing else. Of a long
             table, names of measurements.
         static: Columns of labels of entities, which do not change within one.

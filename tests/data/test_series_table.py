@@ -16,6 +16,7 @@ from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.data.names import Clock
 from pyro_dsvae.data.reading import read_first
 from pyro_dsvae.data.series_table import SeriesTable
+from pyro_dsvae.data.tables.cells import times
 from pyro_dsvae.fit import main
 from pyro_dsvae.models.errors import Remark, UsageError
 from tests.commands.refusal import the_error
@@ -257,15 +258,10 @@ BAD: dict[str, tuple[pd.DataFrame, dict[str, Any], str]] = {
         {"channels": "heart,ward"},
         "row 1, column 'ward': 'south' is no number; .*is a label",
     ),
-    "a time zone": (
-        changed(3, "time", "2024-02-29T00:00+01:00"),
-        LABELS,
-        r"row 3, column 'time': 2024-02-29T00:00\+01:00 has a time zone; write all times in UTC",
-    ),
     "no zone": (
         fever().assign(time=[*(fever().time[:-1].astype(str) + "Z"), "2024-03-09T00:00"]),
         LABELS,
-        "row 240, column 'time': 2024-03-09T00:00 has no time zone, and others have one; write all times in UTC",
+        "row 240, column 'time': 2024-03-09T00:00 has no time zone, and others have one; write it for all",
     ),
     "day or month": (
         changed(4, "time", "03/02/2024"),
@@ -419,6 +415,17 @@ def test_the_command_says_it_in_one_line_and_leaves_nothing(
     with pytest.raises(SystemExit):
         cli.main(main, ["--data", "fever.csv"])
     assert "--data SeriesTable --data.path fever.csv" in the_error(capsys.readouterr().err)
+
+
+def test_times_with_an_offset_are_the_moments_that_they_name() -> None:
+    """In winter and in summer time, as texts and as a column of pandas."""
+    moments = pd.Series(pd.to_datetime(["2024-03-31T00:30Z", "2024-03-31T01:30Z", "2024-03-31T02:30Z"]))
+    texts = ["2024-03-31T01:30+01:00", "2024-03-31 03:30:00+0200", "2024-03-31T02:30Z"]
+    expected = moments.dt.tz_localize(None).to_numpy().astype("datetime64[ns]").astype(np.int64)
+    for column in (pd.Series(texts), moments.dt.tz_convert("Europe/Paris"), moments):
+        found, utc = times(pd.DataFrame({"at": column}), "at")
+        assert utc
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_midnights_in_utc_are_written_as_they_were_read() -> None:

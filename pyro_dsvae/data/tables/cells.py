@@ -16,9 +16,8 @@ Array = NDArray[Any]
 
 # Cells that say that nothing was measured, in any case of letters.
 MISSING = ("", "na", "nan", "n/a", "<na>", "#n/a", "null", "none", "nil")
-_ZONE = re.compile(r"[T ]\d\d.*?(?P<zone>Z|[+-]\d\d(?::?\d\d)?)$")
+_ZONE = re.compile(r"[T ]\d\d.*(?:Z|[+-]\d\d(?::?\d\d)?)$")
 _DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
-_IN_UTC = "write all times in UTC, such as frame[column] = pandas.to_datetime(frame[column], utc=True)"
 
 
 def place(row: int, column: str) -> str:
@@ -80,21 +79,19 @@ def texts(table: "pd.DataFrame", column: str) -> Array:
 
 
 def times(table: "pd.DataFrame", column: str) -> tuple[Array, bool | None]:
-    """A column of times.
+    """A column of times. Those of time zones, or with an offset such as +01:00, are brought to UTC.
 
     Returns:
         Either (n,) float64 with None, or nanoseconds (n,) int64 with whether they are in UTC; of durations with None, too.
 
     Raises:
-        UsageError: For the first cell that is neither a number nor a date in ISO 8601, and for time zones.
+        UsageError: For the first cell that is neither a number nor a date in ISO 8601, or has no zone where others have one.
     """
     import pandas as pd
 
     cells = table[column]
     if isinstance(cells.dtype, pd.DatetimeTZDtype):
-        if str(cells.dt.tz) not in ("UTC", "utc"):
-            raise UsageError(f"{place(0, column)}: {cells.iloc[0]} has a time zone; {_IN_UTC}")
-        return _nanoseconds(cells.dt.tz_localize(None), column), True
+        return _nanoseconds(cells.dt.tz_convert(None), column), True
     if pd.api.types.is_datetime64_any_dtype(cells):
         return _nanoseconds(cells, column), False
     if pd.api.types.is_timedelta64_dtype(cells):
@@ -109,15 +106,14 @@ def times(table: "pd.DataFrame", column: str) -> tuple[Array, bool | None]:
         if infinite.any():
             raise UsageError(f"{place(int(infinite.argmax()), column)}: a time is finite")
         return numeric, None
-    zones = stripped.str.extract(_ZONE)["zone"].fillna("")
-    utc = zones.isin(["Z", "+00:00", "+0000", "+00"])
-    other = (~utc & (zones != "")).to_numpy() if not utc.any() else (~utc).to_numpy()
-    if other.any():
-        row = int(other.argmax())
-        said = "has a time zone" if zones.iloc[row] else "has no time zone, and others have one"
-        raise UsageError(f"{place(row, column)}: {stripped.iloc[row]} {said}; {_IN_UTC}")
-    plain = stripped.str.replace(r"(Z|\+00(:?00)?)$", "", regex=True) if utc.any() else stripped
-    found = pd.to_datetime(plain, format="ISO8601", errors="coerce")
+    zoned = stripped.str.contains(_ZONE).to_numpy()
+    if zoned.any() and not zoned.all():
+        row = int((~zoned).argmax())
+        raise UsageError(
+            f"{place(row, column)}: {stripped.iloc[row]} has no time zone, and others have one; write it for all, such as "
+            "2024-02-01T13:00Z or 2024-02-01T14:00+01:00, or for none"
+        )
+    found = pd.to_datetime(stripped, format="ISO8601", errors="coerce", utc=bool(zoned.any())).dt.tz_localize(None)
     if found.isna().any():
         # Among numbers the first that is none, among dates the first that is none.
         neither = found.isna().to_numpy() & np.isnan(numeric)
@@ -126,7 +122,7 @@ def times(table: "pd.DataFrame", column: str) -> tuple[Array, bool | None]:
             f"{place(row, column)}: {stripped.iloc[row]!r} is neither a number nor a date in ISO 8601, such as "
             "2024-02-01T13:00; write times so"
         )
-    return _nanoseconds(found, column), bool(utc.any())
+    return _nanoseconds(found, column), bool(zoned.any())
 
 
 def on_clock(
