@@ -18,7 +18,7 @@ from pyro_dsvae.data.files.cache import cache_folder
 from pyro_dsvae.data.folders.cache import VERSION, Entry, WindowCache
 from pyro_dsvae.data.folders.described import Described, by_table
 from pyro_dsvae.data.folders.labels import counted, labels_of, passed_over, refused, roles_of
-from pyro_dsvae.data.folders.splits import Draw, check_owners
+from pyro_dsvae.data.folders.splits import Draw, check_leaks, twins
 from pyro_dsvae.data.folders.tree import Source
 from pyro_dsvae.data.names import Names, listed
 from pyro_dsvae.data.tables.windows import Windows
@@ -142,8 +142,10 @@ class VideoFolder(DataSource):
         frames, entries = self._cache().load(sources)
         counts = np.array([entry.windows for entry in entries])
         split = self._draw().of([source.name for source in sources], described, counts > 0)
-        if self.by != "file":
-            check_owners(entries, split, described, "file")
+        if described.split is None and (same := twins(entries, split, "clip")):
+            warnings.warn(Remark(same), stacklevel=3)
+        else:
+            check_leaks(entries, split, None if self.by == "file" else described, "clip", "file")
         names = _names(entries, self._understood(sources, entries, described, split))
         left_out = (*passed_over(found, "clip"), *described.left_out, *refused(entries, described.labels, "clip"))
         for line in left_out:

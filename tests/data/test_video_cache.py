@@ -255,7 +255,7 @@ def test_memory_does_not_grow_with_the_clips(tmp_path: Path, monkeypatch: pytest
     """Windows of 16 frames, of which all clips together hold 6 MB."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for i in range(5):
-        write_animation(tmp_path / "in" / f"{i}.gif", greys(96, 64, 64), 40)
+        write_animation(tmp_path / "in" / f"{i}.gif", np.roll(greys(96, 64, 64), i, axis=0), 40)
     peaks: list[int] = []
     real = cache.WindowCache.load
 

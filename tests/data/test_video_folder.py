@@ -1,6 +1,7 @@
 """A folder of clips: the frames that were written, cut, timed, labelled and split as its owner meant."""
 
 import os
+import re
 import shutil
 import sys
 import warnings
@@ -273,7 +274,7 @@ def test_pictures_of_ten_bits_are_read(tmp_path: Path) -> None:
 def test_names_that_are_no_text_are_left_out_and_links_in_a_circle_are_walked_once(tmp_path: Path) -> None:
     root = tmp_path / "in"
     for i in range(4):
-        write_animation(root / f"{i}.gif", greys(4), 40)
+        write_animation(root / f"{i}.gif", noise(4, seed=i), 40)
     shutil.copy(root / "0.gif", os.fsencode(root) + b"/\xff.gif")
     shutil.copy(root / "0.gif", root / "two\nlines.gif")
     (root / "again").symlink_to(root)
@@ -366,7 +367,8 @@ def test_a_tree_like_mug_has_subjects_and_expressions(tmp_path: Path) -> None:
     for who in range(8):
         for expression in ("anger", "fear"):
             for take in range(2):
-                write_pictures(root / f"{who:03}" / expression / f"take{take:03}", greys(5))
+                frames = noise(5, seed=4 * who + 2 * (expression == "fear") + take)
+                write_pictures(root / f"{who:03}" / expression / f"take{take:03}", frames)
     data, said = loaded(root, window=5)
     assert len(data) == 8 * 2 * 2
     assert {name: (label.role, len(label.classes)) for name, label in data.labels.items()} == {
@@ -416,7 +418,7 @@ def test_identities_of_a_tree_like_voxceleb_are_subjects_whose_recordings_stay_t
 def test_windows_of_one_file_are_in_one_split_and_folders_may_say_in_which(tmp_path: Path) -> None:
     root = tmp_path / "in"
     for i in range(8):
-        write_animation(root / "all" / f"{i}.gif", greys(12), 40)
+        write_animation(root / "all" / f"{i}.gif", noise(12, seed=i), 40)
     data, _ = loaded(root / "all", stride=1)
     assert len(data) == 8 * 9
     assert all(len(data.split[9 * i : 9 * i + 9].unique()) == 1 for i in range(8))
@@ -435,7 +437,7 @@ def test_windows_of_one_file_are_in_one_split_and_folders_may_say_in_which(tmp_p
 def test_a_subject_in_two_given_parts_is_refused_unless_files_are_split(tmp_path: Path) -> None:
     root = tmp_path / "in"
     for i, place in enumerate(("train/001", "train/002", "validation/003", "test/002")):
-        write_animation(root / place / f"{i}.gif", greys(4), 40)
+        write_animation(root / place / f"{i}.gif", noise(4, seed=i), 40)
     for by in (None, "subject"):
         with pytest.raises(
             UsageError, match=r"subject 002 is in test and train, as the folders or the table say; by = file"
@@ -443,8 +445,26 @@ def test_a_subject_in_two_given_parts_is_refused_unless_files_are_split(tmp_path
             loaded(root, by=by)
     assert loaded(root, by="file")[0].split.tolist() == [2, 0, 0, 1]
     shutil.rmtree(root / "test" / "002")
-    write_animation(root / "test" / "004" / "3.gif", greys(4), 40)
+    write_animation(root / "test" / "004" / "3.gif", noise(4, seed=3), 40)
     assert loaded(root)[0].split.tolist() == [2, 0, 0, 1]
+
+
+def test_a_clip_in_two_parts_is_refused_where_these_are_given_and_said_where_they_are_drawn(tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    for i, place in enumerate(("train", "train", "validation", "test")):
+        write_animation(root / place / f"{i}.gif", noise(4, seed=i), 40)
+    shutil.copy(root / "train" / "0.gif", root / "test" / "copy.gif")
+    with pytest.raises(
+        UsageError, match=r"test/copy\.gif and train/0\.gif hold the same clip, and are for test and train; leave one"
+    ):
+        loaded(root)
+    drawn = tmp_path / "drawn"
+    for i in range(9):
+        write_animation(drawn / f"{i}.gif", noise(4, seed=min(i, 5)), 40)
+    data, (said,) = loaded(drawn)
+    assert data.split[5:].unique().numel() > 1
+    pattern = r"5\.gif and \d\.gif hold the same clip, and are for \w+ and \w+( \(1 of \d such pairs\))?; leave one of them out"
+    assert re.fullmatch(pattern, said)
 
 
 def test_of_many_sizes_the_smallest_and_the_largest_are_said(tmp_path: Path) -> None:
@@ -458,7 +478,7 @@ def test_of_many_sizes_the_smallest_and_the_largest_are_said(tmp_path: Path) -> 
 def test_a_table_labels_clips(tmp_path: Path) -> None:
     root = tmp_path / "in"
     for i in range(9):
-        write_animation(root / f"part{i % 2}" / f"clip{i}.gif", greys(4), 40)
+        write_animation(root / f"part{i % 2}" / f"clip{i}.gif", noise(4, seed=i), 40)
     rows = [
         "video;person;emotion",
         *(f"part{i % 2}/clip{i}.gif;p{i // 2};{'joy' if i % 2 else 'fear'}" for i in range(6)),

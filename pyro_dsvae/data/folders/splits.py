@@ -91,7 +91,26 @@ class Draw:
         return f"split {how}, seed {self.seed}: {parts}"
 
 
-def check_leaks(entries: Sequence[Entry], split: NDArray[np.uint8], described: Described | None, thing: str) -> None:
+def twins(entries: Sequence[Entry], split: NDArray[np.uint8], thing: str) -> str:
+    """A sentence about sources that hold the same windows and are in two parts of the data; empty where there are none.
+
+    Args:
+        entries, split, thing: As in `check_leaks`.
+    """
+    first: dict[str, int] = {}
+    both = [(first.setdefault(entry.sha256, i), i) for i, entry in enumerate(entries) if entry.windows]
+    both = [(one, other) for one, other in both if split[one] != split[other]]
+    if not both:
+        return ""
+    one, other = both[0]
+    names, parts = (entries[one].name, entries[other].name), (SPLITS[split[one]], SPLITS[split[other]])
+    of = f" (1 of {len(both):,} such pairs)" if len(both) > 1 else ""
+    return f"{' and '.join(names)} hold the same {thing}, and are for {' and '.join(parts)}{of}; leave one of them out"
+
+
+def check_leaks(
+    entries: Sequence[Entry], split: NDArray[np.uint8], described: Described | None, thing: str, alone: str = ""
+) -> None:
     """Refuse parts of the data that share what they should not.
 
     Args:
@@ -99,40 +118,20 @@ def check_leaks(entries: Sequence[Entry], split: NDArray[np.uint8], described: D
         split: (n,) of each.
         described: Whose they are, where all that is of one owner should be in one part; else None.
         thing: What a source is, as "clip".
+        alone: What ``by`` is where an owner may be in several parts, as "file"; empty where its user chose owners.
 
     Raises:
         UsageError: Where two sources hold the same windows and are in two parts, or an owner is.
     """
-    first: dict[str, int] = {}
-    for i, entry in enumerate(entries):
-        twin = first.setdefault(entry.sha256, i) if entry.windows else i
-        if split[twin] != split[i]:
-            raise UsageError(
-                f"{entries[twin].name} and {entry.name} hold the same {thing}, and are for {SPLITS[split[twin]]} and "
-                f"{SPLITS[split[i]]}; leave one of them out"
-            )
-    if described is not None:
-        check_owners(entries, split, described)
-
-
-def check_owners(entries: Sequence[Entry], split: NDArray[np.uint8], described: Described, alone: str = "") -> None:
-    """Refuse parts of the data that share an owner, where owners are known.
-
-    Args:
-        entries: What was read of n sources.
-        split: (n,) of each.
-        described: Whose they are.
-        alone: What ``by`` is where an owner may be in several parts, as "file"; empty where its user chose owners.
-
-    Raises:
-        UsageError: Where an owner is in two parts.
-    """
+    if same := twins(entries, split, thing):
+        raise UsageError(same)
+    owners = () if described is None else described.owners or ()
     parts: dict[str, set[str]] = {}
-    for owner, part, entry in zip(described.owners or (), split, entries, strict=False):
+    for owner, part, entry in zip(owners, split, entries, strict=False):
         if entry.windows:
             parts.setdefault(owner, set()).add(SPLITS[part])
     both = [owner for owner, found in parts.items() if len(found) > 1]
-    if both:
+    if both and described is not None:
         where = " and ".join(sorted(parts[both[0]]))
         remedy = f"by = {alone} takes them so" if alone else f"with by = {described.owner} each is in one part"
         raise UsageError(
