@@ -22,6 +22,7 @@ from pyro_dsvae.data.folders.splits import Draw, check_leaks
 from pyro_dsvae.data.folders.tree import Source
 from pyro_dsvae.data.names import Names, listed
 from pyro_dsvae.data.speech.layouts import SPEAKER, RecordingFinder, by_folders
+from pyro_dsvae.data.speech.recordings import SUFFIXES
 from pyro_dsvae.data.speech.segments import Segmenting, SegmentReader
 from pyro_dsvae.data.speech.source import SpeechSource
 from pyro_dsvae.data.speech.spectra import HOP, Spectra
@@ -125,7 +126,8 @@ class SpeechFolder(SpeechSource):
     def _load(self) -> SequenceData:
         found = RecordingFinder().find(self.path)
         if not found.sources:
-            raise UsageError(f"holds no recording, but {listed(list(found.others) or ['nothing'])}")
+            others = f", but {listed(list(found.others))}" if found.others else ""
+            raise UsageError(f"holds no recording{others}; a recording is one of {', '.join(SUFFIXES)}")
         if self.labels is not None:
             sources, described = by_table(found.sources, self.labels, "recording")
             if self.labels.resolve().is_relative_to(self.path.resolve()):

@@ -332,7 +332,9 @@ def test_options_that_do_not_fit_are_refused_in_a_line(options: dict[str, Any], 
         loaded(voices, **options)
 
 
-@pytest.mark.parametrize(("content", "message"), [((), "holds no recording, but nothing"), (("a.txt",), "but .txt")])
+@pytest.mark.parametrize(
+    ("content", "message"), [((), "holds no recording; a recording is one of .wav"), (("a.txt",), "but .txt; a")]
+)
 def test_a_folder_without_recordings_is_refused(content: tuple[str, ...], message: str, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in content:
