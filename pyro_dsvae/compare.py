@@ -111,7 +111,8 @@ def _compared(options: ComparisonOptions) -> ComparisonResult:
 
 
 def _done(plan: Plan, options: ComparisonOptions) -> ComparisonResult:
-    with Tracking(options.tracker, plan.folder.path, plan.folder.config) as tracking:
+    new = not plan.folder.begun
+    with Tracking(options.tracker, plan.folder.path, plan.folder.config, new=new) as tracking:
         result = _measured(plan, options)
         rows = result.report.rows
         tracking.metrics(0, {f"log evidence/{row.candidate}": row.log_evidence for row in rows})

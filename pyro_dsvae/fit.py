@@ -154,7 +154,7 @@ def _fitted(path: Path, options: FitOptions, watch: Watch | None) -> FitResult:
             note_written(path)
             _restore(run, svi, fingerprint)
             svi.processes.on_rank_zero(lambda: _keep_budget(run, svi))
-        tracking = Tracking(options.tracker, path, options.config(), svi.step)
+        tracking = Tracking(options.tracker, path, options.config(), svi.step, new)
         svi.processes.on_rank_zero(lambda: stack.enter_context(tracking))
         began = svi.step, svi.prior_refitted
         stopped = _run(svi, run, fingerprint, options.profile, tracking, watch)

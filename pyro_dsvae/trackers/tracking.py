@@ -1,5 +1,6 @@
 """One fit or comparison, told to a tracker that may fail."""
 
+import shutil
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -20,10 +21,13 @@ class Tracking:
         folder: Of the fit or comparison.
         config: Its options, as config.yaml has them.
         step: The steps that are done.
+        new: Whether nothing is done yet, so that the folder is removed where the tracker cannot begin.
     """
 
-    def __init__(self, tracker: Tracker | None, folder: Path, config: Mapping[str, Any], step: int = 0) -> None:
-        self.tracker, self.folder, self.config, self.step = tracker, folder, config, step
+    def __init__(
+        self, tracker: Tracker | None, folder: Path, config: Mapping[str, Any], step: int = 0, new: bool = False
+    ) -> None:
+        self.tracker, self.folder, self.config, self.step, self.new = tracker, folder, config, step, new
         self.finished = False
 
     def __enter__(self) -> "Tracking":
@@ -36,6 +40,8 @@ class Tracking:
             try:
                 self.tracker.begin(self.folder, dict(flat(self.config)), self.step)
             except Exception as error:  # whatever the client of a server raises
+                if self.new:
+                    shutil.rmtree(self.folder, ignore_errors=True)
                 raise UsageError(
                     f"{type(self.tracker).__name__} cannot begin: {_one_line(error)}", "tracker"
                 ) from error

@@ -186,8 +186,25 @@ def test_a_server_that_does_not_answer_is_told_soon(monkeypatch: pytest.MonkeyPa
         began = time.monotonic()
         with pytest.raises(UsageError, match=r"^MLflow cannot begin: .*timed out[^\n]*$"):
             fit(data=FRAMES, out=Path("run"), tracker=MLflow(uri), **SMALL)
+    assert not Path("run").exists()
     assert time.monotonic() - began < 60
     assert RETRIES not in os.environ
+
+
+def test_a_tracker_that_cannot_begin_leaves_nothing_behind_and_spoils_nothing(notes: Path) -> None:
+    """A new fit and a new comparison take no folder; a run that goes on stays."""
+    vary = {"dynamic_prior": [dynamic_priors.IID, dynamic_priors.RandomWalk]}
+    nowhere = Recorder(str(notes / "no" / "folder"))
+    with pytest.raises(UsageError, match="Recorder cannot begin"):
+        compare(data=FRAMES, vary=vary, seeds=1, sequences=2, draws=25, out=Path("out"), tracker=nowhere, **SMALL)
+    with pytest.raises(UsageError, match="Recorder cannot begin"):
+        fit(data=FRAMES, out=Path("run"), tracker=nowhere, **SMALL)
+    assert not Path("out").exists()
+    assert not Path("run").exists()
+    fit(data=FRAMES, out=Path("run"), **SMALL)
+    with pytest.raises(UsageError, match="Recorder cannot begin"):
+        fit(data=FRAMES, out=Path("run"), resume=True, tracker=nowhere, **SMALL)
+    assert pyro_dsvae.load("run").frame_shape == (3,)
 
 
 def test_mlflow_is_asked_once_for_the_numbers_of_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
