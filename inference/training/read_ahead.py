@@ -62,6 +62,11 @@ def read_ahead(sequences: Sequences, batches: Iterable[Tensor]) -> Generator[Bat
         end()
 
 
+def lost_reader(error: RuntimeError) -> bool:
+    """Whether an error is that the process that reads ahead has died, which PyTorch raises wherever this one is."""
+    return "DataLoader worker" in str(error)
+
+
 class _Reader(Dataset[Any]):
     def __init__(self, sequences: Sequences) -> None:
         self.sequences = sequences

@@ -7,6 +7,7 @@ from typing import Any
 
 from pyro_dsvae.inference.training.distributed import is_rank_zero, lost_process
 from pyro_dsvae.inference.training.journal import REFIT, UNDONE
+from pyro_dsvae.inference.training.read_ahead import lost_reader
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.process import Stopped, written
 from pyro_dsvae.progress import Bar
@@ -26,7 +27,7 @@ class Ended(Stopped):
 
 @contextmanager
 def losses_told() -> Iterator[None]:
-    """A block in which it is one line that another process of the fit has ended.
+    """A block in which it is one line that another process of the fit, or the one that reads for it, has ended.
 
     Raises:
         UsageError: In the first process.
@@ -35,12 +36,13 @@ def losses_told() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not lost_process(error):
+        who = "the process that reads the data" if lost_reader(error) else "another process of this fit"
+        if not lost_reader(error) and not lost_process(error):
             raise
         if not is_rank_zero():
             raise SystemExit(2) from error
         kept = f"what was saved is kept: go on with --out {written()} --resume"
-        raise UsageError(f"another process of this fit has ended, so this one ends, too; {kept}") from error
+        raise UsageError(f"{who} has ended, of too little memory perhaps, so this one ends, too; {kept}") from error
 
 
 class FitJournal:

@@ -1,6 +1,8 @@
 """Shards: the same data, fits and codes as from memory; written whole, resumed, checked, and refused where they changed."""
 
 import csv
+import multiprocessing
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,12 @@ import zarr
 import pyro_dsvae
 from pyro_dsvae.actions.encode import encode
 from pyro_dsvae.compare import compare
+from pyro_dsvae.configuration.options import FitOptions
 from pyro_dsvae.data import Label, Quantity, SequenceData, Shards
 from pyro_dsvae.data.names import Clock, Names
 from pyro_dsvae.data.shard.writing import write
 from pyro_dsvae.evaluate import evaluate
-from pyro_dsvae.fit import fit
+from pyro_dsvae.fit import fit, fit_watched
 from pyro_dsvae.inference.posteriors.factorised import Factorised
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.stored import Stored
@@ -28,6 +31,7 @@ from pyro_dsvae.models.dynamic_priors import IID
 from pyro_dsvae.models.errors import Remark, UsageError
 from pyro_dsvae.models.static_priors import StandardNormal
 from pyro_dsvae.ppc import ppc
+from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.shard import shard
 
 N, T, P, SIZE = 23, 5, 4, 4
@@ -160,6 +164,7 @@ def test_a_set_that_was_stopped_goes_on_to_the_same_files(tmp_path: Path, folder
     with pytest.raises(KeyboardInterrupt):
         write(DATA, place, SIZE, stop)
     before = files(tmp_path / "stopped")
+    (tmp_path / "stopped/frames/c/0/0/0.8f14e45f.partial").write_bytes(b"half of it")  # as of a process that was killed
     with pytest.raises(UsageError, match="no finished set of shards"):
         Shards(place).load()
     with pytest.raises(UsageError, match="of other data, or of another size"):
@@ -196,6 +201,23 @@ def test_a_damaged_shard_is_named_and_refused_or_its_sequences_are_skipped(folde
     spoil(folder / "split/c/0")
     with pytest.raises(UsageError, match=r"; restore it$"):
         Shards(str(folder), damaged="skip").load()
+
+
+def test_a_fit_whose_reader_is_killed_ends_in_a_line_and_goes_on(folder: Path) -> None:
+    """As where there is too little memory."""
+    options = FitOptions(data=Shards(str(folder)), out=folder.parent / "run", steps=100_000, **TINY)
+
+    def kill(row: Mapping[str, Any]) -> bool:
+        for reader in multiprocessing.active_children():
+            reader.kill()
+        return True
+
+    with pytest.raises(
+        UsageError, match=r"^the process that reads the data has ended, .*go on with --out .*run --resume$"
+    ):
+        fit_watched(options, kill)
+    step = RunDirectory(folder.parent / "run").load("checkpoint.pt")["step"]
+    assert fit(data=Shards(str(folder)), out=folder.parent / "run", steps=step + 1, resume=True, **TINY).finished
 
 
 def test_a_run_refuses_a_set_that_was_written_anew(folder: Path) -> None:

@@ -88,6 +88,11 @@ class Manifest:
         """Itself as it is written."""
         return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1) + "\n"
 
+    @property
+    def count(self) -> int:
+        """N, of sequences."""
+        return self.arrays["frames"][0][0]
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all of it, and so of every file."""

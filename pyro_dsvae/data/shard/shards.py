@@ -80,7 +80,7 @@ class Shards(DataSource):
 
     def _kept(self, manifest: Manifest, wrong: Mapping[str, str]) -> Tensor:
         """(N,) the sequences of sound shards. Raises `UsageError` where others are not to be skipped, or nothing is left."""
-        rows = torch.arange(manifest.arrays["frames"][0][0])
+        rows = torch.arange(manifest.count)
         if not wrong:
             return rows
         said = f"{self.path}/{next(iter(wrong))} is damaged: {next(iter(wrong.values()))}"
@@ -93,24 +93,20 @@ class Shards(DataSource):
         rows = rows[~torch.isin(rows // manifest.size, bad)]
         if len(rows) == 0:
             raise UsageError(f"{said}: no sequence is left")
-        total = manifest.arrays["frames"][0][0]
-        warnings.warn(Remark(f"{said}; {total - len(rows):,} of {total:,} sequences are left out"), stacklevel=3)
+        left_out = f"{manifest.count - len(rows):,} of {manifest.count:,} sequences are left out"
+        warnings.warn(Remark(f"{said}; {left_out}"), stacklevel=3)
         return rows
 
     def _array(self, manifest: Manifest, name: str, rows: Tensor) -> ShardedArray:
         shape, kind = manifest.arrays[name]
-        whole = len(rows) == shape[0]
-        left_out = (
-            ""
-            if whole
-            else f" without {sorted(set(range(shape[0] // manifest.size + 1)) - set((rows // manifest.size).tolist()))}"
-        )
+        whole = len(rows) == manifest.count
+        shards = "" if whole else f" {(rows // manifest.size).unique().tolist()}"
         return ShardedArray(
             f"{self.path}/{name}",
             (len(rows), *shape[1:]),
             getattr(torch, kind),
             manifest.size,
-            f"{manifest.fingerprint} {name}{left_out}",
+            f"{manifest.fingerprint} {name}{shards}",
             None if whole else rows,
         )
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Of which data the shards are that are there before all are.
 BEGUN = "begun.json"
+# How the names of files end that zarr was writing when it was killed.
+PARTIAL = ".partial"
 # Bytes of a shard before they are compressed.
 BYTES = 1 << 26
 LEVEL = 3
@@ -54,6 +56,9 @@ def write(data: SequenceData, place: str, size: int, progress: Callable[[float],
             group.create_array(name, data=values.numpy(), overwrite=True)
         if data.names is not None:
             files.pipe_file(f"{path}/{ENTITIES}", json.dumps(data.names.entities).encode())
+        for name in files.find(path):
+            if name.endswith(PARTIAL):
+                files.rm_file(name)
         there = sorted(name.removeprefix(path + "/") for name in files.find(path))
         sums = {name: checksum(files, f"{path}/{name}") for name in there if name != BEGUN}
         files.pipe_file(f"{path}/{NAME}", Manifest.of(data, size, sums).text().encode())
