@@ -66,6 +66,11 @@ class Batch(NamedTuple):
         """Some of the sequences."""
         return self.each(lambda values: values[rows])
 
+    def halves(self) -> tuple["Batch", "Batch"]:
+        """The first half of the sequences, and the second."""
+        half = len(self.x) // 2
+        return self.rows(slice(half)), self.rows(slice(half, None))
+
     def parts(self) -> Iterator["Batch"]:
         """The same sequences, some at a time: of `PART` values, since all may be a file that is larger than the memory."""
         size = max(1, PART // math.prod(self.x.shape[1:]))

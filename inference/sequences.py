@@ -21,8 +21,9 @@ class Sequences:
         frames: ``(M, T, *frame)`` of all M sequences of the data set, as they are stored.
         mask: Of all M sequences, as in `Batch`.
         lengths: Of all M sequences, as in `Batch`.
-        times: Of all M sequences, as in `Batch`.
         rows: (N,) int64, the sequences that belong to this part, in this order.
+        times: Of all M sequences, as in `Batch`.
+        recordings: (M,) int64, which recording each is a window of; None where that is not known.
 
     Example:
         >>> import torch
@@ -38,6 +39,7 @@ class Sequences:
     lengths: Tensor | None
     rows: Tensor
     times: Tensor | None = None
+    recordings: Tensor | None = None
 
     @classmethod
     def of(
@@ -53,6 +55,11 @@ class Sequences:
     def length(self) -> int:
         """T, the number of frames of the longest sequence of the data set."""
         return self.frames.shape[1]
+
+    @property
+    def own_recordings(self) -> Tensor | None:
+        """(N,) int64, which recording each of this part is a window of; None where that is not known."""
+        return None if self.recordings is None else self.recordings[self.rows.cpu()]
 
     def take(self, positions: Tensor) -> "Sequences":
         """Those at these positions of ``rows``: (n,) int64, or (N,) bool."""
@@ -100,7 +107,7 @@ class Sequences:
 
     def _of(self, stored: Batch) -> "Sequences":
         frames, mask, lengths, times = stored
-        return Sequences(frames, mask, lengths, self.rows, times)
+        return replace(self, frames=frames, mask=mask, lengths=lengths, times=times)
 
 
 def evenly_spaced(count: int, most: int) -> Tensor:

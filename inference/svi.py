@@ -1,6 +1,5 @@
 """Stochastic variational inference: the loop."""
 
-import itertools
 import math
 import time
 from collections.abc import Generator, Mapping
@@ -82,7 +81,8 @@ class SVI:
         self.started = 0.0
         self.best = -math.inf
         self.evaluated = 0  # the step of the last evaluation on held-out sequences
-        self.order = Order(len(train), optimisation.batch_size, seed)
+        recordings = train.own_recordings if objective.guide.views.other_windows else None
+        self.order = Order(len(train), optimisation.batch_size, seed, recordings)
         self._batches: Generator[Batch, None, None] | None = None
 
     def state(self) -> dict[str, Any]:
@@ -233,9 +233,8 @@ class SVI:
         # Shapes, supports and plates are checked once; the checks read values back and would stall every step.
         try:
             with pyro.validation_enabled(self.step == 0):
-                terms = self.forward(
-                    batch, self.optimisation.weights(progress), self.optimisation.static_view(progress)
-                )
+                view = self.optimisation.static_view(progress, self.order.paired)
+                terms = self.forward(batch, self.optimisation.weights(progress), view)
         except ValueError as error:
             if self.step > 0 or isinstance(error, UsageError):
                 raise
@@ -261,8 +260,7 @@ class SVI:
     def _next_batch(self) -> Batch:
         """This process's part of the batch of this step, as it is stored."""
         if self._batches is None:
-            steps = itertools.count(self.step)
-            self._batches = read_ahead(self.train, (self.processes.shard(self.order.batch(step)) for step in steps))
+            self._batches = read_ahead(self.train, self.order.batches(self.step, self.processes.shard))
         return next(self._batches)
 
     def _forget_batches(self) -> None:

@@ -67,16 +67,21 @@ class Objective(nn.Module):
         Contrastive terms are part of the loss alone. ``estimators`` tells afterwards how the KL of each site was computed.
 
         Args:
-            batch: The sequences.
+            batch: The sequences; where ``static_view`` says so, other windows of their recordings after them.
             weights: Of the KL terms.
             static_view: What a guide with random views infers f from, while training. Recombined clips are held fixed: the
                 gradient of "loss" leaves out how parameters change them.
         """
-        guide = _unregistered(self.guide)
+        guide, windows = _unregistered(self.guide), batch
+        if static_view.other_windows:
+            batch, windows = batch.halves()
         if static_view != CLIP and self.training and self.guide.views.random:
             seen = self.guide.see(*batch)
-            share = static_view.exchanged
-            others = recombined(self.model, self.guide, seen) if static_view.recombined else exchanged(seen, share)
+            others = self.guide.see(*windows) if static_view.other_windows else seen
+            if static_view.recombined:
+                others = recombined(self.model, self.guide, seen, others)
+            else:
+                others = exchanged(others, static_view.exchanged)
             guide = _seeing(seen, SeenForStatic(self.guide, others))
         weighed = weigh_kl(_unregistered(self.model), guide, {"f": weights.static, "z": weights.dynamic})
         terms = self.elbo.terms(*weighed, *batch)

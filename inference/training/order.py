@@ -1,4 +1,7 @@
-"""The order in which a fit takes the training sequences."""
+"""The order in which a fit takes the training sequences, and which other window of a recording goes with each."""
+
+import itertools
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -16,6 +19,10 @@ class Order:
         count: Of training sequences.
         batch_size: Sequences of a batch; of fewer sequences, all.
         seed: Of the fit.
+        recordings: (count,) int64, which recording each sequence is a window of, where a step needs another window of each.
+
+    Attributes:
+        paired: Whether there are recordings.
 
     Example:
         >>> from pyro_dsvae.inference.training.order import Order
@@ -25,8 +32,13 @@ class Order:
         ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int) -> None:
+    def __init__(self, count: int, batch_size: int, seed: int, recordings: Tensor | None = None) -> None:
         self.count, self.size, self.seed = count, min(batch_size, count), seed
+        self.paired = recordings is not None
+        self._recording = [] if recordings is None else recordings.tolist()
+        self._windows: dict[int, list[int]] = {}
+        for i, recording in enumerate(self._recording):
+            self._windows.setdefault(recording, []).append(i)
         self._known: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
 
     def batch(self, step: int) -> Tensor:
@@ -35,6 +47,26 @@ class Order:
         here = self._epoch(epoch)[start : start + self.size]
         missing = self.size - len(here)
         return torch.cat([here, self._epoch(epoch + 1)[:missing]]) if missing else here
+
+    def windows(self, step: int) -> Tensor:
+        """(size,) int64, for each sequence of a step another window of its recording, or itself where there is none.
+
+        Each is drawn from the half of the windows that is farthest from it, since near ones overlap.
+        """
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "windows", step))
+        draws = torch.rand(self.size, generator=generator).tolist()
+        found = []
+        for i, draw in zip(self.batch(step).tolist(), draws, strict=True):
+            farthest = sorted(self._windows[self._recording[i]], key=lambda j: -abs(j - i))
+            farther = farthest[: max(1, len(farthest) // 2)]
+            found.append(farther[int(draw * len(farther))])
+        return torch.tensor(found)
+
+    def batches(self, first: int, part: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
+        """A process's part of each batch from step ``first`` on, without end; where paired, other windows of it follow."""
+        for step in itertools.count(first):
+            own = part(self.batch(step))
+            yield torch.cat([own, part(self.windows(step))]) if self.paired else own
 
     def _epoch(self, epoch: int) -> Tensor:
         if self._known[0] != epoch:

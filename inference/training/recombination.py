@@ -1,5 +1,7 @@
 """What a guide with views infers f from as a fit goes on: other clips, the clip, or one that the model has recombined.
 
+In place of the clip it may be another window of the same recording, in all three cases.
+
 A recombined clip has the appearance of one clip and the motion of another, and is decoded by the model itself.
 """
 
@@ -24,10 +26,13 @@ class StaticView:
     Attributes:
         exchanged: Share of the batch whose f is inferred from another clip (`exchanged`).
         recombined: Whether f of half of the batch is inferred from `recombined` clips; then no clip is exchanged.
+        other_windows: Whether f is inferred from the second half of the batch, other windows of the recordings that the
+            first half is of.
     """
 
     exchanged: float = 0.0
     recombined: bool = False
+    other_windows: bool = False
 
 
 CLIP = StaticView()
@@ -67,7 +72,7 @@ def exchanged(clip: GuideInput, share: float) -> GuideInput:
 
 
 @torch.no_grad()
-def recombined(model: DSVAE, guide: LatentDensity, clip: GuideInput) -> GuideInput:
+def recombined(model: DSVAE, guide: LatentDensity, clip: GuideInput, window: GuideInput | None = None) -> GuideInput:
     """The batch with its first half recombined: clip i as E[x | f_i, z_j], f_i and z_j drawn from the guide, j = i + B / 2.
 
     This is a guide view of f. From a clip, f can also encode the pose, where the pose changes which colours are visible. A
@@ -83,16 +88,23 @@ def recombined(model: DSVAE, guide: LatentDensity, clip: GuideInput) -> GuideInp
 
     A frame counts as observed where both clips have one. A clip that shares none with its partner stays as it is.
 
+    Args:
+        model: Decodes.
+        guide: Draws f and z.
+        clip: The batch that z is inferred from.
+        window: The batch that f is inferred from; by default the same.
+
     Source of training on recombinations: Mathieu et al., "Disentangling factors of variation in deep representation using
     adversarial training", NeurIPS 2016 (with labels of what stays, which are not needed here).
     """
     half = len(clip.x) // 2
     if half == 0:
         return clip
-    looks, motion = clip.rows(slice(half)), clip.rows(slice(half, 2 * half))
+    window = clip if window is None else window
+    looks, motion = window.rows(slice(half)), clip.rows(slice(half, 2 * half))
     with LocalParameters():
         f = guide.static(looks).sample()
-        z = guide.dynamic(motion, guide.static(motion).sample()).sample()
+        z = guide.dynamic(motion, guide.static(window.rows(slice(half, 2 * half))).sample()).sample()
     observed = looks.observed & motion.observed
     shared = observed.any(dim=1)[:, None]
     decoded = standardised(decode(model, f, z), model.standardisation)
@@ -100,4 +112,4 @@ def recombined(model: DSVAE, guide: LatentDensity, clip: GuideInput) -> GuideInp
     # What follows is the second half, and the last clip of an odd number.
     x = torch.where(shared.view(-1, *(1,) * (clip.x.ndim - 1)), frames, looks.x)
     observed = torch.where(shared, observed, looks.observed)
-    return GuideInput(torch.cat([x, clip.x[half:]]), torch.cat([observed, clip.observed[half:]]), clip.steps)
+    return GuideInput(torch.cat([x, window.x[half:]]), torch.cat([observed, window.observed[half:]]), window.steps)

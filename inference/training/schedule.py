@@ -122,11 +122,17 @@ class Optimisation:
         free = (self.free_dynamic or 0.0) if progress < FREE_UNTIL else 0.0
         return KLWeights(self.kl_static**left, self.kl_dynamic**left, free)
 
-    def static_view(self, progress: float) -> StaticView:
-        """What a guide with views infers f from when ``progress`` (0 to 1) of the fit is done."""
+    def static_view(self, progress: float, other_windows: bool = False) -> StaticView:
+        """What a guide with views infers f from when ``progress`` (0 to 1) of the fit is done.
+
+        Args:
+            progress: Share of the fit.
+            other_windows: Whether batches have other windows of their recordings, from which f is inferred.
+        """
         if progress >= self.recombination_start:
-            return StaticView(recombined=True)
-        return StaticView(EXCHANGED * max(0.0, 1 - progress / self.static_start) if self.static_start else 0.0)
+            return StaticView(recombined=True, other_windows=other_windows)
+        share = EXCHANGED * max(0.0, 1 - progress / self.static_start) if self.static_start else 0.0
+        return StaticView(share, other_windows=other_windows)
 
     def rates(self, step: int, progress: float) -> Rates:
         """The learning rates of step ``step``.

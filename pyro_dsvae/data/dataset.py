@@ -44,6 +44,8 @@ class SequenceData:
         labels: From the name of a factor to its `Label`; may be empty.
         quantities: From the name of a factor to its `Quantity`; may be empty.
         names: Of columns, entities and times, where the data come from a table.
+        recordings: (N,) int64, which recording each sequence is a window of, in the order of time; None where each is one
+            by itself or that is not known.
 
     Raises:
         UsageError: In one line, where a field breaks this contract.
@@ -65,6 +67,7 @@ class SequenceData:
     labels: Mapping[str, Label] = field(default_factory=dict)
     quantities: Mapping[str, Quantity] = field(default_factory=dict)
     names: Names | None = None
+    recordings: Tensor | None = None
 
     def __post_init__(self) -> None:
         _check_frames(self.frames)
@@ -151,7 +154,7 @@ class SequenceData:
         """
         # Priors know intervals only; large times would lose theirs in single precision.
         times = None if self.times is None else (self.times - self.times[:, :1]).float()
-        return Sequences(self.frames, self.mask, self.lengths, self.rows(split), times)
+        return Sequences(self.frames, self.mask, self.lengths, self.rows(split), times, self.recordings)
 
     def take(self, rows: Tensor) -> "SequenceData":
         """The sequences with these indices, in this order."""
@@ -169,6 +172,7 @@ class SequenceData:
             labels={name: replace(label, values=label.values[rows]) for name, label in self.labels.items()},
             quantities={name: replace(q, values=q.values[rows]) for name, q in self.quantities.items()},
             names=None if self.names is None else self.names.take(rows),
+            recordings=pick(self.recordings),
         )
 
     def fingerprint(self) -> str:

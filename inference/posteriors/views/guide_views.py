@@ -29,6 +29,8 @@ class GuideViews(ABC):
         f_sees: What f is inferred from.
         assumes: What must be true of the data. Where it is not, f and z lose what they should carry.
         random: Whether the views of a clip differ from one step to the next.
+        other_windows: Whether f is inferred from another window of the same recording, where the data know which windows
+            are of one. So f can hardly encode what differs from one part of a recording to the next.
         free_dynamic: Nats per frame that z may carry at no cost early in a fit, where its user names none.
 
     Example:
@@ -52,6 +54,7 @@ class GuideViews(ABC):
     f_sees: ClassVar[str]
     assumes: ClassVar[str]
     random: ClassVar[bool] = True
+    other_windows: ClassVar[bool] = False
     free_dynamic: ClassVar[float] = 0.0
 
     @abstractmethod

@@ -21,13 +21,17 @@ class VocalTract(GuideViews):
         w ~ N(0, warp²), g ~ N(0, gain²), s ~ N(0, tilt²), c_k ~ N(0, shape²),
 
     one draw for all frames of a sequence, linear between columns. A shorter vocal tract moves resonances up, as w does; g is
-    loudness, s is how bright a voice is, and c is what else is always loud or soft in it. So z can hardly encode them. f is
-    inferred from a few random frames, each by itself, and from their mean: so f can hardly encode the order of sounds, that is
-    words.
+    loudness, s is how bright a voice is, and c is what else is always loud or soft in it. So z can hardly encode them.
+
+    f is inferred from a few random frames, each by itself, and from their mean. So f can hardly encode the order of sounds.
+    Where the data know recordings, these frames are of another window of the same recording, which says something else. So
+    f can hardly encode which sounds there are, either. The voice is what both windows have in common.
 
     Source: a random warp of frequencies, one for an utterance, is that of Jaitly & Hinton, "Vocal tract length perturbation
     improves speech recognition", ICML workshop on deep learning for audio 2013; a random shape of the spectrum that of
     Choi et al., "Neural analysis and synthesis: reconstructing speech from self-supervised representations", NeurIPS 2021.
+    One latent for all segments of an utterance is that of Hsu, Zhang & Glass, "Unsupervised learning of disentangled and
+    interpretable representations from sequential data", NeurIPS 2017.
 
     Args:
         frames: How many frames f sees in training.
@@ -50,8 +54,11 @@ class VocalTract(GuideViews):
     z_sees: ClassVar[str] = (
         "the speech in another voice, alike in all frames: frequencies warped, gain, tilt and shape changed"
     )
-    f_sees: ClassVar[str] = "some frames without their order"
-    assumes: ClassVar[str] = "that columns are frequencies in order, and that single frames say all of a voice"
+    f_sees: ClassVar[str] = "some frames without their order, of another window of the recording where there is one"
+    assumes: ClassVar[str] = (
+        "that columns are frequencies in order, that single frames say all of a voice, and that a recording has one voice"
+    )
+    other_windows: ClassVar[bool] = True
 
     def __init__(
         self, frames: int = 8, warp: float = 0.15, gain: float = 0.5, tilt: float = 0.5, shape: float = 0.25

@@ -149,7 +149,10 @@ class SpeechFolder(SpeechSource):
         understood = self._understood(sources, entries, described, split)
         names = _names(entries, self.segmenting().spectra, understood)
         labels = labels_of(described.labels, counts, roles)
-        return SequenceData(frames, torch.from_numpy(np.repeat(split, counts)), labels=labels, names=names)
+        of = torch.from_numpy(np.repeat(np.arange(len(entries)), counts))
+        return SequenceData(
+            frames, torch.from_numpy(np.repeat(split, counts)), labels=labels, names=names, recordings=of
+        )
 
     def _cache(self) -> WindowCache:
         how = self.segmenting()

@@ -72,6 +72,11 @@ def test_windows_are_the_spectra_of_what_was_written(tmp_path: Path) -> None:
     expected = torch.stack([frames[i : i + WINDOW] for i in range(0, len(frames) - WINDOW + 1, 10)])
     assert torch.allclose(of_recording(data, "s3/a.wav"), expected, atol=1e-4)
     assert data.names is not None
+    assert data.recordings is not None
+    whole = [name.rpartition(" from ")[0] for name in data.names.entities]
+    for i, recording in enumerate(data.recordings.tolist()):
+        assert [name == whole[i] for name in whole] == (data.recordings == recording).tolist()
+    assert torch.equal(data.take(torch.tensor([1])).recordings, data.recordings[1:2])
     assert data.names.entities[:2] == ("s0/a.wav from 0.000 s", "s0/a.wav from 0.080 s")
     assert data.names.columns[0].endswith(" Hz")
     assert len(set(data.names.columns)) == 40

@@ -1,5 +1,6 @@
 """Recombined clips: what they show, who sees them, and when."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -143,6 +144,48 @@ def test_f_of_a_share_of_the_clips_is_that_of_the_next_and_z_is_the_own() -> Non
     own, others = latents(step, frames, CLIP), latents(step, frames, StaticView(0.5))
     moved = [not torch.equal(a, b) for a, b in zip(own["static"], others["static"], strict=True)]
     assert moved == [True, True, True, False, False, False]
+
+
+@pytest.mark.parametrize("view", [StaticView(), StaticView(0.5), RECOMBINED], ids=["own", "exchanged", "recombined"])
+def test_f_is_that_of_other_windows_and_z_and_the_likelihood_are_of_the_batch(view: StaticView) -> None:
+    step = objective()
+    own, windows = torch.rand(6, T, *IMAGE), torch.rand(6, T, *IMAGE)
+    view = replace(view, other_windows=True)
+
+    def seen(own: Tensor, windows: Tensor) -> dict[str, Tensor]:
+        return latents(step, torch.cat([own, windows]), view)
+
+    before = seen(own, windows)
+    other = own.clone()
+    other[5] = torch.rand(T, *IMAGE)
+    after = seen(other, windows)
+    moved = [not torch.equal(a, b) for a, b in zip(before["dynamic"], after["dynamic"], strict=True)]
+    assert moved[3:] == [False, False, True]
+    # Of recombined clips f is told from the motion of its partner, too.
+    assert torch.equal(before["static"], after["static"]) == (not view.recombined)
+    assert torch.equal(before["static"][3:], after["static"][3:])
+    other = windows.clone()
+    other[4] = torch.rand(T, *IMAGE)
+    after = seen(own, other)
+    moved = [not torch.equal(a, b) for a, b in zip(before["static"], after["static"], strict=True)]
+    assert moved[4]
+    assert not moved[5]
+    with torch.no_grad():
+        step.eval()
+        torch.manual_seed(0)
+        told = step(Batch(torch.cat([own, windows])), KLWeights(), view)
+        torch.manual_seed(0)
+        assert told["elbo"] == step(Batch(own), KLWeights())["elbo"]
+
+
+def test_a_recombined_clip_has_the_looks_of_its_window() -> None:
+    _, z, x = clips()
+    others = clips(1)
+    exact: Any = Exact()
+    clip = recombined(exact, exact, GuideInput.of(x), GuideInput.of(others[2]))
+    torch.testing.assert_close(clip.x[:2, :, :F], others[0][:2].unsqueeze(1).expand(-1, T, -1))
+    assert torch.equal(clip.x[:2, :, F:], z[2:4])
+    assert torch.equal(clip.x[2:], others[2][2:])
 
 
 def test_no_gradient_goes_through_a_recombined_clip() -> None:

@@ -210,6 +210,42 @@ def test_every_epoch_has_every_sequence_once_in_an_order_of_its_own_also_of_seve
     assert sorted(torch.cat(shared).tolist()) == sorted(2 * list(range(14)))
 
 
+def test_each_sequence_of_a_step_comes_with_a_far_window_of_its_recording() -> None:
+    recordings = torch.tensor([7, 0, 0, 0, 0, 3, 3, 9, 9, 9])
+    order = Order(10, 4, seed=0, recordings=recordings)
+    found: dict[int, set[int]] = {}
+    for step in range(50):
+        for i, other in zip(order.batch(step).tolist(), order.windows(step).tolist(), strict=True):
+            found.setdefault(i, set()).add(other)
+    # A recording of one window has no other; of four windows the two farthest are taken, of three the farthest.
+    assert found == {0: {0}, 1: {3, 4}, 2: {1, 4}, 3: {1, 2}, 4: {1, 2}, 5: {6}, 6: {5}, 7: {9}, 8: {7}, 9: {7}}
+    again, plain = Order(10, 4, seed=0, recordings=recordings), Order(10, 4, seed=0)
+    assert torch.equal(again.windows(7), order.windows(7))
+    given = [next(made.batches(7, lambda batch: batch)) for made in (order, plain)]
+    assert torch.equal(given[0], torch.cat([given[1], order.windows(7)]))
+
+
+@pytest.mark.parametrize(("views", "known"), [("vocal_tract", True), ("vocal_tract", False), ("rescale", True)])
+def test_a_step_has_other_windows_where_views_ask_for_them_and_the_data_know_them(views: Any, known: bool) -> None:
+    frames = torch.randn(8, 5, 4)
+    recordings = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3]) if known else None
+    train = Sequences(frames, None, None, torch.arange(8), recordings=recordings)
+    model = DSVAE(StandardNormal(3), LSTM(2, hidden_size=8), *decoded_by(Normal, 3, 2, (4,)))
+    guide = LSTMPosterior((4,), 3, 2, small_encoder, hidden_size=8, feature_size=8, views=views)
+    loop = SVI(Objective(model, guide), train, train, Optimisation(batch_size=4), Budget(4), hardware=Hardware("cpu"))
+    told: list[Any] = []
+    loop.objective.register_forward_pre_hook(lambda _, given: told.append(given))
+    loop._step(0.9)
+    batch, _, view = told[0]
+    asked = known and views == "vocal_tract"
+    assert (view.other_windows, len(batch.x)) == (asked, 8 if asked else 4)
+    if asked:
+        own, windows = loop.order.batch(0), loop.order.windows(0)
+        assert torch.equal(batch.x, frames[torch.cat([own, windows])])
+        assert torch.equal(own // 2, windows // 2)
+        assert not (own == windows).any()
+
+
 def test_fitting_improves_the_held_out_elbo_and_keeps_the_best_state() -> None:
     loop, diary = svi(steps=200, evaluations=4, learning_rate=1e-2), Diary()
     before = loop.evaluate(loop.validation)["elbo"]
