@@ -8,12 +8,15 @@
 44 voices speak 60 words at two speeds (`SpokenWords`). The fit hears the training voices with 45 words. All measures are of
 the test voices with the other 15 words. Who tells words learns from the training voices with the 15 words, and who
 tells voices from all voices with the 45 words: neither is asked about what it learnt from.
+
+A latent that stays cannot hide all of a word: a recording is one word, so the mean of its frames tells it. Rows beside those
+of f say how well, and what a draw of f tells, in which its own uncertainty drowns what is small.
 """
 
 import argparse
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -71,8 +74,8 @@ def read_all(folder: Path, how: Spectra) -> list[Spoken]:
 # --- codes ------------------------------------------------------------------------------------------------------------
 
 
-def encoded(run: Run, spoken: Sequence[Spoken]) -> Utterances:
-    """Codes of recordings from their windows, which overlap by half, as `evaluate` has them."""
+def encoded(run: Run, spoken: Sequence[Spoken], drawn: bool = False) -> Utterances:
+    """Codes of recordings from their windows, which overlap by half, as `evaluate` has them, or with f drawn."""
     names, windows, of = [], [], []
     for i, each in enumerate(spoken):
         for start in range(0, len(each.x) - run.length + 1, run.length // 2):
@@ -86,7 +89,15 @@ def encoded(run: Run, spoken: Sequence[Spoken]) -> Utterances:
         "word": Label(torch.from_numpy(words), synthetic_voices.WORDS, "dynamic"),
     }
     prior = moments_of(run.model.static_prior())
-    return utterances(names, labels, run.encode(torch.stack(windows)), (prior[0].detach(), prior[1].detach()))
+    codes = run.encode(torch.stack(windows), draws=int(drawn))
+    if drawn:
+        codes = replace(codes, f=codes.f_draws[0])
+    return utterances(names, labels, codes, (prior[0].detach(), prior[1].detach()))
+
+
+def mean_spectra(codes: Utterances, spoken: Sequence[Spoken]) -> Utterances:
+    """The same recordings with the mean of their log spectra, (P,), in place of f."""
+    return replace(codes, f=torch.stack([each.x.mean(0) for each in spoken]))
 
 
 # --- judges of sound --------------------------------------------------------------------------------------------------
@@ -169,7 +180,8 @@ def measure(path: Path, parts: Mapping[str, list[Spoken]], judges: Judges) -> di
     assert isinstance(run.data, SpeechSource)
     spectra = run.data.segmenting().spectra
     test = parts["test, new"]
-    seen, new, codes = (encoded(run, some) for some in (parts["train, heard"][::5], parts["train, new"], test))
+    groups = parts["train, heard"][::5], parts["train, new"], test
+    seen, new, codes = (encoded(run, some) for some in groups)
     who = codes.labels["speaker"].values
     found = {
         "EER f": equal_error_rate(codes.f, who, seen.f),
@@ -180,6 +192,10 @@ def measure(path: Path, parts: Mapping[str, list[Spoken]], judges: Judges) -> di
     found |= {f"word from {name}": probes[name].linear for name in ("z", "f")}
     found |= {f"word from {name}, MLP": probes[name].nonlinear for name in ("z", "f")}
     found["word by chance"] = probes["f"].chance
+    found["word from f, drawn"] = word_probes(*(encoded(run, some, True) for some in groups[1:]), "word")["f"].linear
+    seen, new, codes = map(mean_spectra, (seen, new, codes), groups)
+    found["EER of means"] = equal_error_rate(codes.f, who, seen.f)
+    found["word from means"] = word_probes(new, codes, "word")["f"].linear
     # As `latents swap` does it: f pooled over all of a recording, z blended where windows meet.
     whole = [run.encode_whole(s.x[None]) for s in test]
     f, z = [each.f[0] for each in whole], [each.z[0] for each in whole]
@@ -232,7 +248,10 @@ ROWS: Sequence[tuple[str, str, str]] = (
     ("word from z, MLP", "from z, network", ""),
     ("word from f", "from f, linear probe", "at most 10 points above chance"),
     ("word from f, MLP", "from f, network", ""),
+    ("word from f, drawn", "from a draw of f, linear probe", ""),
     ("word by chance", "by chance", ""),
+    ("word from means", "from the mean log spectrum of the recording, linear probe, for comparison", ""),
+    ("EER of means", "equal error rate by the mean log spectrum, for comparison", ""),
     ("converted: voice", "converted: judged as the target's voice", "at least 90 %"),
     ("converted: voice of the source", "judged as the source's voice", ""),
     ("converted: word", "the word is judged right", "at least 85 %"),
