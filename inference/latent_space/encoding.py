@@ -1,5 +1,8 @@
 """The codes of sequences: mean, scale and draws of f and z under the guide."""
 
+import math
+import os
+import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -87,6 +90,8 @@ def _of_file(shape: Sequence[int], dtype: torch.dtype, folder: Path) -> Tensor:
         return torch.empty(shape, dtype=dtype)
     like = torch.empty(0, dtype=dtype).numpy().dtype
     with tempfile.TemporaryFile(dir=folder) as file:
+        if sys.platform == "linux":  # else a disk that is full is found when a page is written, which ends the process
+            os.posix_fallocate(file.fileno(), 0, math.prod(shape) * like.itemsize)
         return torch.from_numpy(np.memmap(file, like, "w+", shape=tuple(shape)))
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import math
@@ -361,6 +362,21 @@ def test_forecasts_go_on_and_are_scored(run: Run, tmp_path: Path) -> None:
     write_gif(tmp_path / "mine.gif", of_split(run, 0)[0])
     own = done("forecast", run.path, f"--clips={tmp_path / 'mine.gif'}", "--draws=2", NPZ, f"--out={tmp_path / 'b'}")
     assert arrays(own / "forecast.npz")["given"].shape == (1, T, *IMAGE)  # all of a file
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no room can be reserved")
+def test_a_full_disk_is_told_before_codes_are_written(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To write a page of a mapped file that has no room ends the process without a word."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    refused = command("encode", run.path, NPZ, f"--out={tmp_path / 'out'}")
+    assert (refused.code, "No space left on device" in refused.err) == (2, True)
+    assert not (tmp_path / "out").exists()
 
 
 def test_codes_are_written_in_every_format(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
