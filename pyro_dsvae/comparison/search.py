@@ -7,11 +7,13 @@ from dataclasses import replace
 import torch
 
 from pyro_dsvae.comparison.candidates import Candidate
+from pyro_dsvae.comparison.comparability import check_candidates
 from pyro_dsvae.comparison.measurement import Evaluation, log_evidence
 from pyro_dsvae.comparison.plan import Plan
 from pyro_dsvae.comparison.space import Space
 from pyro_dsvae.comparison.spread.tasks import Task
 from pyro_dsvae.comparison.study import Study, Trial
+from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.svi import NonFiniteError
 from pyro_dsvae.loading import load
 from pyro_dsvae.models.errors import UsageError
@@ -42,14 +44,16 @@ def searched(plan: Plan, space: Space, trials: int, seed: int, seeds: int, devic
     why = ""
     while len(study.finished()) < trials:
         trial = study.ask()
-        value, failed = None, ""
-        try:
-            value = _value(trial, plan, seed, device)
-        except UsageError as error:
-            if not isinstance(error.__cause__, NonFiniteError):  # which has to do with this trial alone
-                raise
-            failed = why = " ".join(str(error).split())
+        value, failed = None, _refused(trial.candidate, plan.data)
+        if not failed:
+            try:
+                value = _value(trial, plan, seed, device)
+            except UsageError as error:
+                if not isinstance(error.__cause__, NonFiniteError):  # which has to do with this trial alone
+                    raise
+                failed = _in_a_line(error)
         trial.tell(value, failed)
+        why = failed or why
         plan.folder.files.write_text(plan.folder.path / "trials.csv", study.table())
         came = f"log p(x) {value:,.1f}" if value is not None else f"failed: {failed}" if failed else "cut short"
         print(f"trial {trial.number + 1} of {trials}: {trial.candidate.name}: {came}", file=sys.stderr)
@@ -62,6 +66,19 @@ def searched(plan: Plan, space: Space, trials: int, seed: int, seeds: int, devic
         )
     fits = plan.folder.fits(best, range(seed, seed + seeds))
     return replace(plan, fits=fits, candidates={each.name: each for each in best})
+
+
+def _refused(candidate: Candidate, data: SequenceData) -> str:
+    """Why this combination cannot be fitted, which only values between the ends of ranges have still to show; or empty."""
+    try:
+        check_candidates([candidate], data)
+    except UsageError as error:
+        return _in_a_line(error)
+    return ""
+
+
+def _in_a_line(error: UsageError) -> str:
+    return " ".join(str(error).split())
 
 
 def _value(trial: Trial, plan: Plan, seed: int, device: str) -> float | None:

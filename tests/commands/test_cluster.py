@@ -17,7 +17,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import distributed
-import numpy as np
 import psutil
 import pytest
 from distributed import LocalCluster
@@ -49,13 +48,6 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    path = tmp_path_factory.mktemp("data") / "walks.npz"
-    np.savez(path, frames=np.random.default_rng(0).normal(size=(30, 4, 3)).cumsum(1).astype(np.float32))
-    return ["--data=Arrays", f"--data.path={path}"]
-
-
-@pytest.fixture(scope="module")
 def scheduler() -> Iterator[LocalCluster]:
     """Without workers as yet."""
     with pytest.MonkeyPatch.context() as patch:
@@ -77,9 +69,9 @@ def refused(*options: object) -> str:
 
 
 def test_what_is_wrong_with_an_address_is_one_line(
-    data: list[str], scheduler: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    walks: list[str], scheduler: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = [*data, *OPTIONS, TWO, f"--out={tmp_path / 'out'}"]
+    options = [*walks, *OPTIONS, TWO, f"--out={tmp_path / 'out'}"]
     monkeypatch.setattr(cluster, "FIRST_WORKER", 0.3)
     with monkeypatch.context() as patch:
         patch.setattr(cluster, "ANSWER", 0.3)
@@ -219,13 +211,13 @@ def fit_process(run: Path) -> psutil.Process | None:
     "sizes", [TWO, pytest.param("--vary=latent_size=1,2,3,4,5,6", marks=pytest.mark.slow)], ids=["2 fits", "12 fits"]
 )
 def test_a_comparison_whose_workers_are_killed_ends_with_the_same_table(
-    data: list[str], scheduler: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: str
+    walks: list[str], scheduler: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: str
 ) -> None:
     """The worker of one fit, and the one that takes it over. Of twelve fits it is also stopped before, when two have begun."""
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "out"
-    assert verb.main([*data, *OPTIONS, sizes, f"--out={undisturbed}"]) == 0
+    assert verb.main([*walks, *OPTIONS, sizes, f"--out={undisturbed}"]) == 0
     scheduler.scale(2)
-    command = [*data, *OPTIONS, sizes, f"--out={out}", f"--cluster={scheduler.scheduler_address}"]
+    command = [*walks, *OPTIONS, sizes, f"--out={out}", f"--cluster={scheduler.scheduler_address}"]
     standing, killed, begun = Work.standing, list[int](), list[Path]()
 
     def stops(self: Work, done: Collection[int]) -> tuple[float, str]:
@@ -258,12 +250,12 @@ def test_a_comparison_whose_workers_are_killed_ends_with_the_same_table(
 
 @pytest.mark.slow
 def test_the_fits_of_a_comparison_that_is_killed_save_and_end(
-    data: list[str], scheduler: LocalCluster, tmp_path: Path
+    walks: list[str], scheduler: LocalCluster, tmp_path: Path
 ) -> None:
     """Another call goes on at once: they see that they belong to none that lives."""
     scheduler.scale(2)
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "pyro_dsvae.compare", *data, *OPTIONS, TWO, "--steps=100000", f"--out={out}"]
+    command = [sys.executable, "-m", "pyro_dsvae.compare", *walks, *OPTIONS, TWO, "--steps=100000", f"--out={out}"]
     runs = [out / "runs" / f"{name}-seed0" for name in ("RandomWalk", "IID")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     pids: set[int] = set()

@@ -44,17 +44,10 @@ def _quick() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    path = tmp_path_factory.mktemp("data") / "walks.npz"
-    np.savez(path, frames=np.random.default_rng(0).normal(size=(30, 4, 3)).cumsum(1).astype(np.float32))
-    return ["--data=Arrays", f"--data.path={path}"]
-
-
-@pytest.fixture(scope="module")
-def found(data: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def found(walks: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A search that was not disturbed."""
     out = tmp_path_factory.mktemp("search") / "out"
-    assert verb.main([*data, *OPTIONS, f"--out={out}"]) == 0
+    assert verb.main([*walks, *OPTIONS, f"--out={out}"]) == 0
     return out
 
 
@@ -85,8 +78,18 @@ def test_a_planted_option_is_found_and_measured_anew(found: Path) -> None:
     assert RunDirectory(found).config()["vary"]["latent_size"] == ["1..3"]
 
 
+def test_a_page_shows_the_candidates_and_not_all_trials(found: Path) -> None:
+    pytest.importorskip("panel", reason="Panel is the extra 'explore'")
+    from pyro_dsvae.explorer.pages.comparison import candidates
+
+    shown = candidates(found)
+    assert list(shown) == [row["candidate"] for row in rows(found, "comparison.csv")]
+    assert len(shown) < len(list(found.glob("runs/*/best.pt")))
+    assert all((run / "best.pt").is_file() for run in shown.values())
+
+
 def test_a_search_that_is_stopped_goes_on_as_if_it_had_not_been(
-    found: Path, data: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    found: Path, walks: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a fit; when a fit was measured and that not told; and when all was."""
     out = tmp_path / "out"
@@ -113,7 +116,7 @@ def test_a_search_that_is_stopped_goes_on_as_if_it_had_not_been(
     ):
         with monkeypatch.context() as patch:
             patch.setattr(place, name, stops)
-            assert verb.main([*data, *OPTIONS, f"--out={out}"]) == 130
+            assert verb.main([*walks, *OPTIONS, f"--out={out}"]) == 130
     assert verb.main([f"--out={out}"]) == 0  # the options are those of the folder
     assert rows(out, "trials.csv") == rows(found, "trials.csv")
     assert rows(out, "comparison.csv") == rows(found, "comparison.csv")
@@ -158,6 +161,18 @@ def test_a_trial_below_the_median_is_cut_short_also_by_the_next_process(
     assert study.ask().goes_on(10, 3.0)
     assert "\n5,pruned,,latent_size" not in study.table()
     assert f"\n{RANDOM},pruned,," in study.table()
+
+
+def test_a_combination_that_a_part_refuses_is_a_trial_that_failed(walks: list[str], tmp_path: Path) -> None:
+    """The ends of the range are even, as the width of a Transformer has to be."""
+    few = ["--static_size=2", "--posterior.hidden_size=4", "--posterior.feature_size=4", "--device=cpu", "--steps=2"]
+    few += ["--optimisation.evaluations=1", "--optimisation.batch_size=4", "--sequences=4", "--draws=30", "--seeds=1"]
+    wide = ["--dynamic_prior=Transformer", "--dynamic_prior.heads=2", "--dynamic_prior.layers=1"]
+    search = ["--search=optuna", "--trials=8", "--vary=dynamic_prior.width=8..12", f"--out={tmp_path / 'out'}"]
+    assert verb.main([*walks, *few, *wide, *search]) == 0
+    states = {(int(row["dynamic_prior.width"]), row["state"]) for row in rows(tmp_path / "out", "trials.csv")}
+    assert {state for width, state in states if width % 2} == {"failed"}
+    assert {state for width, state in states if width % 2 == 0} <= {"complete", "pruned"}
 
 
 @pytest.mark.parametrize(
@@ -209,15 +224,15 @@ def test_each_value_and_each_end_is_built_before_the_first_fit() -> None:
     ],
 )
 def test_mistakes_are_told_before_anything_is_fitted(
-    data: list[str], tmp_path: Path, more: list[str], says: str
+    walks: list[str], tmp_path: Path, more: list[str], says: str
 ) -> None:
     with pytest.raises(UsageError, match=re.escape(says)):
-        verb.main([*data, *more, f"--out={tmp_path / 'out'}"])
+        verb.main([*walks, *more, f"--out={tmp_path / 'out'}"])
     assert not (tmp_path / "out").exists()
 
 
-def test_the_extra_that_is_missing_is_named(data: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_extra_that_is_missing_is_named(walks: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UsageError, match=r"pip install 'pyro-dsvae\[scale\]'"):
-        verb.main([*data, *OPTIONS, f"--out={tmp_path / 'out'}"])
+        verb.main([*walks, *OPTIONS, f"--out={tmp_path / 'out'}"])
     assert not (tmp_path / "out").exists()

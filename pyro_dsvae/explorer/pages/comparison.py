@@ -1,9 +1,12 @@
 """A finished comparison: its table and verdicts, its figures, and what each candidate generates."""
 
+import csv
 from pathlib import Path
 
 import panel as pn
 
+from pyro_dsvae.comparison.candidates import Candidate
+from pyro_dsvae.data.location import existing
 from pyro_dsvae.explorer.screens import Screen, Stage, shelf
 from pyro_dsvae.loading import load
 from pyro_dsvae.models.errors import UsageError
@@ -39,11 +42,14 @@ def channels_of(frame_shape: tuple[int, ...]) -> list[str] | None:
 
 
 def candidates(out: Path) -> dict[str, Path]:
-    """Of every candidate one run: of its own below OUT/runs, or those that were compared."""
+    """Of every candidate one run: those that were compared, or the fits of the first seed below OUT/runs."""
     config = RunDirectory(out).config()
-    named = [Path(run) for run in config.get("runs") or []]
-    runs = named or sorted(path.parent for path in out.glob("runs/*/best.pt"))
-    found: dict[str, Path] = {}
-    for run in runs:
-        found.setdefault(run.name.rpartition("-seed")[0] or run.name, run)
-    return found
+    if config["runs"]:
+        folder = None if config["data_folder"] is None else Path(config["data_folder"])
+        found: dict[str, Path] = {}
+        for run in (existing(Path(run), folder) for run in config["runs"]):
+            found.setdefault(run.name.rpartition("-seed")[0] or run.name, run)
+        return found
+    with (out / "comparison.csv").open(newline="") as file:
+        names = [row["candidate"] for row in csv.DictReader(file)]
+    return {name: out / "runs" / f"{Candidate(name, {}).folder}-seed{config['seed']}" for name in names}
