@@ -233,7 +233,7 @@ class SVI:
         # Shapes, supports and plates are checked once; the checks read values back and would stall every step.
         try:
             with pyro.validation_enabled(self.step == 0):
-                view = self.optimisation.static_view(progress, self.order.paired)
+                view = self.optimisation.static_view(self.step, progress, self.order.paired)
                 terms = self.forward(batch, self.optimisation.weights(progress), view)
         except ValueError as error:
             if self.step > 0 or isinstance(error, UsageError):
@@ -243,9 +243,8 @@ class SVI:
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         self.fabric.backward(terms["loss"])
-        self.fabric.clip_gradients(
-            self.module, self.optimizers[0], max_norm=self.optimisation.max_grad_norm, error_if_nonfinite=False
-        )
+        # Of all parameters: the engine's own would clip those of one optimiser.
+        torch.nn.utils.clip_grad_norm_(self.objective.parameters(), self.optimisation.max_grad_norm)
         for optimizer in self.optimizers:
             optimizer.step()
         self.step += 1

@@ -115,7 +115,8 @@ class Hardware:
             accelerator=device.type,
             devices=per_node if device.index is None else [device.index],
             num_nodes=nodes,
-            strategy="ddp" if per_node * nodes > 1 else "auto",
+            # In some steps the networks from a clip to f do not learn.
+            strategy="ddp_find_unused_parameters_true" if per_node * nodes > 1 else "auto",
             precision="bf16-mixed" if self.precision == "bf16" else "32-true",
             # Left to guess, it takes the tasks of a SLURM job for processes of the fit, and warns wherever there is an srun.
             plugins=LightningEnvironment() if launched() is None else TorchElasticEnvironment(),

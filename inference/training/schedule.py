@@ -13,8 +13,7 @@ Optimizer = Literal["Muon", "Adam"]
 DEFAULT_STEPS = 900
 WARM_UP = 40
 FREE_UNTIL = 0.4
-# Of a batch whose f is inferred from other clips at the start of a fit.
-EXCHANGED = 0.5
+GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
 
 
 class Rates(NamedTuple):
@@ -44,8 +43,8 @@ class Optimisation:
         dynamic_prior_rate: rate of the dynamic prior before that, as a multiple of the networks' rate
         prior_refit_steps: optimiser steps that fit the static prior alone to the final posterior, at most one for each step of
             the fit; 0 for none
-        static_start: share of the fit, from 0 to below 1, in which a guide with views infers f of some clips from other
-            clips, half of them at first and then ever fewer, so that z learns first where things are
+        static_start: share of the fit, from 0 to below 1, in which z leads, where a guide has views: the networks from a
+            clip to f learn in few of the steps at first, and then in ever more
         recombination_start: share of the fit, from 0 to 1 for never, after which a guide with views infers f from recombined
             clips, too
         max_grad_norm: gradients are scaled down to this norm, in nats per sequence
@@ -65,7 +64,7 @@ class Optimisation:
     static_prior_rate: float = 3.0
     dynamic_prior_rate: float = 0.3
     prior_refit_steps: int = 4_000
-    static_start: float = 0.3
+    static_start: float = 0.4
     recombination_start: float = 0.5
     max_grad_norm: float = 200.0
     kl_static: float = 1.0
@@ -122,17 +121,20 @@ class Optimisation:
         free = (self.free_dynamic or 0.0) if progress < FREE_UNTIL else 0.0
         return KLWeights(self.kl_static**left, self.kl_dynamic**left, free)
 
-    def static_view(self, progress: float, other_windows: bool = False) -> StaticView:
-        """What a guide with views infers f from when ``progress`` (0 to 1) of the fit is done.
+    def static_view(self, step: int, progress: float, other_windows: bool = False) -> StaticView:
+        """What a guide with views infers f from, and whether it learns to.
+
+        When a share s of ``static_start`` has passed, the networks from a clip to f learn in s² of the steps, spread evenly by
+        multiples of the golden ratio. So they start late and slowly, which settles a race: a pose that stays the same within a
+        clip, such as which way a figure faces, can be carried by either latent, and the one that learns it first keeps it.
 
         Args:
-            progress: Share of the fit.
+            step: Steps before this one.
+            progress: Share of the fit that is done.
             other_windows: Whether batches have other windows of their recordings, from which f is inferred.
         """
-        if progress >= self.recombination_start:
-            return StaticView(recombined=True, other_windows=other_windows)
-        share = EXCHANGED * max(0.0, 1 - progress / self.static_start) if self.static_start else 0.0
-        return StaticView(share, other_windows=other_windows)
+        learns = progress >= self.static_start or step * GOLDEN_RATIO % 1 < (progress / self.static_start) ** 2
+        return StaticView(progress >= self.recombination_start, other_windows, learns)
 
     def rates(self, step: int, progress: float) -> Rates:
         """The learning rates of step ``step``.

@@ -207,7 +207,7 @@ def test_an_old_run_opens_resumes_and_repeats(old_run: Path, tmp_path: Path) -> 
     renamed, lacking = (line for line in resumed.stderr.splitlines() if "warning" in line.lower())
     assert renamed == said + "; ".join(f"{old} is now {new}" for old, new in RENAMED.items())
     assert lacking.endswith(
-        "takes its defaults for them: optimisation.static_start=0.3, optimisation.free_dynamic=None"
+        "takes its defaults for them: optimisation.static_start=0.4, optimisation.free_dynamic=None"
     )
     repeated = command("fit", "--config", old_run / "config.yaml", f"--out={tmp_path / 'again'}")
     assert repeated.returncode == 0, repeated.stderr

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyro_dsvae.inference.elbo import CLOSED_FORM, STICKING_THE_LANDING
 from pyro_dsvae.inference.posteriors.lstm import LSTM as LSTMPosterior
+from pyro_dsvae.inference.posteriors.views.choice import Views
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.svi import LOG_EVERY, SVI, NonFiniteError
 from pyro_dsvae.inference.training.distributed import Processes
@@ -69,12 +70,13 @@ def svi(
     seed: int = 0,
     frames: torch.Tensor | None = None,
     static_prior: type[StaticPrior] = StandardNormal,
+    views: Views = None,
     **options: Any,
 ) -> SVI:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = DSVAE(static_prior(3), LSTM(2, hidden_size=8), *decoded_by(Normal, 3, 2, (4,)))
-        objective = Objective(model, LSTMPosterior((4,), 3, 2, small_encoder, hidden_size=8, feature_size=8))
+        objective = Objective(model, LSTMPosterior((4,), 3, 2, small_encoder, 8, 8, views))
     if frames is None:
         frames = torch.randn(20, 5, 4, generator=torch.Generator().manual_seed(1))
     train = Sequences(frames, None, None, torch.arange(14))
@@ -155,13 +157,38 @@ def test_a_state_has_the_elbo_that_was_reported_for_it(last: int) -> None:
     assert opened.evaluate(opened.validation)["elbo"] != max(reported)
 
 
-def test_f_is_inferred_from_other_clips_then_from_the_own_then_from_recombined_ones() -> None:
+def test_f_is_inferred_from_the_clip_then_from_recombined_ones() -> None:
     loop, told = svi(steps=10, static_start=0.4, recombination_start=0.6), []
     loop.objective.register_forward_pre_hook(lambda _, given: told.append(given[2]))
     for _ in range(10):
         loop._step(loop.budget.progress(loop.step, 0.0))
-    assert [view.exchanged for view in told] == pytest.approx([0.5, 0.375, 0.25, 0.125, *[0.0] * 6])
     assert [view.recombined for view in told] == [False] * 6 + [True] * 4
+    assert all(view.learns for view in told[4:])
+
+
+def test_the_networks_of_f_learn_in_ever_more_steps() -> None:
+    """In proportion to the square of the share of the start that has passed: the integral of it, over each tenth."""
+    options = Optimisation(static_start=0.5)
+    learns = torch.tensor([options.static_view(step, step / 2000).learns for step in range(1000)]).view(10, 100)
+    assert learns.sum(1).tolist() == pytest.approx([100 * ((n + 1) ** 3 - n**3) / 300 for n in range(10)], abs=2)
+    assert all(Optimisation(static_start=0.0).static_view(step, 0.0).learns for step in range(50))
+
+
+def test_a_step_that_f_does_not_learn_from_leaves_its_networks_and_moves_all_others() -> None:
+    loop = svi(steps=10, views="rescale", static_start=0.9)
+    views = [loop.optimisation.static_view(step, step / 10) for step in range(10)]
+    moved = []
+    for view in views[:6]:
+        weights = loop.objective.guide.named_parameters()
+        before = {name: weight.clone() for name, weight in weights if not name.endswith(".missing")}  # no frame is
+        loop._step(loop.budget.progress(loop.step, 0.0))
+        after = dict(loop.objective.guide.named_parameters())
+        changed = {name for name, weight in before.items() if not torch.equal(weight, after[name])}
+        of_f = {name for name in before if name.startswith("static_")}
+        assert changed - of_f == before.keys() - of_f
+        assert (changed & of_f == of_f) if view.learns else not changed & of_f
+        moved.append(view.learns)
+    assert set(moved) == {True, False}
 
 
 @pytest.mark.parametrize(("steps", "minutes", "expected"), [(10, None, 0.5), (None, 2.0, 0.25), (10, 0.25, 2.0)])
