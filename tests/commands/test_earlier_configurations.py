@@ -51,7 +51,7 @@ OLD = {
 # Options that there were not yet.
 LATER = ("static_start", "free_dynamic")
 # All fits of that time took Adam.
-TODAY = Optimisation(4, 1e-3, 0.6, 2.0, 0.25, 3, 0.3, 1.0, 100.0, 1.0, 1.0, 0.5, 1, 20.0, optimizer="Adam")
+TODAY = Optimisation(4, 1e-3, 0.6, 2.0, 0.25, 3, 0.4, 1.0, 100.0, 1.0, 1.0, 0.5, 1, 20.0, optimizer="Adam")
 NAMES = [f"pyro_dsvae.inference.posteriors.{name}" for name in ("lstm.LSTM", "factorised.Factorised")]
 SIZES = ["--static_size=2", "--latent_size=2", "--posterior.hidden_size=4", "--posterior.feature_size=4"]
 

@@ -209,8 +209,8 @@ def test_a_process_that_dies_ends_the_fit_which_goes_on_from_what_was_saved(fold
     _, err = running.communicate(timeout=120)
     assert running.returncode == 2, err
     assert err.splitlines()[-1] == (
-        "error: another process of this fit has ended, so this one ends, too; what was saved is kept: go on with --out dies "
-        "--resume"
+        "error: another process of this fit has ended, of too little memory perhaps, so this one ends, too; what was saved "
+        "is kept: go on with --out dies --resume"
     )
     assert "Traceback" not in err
     step = torch.load(folder / "dies" / "checkpoint.pt", weights_only=True)["step"]

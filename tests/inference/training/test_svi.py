@@ -18,6 +18,7 @@ from pyro_dsvae.inference.training.distributed import Processes
 from pyro_dsvae.inference.training.hardware import Hardware
 from pyro_dsvae.inference.training.held_out_elbo import held_out_terms
 from pyro_dsvae.inference.training.objective import TERMS, KLWeights, Objective
+from pyro_dsvae.inference.training.optimizers import SMALLEST
 from pyro_dsvae.inference.training.order import Order
 from pyro_dsvae.inference.training.schedule import Budget, Optimisation
 from pyro_dsvae.inference.training.seeding import derive_seed
@@ -71,12 +72,13 @@ def svi(
     frames: torch.Tensor | None = None,
     static_prior: type[StaticPrior] = StandardNormal,
     views: Views = None,
+    hidden_size: int = 8,
     **options: Any,
 ) -> SVI:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = DSVAE(static_prior(3), LSTM(2, hidden_size=8), *decoded_by(Normal, 3, 2, (4,)))
-        objective = Objective(model, LSTMPosterior((4,), 3, 2, small_encoder, 8, 8, views))
+        objective = Objective(model, LSTMPosterior((4,), 3, 2, small_encoder, hidden_size, 8, views))
     if frames is None:
         frames = torch.randn(20, 5, 4, generator=torch.Generator().manual_seed(1))
     train = Sequences(frames, None, None, torch.arange(14))
@@ -87,6 +89,20 @@ def svi(
 def test_an_optimiser_that_there_is_not_is_refused() -> None:
     with pytest.raises(UsageError, match="optimizer is 'muon'; it is one of Muon, Adam"):
         Optimisation(optimizer="muon")  # type: ignore[arg-type]
+
+
+def test_gradients_of_all_optimisers_are_scaled_down_together() -> None:
+    """`SMALLEST` rows and columns: weights of the guide learn by Muon, and the rest by Adam."""
+    free, bound = (svi(hidden_size=SMALLEST, max_grad_norm=norm) for norm in (1e9, 0.5))
+    for loop in (free, bound):
+        assert len(loop.optimizers) == 2
+        loop._step(0.0)
+    gradients = [[p.grad for p in loop.objective.parameters() if p.grad is not None] for loop in (free, bound)]
+    norms = [torch.stack([g.norm() for g in found]).norm() for found in gradients]
+    assert norms[0] > 1
+    torch.testing.assert_close(norms[1], torch.tensor(0.5))
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(other, one * 0.5 / norms[0])
 
 
 def test_kl_weights_move_geometrically_from_their_start_to_one() -> None:
