@@ -1,5 +1,6 @@
 """How the documentation site is built: `python -m sphinx -W --keep-going docs docs/_build`, without a network."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -24,8 +25,16 @@ exclude_patterns = ["_build", "_extensions"]
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence", "attrs_block"]
 myst_heading_anchors = 3
 myst_dmath_double_inline = True
-# Stored outputs are shown; tests/test_notebook.py runs the notebook, which takes longer than this build may.
-nb_execution_mode = "off"
+# Notebooks are stored without outputs, and run here in an empty folder each: what they show is what this version does. A cell
+# that raises is a warning, which -W makes an error.
+nb_execution_mode = "force"
+os.environ.pop("MPLBACKEND", None)  # of whoever builds: the pages show figures
+nb_execution_in_temp = True
+nb_execution_timeout = 600
+nb_execution_show_tb = True
+nb_merge_streams = True
+# Of tqdm, which Pyro imports: bars of notebooks need ipywidgets, and those of this package do not.
+os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"
 
 # The graphical model is drawn at build time.
 plot_formats = [("svg", 100)]

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import json
 import os
 import re
 import shlex
@@ -190,6 +191,17 @@ def test_the_default_model_is_as_small_as_the_page_on_devices_says() -> None:
         for_frames(options, (3, 32, 32), options.source.recommended), torch.zeros(4, 8, 3, 32, 32).byte()
     )
     assert 0.25 < sum(weights.numel() for weights in objective.parameters()) / 1e6 / int(millions) < 1
+
+
+def test_tutorials_are_stored_as_they_were_written() -> None:
+    """The build of the site runs them, and what they show is never older than that."""
+    pages = sorted((DOCS / "tutorials").glob("*.ipynb"))
+    assert pages
+    for page in pages:
+        for cell in json.loads(page.read_text())["cells"]:
+            assert cell["cell_type"] == "markdown" or (cell["outputs"], cell["execution_count"]) == ([], None), (
+                page.name
+            )
 
 
 def test_every_page_of_results_is_on_the_site() -> None:
