@@ -1,9 +1,11 @@
 """Speech of synthetic voices: does f hold the voice and z the words, of speakers and of words that the fit never heard?
 
     apt-get install flite espeak-ng
-    python -m benchmarks.speech OUT                            3 fits of 15 minutes, and what is written to results/speech.md
-    python -m benchmarks.speech OUT --seeds 0 --minutes 5
+    python -m benchmarks.speech OUT                            3 fits of 2,500 steps, 8 minutes of a core each, and measures
+                                                               of as long, which are written to results/speech.md
+    python -m benchmarks.speech OUT --seeds 0 --steps 900
     python -m benchmarks.speech OUT --runs RUN RUN             no fits: measures runs that are there
+    python -m benchmarks.speech OUT --split validation         of the validation voices, to choose options by
 
 44 voices speak 60 words at two speeds (`SpokenWords`). The fit hears the training voices with 45 words. All measures are of
 the test voices with the other 15 words. Who tells words learns from the training voices with the 15 words, and who
@@ -174,12 +176,12 @@ def _share(said: Sequence[str], true: Sequence[str]) -> float:
 # --- measures ---------------------------------------------------------------------------------------------------------
 
 
-def measure(path: Path, parts: Mapping[str, list[Spoken]], judges: Judges) -> dict[str, float]:
-    """All measures of one run."""
+def measure(path: Path, parts: Mapping[str, list[Spoken]], judges: Judges, split: str = "test") -> dict[str, float]:
+    """All measures of one run, of the voices of a split."""
     run = pyro_dsvae.load(path)
     assert isinstance(run.data, SpeechSource)
     spectra = run.data.segmenting().spectra
-    test = parts["test, new"]
+    test = parts[f"{split}, new"]
     groups = parts["train, heard"][::5], parts["train, new"], test
     seen, new, codes = (encoded(run, some) for some in groups)
     who = codes.labels["speaker"].values
@@ -287,8 +289,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("out", type=Path, help="the folder of recordings and runs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--minutes", type=float, default=15.0, help="of each fit")
+    parser.add_argument("--steps", type=int, default=2_500, help="of each fit")
+    parser.add_argument("--static-size", type=int, default=64, help="dimension F of f")
     parser.add_argument("--runs", type=Path, nargs="+", help="runs to measure; no fits")
+    parser.add_argument("--split", choices=("validation", "test"), default="test", help="whose voices are measured")
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     voices = options.out / "voices"
@@ -298,7 +302,9 @@ def main() -> None:
     if not runs:
         for seed in options.seeds:
             path = options.out / f"seed-{seed}"
-            runs.append(path if path.exists() else fit(data=source, minutes=options.minutes, seed=seed, out=path).run)
+            if not path.exists():
+                fit(data=source, steps=options.steps, static_size=options.static_size, seed=seed, out=path)
+            runs.append(path)
     first = pyro_dsvae.load(runs[0])
     assert isinstance(first.data, SpeechSource)
     parts: dict[str, list[Spoken]] = {}
@@ -306,11 +312,11 @@ def main() -> None:
         parts.setdefault(each.part, []).append(each)
     judges, found = Judges.trained(parts), []
     for path in runs:
-        found.append(measure(path, parts, judges))
+        found.append(measure(path, parts, judges, options.split))
         print(path, {name: round(value, 3) for name, value in found[-1].items()}, flush=True)
     said = (
-        f"`python -m benchmarks.speech OUT --minutes {options.minutes:g}`: {len(runs)} fits on one core of a shared "
-        f"machine, CPU, torch {torch.__version__.partition('+')[0]}."
+        f"`python -m benchmarks.speech OUT --steps {options.steps} --static-size {options.static_size}`: fits with "
+        f"{len(runs)} seed{'s' if len(runs) > 1 else ''}, CPU, torch {torch.__version__.partition('+')[0]}."
     )
     options.results.write_text(page(found, said))
 
