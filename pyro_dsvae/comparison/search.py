@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -15,6 +16,7 @@ from pyro_dsvae.comparison.spread.tasks import Task
 from pyro_dsvae.comparison.study import Study, Trial
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.inference.svi import NonFiniteError
+from pyro_dsvae.inference.training.schedule import Budget
 from pyro_dsvae.loading import load
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.progress import Bar
@@ -93,7 +95,22 @@ def _value(trial: Trial, plan: Plan, seed: int, device: str) -> float | None:
 
 
 def _goes_on(trial: Trial, row: Mapping[str, object]) -> bool:
-    return row["split"] != "validation" or trial.goes_on(int(str(row["step"])), float(str(row["elbo"])))
+    return row["split"] != "validation" or trial.goes_on(moment(trial.candidate.config, row), float(str(row["elbo"])))
+
+
+def moment(config: Mapping[str, Any], row: Mapping[str, Any]) -> int:
+    """When in a fit it was evaluated, as trials are held against each other: the step, or how many evaluations that makes.
+
+    Fits of as many minutes are evaluated at other steps each.
+
+    Args:
+        config: The options of the fit.
+        row: Of metrics.csv.
+    """
+    if config["minutes"] is None:
+        return int(row["step"])
+    share = Budget(config["steps"], config["minutes"]).progress(row["step"], row["seconds"])
+    return int(share * config["optimisation"]["evaluations"] + 1e-3)  # seconds are rounded
 
 
 def _task(candidate: Candidate, plan: Plan, seed: int) -> Task:

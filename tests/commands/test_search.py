@@ -163,6 +163,14 @@ def test_a_trial_below_the_median_is_cut_short_also_by_the_next_process(
     assert f"\n{RANDOM},pruned,," in study.table()
 
 
+def test_fits_of_as_many_minutes_are_held_against_each_other_although_their_steps_differ() -> None:
+    config: dict[str, Any] = {"steps": None, "minutes": 2.0, "optimisation": {"evaluations": 3}}
+    fast, slow = ({"step": step, "seconds": 80.0 + late} for step, late in ((900, 0.01), (70, 3.2)))
+    assert search.moment(config, fast) == search.moment(config, slow) == 2
+    assert search.moment(config, {"step": 950, "seconds": 119.9999}) == 3
+    assert search.moment({**config, "steps": 900, "minutes": None}, slow) == 70
+
+
 def test_a_combination_that_a_part_refuses_is_a_trial_that_failed(walks: list[str], tmp_path: Path) -> None:
     """The ends of the range are even, as the width of a Transformer has to be."""
     few = ["--static_size=2", "--posterior.hidden_size=4", "--posterior.feature_size=4", "--device=cpu", "--steps=2"]
