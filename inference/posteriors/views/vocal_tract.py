@@ -27,6 +27,10 @@ class VocalTract(GuideViews):
     Where the data know recordings, these frames are of another window of the same recording, which says something else. So
     f can hardly encode which sounds there are, either. The voice is what both windows have in common.
 
+    The changes are as large as the differences between voices: the means of the training voices of `SpokenWords` have a
+    standard deviation of 0.21 in g, 0.37 in s, and 0.10 to 0.21 in the c_k. Larger ones hide the sounds, too: z is then told
+    no level, and what it cannot tell is taken from f, or lost.
+
     Source: a random warp of frequencies, one for an utterance, is that of Jaitly & Hinton, "Vocal tract length perturbation
     improves speech recognition", ICML workshop on deep learning for audio 2013; a random shape of the spectrum that of
     Choi et al., "Neural analysis and synthesis: reconstructing speech from self-supervised representations", NeurIPS 2021.
@@ -35,7 +39,7 @@ class VocalTract(GuideViews):
 
     Args:
         frames: How many frames f sees in training.
-        warp: Standard deviation of w; with 0.15 two of three voices have the middle moved by 5 % of all columns or less.
+        warp: Standard deviation of w; with 0.1 two of three voices have the middle moved by 3.5 % of all columns or less.
         gain: Standard deviation of g, in standard deviations of a column.
         tilt: Standard deviation of s, likewise.
         shape: Standard deviation of each c_k, likewise.
@@ -61,7 +65,7 @@ class VocalTract(GuideViews):
     other_windows: ClassVar[bool] = True
 
     def __init__(
-        self, frames: int = 8, warp: float = 0.15, gain: float = 0.5, tilt: float = 0.5, shape: float = 0.25
+        self, frames: int = 32, warp: float = 0.1, gain: float = 0.2, tilt: float = 0.35, shape: float = 0.15
     ) -> None:
         self.frames = frames
         self.warp = warp
