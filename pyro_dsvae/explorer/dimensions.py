@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pyro_dsvae.actions.traverse import told, use_of_dimensions, values_of
+from pyro_dsvae.actions.traverse import told, values_of
 from pyro_dsvae.explorer.library import Library
 from pyro_dsvae.inference.latent_space.traversal import DEVIATIONS, OUTER
 
@@ -32,14 +32,38 @@ class Dimension:
 def used(library: Library, latent: Literal["static", "dynamic"], number: int) -> list[Dimension]:
     """The ``number`` dimensions with most information, in order."""
     codes = library.codes
-    letter, values = ("f", codes.f) if latent == "static" else ("z", codes.z.flatten(0, 1))
-    nats = use_of_dimensions(library.run, library.clips, codes, latent)
+    if latent == "static":
+        letter, values, scale = "f", codes.f, codes.f_scale
+    else:
+        exists = torch.arange(codes.z.shape[1]) < torch.tensor(library.clips.frame_counts).unsqueeze(1)
+        letter, values, scale = "z", codes.z[exists], codes.z_scale[exists]
     found = []
-    for index in nats.argsort(descending=True)[:number].tolist():
+    for index in information(values, scale).argsort(descending=True)[:number].tolist():
         about = told(values_of(codes, latent, index), library.labels)
         name = f"{letter} {index}" + ("" if about is None else f": {about.label} ({about.share:.0%})")
         found.append(Dimension(latent, index, name, *_range(values[:, index], latent)))
     return found
+
+
+def information(mean: Tensor, scale: Tensor) -> Tensor:
+    """What each dimension says of which clip, or which step of which clip, is before it.
+
+        (log V - mean over n of log v_n) / 2        nats, with V the variance of means plus the mean of v
+
+    As `pyro_dsvae.inference.latent_checks.usage.latent_usage` defines it, which decodes draws besides. Of a guide without
+    density it is the variance of the means.
+
+    Args:
+        mean: (n, size) of the posterior.
+        scale: (n, size) its standard deviation, of which v is the square.
+
+    Returns:
+        (size,).
+    """
+    between = mean.var(0)
+    if not (scale > 0).all():
+        return between
+    return ((between + scale.square().mean(0)).log() / 2 - scale.log().mean(0)).clamp(min=0)
 
 
 def _range(values: Tensor, latent: str) -> tuple[float, float]:
