@@ -8,7 +8,7 @@ from typing import Any
 from bokeh.document import Document
 from bokeh.embed import file_html
 from bokeh.layouts import column
-from bokeh.models import CustomJS, Div, LayoutDOM, Select, Slider, Toggle, UIElement
+from bokeh.models import CustomJS, Div, LayoutDOM, Select, Slider, UIElement
 from bokeh.resources import INLINE
 from torch import Tensor
 
@@ -16,16 +16,12 @@ from pyro_dsvae.explorer.curves import columns, curves, nothing
 from pyro_dsvae.explorer.library import Library
 from pyro_dsvae.explorer.pages.map import colours_of, points_of, scatter
 from pyro_dsvae.explorer.pictures import moving
-from pyro_dsvae.explorer.screens import INTERVAL, SHOW_FRAME
+from pyro_dsvae.explorer.player import Player
 from pyro_dsvae.inference.latent_space.encoding import Codes
 from pyro_dsvae.runs.output_folder import writing
 
 SWAPPED, ENDS, COUNT = 8, 4, 11
 # The values of the controls, joined, are the key of what is shown.
-# Bokeh has no player.
-PLAY = """const step = () => { frame.value = (frame.value + 1) % (frame.end + 1) }
-clearInterval(window.playing)
-if (play.active) window.playing = setInterval(step, 1000 / speed.value)"""
 SHOW = "place[part] = contents[controls.map(control => String(control.value)).join('|')]"
 
 
@@ -68,26 +64,15 @@ def write_page(library: Library, path: Path) -> None:
     if library.codes.f.shape[1]:
         parts = [_heading("Swap", 2), _swaps(library), _heading("Interpolate", 2), _ways(library), *parts]
     name = library.run.path.name
-    document.add_root(column(_heading(name, 1), _player(document, library.run.length), *parts))
+    player = Player(library.run.length)
+    player.start(document)
+    document.add_root(column(_heading(name, 1), player.layout, *parts))
     with writing(path):
         path.write_text(file_html(document, INLINE, f"{name} · pyro_dsvae"))
 
 
 def _heading(text: str, level: int) -> Div:
     return Div(text=f"<h{level}>{html.escape(text)}</h{level}>")
-
-
-def _player(document: Document, length: int) -> LayoutDOM:
-    """Play and pause, the frame, and the speed."""
-    play = Toggle(label="Play", active=True, width=300)
-    frame = Slider(title="Frame", start=0, end=length - 1, value=0, step=1, width=300)
-    speed = Slider(title="Frames a second", start=1, end=20, value=round(1000 / INTERVAL), step=1, width=300)
-    played = CustomJS(args={"play": play, "frame": frame, "speed": speed}, code=PLAY)
-    frame.js_on_change("value", CustomJS(code=SHOW_FRAME))
-    play.js_on_change("active", played)
-    speed.js_on_change("value", played)
-    document.js_on_event("document_ready", played)
-    return column(play, frame, speed)
 
 
 def _some(library: Library, count: int) -> dict[str, Codes]:

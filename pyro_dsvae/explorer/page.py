@@ -14,9 +14,9 @@ from pyro_dsvae.explorer.pages.latents import latents_page
 from pyro_dsvae.explorer.pages.map import map_page
 from pyro_dsvae.explorer.pages.sample import sample_page
 from pyro_dsvae.explorer.pages.swap import swap_page
-from pyro_dsvae.explorer.screens import Stage
+from pyro_dsvae.explorer.player import Player
 
-Page = Callable[[Library, Stage], pn.viewable.Viewable]
+Page = Callable[[Library, Player], pn.viewable.Viewable]
 PAGES: Mapping[str, Page] = {
     "Swap": swap_page,
     "Latents": latents_page,
@@ -39,10 +39,12 @@ def page(library: Library, compared: Path | None = None) -> pn.viewable.Viewable
         compared: The folder of a finished comparison, shown first.
     """
     pn.extension("filedropper")  # whose scripts are part of the page from the beginning
-    stage = Stage(library.run.length)
+    player = Player(library.run.length)
+    if pn.state.curdoc is not None:
+        player.start(pn.state.curdoc)
     pages = {name: make for name, make in PAGES.items() if library.codes.f.shape[1] or name not in OF_F}
     if compared is not None:
-        pages = {"Comparison": lambda library, stage: comparison_page(compared, stage), **pages}
+        pages = {"Comparison": lambda library, player: comparison_page(compared, player), **pages}
     made: dict[str, pn.viewable.Viewable] = {}
     body = pn.Column()
     chooser = pn.widgets.RadioButtonGroup(label="Page", options=list(pages), stylesheets=[STYLE])
@@ -50,11 +52,11 @@ def page(library: Library, compared: Path | None = None) -> pn.viewable.Viewable
     def turn(*_: object) -> None:
         name = chooser.value
         if name not in made:
-            made[name] = pages[name](library, stage)
+            made[name] = pages[name](library, player)
         body[:] = [made[name]]
 
     chooser.param.watch(turn, "value")
     turn()
     clips = f"{len(library.titles)} clips of the {library.source.split} split"
     title = f"# {library.run.path.name}\n{type(library.run.data).__name__}: {clips}"
-    return pn.Column(pn.pane.Markdown(title), chooser, stage.player, body, sizing_mode="stretch_width")
+    return pn.Column(pn.pane.Markdown(title), chooser, pn.pane.Bokeh(player.layout), body, sizing_mode="stretch_width")

@@ -20,11 +20,16 @@ class Picker:
         name: What it is for.
         title: Of the clip to begin with.
         changed: Called after every choice.
+
+    Attributes:
+        selection: The clip.
+        name: What it is called: its place and its labels, or the file.
     """
 
     def __init__(self, library: Library, name: str, title: str, changed: Callable[[], None]) -> None:
         self.library, self.changed = library, changed
         self.selection: Selection = library.clip(title)
+        self.name = title
         self.chosen = pn.widgets.Select(label=name, options=list(library.titles), value=title, width=300)
         self.upload = pn.widgets.FileDropper(
             label=f"{name}: or a file of yours",
@@ -41,21 +46,17 @@ class Picker:
         self.convert.on_click(self._convert)
         self.layout = pn.Column(self.chosen, self.upload, self.said, self.convert)
 
-    @property
-    def name(self) -> str:
-        """What the clip is called."""
-        return self.selection.names[0]
-
     def _choose(self, event: object) -> None:
-        self._take(self.library.clip(self.chosen.value))
+        self._take(self.library.clip(self.chosen.value), self.chosen.value)
 
-    def _take(self, selection: Selection) -> None:
-        before, self.selection = self.selection, selection
+    def _take(self, selection: Selection, name: str) -> None:
+        before = self.selection, self.name
+        self.selection, self.name = selection, name
         self.said.visible = self.convert.visible = False
         try:
             self.changed()
         except UsageError as error:  # such as a clip without an observed value
-            self.selection = before
+            self.selection, self.name = before
             self._say(error)
 
     def _say(self, error: UsageError) -> None:
@@ -73,7 +74,8 @@ class Picker:
         if (file := self._file()) is None:
             return
         try:
-            self._take(read_upload(*file, self.library.source))
+            found = read_upload(*file, self.library.source)
+            self._take(found, found.names[0])
         except UsageError as error:
             self._say(error)
             self.convert.visible = convertible(*file, self.library.source)
@@ -82,5 +84,6 @@ class Picker:
 
     def _convert(self, event: object) -> None:
         if (file := self._file()) is not None:
-            self._take(read_upload(*file, self.library.source, convert=True))
+            found = read_upload(*file, self.library.source, convert=True)
+            self._take(found, found.names[0])
             self.upload.value.clear()

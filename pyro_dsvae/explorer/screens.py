@@ -1,4 +1,4 @@
-"""What shows a clip on a page, and what plays all of them."""
+"""What shows a clip on a page."""
 
 from collections.abc import Sequence
 
@@ -7,51 +7,20 @@ from torch import Tensor
 
 from pyro_dsvae.explorer.curves import columns, curves, nothing
 from pyro_dsvae.explorer.pictures import moving
-
-# Tells every clip of the page which frame is shown. It is all the JavaScript that playing needs.
-SHOW_FRAME = "document.documentElement.style.setProperty('--frame', cb_obj.value)"
-INTERVAL = 150  # milliseconds
-
-
-class Stage:
-    """The controls that play all clips of a page: play, pause, step, speed.
-
-    Args:
-        length: T of the clips.
-    """
-
-    def __init__(self, length: int) -> None:
-        self.player = pn.widgets.Player(
-            label="Frame",
-            start=0,
-            end=length - 1,
-            value=0,
-            interval=INTERVAL,
-            loop_policy="loop",
-            direction=1,
-            show_loop_controls=False,
-            show_value=True,
-            visible_buttons=["slower", "previous", "pause", "play", "next", "faster"],
-            width=320,
-        )
-        self.player.jscallback(value=SHOW_FRAME)
-
-    def reach(self, length: int) -> None:
-        """Play as many frames as the longest clip has that is shown."""
-        self.player.end = max(self.player.end, length - 1)
+from pyro_dsvae.explorer.player import Player
 
 
 class Screen:
     """A place for one clip.
 
     Args:
-        stage: What plays it.
+        player: What plays it.
         caption: What it is.
         channels: The names of the values of a frame, for vectors.
     """
 
-    def __init__(self, stage: Stage, caption: str, channels: Sequence[str] | None = None) -> None:
-        self.stage, self.caption, self.channels = stage, caption, channels
+    def __init__(self, player: Player, caption: str, channels: Sequence[str] | None = None) -> None:
+        self.player, self.caption, self.channels = player, caption, channels
         self.source = nothing()
         self.text = pn.pane.HTML("", width=160 if channels is None else 340)
         self.layout = pn.Column(self.text, margin=(4, 8))
@@ -67,7 +36,7 @@ class Screen:
             low, high: Of vectors, an interval around each value.
         """
         if self.channels is None:
-            self.stage.reach(len(clip))
+            self.player.reach(len(clip))
             self.text.object = moving(clip, self.caption, said)
         else:
             self.text.object = said

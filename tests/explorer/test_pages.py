@@ -13,13 +13,16 @@ from PIL import Image
 from torch import Tensor
 
 from pyro_dsvae.clips.writing import to_bytes
+from pyro_dsvae.explorer.dimensions import information
 from pyro_dsvae.explorer.library import Library
 from pyro_dsvae.explorer.page import PAGES, page
 from pyro_dsvae.explorer.pages.fill import observed_of
 from pyro_dsvae.explorer.pages.swap import swap_page
+from pyro_dsvae.explorer.player import Player
 from pyro_dsvae.explorer.projection import project
-from pyro_dsvae.explorer.screens import Stage
 from pyro_dsvae.explorer.uploads import LARGEST, read_upload
+from pyro_dsvae.inference.latent_checks.usage import latent_usage
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.errors import UsageError
 from tests.explorer.strips import pixels
 
@@ -40,8 +43,8 @@ def assert_shows(text: str, clip: Tensor) -> None:
 
 
 @pytest.fixture
-def stage(library: Library) -> Stage:
-    return Stage(library.run.length)
+def player(library: Library) -> Player:
+    return Player(library.run.length)
 
 
 def frames(library: Library, *titles: str) -> list[Tensor]:
@@ -50,8 +53,8 @@ def frames(library: Library, *titles: str) -> list[Tensor]:
     return [part[int(title.partition(":")[0])][None] for title in titles]
 
 
-def test_swap(library: Library, stage: Stage) -> None:
-    view = PAGES["Swap"](library, stage)
+def test_swap(library: Library, player: Player) -> None:
+    view = PAGES["Swap"](library, player)
     titles = list(library.titles)
     for name, title in (("First clip", titles[3]), ("Second clip", titles[7])):
         control(view, pn.widgets.Select, name).value = title
@@ -60,8 +63,8 @@ def test_swap(library: Library, stage: Stage) -> None:
         assert_shows(text, clip[0])
 
 
-def test_latents(library: Library, stage: Stage) -> None:
-    view = PAGES["Latents"](library, stage)
+def test_latents(library: Library, player: Player) -> None:
+    view = PAGES["Latents"](library, player)
     codes = library.run.encode(frames(library, next(iter(library.titles)))[0])
     assert_shows(shown(view)[1], library.run.decode(codes.f, codes.z)[0])
     for letter in "fz":
@@ -78,16 +81,26 @@ def test_latents(library: Library, stage: Stage) -> None:
         assert_shows(shown(view)[1], library.run.decode(codes.f, codes.z)[0])
 
 
-def test_the_first_dimensions_say_which_label_they_tell_of(library: Library, stage: Stage) -> None:
+def test_the_first_dimensions_say_which_label_they_tell_of(library: Library, player: Player) -> None:
     """Which way a figure faces is a part of the action that f tells of, too."""
-    names = [slider.label for slider in PAGES["Latents"](library, stage).select(pn.widgets.FloatSlider)]
+    names = [slider.label for slider in PAGES["Latents"](library, player).select(pn.widgets.FloatSlider)]
     told = {letter: {re.sub(r".*: | \(.*", "", n) for n in names if n.startswith(letter)} for letter in "fz"}
     assert "action" in told["z"]
     assert told["f"] & {"skin", "trousers", "top", "hair"}
 
 
-def test_sample(library: Library, stage: Stage) -> None:
-    view = PAGES["Sample"](library, stage)
+def test_information_is_that_of_latent_usage(library: Library) -> None:
+    """Which decodes draws for its other figures: with them the page of latents took seconds to open."""
+    few = library.source.at(library.positions[:5])
+    codes = few.encode(library.run)
+    usage = latent_usage(library.run.sampler(), Sequences.of(*few.batch), draws=2)
+    found = information(codes.f, codes.f_scale).double()
+    torch.testing.assert_close(found, usage.kl_static_per_dimension, rtol=1e-3, atol=1e-3)
+    assert not information(codes.f, torch.zeros_like(codes.f)).sub(codes.f.var(0)).any()
+
+
+def test_sample(library: Library, player: Player) -> None:
+    view = PAGES["Sample"](library, player)
     control(view, pn.widgets.IntInput, "Seed").value = 5
     control(view, pn.widgets.RadioButtonGroup, "Keep").value = "f of the clip"
     (x,) = frames(library, next(iter(library.titles)))
@@ -97,8 +110,8 @@ def test_sample(library: Library, stage: Stage) -> None:
     assert_shows(shown(view)[1], library.run.sample(4, seed=6, keep="static", x=x)[0])
 
 
-def test_interpolate(library: Library, stage: Stage) -> None:
-    view = PAGES["Interpolate"](library, stage)
+def test_interpolate(library: Library, player: Player) -> None:
+    view = PAGES["Interpolate"](library, player)
     control(view, pn.widgets.RadioButtonGroup, "What changes").value = "f"
     control(view, pn.widgets.IntSlider, "Share of the way (%)").value = 30
     ends = [control(view, pn.widgets.Select, name).value for name in ("First clip", "Second clip")]
@@ -106,8 +119,8 @@ def test_interpolate(library: Library, stage: Stage) -> None:
     assert_shows(shown(view)[1], way[3])
 
 
-def test_map(library: Library, stage: Stage) -> None:
-    view = PAGES["Map"](library, stage)
+def test_map(library: Library, player: Player) -> None:
+    view = PAGES["Map"](library, player)
     (plot,) = (pane.object for pane in view.select(pn.pane.Bokeh))
     source = plot.renderers[0].data_source
     source.selected.indices = [11]  # as a click does
@@ -127,8 +140,8 @@ def test_projection_keeps_most_of_the_spread() -> None:
     np.testing.assert_allclose(project(f).var(0).numpy(), values[:2], rtol=1e-4)
 
 
-def test_fill_in(library: Library, stage: Stage) -> None:
-    view = PAGES["Fill in"](library, stage)
+def test_fill_in(library: Library, player: Player) -> None:
+    view = PAGES["Fill in"](library, player)
     (plot,) = (pane.object for pane in view.select(pn.pane.Bokeh))
     x = frames(library, next(iter(library.titles)))[0]
     mask = torch.ones(x.shape, dtype=torch.bool)
@@ -150,8 +163,8 @@ def test_cells_of_vectors_are_single_values() -> None:
     assert (~mask).nonzero().tolist() == [[0, 0, 0], [0, 2, 1], *([0, 5, i] for i in range(3))]
 
 
-def test_forecast(library: Library, stage: Stage) -> None:
-    view = PAGES["Forecast"](library, stage)
+def test_forecast(library: Library, player: Player) -> None:
+    view = PAGES["Forecast"](library, player)
     given, horizon = (control(view, pn.widgets.IntSlider, f"Frames {name}") for name in ("given", "to forecast"))
     with param.edit_constant(given), param.edit_constant(horizon):
         given.param.update(value=4, value_throttled=4)
@@ -161,7 +174,7 @@ def test_forecast(library: Library, stage: Stage) -> None:
     seen = x[0, :4] / 255
     assert_shows(shown(view)[1], torch.cat([seen, found.mean[0]]))
     assert_shows(shown(view)[2], torch.cat([seen, found.means[0, 0]]))
-    assert stage.player.end == 12
+    assert player.end == 12
 
 
 def test_every_picture_has_words_and_every_page_opens(library: Library) -> None:
@@ -209,8 +222,8 @@ def test_an_upload_that_is_no_clip_of_this_run_is_one_line(
     assert "\n" not in str(refused.value)
 
 
-def test_an_upload_of_another_size_is_converted_when_the_reader_says_so(library: Library, stage: Stage) -> None:
-    view = swap_page(library, stage)
+def test_an_upload_of_another_size_is_converted_when_the_reader_says_so(library: Library, player: Player) -> None:
+    view = swap_page(library, player)
     before = shown(view)
     upload = view.select(pn.widgets.FileDropper)[0]
     upload.value = {"large.gif": gif(64)}

@@ -7,7 +7,8 @@ import panel as pn
 
 from pyro_dsvae.comparison.candidates import Candidate
 from pyro_dsvae.data.location import existing
-from pyro_dsvae.explorer.screens import Screen, Stage, shelf
+from pyro_dsvae.explorer.player import Player
+from pyro_dsvae.explorer.screens import Screen, shelf
 from pyro_dsvae.loading import load
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.directory import RunDirectory
@@ -21,14 +22,14 @@ def check_comparison(out: Path) -> None:
         raise UsageError(f"{out} holds no finished comparison (no comparison.md); name the folder that compare printed")
 
 
-def comparison_page(out: Path, stage: Stage) -> pn.viewable.Viewable:
+def comparison_page(out: Path, player: Player) -> pn.viewable.Viewable:
     """The report, and clips drawn from every candidate, side by side."""
     figures = sorted((out / "figures").glob("*.png"))
     pictures = [pn.pane.PNG(str(path), alt_text=path.stem.replace("-", " "), width=340) for path in figures]
     drawn = []
     for candidate, run in candidates(out).items():
         opened = load(run)
-        screens = [Screen(stage, f"{candidate}, draw {i + 1}", channels_of(opened.frame_shape)) for i in range(SHOWN)]
+        screens = [Screen(player, f"{candidate}, draw {i + 1}", channels_of(opened.frame_shape)) for i in range(SHOWN)]
         for screen, clip in zip(screens, opened.sample(SHOWN), strict=True):
             screen.show(clip, "drawn from the model")
         drawn.append(shelf(*screens))

@@ -11,7 +11,8 @@ from torch import Tensor
 from pyro_dsvae.clips.writing import to_bytes
 from pyro_dsvae.explorer.library import Library
 from pyro_dsvae.explorer.picker import Picker
-from pyro_dsvae.explorer.screens import Screen, Stage, shelf
+from pyro_dsvae.explorer.player import Player
+from pyro_dsvae.explorer.screens import Screen, shelf
 from pyro_dsvae.figures.clip_pages import heat
 from pyro_dsvae.inference.latent_space.imputation import Method
 
@@ -20,11 +21,11 @@ METHODS: Mapping[str, Method] = {"quick": "amortised", "careful (seconds)": "ref
 ERASED = 0.89  # the grey of what is erased
 
 
-def fill_page(library: Library, stage: Stage) -> pn.viewable.Viewable:
+def fill_page(library: Library, player: Player) -> pn.viewable.Viewable:
     """Drag boxes over what to erase in every frame, or name frames; the posterior fills both."""
     run, channels = library.run, None if library.image else library.channels
     captions = ("What is left", "Mean of draws", *(f"Draw {i + 1}" for i in range(SHOWN)), "Spread of draws")
-    screens = [Screen(stage, caption, channels) for caption in captions]
+    screens = [Screen(player, caption, channels) for caption in captions]
     cells = ColumnDataSource({"x": [], "y": [], "colour": []})
     frames = pn.widgets.MultiChoice(label="Frames to erase", width=300)
     method = pn.widgets.RadioButtonGroup(label="How", options=list(METHODS))

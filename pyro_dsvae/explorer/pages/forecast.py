@@ -5,17 +5,18 @@ import torch
 
 from pyro_dsvae.explorer.library import Library
 from pyro_dsvae.explorer.picker import Picker
-from pyro_dsvae.explorer.screens import Screen, Stage, shelf
+from pyro_dsvae.explorer.player import Player
+from pyro_dsvae.explorer.screens import Screen, shelf
 from pyro_dsvae.figures.clip_pages import heat
 
 DRAWS, SHOWN, FARTHEST = 20, 3, 16
 
 
-def forecast_page(library: Library, stage: Stage) -> pn.viewable.Viewable:
+def forecast_page(library: Library, player: Player) -> pn.viewable.Viewable:
     """Choose how many frames are given and how many are forecast; see the mean, draws and their spread."""
     run, channels = library.run, None if library.image else library.channels
     captions = ("Clip", "Mean of draws", *(f"Draw {i + 1}" for i in range(SHOWN)), "Spread of draws")
-    screens = [Screen(stage, caption, channels) for caption in captions]
+    screens = [Screen(player, caption, channels) for caption in captions]
     given = pn.widgets.IntSlider(
         label="Frames given", start=1, end=run.length, value=(5 * run.length + 4) // 8, width=300
     )

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from pyro_dsvae.explorer.library import Library
 from pyro_dsvae.explorer.picker import Picker
-from pyro_dsvae.explorer.screens import Screen, Stage, shelf
+from pyro_dsvae.explorer.player import Player
+from pyro_dsvae.explorer.screens import Screen, shelf
 from pyro_dsvae.inference.latent_space.encoding import Codes
 from pyro_dsvae.runs.run import Latent
 
@@ -15,10 +16,10 @@ COUNT = 11
 LATENTS: Mapping[str, Latent] = {"f and z": "both", "f": "static", "z": "dynamic"}
 
 
-def interpolate_page(library: Library, stage: Stage) -> pn.viewable.Viewable:
+def interpolate_page(library: Library, player: Player) -> pn.viewable.Viewable:
     """Pick two clips and go from one to the other along the geometry of the priors."""
     run, channels = library.run, None if library.image else library.channels
-    screens = [Screen(stage, caption, channels) for caption in ("First clip", "On the way", "Second clip")]
+    screens = [Screen(player, caption, channels) for caption in ("First clip", "On the way", "Second clip")]
     share = pn.widgets.IntSlider(label="Share of the way (%)", start=0, end=100, step=100 // (COUNT - 1), width=300)
     latent = pn.widgets.RadioButtonGroup(label="What changes", options=list(LATENTS))
     way: list[Tensor] = []

@@ -5,15 +5,16 @@ import panel as pn
 from pyro_dsvae.explorer.dimensions import Dimension, moved, used
 from pyro_dsvae.explorer.library import Library
 from pyro_dsvae.explorer.picker import Picker
-from pyro_dsvae.explorer.screens import Screen, Stage, shelf
+from pyro_dsvae.explorer.player import Player
+from pyro_dsvae.explorer.screens import Screen, shelf
 
 NUMBER = 6
 
 
-def latents_page(library: Library, stage: Stage) -> pn.viewable.Viewable:
+def latents_page(library: Library, player: Player) -> pn.viewable.Viewable:
     """Pick a clip, move its latents, see what changes. Back to the clip's own values with a button."""
     run, channels = library.run, None if library.image else library.channels
-    screens = [Screen(stage, "Reconstruction", channels), Screen(stage, "With the sliders", channels)]
+    screens = [Screen(player, "Reconstruction", channels), Screen(player, "With the sliders", channels)]
     dimensions = [*used(library, "static", NUMBER), *used(library, "dynamic", NUMBER)]
     sliders = {dimension: slider_of(dimension) for dimension in dimensions}
     settings: dict[Dimension, float | None] = dict.fromkeys(dimensions)

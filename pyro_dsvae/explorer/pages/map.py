@@ -8,17 +8,18 @@ from bokeh.palettes import Category10, Category20
 from bokeh.plotting import figure
 
 from pyro_dsvae.explorer.library import Library
+from pyro_dsvae.explorer.player import Player
 from pyro_dsvae.explorer.projection import project
-from pyro_dsvae.explorer.screens import Screen, Stage, shelf
+from pyro_dsvae.explorer.screens import Screen, shelf
 
 SIDE = 360
 NONE, PLAIN = "no label", "#0b6bcb"
 
 
-def map_page(library: Library, stage: Stage) -> pn.viewable.Viewable:
+def map_page(library: Library, player: Player) -> pn.viewable.Viewable:
     """Click a point, or choose a title, to see its clip; colour the points by a label."""
     run, channels = library.run, None if library.image else library.channels
-    screens = [Screen(stage, "Clip", channels), Screen(stage, "Reconstruction", channels)]
+    screens = [Screen(player, "Clip", channels), Screen(player, "Reconstruction", channels)]
     titles = list(library.titles)
     source = points_of(library)
     clip = pn.widgets.Select(label="Clip", options=titles, width=300)

@@ -6,17 +6,18 @@ import panel as pn
 
 from pyro_dsvae.explorer.library import Library
 from pyro_dsvae.explorer.picker import Picker
-from pyro_dsvae.explorer.screens import Screen, Stage, shelf
+from pyro_dsvae.explorer.player import Player
+from pyro_dsvae.explorer.screens import Screen, shelf
 from pyro_dsvae.inference.latent_space.generation import Keep
 
 SHOWN = 4
 KEPT: Mapping[str, Keep | None] = {"nothing": None, "f of the clip": "static", "z of the clip": "dynamic"}
 
 
-def sample_page(library: Library, stage: Stage) -> pn.viewable.Viewable:
+def sample_page(library: Library, player: Player) -> pn.viewable.Viewable:
     """Draw clips of seed 0, 1, 2, …, with what the reader keeps."""
     run, channels = library.run, None if library.image else library.channels
-    screens = [Screen(stage, caption, channels) for caption in ("Clip", *(f"Draw {i + 1}" for i in range(SHOWN)))]
+    screens = [Screen(player, caption, channels) for caption in ("Clip", *(f"Draw {i + 1}" for i in range(SHOWN)))]
     seed = pn.widgets.IntInput(label="Seed", value=0, start=0, end=1_000_000, width=140)
     kept = pn.widgets.RadioButtonGroup(label="Keep", options=list(KEPT), value="nothing")
 

@@ -4,14 +4,15 @@ import panel as pn
 
 from pyro_dsvae.explorer.library import Library
 from pyro_dsvae.explorer.picker import Picker
-from pyro_dsvae.explorer.screens import Screen, Stage, shelf
+from pyro_dsvae.explorer.player import Player
+from pyro_dsvae.explorer.screens import Screen, shelf
 
 
-def swap_page(library: Library, stage: Stage) -> pn.viewable.Viewable:
+def swap_page(library: Library, player: Player) -> pn.viewable.Viewable:
     """Pick or upload two clips; see them, and both swaps."""
     run, channels = library.run, None if library.image else library.channels
     captions = ("First clip", "Second clip", "f of the first, z of the second", "f of the second, z of the first")
-    screens = [Screen(stage, caption, channels) for caption in captions]
+    screens = [Screen(player, caption, channels) for caption in captions]
 
     def show() -> None:
         a, b = first.selection, second.selection
