@@ -69,7 +69,7 @@ def explore(
     # Panel takes two seconds to import, which the manual need not cost.
     from pyro_dsvae.explorer.export import write_page
     from pyro_dsvae.explorer.library import Library
-    from pyro_dsvae.explorer.page import page
+    from pyro_dsvae.explorer.page import page, report_of
     from pyro_dsvae.explorer.pages.comparison import check_comparison
     from pyro_dsvae.explorer.server import serve
 
@@ -81,7 +81,8 @@ def explore(
     if export is not None:
         write_page(library, export)
         return
-    serve(lambda: page(library, compare), f"{source.run.path.name} · pyro_dsvae", port, not no_browser)
+    title = f"{source.run.path.name} · pyro_dsvae"
+    serve(lambda: page(library, compare), title, report_of(library), port, not no_browser)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -15,6 +15,8 @@ from pyro_dsvae.explorer.pages.map import map_page
 from pyro_dsvae.explorer.pages.sample import sample_page
 from pyro_dsvae.explorer.pages.swap import swap_page
 from pyro_dsvae.explorer.player import Player
+from pyro_dsvae.explorer.server import REPORT
+from pyro_dsvae.pretrained import results_folder
 
 Page = Callable[[Library, Player], pn.viewable.Viewable]
 PAGES: Mapping[str, Page] = {
@@ -29,6 +31,11 @@ PAGES: Mapping[str, Page] = {
 OF_F = ("Swap", "Interpolate", "Map")  # what a model without f has not
 # Buttons and boxes that would be wider than a narrow window wrap or shrink.
 STYLE = ":host, .bk-btn-group { flex-wrap: wrap; max-width: 96vw; }"
+
+
+def report_of(library: Library) -> Path:
+    """The report of ppc, where it is written unless the reader says otherwise."""
+    return results_folder(library.run.path) / "ppc" / "report.html"
 
 
 def page(library: Library, compared: Path | None = None) -> pn.viewable.Viewable:
@@ -59,4 +66,6 @@ def page(library: Library, compared: Path | None = None) -> pn.viewable.Viewable
     turn()
     clips = f"{len(library.titles)} clips of the {library.source.split} split"
     title = f"# {library.run.path.name}\n{type(library.run.data).__name__}: {clips}"
+    if report_of(library).is_file():
+        title += f'. <a href="{REPORT}" target="_blank">What ppc found</a>'
     return pn.Column(pn.pane.Markdown(title), chooser, pn.pane.Bokeh(player.layout), body, sizing_mode="stretch_width")

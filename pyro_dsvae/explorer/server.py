@@ -12,7 +12,7 @@ import panel as pn
 from tornado.httputil import HTTPServerRequest
 from tornado.ioloop import IOLoop
 from tornado.routing import Matcher, Rule
-from tornado.web import ErrorHandler, StaticFileHandler
+from tornado.web import ErrorHandler, HTTPError, RequestHandler, StaticFileHandler
 
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.process import listening
@@ -20,7 +20,29 @@ from pyro_dsvae.process import listening
 ADDRESS, NAME = "127.0.0.1", "localhost"
 # Which Bokeh serves without the prefix, where it would be refused.
 ICON = (r"/(favicon\.ico)", StaticFileHandler, {"path": str(Path(pn.__file__).parent / "dist" / "images")})
+REPORT = "ppc.html"  # below the token
 LARGEST_MESSAGE = 4_000_000  # bytes; uploads come in pieces
+
+
+class Report(RequestHandler):
+    """Answers with the report of ppc, as it is at that moment. Its scripts, if someone put any there, do not run.
+
+    Args:
+        path: The file.
+    """
+
+    def initialize(self, path: Path) -> None:
+        """Tornado's constructor."""
+        self.path = path
+
+    def get(self) -> None:
+        """The answer."""
+        if not self.path.is_file():
+            raise HTTPError(404)
+        self.set_header(
+            "Content-Security-Policy", "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+        )
+        self.finish(self.path.read_bytes())
 
 
 class Refused(Matcher):
@@ -44,12 +66,13 @@ class Refused(Matcher):
         return None if request.host == self.host and known and path[len(self.start) :][:1] in ("", "/") else {}
 
 
-def serve(make: Callable[[], pn.viewable.Viewable], title: str, port: int, browser: bool) -> None:
+def serve(make: Callable[[], pn.viewable.Viewable], title: str, report: Path, port: int, browser: bool) -> None:
     """Serve the page until the process is asked to stop.
 
     Args:
         make: The page of one visitor.
         title: Of its window.
+        report: Of ppc; served at `REPORT` where there is one.
         port: Where; 0 for one that is free.
         browser: Whether to open a browser.
 
@@ -59,12 +82,14 @@ def serve(make: Callable[[], pn.viewable.Viewable], title: str, port: int, brows
     check_port(port)
     loop = IOLoop(make_current=False)
     try:
-        _serve(loop, make, title, port, browser)
+        _serve(loop, make, title, report, port, browser)
     finally:
         loop.close(all_fds=True)
 
 
-def _serve(loop: IOLoop, make: Callable[[], pn.viewable.Viewable], title: str, port: int, browser: bool) -> None:
+def _serve(
+    loop: IOLoop, make: Callable[[], pn.viewable.Viewable], title: str, report: Path, port: int, browser: bool
+) -> None:
     token = secrets.token_urlsafe(16)
     server = pn.io.server.get_server(
         make,
@@ -73,7 +98,7 @@ def _serve(loop: IOLoop, make: Callable[[], pn.viewable.Viewable], title: str, p
         loop=loop,
         title=title,
         prefix=token,
-        extra_patterns=[ICON],
+        extra_patterns=[ICON, (f"/{REPORT}", Report, {"path": report})],
         websocket_max_message_size=LARGEST_MESSAGE,
     )
     # Before all of the server's own: those that are refused never come to them.

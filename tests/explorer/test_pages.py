@@ -2,6 +2,7 @@
 
 import io
 import re
+import shutil
 from typing import TypeVar
 
 import numpy as np
@@ -15,11 +16,12 @@ from torch import Tensor
 from pyro_dsvae.clips.writing import to_bytes
 from pyro_dsvae.explorer.dimensions import information
 from pyro_dsvae.explorer.library import Library
-from pyro_dsvae.explorer.page import PAGES, page
+from pyro_dsvae.explorer.page import PAGES, page, report_of
 from pyro_dsvae.explorer.pages.fill import observed_of
 from pyro_dsvae.explorer.pages.swap import swap_page
 from pyro_dsvae.explorer.player import Player
 from pyro_dsvae.explorer.projection import project
+from pyro_dsvae.explorer.server import REPORT
 from pyro_dsvae.explorer.uploads import LARGEST, read_upload
 from pyro_dsvae.inference.latent_checks.usage import latent_usage
 from pyro_dsvae.inference.sequences import Sequences
@@ -184,6 +186,21 @@ def test_every_picture_has_words_and_every_page_opens(library: Library) -> None:
         chooser.value = name
         assert shown(view)
         assert all('role="img"' in text and 'aria-label="' in text for text in shown(view))
+
+
+def test_a_report_of_ppc_has_a_link(library: Library) -> None:
+    def title() -> str:
+        return str(page(library).select(pn.pane.Markdown)[0].object)
+
+    assert "href" not in title()
+    report = report_of(library)
+    assert report == library.run.path / "ppc" / "report.html"
+    report.parent.mkdir()
+    report.touch()
+    try:
+        assert f'<a href="{REPORT}"' in title()
+    finally:
+        shutil.rmtree(report.parent)
 
 
 def gif(size: int) -> bytes:

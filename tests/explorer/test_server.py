@@ -1,5 +1,6 @@
 """Who is let in, how the command ends, and what it says where something is wrong."""
 
+import asyncio
 import contextlib
 import http.client
 import os
@@ -16,11 +17,15 @@ from urllib.parse import urlparse
 
 import panel as pn
 import pytest
+from tornado.httpclient import AsyncHTTPClient, HTTPResponse
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application
 
 from pyro_dsvae import explore, pretrained
 from pyro_dsvae.explorer.export import write_page
 from pyro_dsvae.explorer.library import Library
-from pyro_dsvae.explorer.server import opened, serve
+from pyro_dsvae.explorer.server import Report, opened, serve
 from pyro_dsvae.models.errors import UsageError
 
 PROJECT = Path(__file__).parents[2]
@@ -55,6 +60,7 @@ def test_only_those_who_know_the_address_are_let_in(server: tuple[subprocess.Pop
     assert len(path) > 20
     assert status(address, path) == 200
     assert status(address, f"{path}favicon.ico") == 200
+    assert status(address, f"{path}ppc.html") == 404, "there is no report"
     for refused in ("/", "/static/js/bokeh.min.js", path[:-2] + "/", "/x" + path, path[:-1] + "x/"):
         assert status(address, refused) == 403, refused
     for host in ("example.org", f"example.org:{port}", "localhost"):
@@ -83,13 +89,30 @@ def test_a_request_to_stop_ends_it_cleanly(server: tuple[subprocess.Popen[str], 
     assert all("Refusing websocket connection from Origin 'http://example.org'" in line for line in others), others
 
 
+def test_a_report_of_ppc_is_served_as_it_is_now_and_runs_no_scripts(tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+
+    async def answers() -> tuple[int, HTTPResponse]:
+        (listener,) = bind_sockets(0, "127.0.0.1")
+        HTTPServer(Application([("/ppc.html", Report, {"path": report})])).add_socket(listener)
+        client, address = AsyncHTTPClient(), f"http://127.0.0.1:{listener.getsockname()[1]}/ppc.html"
+        before = await client.fetch(address, raise_error=False)
+        report.write_text("all is well")
+        return before.code, await client.fetch(address)
+
+    before, after = asyncio.run(answers())
+    assert before == 404
+    assert after.body == b"all is well"
+    assert "sandbox; default-src 'none'" in after.headers["Content-Security-Policy"]
+
+
 def test_a_port_in_use_is_one_line() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=f"port {port} is in use"):
-            serve(pn.Column, "title", port, browser=False)
+            serve(pn.Column, "title", Path("report.html"), port, browser=False)
 
 
 def test_a_browser_that_fails_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
