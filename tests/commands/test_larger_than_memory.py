@@ -25,6 +25,7 @@ from pyro_dsvae.actions.encode import encode
 from pyro_dsvae.evaluate import evaluate
 from pyro_dsvae.fit import fit
 from pyro_dsvae.inference.posteriors import LSTM as Posterior
+from pyro_dsvae.inference.training.schedule import Optimisation
 from pyro_dsvae.models import decoders, encoders
 from pyro_dsvae.models.dynamic_priors import LSTM
 from pyro_dsvae.models.static_priors import StandardNormal
@@ -41,9 +42,9 @@ if __name__ == "__main__":
 
     threading.Thread(target=watch, daemon=True).start()
     fit(
-        data=Arrays("large.npy", validation=0.001, test=0.1),
+        data=Arrays("large.npy", validation=0.001, test=0.005),
         out=Path("run"),
-        steps=20,
+        steps=5,
         static_size=4,
         latent_size=2,
         static_prior=StandardNormal,
@@ -51,6 +52,7 @@ if __name__ == "__main__":
         posterior=partial(Posterior, hidden_size=4, feature_size=4),
         encoder=partial(encoders.Dense, units=8),
         decoder=partial(decoders.Dense, units=8),
+        optimisation=Optimisation(evaluations=1),
         device="cpu",
     )
     evaluate(Path("run"), device="cpu")
