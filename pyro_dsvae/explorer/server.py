@@ -4,6 +4,7 @@ import os
 import secrets
 import socket
 import sys
+import warnings
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +81,8 @@ def serve(make: Callable[[], pn.viewable.Viewable], title: str, report: Path, po
         UsageError: Where the port cannot be had.
     """
     check_port(port)
+    # What Bokeh says when a button of a page that was turned to is pressed; it means nothing to the reader.
+    warnings.filterwarnings("ignore", "reference already known")
     loop = IOLoop(make_current=False)
     try:
         _serve(loop, make, title, report, port, browser)
