@@ -44,7 +44,8 @@ class Optimisation:
         prior_refit_steps: optimiser steps that fit the static prior alone to the final posterior, at most one for each step of
             the fit; 0 for none
         static_start: share of the fit, from 0 to below 1, in which z leads, where a guide has views: the networks from a
-            clip to f learn in few of the steps at first, and then in ever more
+            clip to f learn in few of the steps at first, and then in ever more; it ends sooner where z carries more than
+            what free_dynamic lets it
         recombination_start: share of the fit, from 0 to 1 for never, after which a guide with views infers f from recombined
             clips, too
         max_grad_norm: gradients are scaled down to this norm, in nats per sequence
@@ -121,19 +122,27 @@ class Optimisation:
         free = (self.free_dynamic or 0.0) if progress < FREE_UNTIL else 0.0
         return KLWeights(self.kl_static**left, self.kl_dynamic**left, free)
 
-    def static_view(self, step: int, progress: float, other_windows: bool = False) -> StaticView:
+    def static_view(self, step: int, progress: float, carried: float, other_windows: bool = False) -> StaticView:
         """What a guide with views infers f from, and whether it learns to.
 
-        When a share s of ``static_start`` has passed, the networks from a clip to f learn in s² of the steps, spread evenly by
-        multiples of the golden ratio. So they start late and slowly, which settles a race: a pose that stays the same within a
-        clip, such as which way a figure faces, can be carried by either latent, and the one that learns it first keeps it.
+        The networks from a clip to f start late and slowly. That settles a race: a pose that stays the same within a clip, such
+        as which way a figure faces, can be carried by either latent, and the one that learns it first keeps it. They learn in
+
+            max(s², (c / free_dynamic - 1)²)
+
+        of the steps, all at most, spread evenly by multiples of the golden ratio; s is the share of ``static_start`` that has
+        passed, and c what z carries. Once z pays for what it carries, it leads; were f to wait longer, z would learn shapes
+        of what stays, too.
 
         Args:
             step: Steps before this one.
             progress: Share of the fit that is done.
+            carried: c, nats per frame.
             other_windows: Whether batches have other windows of their recordings, from which f is inferred.
         """
-        learns = progress >= self.static_start or step * GOLDEN_RATIO % 1 < (progress / self.static_start) ** 2
+        started = progress / self.static_start if progress < self.static_start else 1.0
+        ahead = max(0.0, carried / self.free_dynamic - 1) if self.free_dynamic else 0.0
+        learns = step * GOLDEN_RATIO % 1 < max(started, ahead) ** 2
         return StaticView(progress >= self.recombination_start, other_windows, learns)
 
     def rates(self, step: int, progress: float) -> Rates:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -184,15 +185,46 @@ def test_f_is_inferred_from_the_clip_then_from_recombined_ones() -> None:
 
 def test_the_networks_of_f_learn_in_ever_more_steps() -> None:
     """In proportion to the square of the share of the start that has passed: the integral of it, over each tenth."""
-    options = Optimisation(static_start=0.5)
-    learns = torch.tensor([options.static_view(step, step / 2000).learns for step in range(1000)]).view(10, 100)
+    options = Optimisation(static_start=0.5, free_dynamic=8.0)
+    learns = torch.tensor([options.static_view(step, step / 2000, 7.0).learns for step in range(1000)]).view(10, 100)
     assert learns.sum(1).tolist() == pytest.approx([100 * ((n + 1) ** 3 - n**3) / 300 for n in range(10)], abs=2)
-    assert all(Optimisation(static_start=0.0).static_view(step, 0.0).learns for step in range(50))
+    assert all(Optimisation(static_start=0.0).static_view(step, 0.0, 0.0).learns for step in range(50))
+
+
+def test_f_learns_sooner_where_z_pays_for_what_it_carries() -> None:
+    options = Optimisation(static_start=0.5, free_dynamic=8.0)
+    shares = [sum(options.static_view(step, 0.1, nats).learns for step in range(1000)) for nats in (0, 8, 12, 16, 99)]
+    assert shares == pytest.approx([40, 40, 250, 1000, 1000], abs=2)
+    free = Optimisation(static_start=0.5)  # nothing is free, so nothing tells that z leads
+    assert sum(free.static_view(step, 0.1, 99.0).learns for step in range(1000)) == pytest.approx(40, abs=2)
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+def test_what_z_carries_is_that_of_whole_windows_wherever_a_fit_stops(ragged: bool) -> None:
+    frames = torch.randn(20, 5, 4, generator=torch.Generator().manual_seed(1))
+    whole = svi(steps=2 * LOG_EVERY, frames=frames)
+    if ragged:
+        whole.train = replace(whole.train, lengths=torch.tensor([2, 3] * 10))
+    told: list[float] = []
+    whole.objective.register_forward_hook(
+        lambda objective, _, terms: told.append(terms["kl_dynamic"].item()) if objective.training else None
+    )
+    whole.run(Diary())
+    nats = sum(told[LOG_EVERY : 2 * LOG_EVERY]) / LOG_EVERY / (2.5 if ragged else 5)
+    assert whole.carried == pytest.approx(nats)
+    parts = svi(steps=2 * LOG_EVERY, frames=frames)
+    parts.train = whole.train
+    parts.run(Diary(LOG_EVERY + 7))
+    opened = svi(steps=2 * LOG_EVERY, frames=frames)
+    opened.train = whole.train
+    opened.restore(parts.state())
+    opened.run(Diary())
+    assert opened.carried == whole.carried
 
 
 def test_a_step_that_f_does_not_learn_from_leaves_its_networks_and_moves_all_others() -> None:
     loop = svi(steps=10, views="rescale", static_start=0.9)
-    views = [loop.optimisation.static_view(step, step / 10) for step in range(10)]
+    views = [loop.optimisation.static_view(step, step / 10, 0.0) for step in range(10)]
     moved = []
     for view in views[:6]:
         weights = loop.objective.guide.named_parameters()
