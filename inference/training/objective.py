@@ -14,7 +14,7 @@ from pyro_dsvae.inference.posteriors.latent_density import LatentDensity, sample
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.inference.training.contrastive import Contrastive
 from pyro_dsvae.inference.training.kl_weights import weigh_kl
-from pyro_dsvae.inference.training.recombination import CLIP, SeenForStatic, StaticView, exchanged, recombined
+from pyro_dsvae.inference.training.recombination import CLIP, SeenForStatic, StaticView, recombined
 from pyro_dsvae.models.dsvae import DSVAE
 
 TERMS = ("elbo", "reconstruction", "kl_static", "kl_dynamic")
@@ -80,8 +80,6 @@ class Objective(nn.Module):
             others = self.guide.see(*windows) if static_view.other_windows else seen
             if static_view.recombined:
                 others = recombined(self.model, self.guide, seen, others)
-            else:
-                others = exchanged(others, static_view.exchanged)
             guide = _seeing(seen, SeenForStatic(self.guide, others, static_view.learns))
         weighed = weigh_kl(_unregistered(self.model), guide, {"f": weights.static, "z": weights.dynamic})
         terms = self.elbo.terms(*weighed, *batch)

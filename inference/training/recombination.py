@@ -1,6 +1,6 @@
-"""What a guide with views infers f from as a fit goes on: other clips, the clip, or one that the model has recombined.
+"""What a guide with views infers f from as a fit goes on: the clip, or one that the model has recombined.
 
-In place of the clip it may be another window of the same recording, in all three cases.
+In place of the clip it may be another window of the same recording, in both cases.
 
 A recombined clip has the appearance of one clip and the motion of another, and is decoded by the model itself.
 """
@@ -24,14 +24,12 @@ class StaticView:
     """What a guide with random views infers f from in one step.
 
     Attributes:
-        exchanged: Share of the batch whose f is inferred from another clip (`exchanged`).
-        recombined: Whether f of half of the batch is inferred from `recombined` clips; then no clip is exchanged.
+        recombined: Whether f of half of the batch is inferred from `recombined` clips.
         other_windows: Whether f is inferred from the second half of the batch, other windows of the recordings that the
             first half is of.
         learns: Whether the networks from a clip to f learn from the step.
     """
 
-    exchanged: float = 0.0
     recombined: bool = False
     other_windows: bool = False
     learns: bool = True
@@ -62,17 +60,6 @@ class SeenForStatic:
     def dynamic(self, clip: GuideInput, f: Tensor) -> TorchDistribution:
         """q_0(z | f, x)."""
         return self.guide.dynamic(clip, f)
-
-
-def exchanged(clip: GuideInput, share: float) -> GuideInput:
-    """The batch with a share of its clips, the first ones, each exchanged for the next.
-
-    Where f is often that of another clip, what z can tell is better taken from z, and what only f can tell, such as colours,
-    still comes from f.
-    """
-    count = len(clip.x)
-    rows = torch.arange(count, device=clip.x.device)
-    return clip.rows((rows + (rows < round(share * count))) % count)
 
 
 @torch.no_grad()

@@ -13,8 +13,6 @@ Optimizer = Literal["Muon", "Adam"]
 DEFAULT_STEPS = 900
 WARM_UP = 40
 FREE_UNTIL = 0.4
-# Of a batch whose f is inferred from other clips at the start of a fit.
-EXCHANGED = 0.5
 GOLDEN_RATIO = (1 + math.sqrt(5)) / 2
 
 
@@ -45,9 +43,9 @@ class Optimisation:
         dynamic_prior_rate: rate of the dynamic prior before that, as a multiple of the networks' rate
         prior_refit_steps: optimiser steps that fit the static prior alone to the final posterior, at most one for each step of
             the fit; 0 for none
-        static_start: share of the fit, from 0 to below 1, in which z leads, where a guide has views: f of some clips is
-            inferred from other clips, half of them at first and then ever fewer, and the networks from a clip to f learn in
-            few of the steps at first and then in ever more, in all as soon as z carries twice what free_dynamic lets it
+        static_start: share of the fit, from 0 to below 1, in which z leads, where a guide has views: the networks from a
+            clip to f learn in few of the steps at first, and then in ever more; it ends sooner where z carries more than
+            what free_dynamic lets it
         recombination_start: share of the fit, from 0 to 1 for never, after which a guide with views infers f from recombined
             clips, too
         max_grad_norm: gradients are scaled down to this norm, in nats per sequence
@@ -134,7 +132,7 @@ class Optimisation:
 
         of the steps, all at most, spread evenly by multiples of the golden ratio; s is the share of ``static_start`` that has
         passed, and c what z carries. Once z pays for what it carries, it leads; were f to wait longer, z would learn shapes
-        of what stays, too. And f of a share EXCHANGED (1 - s) of the clips is inferred from another.
+        of what stays, too.
 
         Args:
             step: Steps before this one.
@@ -145,9 +143,7 @@ class Optimisation:
         started = progress / self.static_start if progress < self.static_start else 1.0
         ahead = max(0.0, carried / self.free_dynamic - 1) if self.free_dynamic else 0.0
         learns = step * GOLDEN_RATIO % 1 < max(started, ahead) ** 2
-        if progress >= self.recombination_start:
-            return StaticView(recombined=True, other_windows=other_windows, learns=learns)
-        return StaticView(EXCHANGED * (1 - started), other_windows=other_windows, learns=learns)
+        return StaticView(progress >= self.recombination_start, other_windows, learns)
 
     def rates(self, step: int, progress: float) -> Rates:
         """The learning rates of step ``step``.

@@ -27,10 +27,6 @@ class VocalTract(GuideViews):
     Where the data know recordings, these frames are of another window of the same recording, which says something else. So
     f can hardly encode which sounds there are, either. The voice is what both windows have in common.
 
-    The changes are half as large as the differences between voices: the means of the training voices of `SpokenWords` have a
-    standard deviation of 0.21 in g, 0.37 in s, and 0.10 to 0.21 in the c_k. Larger ones hide the sounds, too: z is then told
-    no level, and what it cannot tell is taken from f, or lost.
-
     Source: a random warp of frequencies, one for an utterance, is that of Jaitly & Hinton, "Vocal tract length perturbation
     improves speech recognition", ICML workshop on deep learning for audio 2013; a random shape of the spectrum that of
     Choi et al., "Neural analysis and synthesis: reconstructing speech from self-supervised representations", NeurIPS 2021.
@@ -39,7 +35,7 @@ class VocalTract(GuideViews):
 
     Args:
         frames: How many frames f sees in training.
-        warp: Standard deviation of w; with 0.07 two of three voices have the middle moved by 2.5 % of all columns or less.
+        warp: Standard deviation of w; with 0.15 two of three voices have the middle moved by 5 % of all columns or less.
         gain: Standard deviation of g, in standard deviations of a column.
         tilt: Standard deviation of s, likewise.
         shape: Standard deviation of each c_k, likewise.
@@ -65,7 +61,7 @@ class VocalTract(GuideViews):
     other_windows: ClassVar[bool] = True
 
     def __init__(
-        self, frames: int = 32, warp: float = 0.07, gain: float = 0.1, tilt: float = 0.2, shape: float = 0.08
+        self, frames: int = 8, warp: float = 0.15, gain: float = 0.5, tilt: float = 0.5, shape: float = 0.25
     ) -> None:
         self.frames = frames
         self.warp = warp
