@@ -21,7 +21,7 @@ from pyro_dsvae.inference.training.order import Order
 from pyro_dsvae.inference.training.prior_refit import SHORTEST, can_refit, draw_static, refit
 from pyro_dsvae.inference.training.read_ahead import read_ahead
 from pyro_dsvae.inference.training.recombination import StaticView
-from pyro_dsvae.inference.training.schedule import Budget, Optimisation
+from pyro_dsvae.inference.training.schedule import Budget, Carried, Optimisation
 from pyro_dsvae.inference.training.seeding import derive_seed, seed_generators
 from pyro_dsvae.models.errors import UsageError
 
@@ -81,8 +81,8 @@ class SVI:
         self.started = 0.0
         self.best = -math.inf
         self.evaluated = 0  # the step of the last evaluation on held-out sequences
-        self.carried = 0.0  # nats per frame of z, of the last LOG_EVERY steps
-        self._carrying = 0.0  # nats of z, summed over the steps since
+        lengths = None if train.lengths is None else train.lengths[train.rows].double()
+        self.carried = Carried(LOG_EVERY, train.length if lengths is None else lengths.mean().item())
         recordings = train.own_recordings if objective.guide.views.other_windows else None
         self.order = Order(len(train), optimisation.batch_size, seed, recordings)
         self._batches: Generator[Batch, None, None] | None = None
@@ -95,7 +95,7 @@ class SVI:
             "seconds": self.seconds,
             "best": self.best,
             "evaluated": self.evaluated,
-            "carried": [self.carried, self._carrying],
+            "carried": self.carried.state(),
             "frame_shape": list(self.objective.model.likelihood.frame_shape),
             "length": self.train.frames.shape[1],
             "objective": self.objective.state_dict(),
@@ -112,7 +112,7 @@ class SVI:
         self.seconds, self.best = state["seconds"], state["best"]
         # A checkpoint of before says only whether there was an evaluation.
         self.evaluated = state.get("evaluated", self.step if self.best > -math.inf else 0)
-        self.carried, self._carrying = state.get("carried", (0.0, 0.0))
+        self.carried.restore(state.get("carried", (0.0, 0.0, 0)))
 
     def run(self, journal: Journal) -> bool:
         """Fit until the budget is used.
@@ -237,7 +237,7 @@ class SVI:
         # Shapes, supports and plates are checked once; the checks read values back and would stall every step.
         try:
             with pyro.validation_enabled(self.step == 0):
-                view = self.optimisation.static_view(self.step, progress, self.carried, self.order.paired)
+                view = self.optimisation.static_view(self.step, progress, self.carried.nats, self.order.paired)
                 terms = self.forward(batch, self.optimisation.weights(progress), view)
         except ValueError as error:
             if self.step > 0 or isinstance(error, UsageError):
@@ -294,19 +294,10 @@ class SVI:
 
     def _row(self, window: list[Tensor]) -> dict[str, Any]:
         values = self._check(window)
-        self._watch(values[:, TERMS.index("kl_dynamic")].tolist())
+        self.carried.add(values[:, TERMS.index("kl_dynamic")].tolist())
         means = values.mean(0).tolist()
         rate = self.optimizers[0].param_groups[0]["lr"]
         return self._labelled("train", dict(zip(TERMS, means, strict=True)), rate)
-
-    def _watch(self, carrying: list[float]) -> None:
-        """Note what z carries. Steps go by whole windows of it, so a fit that was stopped goes on to the same bits."""
-        for nats in carrying:
-            self._carrying += nats
-        if self.step % LOG_EVERY == 0:
-            lengths = self.train.lengths
-            frames = self.train.length if lengths is None else lengths[self.train.rows].double().mean().item()
-            self.carried, self._carrying = self._carrying / LOG_EVERY / frames, 0.0
 
     def _evaluate(self, journal: Journal) -> None:
         terms = self.evaluate(self.validation)

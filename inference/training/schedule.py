@@ -1,6 +1,7 @@
 """How a fit proceeds: batches, learning rates, KL weights, and when it ends."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
@@ -207,3 +208,46 @@ class Budget:
 def half_cosine(done: float, whole: float = 1) -> float:
     """From 1 where nothing is done to 0 where the whole is, and beyond."""
     return 0.5 * (1 + math.cos(math.pi * min(done, whole) / whole))
+
+
+class Carried:
+    """Nats per frame that z carried in the last whole window of steps, at first none.
+
+    What steps go by is that of whole windows, so a fit that was stopped within one goes on to the same bits.
+
+    Args:
+        window: Steps of a window.
+        frames: Frames of a sequence, on average.
+
+    Attributes:
+        nats: Per frame.
+
+    Example:
+        >>> from pyro_dsvae.inference.training.schedule import Carried
+        >>> carried = Carried(window=2, frames=10)
+        >>> carried.add([80.0])
+        >>> before = carried.nats
+        >>> carried.add([100.0])
+        >>> before, carried.nats
+        (0.0, 9.0)
+    """
+
+    def __init__(self, window: int, frames: float) -> None:
+        self.window, self.frames = window, frames
+        self.nats, self.total, self.count = 0.0, 0.0, 0
+
+    def add(self, kl: Iterable[float]) -> None:
+        """Add the KL of z of the next steps, in nats per sequence."""
+        for nats in kl:
+            self.total, self.count = self.total + nats, self.count + 1
+            if self.count == self.window:
+                self.nats, self.total, self.count = self.total / self.window / self.frames, 0.0, 0
+
+    def state(self) -> list[float]:
+        """What `restore` takes."""
+        return [self.nats, self.total, self.count]
+
+    def restore(self, state: Iterable[float]) -> None:
+        """Go on from ``state``."""
+        self.nats, self.total, count = state
+        self.count = int(count)

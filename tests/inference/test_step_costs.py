@@ -36,7 +36,9 @@ def loop(frame: tuple[int, ...] = IMAGE, length: int = 8, **hardware: Any) -> SV
     frames = torch.randint(0, 256, (4, length, *frame), dtype=torch.uint8)
     made = build(frames[:1], 0, 64, 8, StandardNormal, LSTM, LSTMPosterior, Normal)
     rows = Sequences(frames, None, None, torch.arange(4))
-    options = Optimisation(batch_size=4, optimizer="Adam")  # that of the loops by hand
+    options = Optimisation(
+        batch_size=4, optimizer="Adam", static_start=0.0
+    )  # f learns in all steps, as in the loops by hand
     svi = SVI(made, rows, rows, options, Budget(100), hardware=Hardware("cpu", **hardware))
     svi._step(0.25)
     return svi

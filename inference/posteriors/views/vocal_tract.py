@@ -13,7 +13,7 @@ WAVES = 5
 
 
 class VocalTract(GuideViews):
-    """Spectra of speech: assumes that columns are frequencies in order, and that single frames say all of a voice.
+    """Spectra of speech: assumes that columns are frequencies, that frames tell the voice, and that a recording has one.
 
     z is inferred from the spectra of another voice: with frequencies p in 0..1 from the lowest column to the highest,
 
@@ -55,9 +55,7 @@ class VocalTract(GuideViews):
         "the speech in another voice, alike in all frames: frequencies warped, gain, tilt and shape changed"
     )
     f_sees: ClassVar[str] = "some frames without their order, of another window of the recording where there is one"
-    assumes: ClassVar[str] = (
-        "that columns are frequencies in order, that single frames say all of a voice, and that a recording has one voice"
-    )
+    assumes: ClassVar[str] = "that columns are frequencies, that frames tell the voice, and that a recording has one"
     other_windows: ClassVar[bool] = True
 
     def __init__(
