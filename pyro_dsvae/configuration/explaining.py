@@ -136,6 +136,16 @@ def _wrong_class(option: str, owner: str, match: re.Match[str]) -> str:
     return f"--{option} {found[1].rstrip('.') if found else 'what is given'} is no {match[1]}; {_choices(option)}"
 
 
+def _abstract(option: str, _: str, match: re.Match[str]) -> str:
+    """A class of one's own that is not finished."""
+    class_path = match[1].rstrip(".")
+    module, _, name = class_path.rpartition(".")
+    lacks = sorted(getattr(import_module(module), name).__abstractmethods__)
+    return (
+        f"--{option} {class_path} has still to define the method{'s' if len(lacks) > 1 else ''} {' and '.join(lacks)}"
+    )
+
+
 def _missing(option: str, owner: str, match: re.Match[str]) -> str:
     """A part without an option that it needs."""
     needed = " and ".join(f"--{option}.{name}" for name in match[1].split(", "))
@@ -146,6 +156,7 @@ def _missing(option: str, owner: str, match: re.Match[str]) -> str:
 _EXPLANATIONS: dict[str, Callable[[str, str, re.Match[str]], str]] = {
     r"Expected a dot import path string: ?(\S*)": _unknown_part,
     r"Dict must include a class_path|is abstract.*NestedArg": _unnamed,
+    r"is abstract.*?Given value: (?:\{'class_path': '|Namespace\(class_path=')?(\w+\.[\w.]+)": _abstract,
     r"Option '([\w.]+)' is not accepted": _no_such_option,
     r"the following arguments are required: ([\w, ]+)": _missing,
     r"Expected '([\w.]+)' to be a subclass of <class '([\w.]+)'>": _no_such_part,

@@ -38,6 +38,11 @@ class Mirrored(GuideViews):
         return x.flip(-1).where(torch.rand(len(x), 1, 1, 1, 1) < self.share, x) if training else x
 
 
+class Half(GuideViews):
+    def static_encoder(self, frame_shape, feature_size, hidden_size, encoder):
+        raise NotImplementedError
+
+
 class Rows(FrameEncoder):
     """The mean of every row."""
 
@@ -122,3 +127,17 @@ def test_an_encoder_and_views_in_a_file_of_ones_own(tmp_path: Path, monkeypatch:
     said = refused(clips, "--encoder=my_networks.Short")
     assert said == "encoder Short returned (2, 3), expected (2, 4), (N, feature_size)"
     del sys.modules["my_networks"]
+
+
+def test_a_class_that_lacks_a_method_is_told_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "half_views.py").write_text(OWN)
+    (tmp_path / "half.yaml").write_text(
+        "posterior: {class_path: LSTM, init_args: {views: {class_path: half_views.Half}}}"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for named in ("--posterior.views=half_views.Half", "--config=half.yaml"):
+        with pytest.raises(UsageError, match=r"half_views\.Half has still to define the method dynamic_view$"):
+            fit.main([named, "--out=run"])
+    assert not Path("run").exists()
+    del sys.modules["half_views"]

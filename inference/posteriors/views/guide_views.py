@@ -10,6 +10,8 @@ from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.networks.frames import EncoderRecipe
 
 FrameKind = Literal["images", "vectors"]
+# What every class of guide views says of itself.
+SAID = ("takes", "z_sees", "f_sees", "assumes")
 
 
 class GuideViews(ABC):
@@ -87,11 +89,18 @@ class GuideViews(ABC):
         return f"Guide views {name}: in training z sees {self.z_sees}, f {self.f_sees}. They assume {self.assumes}."
 
     def check(self, frame_shape: tuple[int, ...]) -> None:
-        """Refuse frames that these are no views of.
+        """Refuse a class that does not say all that guide views say, and frames that these are no views of.
 
         Raises:
             UsageError: In one line.
         """
+        unsaid = [name for name in SAID if not getattr(self, name, None)]
+        if unsaid:
+            raise UsageError(
+                f"the guide views {type(self).__name__} do not say {', '.join(unsaid)}: give the class each, as those of the "
+                'package have it, such as assumes = "that left and right tell nothing of a pose"',
+                "posterior",
+            )
         kind = kind_of(frame_shape)
         if kind not in self.takes:
             raise UsageError(

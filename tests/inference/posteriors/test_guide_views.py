@@ -76,6 +76,19 @@ def test_frames_that_views_are_not_of_are_refused_before_anything_is_built(name:
                 chosen_views(name, shape)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["takes", "z_sees", "f_sees", "assumes"])
+def test_views_that_do_not_say_what_they_are_are_refused_before_a_fit(name: str) -> None:
+    """Else a fit ended in an error when it had learned and was about to say what its views assume."""
+    said = {"takes": ("images",), "z_sees": "a", "f_sees": "b", "assumes": "c", "random": False}
+    methods = {method: lambda *_: None for method in ("static_encoder", "dynamic_view")}
+    whole = type("Own", (GuideViews,), {**said, **methods})
+    assert chosen_views(whole(), SHAPES["images"]).sentence().endswith("They assume c.")
+    del said[name]
+    own = type("Own", (GuideViews,), {**said, **methods})
+    with pytest.raises(UsageError, match=f"^the guide views Own do not say {name}: give the class each"):
+        chosen_views(own(), SHAPES["images"])
+
+
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_config_names_the_views_that_a_fit_took_by_default(shape: tuple[int, ...]) -> None:
     """So that a later default does not change how a run is opened."""
