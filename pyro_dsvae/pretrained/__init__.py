@@ -6,6 +6,8 @@ from pathlib import Path
 from pyro_dsvae.models.errors import Remark
 
 FOLDER = Path(__file__).parent
+# A folder that holds one of these is a run, or what is left of one.
+OF_RUNS = ("config.yaml", "best.pt", "checkpoint.pt", "metrics.csv", "summary.json")
 
 
 def names() -> list[str]:
@@ -14,8 +16,18 @@ def names() -> list[str]:
 
 
 def resolved(run: Path) -> Path:
-    """The folder of a run: ``run`` itself, or that of the package where ``run`` is one of `names` and nothing is there."""
-    return FOLDER / run if str(run) in names() and not run.exists() and not run.is_symlink() else run
+    """The folder of a run: ``run`` itself, or that of the package where ``run`` is one of `names` and no run is there.
+
+    A `Remark` says so where a folder of something else has that name.
+    """
+    if str(run) not in names() or (run.is_symlink() and not run.exists()):
+        return run
+    if run.exists():
+        if not run.is_dir() or any((run / name).exists() for name in OF_RUNS):
+            return run
+        said = f"the folder {run} here holds no run, so {run} is the run that comes with the package"
+        warnings.warn(said, Remark, stacklevel=3)
+    return FOLDER / run
 
 
 def results_folder(run: Path) -> Path:

@@ -1,5 +1,6 @@
 """The run that comes with the package works right after installation, and nothing is ever written into the package."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,11 @@ def test_results_go_beside_and_not_into_the_package(tmp_path: Path, monkeypatch:
 def test_a_folder_of_that_name_is_what_its_owner_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sprites").mkdir()
+    (tmp_path / "sprites" / "clip.png").touch()
+    with pytest.warns(Remark, match="the folder sprites here holds no run, so sprites is the run that comes with"):
+        assert pyro_dsvae.load("sprites").path == SHIPPED
+    (tmp_path / "sprites" / "best.pt").touch()  # what is left of a run
     with pytest.raises(UsageError, match="sprites holds no run"):
         pyro_dsvae.load("sprites")
-    (tmp_path / "sprites").rmdir()
+    shutil.rmtree(tmp_path / "sprites")
     assert pyro_dsvae.load(Path("sprites")).path == SHIPPED
