@@ -47,7 +47,7 @@ def explore(
         port: where the page is served; 0 for a port that is free
         no_browser: print the address without opening it
         compare: the folder of a finished comparison
-        export: write swaps, interpolations and the map to this HTML file instead
+        export: write swaps, interpolations and the map to this HTML file instead, without a comparison
         overwrite: replace what is at --export
 
     Raises:
@@ -62,9 +62,11 @@ def explore(
     """
     if not 0 <= port < 65536:
         raise UsageError(f"port is {port}; it is a number from 1 to 65535, or 0 for one that is free")
+    if export is not None and compare is not None:
+        raise UsageError("the file of --export holds no comparison; leave out --compare, or leave out --export")
     needed("panel", "explore", "the page")
     if export is not None:
-        check_free(export, overwrite)
+        check_free(export, overwrite, "--export")
     source = Source(load(run), split)
     # Panel takes two seconds to import, which the manual need not cost.
     from pyro_dsvae.explorer.export import write_page

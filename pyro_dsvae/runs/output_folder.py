@@ -35,18 +35,18 @@ def in_next_free(out: Path | None, name: str, make: Callable[[Path], Made]) -> M
     raise UsageError(f"there are too many folders runs/{name}-NNN; name one with --out")
 
 
-def check_free(path: Path, overwrite: bool = False) -> None:
-    """Check, before the work begins, that ``path`` may be written.
+def check_free(path: Path, overwrite: bool = False, option: str = "--out") -> None:
+    """Check, before the work begins, that ``path``, which ``option`` names, may be written.
 
     Raises:
         TakenError: Where it exists and may not be replaced.
     """
     if (path.exists() or path.is_symlink()) and not overwrite:
-        raise TakenError(f"{path} exists; name another place with --out, or replace it with --overwrite true")
-    check_parents(path)
+        raise TakenError(f"{path} exists; name another place with {option}, or replace it with --overwrite true")
+    check_parents(path, option)
 
 
-def check_parents(path: Path) -> None:
+def check_parents(path: Path, option: str = "--out") -> None:
     """Check, before the work begins, that what is to hold ``path`` is a folder, or can be made one.
 
     Raises:
@@ -54,9 +54,9 @@ def check_parents(path: Path) -> None:
     """
     nearest = next((parent for parent in path.absolute().parents if parent.exists() or parent.is_symlink()), None)
     if nearest is not None and not nearest.is_dir():
-        raise UsageError(f"cannot write {path}: {nearest} is a file; name another place with --out")
+        raise UsageError(f"cannot write {path}: {nearest} is a file; name another place with {option}")
     if nearest is not None and not os.access(nearest, os.W_OK):
-        raise UsageError(f"cannot write {path}: {nearest} may not be written; name another place with --out")
+        raise UsageError(f"cannot write {path}: {nearest} may not be written; name another place with {option}")
 
 
 @contextmanager

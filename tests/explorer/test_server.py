@@ -136,7 +136,13 @@ def test_what_the_reader_got_wrong_is_one_line(tmp_path: Path, monkeypatch: pyte
     assert "holds no finished comparison" in refused("sprites", "--compare", str(tmp_path))
     assert "port is 70000" in refused("--port", "70000")
     (tmp_path / "page.html").write_text("mine")
-    assert "page.html exists" in refused("--export", str(tmp_path / "page.html"))
+    page = str(tmp_path / "page.html")
+    assert (
+        refused("--export", page)
+        == f"{page} exists; name another place with --export, or replace it with --overwrite true"
+    )
+    assert refused("--export", f"{page}/new.html").endswith("is a file; name another place with --export")
+    assert "leave out --compare" in refused("--export", str(tmp_path / "new.html"), "--compare", "OUT")
     monkeypatch.setitem(sys.modules, "panel", None)
     assert "pip install 'pyro-dsvae[explore]'" in refused("sprites")
 
