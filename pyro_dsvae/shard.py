@@ -4,8 +4,9 @@
   python -m pyro_dsvae.data.shard --data Arrays --data.path clips.npy --out s3://bucket/clips
   python -m pyro_dsvae.fit --data Shards --data.path shards
 
-Any data source is written with its splits, labels, quantities, masks, lengths and times. Each file is there whole or not at
-all; the same command goes on with a set that it was stopped at. Prints the place as the last line: wrote: DIR.
+Any data source is written with its splits, labels, quantities, masks, lengths and times. What it recommends is not;
+a line says which options of a fit that is. Each file is there whole or not at all; the same command goes on with a set that it
+was stopped at. Prints the place as the last line: wrote: DIR.
 """
 
 if __name__ == "__main__":
@@ -14,14 +15,17 @@ if __name__ == "__main__":
 
     run_verb("shard")
 
+import warnings
 from collections.abc import Sequence
+from functools import partial
 
 from pyro_dsvae import cli
-from pyro_dsvae.data.dataset import DataSource
+from pyro_dsvae.configuration.parts import part_class
+from pyro_dsvae.data.dataset import DataSource, Recommended
 from pyro_dsvae.data.reading import read_first
 from pyro_dsvae.data.shard.writing import default_size, write
 from pyro_dsvae.data.sprites import Sprites
-from pyro_dsvae.models.errors import UsageError, check_count
+from pyro_dsvae.models.errors import Remark, UsageError, check_count
 from pyro_dsvae.progress import Bar
 
 __all__ = ["shard"]
@@ -54,7 +58,23 @@ def shard(data: DataSource = Sprites(), out: str | None = None, size: int | None
     check_count("size", size)
     with Bar("writing shards") as bar:
         write(sequences, out, size, bar)
+    if data.recommended is not None:
+        name, options = type(data).__name__, _as_options(data.recommended)
+        said = f"shards keep no advice of their source; a fit to them is one to {name} with {options}"
+        warnings.warn(said, Remark, stacklevel=2)
     return out
+
+
+def _as_options(recommended: Recommended) -> str:
+    """What a source recommends, as one types it."""
+    parts = {name: getattr(recommended, name) for name in ("decoder", "encoder", "likelihood")}
+    typed = []
+    for name, part in parts.items():
+        if (kind := part_class(part)) is not None:
+            typed.append(f"--{name} {kind.__name__}")
+            given = part.keywords if isinstance(part, partial) else {}
+            typed += [f"--{name}.{option} {value}" for option, value in given.items()]
+    return " ".join([*typed, f"--posterior.views {recommended.views}"])
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -13,10 +13,13 @@ import torch
 import zarr
 
 import pyro_dsvae
+from pyro_dsvae import cli
 from pyro_dsvae.actions.encode import encode
 from pyro_dsvae.compare import compare
+from pyro_dsvae.configuration.networks import for_frames
 from pyro_dsvae.configuration.options import FitOptions
-from pyro_dsvae.data import Label, Quantity, SequenceData, Shards
+from pyro_dsvae.configuration.parts import describe
+from pyro_dsvae.data import Label, Quantity, SequenceData, Shards, SpeechFolder
 from pyro_dsvae.data.names import Clock, Names
 from pyro_dsvae.data.shard.writing import write
 from pyro_dsvae.evaluate import evaluate
@@ -48,6 +51,7 @@ DATA = SequenceData(
     labels={"who/what": Label(torch.arange(N) % 2, ("a", "b"), "static")},
     quantities={"place": Quantity(torch.rand(N, T, 1, generator=GENERATOR), ("x",), "m")},
     names=Names(("p", "q", "r", "s"), tuple(f"entity {i}" for i in range(N)), clock=Clock("hours", 0)),
+    recordings=torch.arange(N) // 3,
 )
 TINY: dict[str, Any] = {
     "static_prior": StandardNormal,
@@ -90,11 +94,28 @@ def test_what_is_written_is_what_was_given(tmp_path: Path, remote: bool) -> None
     found, given = data.take(rows), DATA.take(rows)
     assert found.fingerprint() == given.fingerprint()
     assert found.names == given.names
+    assert torch.equal(found.recordings, given.recordings)
     np.testing.assert_array_equal(zarr.open_group(place, mode="r")["frames"][:], DATA.frames)  # as others read it
     read = read_ahead(data.sequences("train").until(3), torch.arange(8).split(3))
     for one, other in zip(read, torch.arange(8).split(3), strict=True):
         expected = DATA.sequences("train").until(3).read(other)
         assert all(torch.equal(a, b) for a, b in zip(one, expected, strict=True))
+
+
+def test_what_the_source_recommends_is_said_as_options_of_a_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With them a fit to the shards takes the parts that one to the source takes."""
+    monkeypatch.setattr("pyro_dsvae.shard.read_first", lambda _: DATA)
+    source = SpeechFolder(str(tmp_path))
+    with pytest.warns(Remark, match="a fit to them is one to SpeechFolder with --decoder") as said:
+        shard(source, out=str(tmp_path / "shards"), size=SIZE)
+    (line,) = [str(each.message) for each in said if isinstance(each.message, Remark)]
+    typed = line.partition(" with ")[2].split()
+    options = FitOptions(**cli.values(cli.parser_for(fit, ""), ["--data=Shards", "--data.path=shards", *typed]))
+    ours, theirs = for_frames(options, (80,)), for_frames(FitOptions(source), (80,), source.recommended)
+    for part in ("decoder", "encoder", "likelihood", "posterior"):
+        assert describe(getattr(ours, part)) == describe(getattr(theirs, part))
 
 
 def test_a_tensor_outside_memory_is_read_where_it_is_taken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +203,10 @@ def test_a_set_that_was_stopped_goes_on_to_the_same_files(tmp_path: Path, folder
 
 def test_a_damaged_shard_is_named_and_refused_or_its_sequences_are_skipped(folder: Path) -> None:
     spoil(folder / "frames/c/2/0/0")
-    with pytest.raises(UsageError, match=r"frames/c/2/0/0 is damaged: its checksum is wrong; .*skip"):
+    with pytest.raises(
+        UsageError,
+        match=r"frames/c/2/0/0 is damaged: its checksum is wrong; restore it, .*: fit into another --out with .* skip$",
+    ):
         Shards(str(folder)).load()
     with pytest.warns(Remark, match=r"frames/c/2/0/0 .*4 of 23 sequences are left out"):
         some = Shards(str(folder), damaged="skip").load()

@@ -155,6 +155,7 @@ def sharded(data: SequenceData) -> dict[str, torch.Tensor]:
 def small(data: SequenceData) -> dict[str, torch.Tensor]:
     """The other arrays, which are kept in memory, by name. Labels and quantities may have names that no file can have."""
     arrays = {"split": data.split, "lengths": data.lengths, "times": data.times}
+    arrays["recordings"] = data.recordings
     if "mask" not in sharded(data):
         arrays["mask"] = data.mask
     arrays |= {f"label_{number}": label.values for number, label in enumerate(data.labels.values())}

@@ -67,7 +67,9 @@ class Shards(DataSource):
         rows = self._kept(manifest, wrong)
         group = needed("zarr", EXTRA, "a sharded data set").open_group(where, mode="r")
         fields: dict[str, Any] = {
-            name: tensor(group, name)[rows] for name in ("split", "lengths", "times", "mask") if name in manifest.small
+            name: tensor(group, name)[rows]
+            for name in ("split", "lengths", "times", "mask", "recordings")
+            if name in manifest.small
         }
         fields |= {name: Stored(self._array(manifest, name, rows)) for name in manifest.arrays}
         names = manifest.names_of(lambda: files.cat_file(f"{path}/{ENTITIES}"))
@@ -87,8 +89,8 @@ class Shards(DataSource):
         said += f", and {len(wrong) - 1:,} more files are" if len(wrong) > 1 else ""
         shards = [re.fullmatch(rf"({'|'.join(manifest.arrays)})/c/(\d+)(/0)*", name) for name in wrong]
         if self.damaged == "refuse" or None in shards:
-            remedy = "; restore it" if None in shards else "; restore it, or skip the sequences of damaged shards"
-            raise UsageError(said + remedy, *(() if None in shards else ("data.damaged",)))
+            skip = ", or leave out the sequences of damaged shards: fit into another --out with --data.damaged skip"
+            raise UsageError(f"{said}; restore it{'' if None in shards else skip}")
         bad = torch.tensor(sorted({int(found[2]) for found in shards if found is not None}))
         rows = rows[~torch.isin(rows // manifest.size, bad)]
         if len(rows) == 0:
