@@ -2,16 +2,21 @@
 
 import csv
 import io
+import json
+import os
 from pathlib import Path
 from typing import Any
 
 from pyro_dsvae.comparison.space import Space
 from pyro_dsvae.data.tables.reading import needed
 from pyro_dsvae.inference.training.seeding import derive_seed
+from pyro_dsvae.models.errors import UsageError
 
 # Trials that are drawn at random first, and of which the pruner learns what is usual.
 RANDOM = 5
 FILE, FAILED = "study.log", "failed"
+# Of lines of Optuna's journal.
+CREATE_TRIAL, SET_TRIAL_PARAM = 4, 5
 
 
 class Study:
@@ -24,6 +29,9 @@ class Study:
         folder: Of the comparison, which this process alone writes to.
         space: What is searched over.
         seed: Of what is drawn.
+
+    Raises:
+        UsageError: Where study.log is damaged.
     """
 
     def __init__(self, folder: Path, space: Space, seed: int) -> None:
@@ -34,8 +42,13 @@ class Study:
         file = folder / FILE
         for lock in folder.glob(f"{FILE}.lock*"):  # of a process that was killed while it wrote
             lock.unlink()
+        try:
+            _cut_unfinished(file, len(space.vary))
+            storage = optuna.storages.JournalStorage(journal.JournalFileBackend(str(file)))
+        except ValueError as error:
+            raise UsageError(f"{file} is damaged: restore it, or begin the search anew in another folder") from error
         self.study = optuna.create_study(
-            storage=optuna.storages.JournalStorage(journal.JournalFileBackend(str(file))),
+            storage=storage,
             study_name="search",
             direction="maximize",
             load_if_exists=True,
@@ -86,6 +99,28 @@ class Study:
         if one.whole:
             return kinds.IntDistribution(int(one.low), int(one.high), log=one.logarithmic)
         return kinds.FloatDistribution(one.low, one.high, log=one.logarithmic)
+
+
+def _cut_unfinished(journal: Path, options: int) -> None:
+    """Cut a half line, and a trial of which not all was drawn, which a process left that was killed while it wrote them.
+
+    Optuna would write on behind the half line. The trial is then drawn as if the process had not been killed.
+
+    Args:
+        journal: The file, which need not exist.
+        options: How many are drawn for a trial.
+
+    Raises:
+        ValueError: Where another line is none of a journal.
+    """
+    lines = journal.read_bytes().splitlines(keepends=True) if journal.exists() else []
+    whole = lines if not lines or lines[-1].endswith(b"\n") else lines[:-1]
+    codes = [json.loads(line)["op_code"] for line in whole]
+    last = max((place for place, code in enumerate(codes) if code == CREATE_TRIAL), default=len(codes))
+    if codes[last:].count(SET_TRIAL_PARAM) < options:
+        whole = whole[:last]
+    if len(whole) < len(lines):
+        os.truncate(journal, sum(map(len, whole)))
 
 
 class Trial:

@@ -18,7 +18,7 @@ from pyro_dsvae.comparison import search
 from pyro_dsvae.comparison.candidates import Candidate
 from pyro_dsvae.comparison.options import ComparisonOptions
 from pyro_dsvae.comparison.space import Range, Space, range_of
-from pyro_dsvae.comparison.study import RANDOM, Study
+from pyro_dsvae.comparison.study import FILE, RANDOM, Study
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.process import Stopped
 from pyro_dsvae.runs.directory import RunDirectory
@@ -142,6 +142,46 @@ def test_what_is_drawn_does_not_depend_on_who_asks(tmp_path: Path, monkeypatch: 
             trial.tell(-((np.log(listed[-1]) - np.log(20)) ** 2))
     assert drawn[0] == drawn[1]
     assert len(optuna.load_study(study_name="search", storage=study.study._storage).trials) == 25
+
+
+@pytest.mark.parametrize("known", [0, 1])
+def test_a_kill_while_a_trial_is_drawn_or_a_line_written_changes_nothing(
+    known: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Space, "candidate", lambda _, drawn: Candidate(str(drawn), {}))
+    suggest = optuna.trial.Trial._suggest
+    options = {"latent_size": ["1..200"], "static_size": ["1..200"]}
+
+    def killed(trial: optuna.trial.Trial, name: str, distribution: Any) -> Any:
+        if len(trial.params) == known:
+            raise Stopped
+        return suggest(trial, name, distribution)
+
+    drawn: list[list[dict[str, Any]]] = [[], []]
+    for folder, listed in zip(("whole", "killed"), drawn, strict=True):
+        (tmp_path / folder).mkdir()
+        for _ in range(RANDOM + 3):
+            if folder == "killed":
+                study = Study(tmp_path / folder, space(**options), seed=0)
+                with monkeypatch.context() as patch:
+                    patch.setattr(optuna.trial.Trial, "_suggest", killed)
+                    with pytest.raises(Stopped):
+                        study.ask()
+                with (tmp_path / folder / FILE).open("ab") as file:
+                    file.write(b'{"op_code":5,"worker')
+            study = Study(tmp_path / folder, space(**options), seed=0)
+            trial = study.ask()
+            listed.append(trial.trial.params)
+            trial.tell(-float(abs(listed[-1]["latent_size"] - 20)))
+        assert len(study.table().splitlines()) == 1 + RANDOM + 3
+    assert drawn[0] == drawn[1]
+
+
+def test_a_journal_that_is_damaged_inside_is_one_line(tmp_path: Path) -> None:
+    Study(tmp_path, space(latent_size=["1..9"]), seed=0)
+    (tmp_path / FILE).write_bytes(b'{"op_co' + (tmp_path / FILE).read_bytes() * 2)
+    with pytest.raises(UsageError, match=rf"{FILE} is damaged: restore it, or begin .* another folder$"):
+        Study(tmp_path, space(latent_size=["1..9"]), seed=0)
 
 
 def test_a_trial_below_the_median_is_cut_short_also_by_the_next_process(
