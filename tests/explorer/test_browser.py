@@ -1,10 +1,10 @@
 """Pages in a real browser: clips to the pixel what the Python API returns, and nothing from elsewhere."""
 
+import asyncio
 import queue
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 from torch import Tensor
-from tornado.ioloop import IOLoop
+from tornado.platform.asyncio import AsyncIOLoop
 
 from pyro_dsvae.clips.writing import write_npz
 from pyro_dsvae.explorer import server
@@ -33,7 +33,7 @@ class Served:
     """The page, and what the tests compute: both in one thread, because Pyro has one stack of handlers."""
 
     def __init__(self, library: Library) -> None:
-        self._loop = IOLoop(make_current=False)
+        self._loop = AsyncIOLoop(make_current=False)
         opened: queue.Queue[str] = queue.Queue()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(server, "opened", lambda address: opened.put(address) or True)
@@ -44,16 +44,11 @@ class Served:
 
     def __call__(self, compute: Callable[..., Result], *arguments: object, **named: object) -> Result:
         """What a function returns."""
-        result: Future[Result] = Future()
 
-        def work() -> None:
-            try:
-                result.set_result(compute(*arguments, **named))
-            except Exception as error:  # which the test is to see
-                result.set_exception(error)
+        async def work() -> Result:
+            return compute(*arguments, **named)
 
-        self._loop.add_callback(work)
-        return result.result(300)
+        return asyncio.run_coroutine_threadsafe(work(), self._loop.asyncio_loop).result(300)
 
     def stop(self) -> None:
         self._loop.add_callback(self._loop.stop)
@@ -139,26 +134,26 @@ def test_swaps_and_uploads(tab: Tab, api: Served, library: Library, clips: Tenso
     tab.select("First clip").select_option(options[20])
     tab.select("Second clip").select_option(options[33])
     for place, clip in enumerate((a, b, api(library.run.swap, a, b), api(library.run.swap, b, a))):
-        tab.shows(place, clip[0])
+        assert tab.shows(place, clip[0])
     write_npz(tmp_path / "mine.npz", {"frames": clips[7]}, {})
     tab.upload(0, tmp_path / "mine.npz")
-    tab.shows(2, api(library.run.swap, clips[7:8], b)[0])
+    assert tab.shows(2, api(library.run.swap, clips[7:8], b)[0])
     (tmp_path / "wrong.gif").write_text("no picture")
     tab.upload(1, tmp_path / "wrong.gif")
     tab.page.get_by_role("alert").get_by_text("wrong.gif").wait_for()
-    tab.shows(1, b[0])
+    assert tab.shows(1, b[0])
     frames = [Image.fromarray(np.full((64, 64, 3), 40 * i, np.uint8)) for i in range(4)]
     frames[0].save(tmp_path / "large.gif", save_all=True, append_images=frames[1:])
     tab.upload(1, tmp_path / "large.gif")
     tab.turn("Convert it")
-    tab.shows(1, torch.stack([torch.full((3, 32, 32), 40 * i, dtype=torch.uint8) for i in range(4)]))
+    assert tab.shows(1, torch.stack([torch.full((3, 32, 32), 40 * i, dtype=torch.uint8) for i in range(4)]))
 
 
 def test_latents(tab: Tab, api: Served, library: Library, clips: Tensor) -> None:
     tab.to("Latents", "Reconstruction")
     codes = api(library.run.encode, clips[:1])
     own = api(library.run.decode, codes.f, codes.z)[0]
-    tab.shows(1, own)
+    assert tab.shows(1, own)
     f, z = codes.f.clone(), codes.z.clone()
     for dimension in [*used(library, "static", NUMBER), *used(library, "dynamic", NUMBER)]:
         tab.slide(dimension.name, "End")
@@ -166,37 +161,37 @@ def test_latents(tab: Tab, api: Served, library: Library, clips: Tensor) -> None
             f[:, dimension.index] = dimension.high
         else:
             z[..., dimension.index] += dimension.high
-        tab.shows(1, api(library.run.decode, f, z)[0])
+        assert tab.shows(1, api(library.run.decode, f, z)[0])
     tab.turn("Back to the clip")
-    tab.shows(1, own)
+    assert tab.shows(1, own)
 
 
 def test_sample(tab: Tab, api: Served, library: Library, clips: Tensor) -> None:
     tab.to("Sample", "Clip")
     tab.turn("Draw others")
-    tab.shows(1, api(library.run.sample, 4, seed=1)[0])
+    assert tab.shows(1, api(library.run.sample, 4, seed=1)[0])
     tab.turn("f of the clip")
-    tab.shows(1, api(library.run.sample, 4, seed=1, keep="static", x=clips[:1])[0])
+    assert tab.shows(1, api(library.run.sample, 4, seed=1, keep="static", x=clips[:1])[0])
     tab.turn("z of the clip")
     tab.page.get_by_label("Seed").fill("7")
     tab.page.get_by_label("Seed").press("Enter")
-    tab.shows(4, api(library.run.sample, 4, seed=7, keep="dynamic", x=clips[:1])[3])
+    assert tab.shows(4, api(library.run.sample, 4, seed=7, keep="dynamic", x=clips[:1])[3])
 
 
 def test_interpolate(tab: Tab, api: Served, library: Library, clips: Tensor) -> None:
     tab.to("Interpolate", "First clip")
     ends = [clips[position(tab.select(name).input_value())][None] for name in ("First clip", "Second clip")]
-    tab.shows(1, api(library.run.interpolate, *ends, count=11)[0])
+    assert tab.shows(1, api(library.run.interpolate, *ends, count=11)[0])
     tab.slide("Share of the way (%)", "End", "ArrowLeft")
-    tab.shows(1, api(library.run.interpolate, *ends, count=11)[9])
+    assert tab.shows(1, api(library.run.interpolate, *ends, count=11)[9])
     tab.turn("z")
-    tab.shows(1, api(library.run.interpolate, *ends, count=11, latent="dynamic")[9])
+    assert tab.shows(1, api(library.run.interpolate, *ends, count=11, latent="dynamic")[9])
 
 
 def test_forecast(tab: Tab, api: Served, library: Library, clips: Tensor) -> None:
     tab.to("Forecast", "Clip")
     for given, horizon in ((5, 8), (1, 16)):
         found = api(library.run.forecast, clips[:1, :given], horizon, draws=20)
-        tab.shows(1, torch.cat([clips[0, :given] / 255, found.mean[0]]))
+        assert tab.shows(1, torch.cat([clips[0, :given] / 255, found.mean[0]]))
         tab.slide("Frames given", "Home")
         tab.slide("Frames to forecast", "End")
