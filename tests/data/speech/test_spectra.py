@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.signal import butter, sosfiltfilt
 
 from pyro_dsvae.data.speech.resynthesis import resynthesised, signal_to_noise
 from pyro_dsvae.data.speech.spectra import Spectra, inversion_error
@@ -65,6 +66,18 @@ def test_magnitudes_of_bands_have_the_bands_means(word: torch.Tensor) -> None:
     x = spectra.of(word)
     heard = x > x.max() - math.log(1000)
     assert (spectra.log(spectra.magnitudes(x)) - x)[heard].abs().max() < 0.1
+
+
+def test_a_sound_from_bands_has_no_constant_offset_though_its_recording_has_one(word: torch.Tensor) -> None:
+    voice = torch.from_numpy(sosfiltfilt(butter(4, 60, "highpass", fs=16_000, output="sos"), word.numpy()).copy())
+    spectra, level = Spectra(bands=80), float(voice.std())
+    recording = voice - voice.mean() + 0.01 * level  # a hundredth, as some synthesisers have
+    x = spectra.of(recording)
+    x[:, :3] += 1.0  # a decoder that makes the lowest bands louder than they were
+    for iterations in (0, 64):
+        sound = resynthesised(spectra, x, len(voice), spectra.transform(recording).angle(), iterations).numpy()
+        assert abs(sound.mean()) < 0.002 * level
+        assert 0.5 * level < sound.std() < 2 * level
 
 
 def test_iterations_come_nearer_to_the_magnitudes(word: torch.Tensor) -> None:
