@@ -23,7 +23,7 @@ from pyro_dsvae import cli
 from pyro_dsvae.configuration.parts import part_class
 from pyro_dsvae.data.dataset import DataSource, Recommended
 from pyro_dsvae.data.reading import read_first
-from pyro_dsvae.data.shard.writing import default_size, write
+from pyro_dsvae.data.shard.writing import check_place, default_size, write
 from pyro_dsvae.data.sprites import Sprites
 from pyro_dsvae.models.errors import Remark, UsageError, check_count
 from pyro_dsvae.progress import Bar
@@ -53,6 +53,7 @@ def shard(data: DataSource = Sprites(), out: str | None = None, size: int | None
     """
     if out is None:
         raise UsageError("--out names the folder to write")
+    check_place(out)
     sequences = read_first(data)
     size = default_size(sequences) if size is None else size
     check_count("size", size)

@@ -17,6 +17,8 @@ from pyro_dsvae.models.errors import UsageError
 
 # Batches that are ready, or being made, at once.
 AHEAD = 4
+# What PyTorch calls the process that reads, where it has died.
+LOST = "DataLoader worker"
 
 
 def read_ahead(sequences: Sequences, batches: Iterable[Tensor]) -> Generator[Batch, None, None]:
@@ -53,7 +55,7 @@ def read_ahead(sequences: Sequences, batches: Iterable[Tensor]) -> Generator[Bat
     end = found._shutdown_workers  # type: ignore[attr-defined]
     atexit.register(end)
     try:
-        for batch in found:
+        while (batch := _received(found)) is not None:
             if isinstance(batch, UsageError):
                 raise batch
             yield batch
@@ -62,9 +64,17 @@ def read_ahead(sequences: Sequences, batches: Iterable[Tensor]) -> Generator[Bat
         end()
 
 
+def _received(found: Iterator[Batch | UsageError]) -> Batch | UsageError | None:
+    """The next batch, or why it cannot be read; None after the last. Raises what `lost_reader` knows."""
+    try:
+        return next(found, None)
+    except (EOFError, ConnectionError, FileNotFoundError) as error:  # a batch that was ready has gone with its process
+        raise RuntimeError(f"{LOST} has died") from error
+
+
 def lost_reader(error: RuntimeError) -> bool:
     """Whether an error is that the process that reads ahead has died, which PyTorch raises wherever this one is."""
-    return "DataLoader worker" in str(error)
+    return LOST in str(error)
 
 
 class _Reader(Dataset[Any]):

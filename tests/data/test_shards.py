@@ -19,7 +19,7 @@ from pyro_dsvae.compare import compare
 from pyro_dsvae.configuration.networks import for_frames
 from pyro_dsvae.configuration.options import FitOptions
 from pyro_dsvae.configuration.parts import describe
-from pyro_dsvae.data import Label, Quantity, SequenceData, Shards, SpeechFolder
+from pyro_dsvae.data import Arrays, Label, Quantity, SequenceData, Shards, SpeechFolder
 from pyro_dsvae.data.names import Clock, Names
 from pyro_dsvae.data.shard.writing import write
 from pyro_dsvae.evaluate import evaluate
@@ -27,7 +27,7 @@ from pyro_dsvae.fit import fit, fit_watched
 from pyro_dsvae.inference.posteriors.factorised import Factorised
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.stored import Stored
-from pyro_dsvae.inference.training.read_ahead import read_ahead
+from pyro_dsvae.inference.training.read_ahead import lost_reader, read_ahead
 from pyro_dsvae.inference.training.schedule import Optimisation
 from pyro_dsvae.models import decoders, encoders
 from pyro_dsvae.models.dynamic_priors import IID
@@ -194,7 +194,7 @@ def test_a_set_that_was_stopped_goes_on_to_the_same_files(tmp_path: Path, folder
     assert files(tmp_path / "stopped") == files(folder)
     assert len(before) < len(files(folder))
     with pytest.raises(UsageError, match="exists: name another folder"):
-        write(DATA, place, SIZE)
+        shard(Arrays("nowhere.npz"), out=place)  # it is said before anything is read
     (tmp_path / "others").mkdir()
     (tmp_path / "others" / "a.txt").touch()
     with pytest.raises(UsageError, match="holds other files"):
@@ -242,6 +242,21 @@ def test_a_fit_whose_reader_is_killed_ends_in_a_line_and_goes_on(folder: Path) -
         fit_watched(options, kill)
     step = RunDirectory(folder.parent / "run").load("checkpoint.pt")["step"]
     assert fit(data=Shards(str(folder)), out=folder.parent / "run", steps=step + 1, resume=True, **TINY).finished
+
+
+@pytest.mark.parametrize("error", [EOFError, ConnectionRefusedError, FileNotFoundError])
+def test_a_reader_that_dies_while_it_hands_over_a_batch_is_known_to_be_lost(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    """Its memory cannot be reached any more, though it may still be listed as alive: a race that no test can run."""
+
+    def unreachable(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("torch.utils.data.dataloader._MultiProcessingDataLoaderIter._next_data", unreachable)
+    with pytest.raises(RuntimeError) as raised:
+        list(read_ahead(Shards(str(folder)).load().sequences("train"), torch.arange(8).split(2)))
+    assert lost_reader(raised.value)
 
 
 def test_a_run_refuses_a_set_that_was_written_anew(folder: Path) -> None:

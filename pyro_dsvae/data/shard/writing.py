@@ -31,6 +31,19 @@ def default_size(data: SequenceData) -> int:
     return max(1, BYTES // (data.frames.shape[1:].numel() * data.frames.element_size()))
 
 
+def check_place(place: str) -> None:
+    """Check, before the data are read, that shards may be written to ``place``, or gone on with.
+
+    Raises:
+        UsageError: Where it holds a finished set, or other files.
+    """
+    files, path = file_system(place)
+    if files.exists(f"{path}/{NAME}"):
+        raise UsageError(f"{place} exists: name another folder", "out")
+    if not files.exists(f"{path}/{BEGUN}") and files.exists(path) and files.find(path):
+        raise UsageError(f"{place} holds other files: name an empty folder", "out")
+
+
 def write(data: SequenceData, place: str, size: int, progress: Callable[[float], object] | None = None) -> None:
     """Write sequences as shards, or go on with what an earlier call began.
 
@@ -69,17 +82,14 @@ def write(data: SequenceData, place: str, size: int, progress: Callable[[float],
 
 def _begin(files: "AbstractFileSystem", path: str, place: str, record: dict[str, object]) -> None:
     """Keep of which data the shards are. Raises `UsageError` where ``place`` holds anything but shards of these."""
+    check_place(place)
     begun = f"{path}/{BEGUN}"
-    if files.exists(f"{path}/{NAME}"):
-        raise UsageError(f"{place} exists: name another folder", "out")
     if files.exists(begun):
         if json.loads(files.cat_file(begun)) != record:
             raise UsageError(
                 f"{place} holds shards of other data, or of another size, that are unfinished: remove it", "out"
             )
         return
-    if files.exists(path) and files.find(path):
-        raise UsageError(f"{place} holds other files: name an empty folder", "out")
     files.makedirs(path, exist_ok=True)
     files.pipe_file(begun, json.dumps(record).encode())
 
