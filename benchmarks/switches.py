@@ -264,7 +264,7 @@ def _failing_into(outcome: Outcome) -> Iterator[None]:
     """An error ends the measurement of one switch only."""
     try:
         yield
-    except Exception as error:
+    except RuntimeError as error:  # of a compiler, or of too little memory
         cause: BaseException = error
         while (earlier := cause.__cause__ or cause.__context__) is not None:
             cause = earlier

@@ -164,11 +164,13 @@ def discrepancy(path: str) -> Discrepancy:
     if not module or not name.isidentifier():
         raise UsageError(f"a discrepancy is given as module.function, not {path!r}")
     try:
-        found = getattr(import_module(module), name)
-    except AttributeError as error:
-        raise UsageError(f"{module} has no {name!r}; a discrepancy is given as module.function") from error
+        imported = import_module(module)
     except Exception as error:  # whatever a user's own module raises while it is imported
         raise UsageError(f"the module of the discrepancy {path} cannot be imported: {error!r}") from error
+    try:
+        found = getattr(imported, name)
+    except AttributeError as error:
+        raise UsageError(f"{module} has no {name!r}; a discrepancy is given as module.function") from error
     if isinstance(found, Discrepancy):
         return found
     if isinstance(found, type) or not callable(found):

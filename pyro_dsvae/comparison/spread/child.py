@@ -108,7 +108,7 @@ def _outcome(file: Path, number: int) -> tuple[Outcome, str]:
         return "stopped", ""
     except UsageError as error:
         return "failed", " ".join(str(error).split())
-    except Exception as error:
+    except Exception as error:  # whatever it is, it is told where the comparison was called; here it is in a log
         traceback.print_exc()
         return "failed", f"{work.title(number)}: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
 

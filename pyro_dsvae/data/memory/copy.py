@@ -9,6 +9,7 @@ import torch
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.data.factors import Label, Quantity
 from pyro_dsvae.data.names import Clock, Names
+from pyro_dsvae.inference.files import DAMAGE
 from pyro_dsvae.models.errors import UsageError
 
 SCHEMA = 1
@@ -44,7 +45,7 @@ def read_copy(path: Path) -> SequenceData:
         return SequenceData(**state)
     except UsageError:
         raise
-    except Exception as error:  # whatever a damaged archive makes the readers raise
+    except DAMAGE as error:
         raise UsageError(f"{path} is damaged ({type(error).__name__}); restore it, or give the data again") from error
 
 

@@ -409,10 +409,13 @@ def test_what_is_no_discrepancy_is_said_in_one_line(module: str, path: str, mess
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("line", "error"), [("1 / 0", "ZeroDivisionError"), ("torch.no_such_function()", "AttributeError")]
+)
 def test_a_module_that_fails_while_it_is_imported_is_the_users_to_mend(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, line: str, error: str
 ) -> None:
-    (tmp_path / "broken_discrepancies.py").write_text("import torch\n1 / 0\n")
+    (tmp_path / f"broken_{error}.py").write_text(f"import torch\n{line}\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(UsageError, match="cannot be imported: ZeroDivisionError"):
-        discrepancy("broken_discrepancies.energy")
+    with pytest.raises(UsageError, match=f"cannot be imported: {error}"):
+        discrepancy(f"broken_{error}.energy")
