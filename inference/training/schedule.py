@@ -199,9 +199,9 @@ class Budget:
         return before if before.progress(step, seconds) >= 1 else Budget(step)
 
     def __str__(self) -> str:
-        """In words: 300 steps; 5 minutes; 300 steps or 5 minutes."""
-        steps = [] if self.steps is None else [f"{self.steps:,} steps"]
-        minutes = [] if self.minutes is None else [f"{self.minutes:g} minutes"]
+        """In words: 300 steps; 1 minute; 300 steps or 5 minutes."""
+        steps = [] if self.steps is None else [f"{self.steps:,} step{'s' * (self.steps != 1)}"]
+        minutes = [] if self.minutes is None else [f"{self.minutes:g} minute{'s' * (self.minutes != 1)}"]
         return " or ".join(steps + minutes)
 
 

@@ -241,6 +241,15 @@ def test_the_budget_is_used_by_whichever_ends_first(steps: int | None, minutes: 
 
 
 @pytest.mark.parametrize(
+    ("budget", "said"),
+    [(Budget(1), "1 step"), (Budget(1_000, 1), "1,000 steps or 1 minute"), (Budget(None, 1.5), "1.5 minutes")],
+    ids=str,
+)
+def test_a_budget_is_said_in_words(budget: Budget, said: str) -> None:
+    assert str(budget) == said
+
+
+@pytest.mark.parametrize(
     "options",
     [
         {"batch_size": 0},
