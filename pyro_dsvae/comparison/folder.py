@@ -1,5 +1,6 @@
 """The folder of a comparison: what is where, and whether it is still the same comparison."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from pyro_dsvae.configuration.options import Role, option_names
 from pyro_dsvae.configuration.parts import in_words
 from pyro_dsvae.configuration.spellings import modern_label
 from pyro_dsvae.lock import LOCK, TakenError
+from pyro_dsvae.models.errors import Remark
 from pyro_dsvae.runs.directory import RunDirectory, complete
 from pyro_dsvae.runs.output_folder import locked, writing
 
@@ -24,7 +26,7 @@ class Folder:
         begun: Whether there is something of it already.
 
     Raises:
-        TakenError: Where something else is there, or a comparison with other options.
+        TakenError: Where something else is there, or a comparison with other options. More seeds are none: they are added.
     """
 
     def __init__(self, path: Path, options: ComparisonOptions) -> None:
@@ -39,13 +41,17 @@ class Folder:
             raise TakenError(f"{path} exists and is no comparison; name another folder with --out")
         whole = complete(ComparisonOptions, {**before, "vary": None}, self.files.config_file).config()
         before = {**whole, "vary": before["vary"]}
-        free = option_names(ComparisonOptions, Role.INCIDENTAL)
+        free, added = option_names(ComparisonOptions, Role.INCIDENTAL), self.config["seeds"] - before["seeds"]
         for name, value in self.config.items():
-            if name not in free and before[name] != value:
+            if name not in free and before[name] != value and not (name == "seeds" and added > 0):
                 raise TakenError(
                     f"{path} was compared with {name} = {_short(before[name])}, not {_short(value)}; go on with the same "
-                    "options (--out alone takes them from it) or name another --out"
+                    "options (--out alone takes them from it, and --seeds can be raised) or name another --out"
                 )
+        if added > 0:
+            fits = "fit is" if added == 1 else "fits are"
+            said = f"{path} has {before['seeds']} fits of each candidate; {added} more {fits} added"
+            warnings.warn(said, Remark, stacklevel=2)
 
     def fits(self, candidates: Sequence[Candidate], seeds: Iterable[int]) -> list[Fit]:
         """Every candidate with the first seed, then with the next: what is wrong with one shows early."""
