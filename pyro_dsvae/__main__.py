@@ -13,6 +13,7 @@ VERBS = {
     "compare": "compare priors on held-out evidence: who is better, by how much, how sure",
     "ppc": "check a run: in which respects its world differs from that of held-out data",
     "evaluate": "judge a run: generation, swaps, probes and scores on held-out sequences",
+    "shard": "write data larger than memory as shards, which every command reads",
 }
 
 

@@ -9,6 +9,7 @@
   python -m pyro_dsvae.compare runs/a runs/b --split test    the final figures
   python -m pyro_dsvae.compare --out runs/compare-001        continue a comparison that was stopped or killed; so does the
                                                              same command with the same --out, with --resume or without
+  python -m pyro_dsvae.compare --out runs/compare-001 --seeds 5    add fits to a comparison of fewer seeds
 
 --vary KEY=A,B takes any option of fit; every other option of fit is the same for all candidates, and so are data, split,
 budget and seeds. Each candidate is fitted --seeds times into OUT/runs. Then log p(x) of held-out sequences is estimated
@@ -40,6 +41,7 @@ if __name__ == "__main__":
     run_verb("compare")
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -164,7 +166,8 @@ def _told(values: dict[str, Any]) -> int:
     except KeyboardInterrupt as error:
         if not (out / "config.yaml").is_file():
             raise
-        print(f"stopped and saved; go on with: python -m pyro_dsvae.compare --out {out}", file=sys.stderr)
+        again = f"python -m pyro_dsvae.compare --out {shlex.quote(str(out))}"
+        print(f"stopped and saved; go on with: {again}", file=sys.stderr)
         print(f"wrote: {out}")
         return as_stopped(error).status
     print(result)

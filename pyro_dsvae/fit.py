@@ -29,6 +29,7 @@ if __name__ == "__main__":
 
     run_verb("fit")
 
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
@@ -296,9 +297,8 @@ def main(arguments: Sequence[str]) -> int:
     if given["config"] is not None and Path(given["config"]).name == "config.yaml":
         settings = RunDirectory(Path(given["config"]).parent).config()  # says in one line where the file is spoilt
         if "vary" in settings:
-            raise UsageError(
-                f"{given['config']} is of a comparison; repeat that with python -m pyro_dsvae.compare --config"
-            )
+            again = "repeat that with python -m pyro_dsvae.compare --config"
+            raise UsageError(f"{given['config']} is of a comparison; {again}")
     if given["out"] is not None and given["resume"] == "true" and not RunDirectory.vacant(Path(given["out"])):
         # Options that are not named are those of the run, so that --out DIR --resume is all one has to say.
         before = RunDirectory.open(Path(given["out"]))
@@ -314,6 +314,7 @@ def main(arguments: Sequence[str]) -> int:
     if not is_rank_zero():  # of several processes the first one speaks
         return status
     if not result.finished:
-        print(f"stopped and saved; go on with: python -m pyro_dsvae.fit --out {result.run} --resume", file=sys.stderr)
+        again = f"python -m pyro_dsvae.fit --out {shlex.quote(str(result.run))} --resume"
+        print(f"stopped and saved; go on with: {again}", file=sys.stderr)
     print(f"run: {result.run}")
     return status

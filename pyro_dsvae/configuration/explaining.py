@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import shlex
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -171,7 +172,9 @@ def _file_hint(option: str, given: str) -> str:
     path = Path(given)
     if option != "data" or not (is_table(path) or path.exists() or path.suffix in (".npz", ".npy")):
         return ""
-    return f" (for a {'folder' if path.is_dir() else 'file'}: --data {source_of(path)} --data.path {given})"
+    return (
+        f" (for a {'folder' if path.is_dir() else 'file'}: --data {source_of(path)} --data.path {shlex.quote(given)})"
+    )
 
 
 def _choices(option: str) -> str:

@@ -1,6 +1,7 @@
 """The result of an evaluation, as a page and as JSON."""
 
 import json
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,11 +127,11 @@ class EvaluationResult:
 
     def page(self, data: SequenceData) -> str:
         """evaluation.md."""
-        options = " ".join(f"--{name} {value}" for name, value in self.options.items())
+        options = [word for name, value in self.options.items() for word in (f"--{name}", str(value))]
         head = [
             f"# Evaluation of {self.run.name}",
             "",
-            f"    python -m pyro_dsvae.evaluate {self.run} {options}",
+            f"    python -m pyro_dsvae.evaluate {shlex.join([str(self.run), *options])}",
             "",
             *(f"- {remark}" for remark in self.remarks()),
             "",

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import pickle
+import shlex
 import sys
 import warnings
 import zipfile
@@ -89,7 +90,11 @@ class RunDirectory:
             TakenError: Where something is there already.
         """
         if path.exists() or path.is_symlink():
-            hint = f"continue it with --out {path} --resume, or " if (path / "config.yaml").exists() else ""
+            hint = (
+                f"continue it with --out {shlex.quote(str(path))} --resume, or "
+                if (path / "config.yaml").exists()
+                else ""
+            )
             raise TakenError(f"{path} exists; {hint}name another folder with --out")
         check_parents(path)
 
@@ -207,7 +212,7 @@ class RunDirectory:
         if name == "best.pt" and begun and all(row["split"] != "validation" for row in self.metrics()):
             return (
                 "the fit was stopped before its first evaluation, or has yet to come to it: go on with "
-                f"python -m pyro_dsvae.fit --out {self.path} --resume"
+                f"python -m pyro_dsvae.fit --out {shlex.quote(str(self.path))} --resume"
             )
         return "fit the run again or copy the whole folder"
 
@@ -259,7 +264,7 @@ class RunDirectory:
             return json.loads((self.path / "summary.json").read_text())
         except (OSError, json.JSONDecodeError) as error:
             raise UsageError(
-                f"{self.path} has no readable summary.json; finish it with --out {self.path} --resume"
+                f"{self.path} has no readable summary.json; finish it with --out {shlex.quote(str(self.path))} --resume"
             ) from error
 
     def write_text(self, file: Path, text: str) -> None:

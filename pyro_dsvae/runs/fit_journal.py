@@ -1,5 +1,6 @@
 """The journal of a fit: the files of its run directory, and its progress."""
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from signal import SIGINT
@@ -41,7 +42,7 @@ def losses_told() -> Iterator[None]:
             raise
         if not is_rank_zero():
             raise SystemExit(2) from error
-        kept = f"what was saved is kept: go on with --out {written()} --resume"
+        kept = f"what was saved is kept: go on with --out {shlex.quote(str(written()))} --resume"
         raise UsageError(f"{who} has ended, of too little memory perhaps, so this one ends, too; {kept}") from error
 
 

@@ -2,6 +2,7 @@
 
 import math
 import platform
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -88,7 +89,8 @@ def _report(
         _print_quantities(console, errors)
     draw(run, svi, data)
     run.write_summary(summary)
-    console.print(f"Figures of the test split, for the end: python -m pyro_dsvae.evaluate {run.path}", soft_wrap=True)
+    final = f"python -m pyro_dsvae.evaluate {shlex.quote(str(run.path))}"
+    console.print(f"Figures of the test split, for the end: {final}", soft_wrap=True)
     if evaluated := said(run.path):
         console.print(evaluated, soft_wrap=True)
     return summary

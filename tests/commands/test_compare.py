@@ -268,7 +268,7 @@ def test_stopped_twice_and_killed_once_it_ends_with_the_same_table(
     done: Outcome, data: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a fit, while measuring, and between a fit's last step and its summary."""
-    out = tmp_path / "out"
+    out = tmp_path / "an out"
     arguments = [*data, *TINY, *QUICK, VARY, "--seeds=2", "--out", out, "--resume"]  # as in a job script
     fitted: list[Path] = []
     out.mkdir()
@@ -286,7 +286,7 @@ def test_stopped_twice_and_killed_once_it_ends_with_the_same_table(
         stopped = command(*arguments)
     assert stopped.code == 143, stopped
     assert f"{out} holds no comparison yet, so this one begins it" in stopped.err
-    goes_on = f"stopped and saved; go on with: python -m pyro_dsvae.compare --out {out}"
+    goes_on = f"stopped and saved; go on with: python -m pyro_dsvae.compare --out '{out}'"
     assert stopped.err.splitlines()[-1] == goes_on
     assert stopped.path == out
     assert [p.name for p in fitted] == ["RandomWalk-seed0"]
@@ -336,8 +336,7 @@ def test_a_comparison_that_another_process_works_on_is_left_alone(copy: Path) ->
 def test_what_was_measured_of_other_weights_is_not_used(copy: Path) -> None:
     shutil.copy(copy / "runs" / "IID-seed1" / "best.pt", copy / "runs" / "IID-seed0" / "best.pt")
     assert command("--out", copy).code == 0
-    with xarray.open_datatree(copy / "comparison.nc", engine="h5netcdf") as tree:
-        evidence = tree["evidence/log_evidence"].sel(candidate="IID").transpose("seed", "sequence").values.copy()
+    evidence = log_evidence(copy).sel(candidate="IID").values
     assert np.array_equal(evidence[0], evidence[1])
 
 
@@ -345,7 +344,7 @@ def test_what_was_measured_of_other_weights_is_not_used(copy: Path) -> None:
     ("more", "says"),
     [
         (["--draws=31"], "was compared with draws = 30, not 31"),
-        (["--seeds=3"], "was compared with seeds = 2, not 3"),
+        (["--seeds=1"], "was compared with seeds = 2, not 1"),
         (["--steps=4"], "was compared with steps = 3, not 4"),
         (["--vary=dynamic_prior=RandomWalk,LSTM"], "was compared with vary = "),
     ],
@@ -354,6 +353,33 @@ def test_what_was_measured_of_other_weights_is_not_used(copy: Path) -> None:
 def test_other_options_need_another_folder(done: Outcome, data: list[str], more: list[str], says: str) -> None:
     varied = [] if more[0].startswith("--vary") else [VARY]
     assert says in refused(*data, *TINY, *QUICK, *varied, "--seeds=2", *more, "--out", done.path)
+
+
+def test_more_seeds_are_added_to_a_finished_comparison(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only they are fitted; the table takes them all."""
+    fitted: list[str] = []
+
+    def noted(options: FitOptions, watch: None) -> FitResult:
+        assert options.out is not None
+        fitted.append(options.out.name)
+        return fit_watched(options, watch)
+
+    monkeypatch.setattr(tasks, "fit_watched", noted)
+    before = log_evidence(copy)
+    more = command("--out", copy, "--seeds=3")
+    assert more.code == 0, more
+    assert f"warning: {copy} has 2 fits of each candidate; 1 more fit is added" in more.err
+    assert fitted == ["RandomWalk-seed2", "IID-seed2"]
+    after = log_evidence(copy)
+    assert after.sizes["seed"] == 3
+    assert after.sel(seed=before.seed).equals(before)
+    assert "was compared with seeds = 3, not 2" in refused("--out", copy, "--seeds=2")
+
+
+def log_evidence(out: Path) -> xarray.DataArray:
+    """(candidate, seed, sequence), from the file."""
+    with xarray.open_datatree(out / "comparison.nc", engine="h5netcdf") as tree:
+        return tree["evidence/log_evidence"].transpose("candidate", "seed", "sequence").load()
 
 
 def test_what_is_no_comparison_is_left_alone(data: list[str], run: Path, tmp_path: Path) -> None:

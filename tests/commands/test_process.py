@@ -142,13 +142,13 @@ def test_a_second_interrupt_of_a_fit_says_how_to_go_on_from_its_last_checkpoint(
         raise Stopped
 
     monkeypatch.setattr("pyro_dsvae.inference.svi.SVI.run", interrupted)
-    options = ["--data=Arrays", f"--data.path={data}", *SMALL, "--steps=3", f"--out={tmp_path / 'run'}"]
+    options = ["--data=Arrays", f"--data.path={data}", *SMALL, "--steps=3", f"--out={tmp_path / 'a run'}"]
     for more in ([], ["--resume"]):
         with pytest.raises(SystemExit) as ended:
             cli.main(fit_command.main, [*options, *more])
         assert ended.value.code == 130
         said = capsys.readouterr().err.splitlines()[-1]
-        assert said == f"stopped and saved; go on with: python -m pyro_dsvae.fit --out {tmp_path / 'run'} --resume"
+        assert said == f"stopped and saved; go on with: python -m pyro_dsvae.fit --out '{tmp_path / 'a run'}' --resume"
 
 
 def test_a_signal_that_a_destructor_swallows_comes_again() -> None:

@@ -1,5 +1,6 @@
 """The arrays in an ``.npz`` or ``.npy`` file. Pickled objects are never read."""
 
+import shlex
 import warnings
 import zipfile
 import zlib
@@ -145,7 +146,8 @@ def read_arrays(path: Path) -> dict[str, Array]:
 def _check_kind(path: Path, start: bytes) -> None:
     """Raises `UsageError` for a file that begins like no file of arrays."""
     if is_table(path):
-        raise UsageError(f"is a table, which Arrays does not read: --data SeriesTable --data.path {path}")
+        table = f"--data SeriesTable --data.path {shlex.quote(str(path))}"
+        raise UsageError(f"is a table, which Arrays does not read: {table}")
     if start[:1] == b"\x80":
         raise UsageError("is a pickle, which may run any code and is never read; save arrays with numpy.savez")
     if start != b"\x93NUMPY" and start[:2] != b"PK":

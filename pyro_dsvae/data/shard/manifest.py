@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -77,10 +78,8 @@ class Manifest:
             return cls(**state)
         except FileNotFoundError:
             said = "is no finished set of shards" if files.exists(path) else "does not exist"
-            raise UsageError(
-                f"{where} {said}: python -m pyro_dsvae.data.shard --data … --out {where} writes one, or goes on with it",
-                "data.path",
-            ) from None
+            command = f"python -m pyro_dsvae.data.shard --data … --out {shlex.quote(where)}"
+            raise UsageError(f"{where} {said}: {command} writes one, or goes on with it", "data.path") from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(f"{where}/{NAME} is damaged ({type(error).__name__}): restore it", "data.path") from error
 

@@ -1,5 +1,6 @@
 """Tables from files: CSV, Parquet, NetCDF."""
 
+import shlex
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,7 @@ def read_table(path: Path) -> "pd.DataFrame":
         raise UsageError(f"no such file{near}")
     suffix = _suffix(path)
     if suffix in (".npz", ".npy"):
-        raise UsageError(f"holds arrays, not a table: --data Arrays --data.path {path}")
+        raise UsageError(f"holds arrays, not a table: --data Arrays --data.path {shlex.quote(str(path))}")
     try:
         if suffix in CSV:
             return _read_csv(pandas, path)
