@@ -64,6 +64,10 @@ def explore(
         raise UsageError(f"port is {port}; it is a number from 1 to 65535, or 0 for one that is free")
     if export is not None and compare is not None:
         raise UsageError("the file of --export holds no comparison; leave out --compare, or leave out --export")
+    if export is not None and (port or no_browser):
+        raise UsageError("--export writes a file and serves no page; leave out --port and --no-browser, or --export")
+    if overwrite and export is None:
+        raise UsageError("--overwrite is of the file of --export; leave it out, or name the file with --export")
     needed("panel", "explore", "the page")
     if export is not None:
         check_free(export, overwrite, "--export")
@@ -72,11 +76,10 @@ def explore(
     from pyro_dsvae.explorer.export import write_page
     from pyro_dsvae.explorer.library import Library
     from pyro_dsvae.explorer.page import page, report_of
-    from pyro_dsvae.explorer.pages.comparison import check_comparison
+    from pyro_dsvae.explorer.pages.comparison import read_comparison
     from pyro_dsvae.explorer.server import serve
 
-    if compare is not None:
-        check_comparison(compare)
+    compared = None if compare is None else read_comparison(compare)
     library = Library(source)
     if not len(library.codes):
         raise UsageError(f"the {split} split has no clips")
@@ -84,7 +87,7 @@ def explore(
         write_page(library, export)
         return
     title = f"{source.run.path.name} · pyro_dsvae"
-    serve(lambda: page(library, compare), title, report_of(library), port, not no_browser)
+    serve(lambda: page(library, compared), title, report_of(library), port, not no_browser)
 
 
 def main(arguments: Sequence[str]) -> int:

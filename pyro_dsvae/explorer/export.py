@@ -12,11 +12,14 @@ from bokeh.models import CustomJS, Div, LayoutDOM, Select, Slider, UIElement
 from bokeh.resources import INLINE
 from torch import Tensor
 
-from pyro_dsvae.explorer.curves import columns, curves, nothing
+from pyro_dsvae.actions.selection import Selection
+from pyro_dsvae.explorer.curves import Curves
 from pyro_dsvae.explorer.library import Library
 from pyro_dsvae.explorer.pages.map import colours_of, points_of, scatter
 from pyro_dsvae.explorer.pictures import moving
 from pyro_dsvae.explorer.player import Player
+from pyro_dsvae.explorer.screens import times_of
+from pyro_dsvae.figures.run import seen
 from pyro_dsvae.inference.latent_space.encoding import Codes
 from pyro_dsvae.runs.output_folder import writing
 
@@ -37,24 +40,27 @@ class Shown:
     def __init__(self, library: Library, caption: str, *controls: Any) -> None:
         self.library, self.caption, self.controls = library, caption, controls
         self.contents: dict[str, Any] = {}
-        self.text, self.source = Div(), nothing()
-        self.plot: UIElement = self.text if library.image else curves(self.source, caption)
+        self.text, self.curves = Div(), None if library.axes is None else Curves(library.axes)
 
-    def add(self, values: tuple[object, ...], clip: Tensor, said: str) -> None:
+    def add(self, values: tuple[object, ...], clip: Tensor, said: str, times: Tensor | None = None) -> None:
         """A clip (T, *frame), for these values of the controls."""
         key = "|".join(str(value) for value in values)
-        image = self.library.image
-        self.contents[key] = moving(clip, self.caption, said) if image else columns(clip, self.library.channels)
+        self.contents[key] = (
+            moving(clip, self.caption, said) if self.curves is None else self.curves.columns(clip, times)
+        )
 
     def finish(self) -> UIElement:
         """The place, in which from now on the controls say what is shown."""
         begin = self.contents["|".join(str(control.value) for control in self.controls)]
-        place, part = (self.text, "text") if self.library.image else (self.source, "data")
+        place, part = (self.text, "text") if self.curves is None else (self.curves.source, "data")
         setattr(place, part, begin)
         given = {"place": place, "part": part, "contents": self.contents, "controls": list(self.controls)}
         for control in self.controls:
             control.js_on_change("value", CustomJS(args=given, code=SHOW))
-        return self.plot
+        if self.curves is None:
+            return self.text
+        self.text.text = f"<b>{html.escape(self.caption)}</b>"
+        return column(self.text, self.curves.layout)
 
 
 def write_page(library: Library, path: Path) -> None:
@@ -66,7 +72,7 @@ def write_page(library: Library, path: Path) -> None:
     name = library.run.path.name
     player = Player(library.run.length)
     player.start(document)
-    document.add_root(column(_heading(name, 1), player.layout, *parts))
+    document.add_root(column(_heading(name, 1), *([player.layout] if library.image else []), *parts))
     with writing(path):
         path.write_text(file_html(document, INLINE, f"{name} · pyro_dsvae"))
 
@@ -75,13 +81,13 @@ def _heading(text: str, level: int) -> Div:
     return Div(text=f"<h{level}>{html.escape(text)}</h{level}>")
 
 
-def _some(library: Library, count: int) -> dict[str, Codes]:
-    """A few clips, spread over all and cut to one length: title -> codes."""
+def _some(library: Library, count: int) -> dict[str, Selection]:
+    """A few clips, spread over all and cut to one length, by their titles."""
     titles = list(library.titles)
     places = sorted({round(i * (len(titles) - 1) / (count - 1)) for i in range(count)})
     clips = {titles[place]: library.clip(titles[place]) for place in places}
     stop = min(clip.frame_counts[0] for clip in clips.values())
-    return {title: clip.until(stop).encode_whole(library.run) for title, clip in clips.items()}
+    return {title: clip.until(stop) for title, clip in clips.items()}
 
 
 def _choice(name: str, titles: list[str], value: str) -> Select:
@@ -89,26 +95,30 @@ def _choice(name: str, titles: list[str], value: str) -> Select:
 
 
 def _swaps(library: Library) -> LayoutDOM:
-    codes = _some(library, SWAPPED)
-    titles = list(codes)
+    clips = _some(library, SWAPPED)
+    codes = {title: clip.encode_whole(library.run) for title, clip in clips.items()}
+    titles = list(clips)
     one, other = _choice("f of", titles, titles[0]), _choice("z of", titles, titles[-1])
     shown = Shown(library, "f of one, z of the other", one, other)
     for a, b in itertools.product(titles, titles):
-        shown.add((a, b), library.run.decode(codes[a].f, codes[b].z)[0], f"{a} moving as {b}")
+        clip = library.run.decode(codes[a].f, codes[b].z)[0]
+        shown.add((a, b), clip, f"{a} moving as {b}", times_of(clips[b]))
     return column(one, other, shown.finish())
 
 
 def _ways(library: Library) -> LayoutDOM:
-    codes = _some(library, ENDS)
-    titles = list(codes)
+    clips = _some(library, ENDS)
+    codes = {title: clip.encode_whole(library.run) for title, clip in clips.items()}
+    titles = list(clips)
     one, other = _choice("From", titles, titles[0]), _choice("To", titles, titles[-1])
     share = Slider(title="Share of the way (%)", start=0, end=100, step=100 // (COUNT - 1), value=50, width=300)
     shown = Shown(library, "On the way", one, other, share)
     for a, b in itertools.product(titles, titles):
-        found = library.run.interpolate_latents(Codes.joined([codes[a], codes[b]]), COUNT)
+        times = clips[a].batch.times
+        found = library.run.interpolate_latents(Codes.joined([codes[a], codes[b]]), COUNT, times=times)
         for step, clip in enumerate(library.run.decode(found.f[:, 0], found.z[:, 0])):
             percent = step * 100 // (COUNT - 1)
-            shown.add((a, b, percent), clip, f"{percent} % from {a} to {b}")
+            shown.add((a, b, percent), clip, f"{percent} % from {a} to {b}", times_of(clips[a]))
     return column(one, other, share, shown.finish())
 
 
@@ -121,10 +131,11 @@ def _map(library: Library) -> LayoutDOM:
     clip = _choice("Clip", titles, titles[0])
     shown = Shown(library, "Clip", clip)
     for title in titles:
-        shown.add((title,), library.clip(title).batch.visible[0], title)
+        chosen = library.clip(title)
+        shown.add((title,), seen(chosen.batch)[0], title, times_of(chosen))
     given = {"source": source, "clip": clip, "titles": titles}
-    chosen = CustomJS(args=given, code="source.selected.indices = [titles.indexOf(clip.value)]")
+    follow = CustomJS(args=given, code="source.selected.indices = [titles.indexOf(clip.value)]")
     clicked = CustomJS(args=given, code="if (cb_obj.indices.length) clip.value = titles[cb_obj.indices[0]]")
-    clip.js_on_change("value", chosen)
+    clip.js_on_change("value", follow)
     source.selected.js_on_change("indices", clicked)
-    return column(clip, Div(text=f"{name}: {key}" if name else ""), shown.finish(), scatter(source))
+    return column(clip, Div(text=f"{html.escape(name)}: {key}" if name else ""), shown.finish(), scatter(source))

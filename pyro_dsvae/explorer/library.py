@@ -8,7 +8,10 @@ import torch
 from torch import Tensor
 
 from pyro_dsvae.actions.selection import Selection, Source
+from pyro_dsvae.actions.series_csv import time_in_words
 from pyro_dsvae.data.factors import Label
+from pyro_dsvae.explorer.curves import Axes
+from pyro_dsvae.figures.run import seen
 from pyro_dsvae.inference.latent_space.encoding import Codes
 from pyro_dsvae.runs.run import Run
 
@@ -63,15 +66,15 @@ class Library:
         return self.clips.labels
 
     @cached_property
-    def channels(self) -> list[str]:
-        """(P,) the names of the values of a frame, for vectors."""
-        table = self.source.data.names
-        return list(table.columns) if table is not None and table.columns else [str(i) for i in range(self.values)]
-
-    @property
-    def values(self) -> int:
-        """P, for vectors."""
-        return self.run.frame_shape[0]
+    def axes(self) -> Axes | None:
+        """What clips of vectors are drawn against; None for images."""
+        if self.image:
+            return None
+        batch, table = self.clips.batch, self.source.data.names
+        values = [channel[channel.isfinite()] for channel in seen(batch).flatten(0, 1).unbind(1)]
+        ranges = tuple((float(v.min()), float(v.max())) if len(v) else (0.0, 1.0) for v in values)
+        time = "frame" if batch.times is None else time_in_words(table)
+        return Axes(self.source.data.column_names or unnamed(len(ranges)), ranges, time)
 
     def clip(self, title: str) -> Selection:
         """The clip of this title, alone."""
@@ -89,7 +92,12 @@ class Library:
         return titles[0], titles[int((values != values[0]).sum(1).argmax())]
 
     def _title(self, place: int) -> str:
-        classes = [label.classes[int(label.values[place])] for label in self.labels.values()]
-        return (
-            f"{int(self.positions[place])}: {', '.join(classes)}" if classes else f"clip {int(self.positions[place])}"
-        )
+        table, position = self.clips.table, int(self.positions[place])
+        said = [] if table is None else [table.entities[place]]
+        said += [label.classes[int(label.values[place])] for label in self.labels.values()]
+        return f"{position}: {', '.join(said)}" if said else f"clip {position}"
+
+
+def unnamed(count: int) -> tuple[str, ...]:
+    """Names of channels that have none."""
+    return tuple(f"channel {i}" for i in range(count))

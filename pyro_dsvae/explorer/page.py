@@ -6,7 +6,7 @@ from pathlib import Path
 import panel as pn
 
 from pyro_dsvae.explorer.library import Library
-from pyro_dsvae.explorer.pages.comparison import comparison_page
+from pyro_dsvae.explorer.pages.comparison import Comparison, comparison_page
 from pyro_dsvae.explorer.pages.fill import fill_page
 from pyro_dsvae.explorer.pages.forecast import forecast_page
 from pyro_dsvae.explorer.pages.interpolate import interpolate_page
@@ -38,12 +38,12 @@ def report_of(library: Library) -> Path:
     return results_folder(library.run.path) / "ppc" / "report.html"
 
 
-def page(library: Library, compared: Path | None = None) -> pn.viewable.Viewable:
+def page(library: Library, compared: Comparison | None = None) -> pn.viewable.Viewable:
     """The whole page: each part of it is made when it is first asked for.
 
     Args:
         library: The run and its clips.
-        compared: The folder of a finished comparison, shown first.
+        compared: A finished comparison, shown first.
     """
     pn.extension("filedropper")  # whose scripts are part of the page from the beginning
     player = Player(library.run.length)
@@ -54,7 +54,9 @@ def page(library: Library, compared: Path | None = None) -> pn.viewable.Viewable
         pages = {"Comparison": lambda library, player: comparison_page(compared, player), **pages}
     made: dict[str, pn.viewable.Viewable] = {}
     body = pn.Column()
-    chooser = pn.widgets.RadioButtonGroup(label="Page", options=list(pages), stylesheets=[STYLE])
+    chooser = pn.widgets.RadioButtonGroup(
+        label="Page", options=list(pages), stylesheets=[STYLE], color="primary", variant="outline"
+    )
 
     def turn(*_: object) -> None:
         name = chooser.value
@@ -68,4 +70,5 @@ def page(library: Library, compared: Path | None = None) -> pn.viewable.Viewable
     title = f"# {library.run.path.name}\n{type(library.run.data).__name__}: {clips}"
     if report_of(library).is_file():
         title += f'. <a href="{REPORT}" target="_blank">What ppc found</a>'
-    return pn.Column(pn.pane.Markdown(title), chooser, pn.pane.Bokeh(player.layout), body, sizing_mode="stretch_width")
+    heading = pn.pane.Markdown(title, stylesheets=["h1, p { margin: 2px 0; }"])
+    return pn.Column(heading, chooser, pn.pane.Bokeh(player.layout), body, sizing_mode="stretch_width")

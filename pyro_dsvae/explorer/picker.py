@@ -1,5 +1,6 @@
 """The choice of one clip: of the data of the run, or a file of the reader's own."""
 
+import html
 from collections.abc import Callable
 
 import panel as pn
@@ -37,7 +38,7 @@ class Picker:
             chunk_size=CHUNK,
             previews=[],
             width=300,
-            height=110,
+            height=104,
         )
         self.said = pn.pane.Alert("", alert_type="warning", visible=False, width=300)
         self.convert = pn.widgets.Button(label="Convert it", visible=False, width=300)
@@ -60,7 +61,7 @@ class Picker:
             self._say(error)
 
     def _say(self, error: UsageError) -> None:
-        self.said.object = str(error)
+        self.said.object = html.escape(str(error))  # which names a file as its owner did
         self.said.visible = True
 
     def _file(self) -> tuple[str, bytes] | None:

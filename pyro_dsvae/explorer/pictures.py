@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pyro_dsvae.clips.writing import to_bytes
 
-SIDE = 128  # pixels on the screen, about
+SIDE = 160  # pixels on the screen, about: two beside each other in a narrow window
 
 
 def strip(clip: Tensor) -> bytes:
@@ -30,7 +30,7 @@ def moving(clip: Tensor, caption: str, alternative: str) -> str:
     Args:
         clip: uint8, or floating in [0, 1].
         caption: The line above it.
-        alternative: What is seen, for those who do not see it.
+        alternative: What is seen: the line below it, and what is read to those who do not see it.
     """
     count, _, height, width = clip.shape
     scale = max(1, round(SIDE / max(height, width)))
@@ -41,8 +41,9 @@ def moving(clip: Tensor, caption: str, alternative: str) -> str:
         f"background:url(data:image/png;base64,{data}) 0 0 / {count * w}px {h}px no-repeat;"
         f"background-position-x:calc(min(var(--frame, 0), {count - 1}) * -{w}px)"
     )
-    said = html.escape(f"{caption}: {alternative}")
+    name, said = html.escape(caption), html.escape(alternative)
     return (
-        f'<figure style="margin:0"><figcaption>{html.escape(caption)}</figcaption>'
-        f'<div class="clip" role="img" data-frames="{count}" aria-label="{said}" style="{style}"></div></figure>'
+        f'<figure style="margin:0"><figcaption>{name}</figcaption>'
+        f'<div class="clip" role="img" data-frames="{count}" aria-label="{name}: {said}" style="{style}"></div>'
+        f'<div aria-hidden="true" style="color:#57606a;font-size:85%;max-width:{max(w, SIDE)}px">{said}</div></figure>'
     )

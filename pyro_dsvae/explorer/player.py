@@ -1,7 +1,7 @@
 """The controls that play all clips of a page. They work in the browser alone: no frame is told to a server."""
 
 from bokeh.document import Document
-from bokeh.layouts import column, row
+from bokeh.layouts import row
 from bokeh.models import Button, CustomJS, LayoutDOM, Slider, Toggle
 
 PER_SECOND = 7
@@ -32,19 +32,23 @@ class Player:
     """
 
     def __init__(self, length: int) -> None:
-        self._play = Toggle(label="Play", active=True, width=90)
-        self._frame = Slider(title="Frame", start=0, end=max(1, length - 1), value=0, step=1, width=300)
-        self._speed = Slider(title="Frames a second", start=1, end=20, value=PER_SECOND, step=1, width=300)
+        self._play = Toggle(label="Play", active=True, width=90, margin=(5, 10))
+        self._frame = Slider(title="Frame", start=0, end=max(1, length - 1), value=0, step=1, width=170, margin=(5, 10))
+        self._speed = Slider(
+            title="Frames a second", start=1, end=20, value=PER_SECOND, step=1, width=170, margin=(5, 10)
+        )
         self._frame.js_on_change("value", CustomJS(args={"frame": self._frame}, code=SHOW))
         self._run = self._callback(PLAY)
         self._play.js_on_change("active", self._run)
         self._speed.js_on_change("value", self._run)
         steps = []
         for name, by in (("Frame back", -1), ("Frame on", 1)):
-            button = Button(label=name, width=90)
+            button = Button(label=name, width=100)
             button.js_on_event("button_click", self._callback(f"play.active = false; by({by})"))
             steps.append(button)
-        self.layout: LayoutDOM = column(row(self._play, *steps), self._frame, self._speed)
+        self.layout: LayoutDOM = row(
+            row(self._play, *steps), row(self._frame, self._speed), styles={"flex-wrap": "wrap"}, visible=False
+        )
 
     def _callback(self, code: str) -> CustomJS:
         return CustomJS(args={"play": self._play, "frame": self._frame, "speed": self._speed}, code=STEP + code)
@@ -56,7 +60,8 @@ class Player:
         return last
 
     def reach(self, length: int) -> None:
-        """Play as many frames as the longest clip has that is shown."""
+        """Play as many frames as the longest clip has that is shown. Before the first there is nothing to play."""
+        self.layout.visible = True
         self._frame.end = max(self._frame.end, length - 1)
 
     def start(self, document: Document) -> None:

@@ -1,14 +1,18 @@
 """Clips that the reader of a page uploads: read once, never executed, and kept nowhere."""
 
 import tempfile
+import zipfile
 from dataclasses import replace
 from pathlib import Path
+
+from PIL import Image
 
 from pyro_dsvae.actions.selection import Selection, Source
 from pyro_dsvae.models.errors import UsageError
 
-LARGEST = 16_000_000  # bytes
-SUFFIXES = (".npz", ".gif", ".png", ".apng", ".webp", ".mp4", ".webm", ".wav")
+LARGEST, LARGEST_UNPACKED = 16_000_000, 500_000_000  # bytes
+PICTURES = (".gif", ".png", ".apng", ".webp")
+SUFFIXES = (".npz", *PICTURES, ".mp4", ".webm", ".wav", ".csv")
 
 
 def read_upload(name: str, content: bytes, source: Source, convert: bool = False) -> Selection:
@@ -34,11 +38,31 @@ def read_upload(name: str, content: bytes, source: Source, convert: bool = False
         path = Path(folder) / f"upload{suffix}"
         path.write_bytes(content)
         try:
+            _check_unpacked(path)
             found = replace(source, resize=convert).named(str(path))
         except UsageError as error:
             raise UsageError(str(error).replace(str(path), shown)) from None
     first = found.batch.rows(slice(0, 1)).until(found.frame_counts[0])
-    return Selection(first, (shown,), found.indices[:1])
+    name = shown if len(found) == 1 else f"{shown}: the first of {len(found)} clips"
+    return Selection(first, (name,), found.indices[:1])
+
+
+def _check_unpacked(path: Path) -> None:
+    """Raises `UsageError` for a small file that takes much memory: a few kB can hold hours of one colour, or GB of zeros."""
+    size = 0
+    try:
+        if path.suffix == ".npz":
+            with zipfile.ZipFile(path) as archive:
+                size = sum(member.file_size for member in archive.infolist())
+        elif path.suffix in PICTURES:
+            with Image.open(path) as image:
+                size = 4 * image.width * image.height * getattr(image, "n_frames", 1)
+    except (OSError, SyntaxError, ValueError, EOFError, zipfile.BadZipFile, Image.DecompressionBombError):
+        return  # who reads it says what is wrong with it
+    if size > LARGEST_UNPACKED:
+        raise UsageError(
+            f"{path} takes {size / 1e6:,.0f} MB when it is unpacked; at most {LARGEST_UNPACKED / 1e6:,.0f} MB can be uploaded"
+        )
 
 
 def convertible(name: str, content: bytes, source: Source) -> bool:

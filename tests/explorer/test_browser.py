@@ -116,7 +116,7 @@ def test_clips_play_pause_step_and_change_their_speed(tab: Tab) -> None:
         tab.turn(name)
     assert frame(tab) == (stopped + 1) % 8
     place = tab.clips.first.evaluate("clip => getComputedStyle(clip).backgroundPositionX")
-    assert float(place.removesuffix("px")) == -128 * frame(tab)
+    assert float(place.removesuffix("px")) == -160 * frame(tab)
     sent = tab.sent
     tab.turn("Play")
     for value in range(8):

@@ -3,6 +3,8 @@
 import io
 import re
 import shutil
+import zipfile
+from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
@@ -149,7 +151,7 @@ def test_fill_in(library: Library, player: Player) -> None:
     mask = torch.ones(x.shape, dtype=torch.bool)
     mask[..., 10:12, 5:9] = False
     mask[:, 2] = False
-    control(view, pn.widgets.MultiChoice, "Frames to erase").value = ["2"]
+    control(view, pn.widgets.CheckButtonGroup, "Frames to erase").value = ["2"]
     cells = [row * 32 + column for row in (10, 11) for column in range(5, 9)]
     plot.renderers[0].data_source.selected.indices = cells  # as a dragged box does
     found = library.run.impute(x, mask, draws=20, method="amortised")
@@ -237,6 +239,43 @@ def test_an_upload_that_is_no_clip_of_this_run_is_one_line(
         read_upload(name, content, library.source)
     assert "/" not in str(refused.value).split()[0]
     assert "\n" not in str(refused.value)
+
+
+def zeros() -> bytes:
+    count = 600_000_000
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("frames.npy", "w") as member:
+        np.lib.format.write_array_header_1_0(member, {"descr": "|u1", "fortran_order": False, "shape": (count,)})
+        for _ in range(count // 1_000_000):
+            member.write(bytes(1_000_000))
+    return buffer.getvalue()
+
+
+def long_gif() -> bytes:
+    buffer = io.BytesIO()
+    frames = [Image.new("L", (2_000, 2_000), i) for i in range(40)]
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("name", "made"), [("a.npz", zeros), ("a.gif", long_gif)])
+def test_a_small_upload_that_takes_much_memory_is_refused(
+    library: Library, name: str, made: Callable[[], bytes]
+) -> None:
+    content = made()
+    assert len(content) < LARGEST
+    with pytest.raises(UsageError, match=r"MB when it is unpacked; at most 500 MB"):
+        read_upload(name, content, library.source, convert=True)
+
+
+def test_the_name_of_an_upload_is_text_and_never_html(library: Library, player: Player) -> None:
+    view = swap_page(library, player)
+    upload = view.select(pn.widgets.FileDropper)[0]
+    upload.value = {"<img src=x onerror=alert(1)>.gif": b"no picture"}
+    alert = view.select(pn.pane.Alert)[0].object
+    assert alert.startswith("&lt;img src=x onerror=alert(1)&gt;.gif")
+    upload.value = {"<script>alert(1)</script>.gif": gif(32)}
+    assert not any("<script>" in text or "script&gt;" not in text for text in shown(view)[:1])
 
 
 def test_an_upload_of_another_size_is_converted_when_the_reader_says_so(library: Library, player: Player) -> None:

@@ -1,12 +1,19 @@
 """A finished comparison: its table and verdicts, its figures, and what each candidate generates."""
 
 import csv
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import panel as pn
+import torch
+from torch import Tensor
 
 from pyro_dsvae.comparison.candidates import Candidate
 from pyro_dsvae.data.location import existing
+from pyro_dsvae.explorer.curves import Axes
+from pyro_dsvae.explorer.library import unnamed
 from pyro_dsvae.explorer.player import Player
 from pyro_dsvae.explorer.screens import Screen, shelf
 from pyro_dsvae.loading import load
@@ -14,32 +21,73 @@ from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.runs.directory import RunDirectory
 
 SHOWN = 3
+# Its tables are wider than a narrow window, and then move sideways by themselves.
+TABLES = ["table { display: block; width: fit-content; max-width: 94vw; overflow-x: auto; border: none; }"]
 
 
-def check_comparison(out: Path) -> None:
-    """Raises `UsageError` where ``out`` is no finished comparison."""
-    if not (out / "comparison.md").is_file():
-        raise UsageError(f"{out} holds no finished comparison (no comparison.md); name the folder that compare printed")
+@dataclass(frozen=True)
+class Comparison:
+    """A finished comparison, read once.
+
+    Attributes:
+        report: Markdown.
+        figures: PNGs by their names.
+        drawn: From each candidate (n, T, *frame).
+        missing: Why there is nothing of the others.
+    """
+
+    report: str
+    figures: Mapping[str, bytes]
+    drawn: Mapping[str, Tensor]
+    missing: tuple[str, ...]
 
 
-def comparison_page(out: Path, player: Player) -> pn.viewable.Viewable:
-    """The report, and clips drawn from every candidate, side by side."""
-    figures = sorted((out / "figures").glob("*.png"))
-    pictures = [pn.pane.PNG(str(path), alt_text=path.stem.replace("-", " "), width=340) for path in figures]
-    drawn = []
+def read_comparison(out: Path) -> Comparison:
+    """What the folder of a finished comparison holds.
+
+    Raises:
+        UsageError: Where it holds none.
+    """
+    lacking = next((name for name in ("comparison.md", "comparison.csv") if not (out / name).is_file()), None)
+    if lacking is not None:
+        raise UsageError(f"{out} holds no finished comparison (no {lacking}); name the folder that compare printed")
+    drawn, missing = {}, []
     for candidate, run in candidates(out).items():
-        opened = load(run)
-        screens = [Screen(player, f"{candidate}, draw {i + 1}", channels_of(opened.frame_shape)) for i in range(SHOWN)]
-        for screen, clip in zip(screens, opened.sample(SHOWN), strict=True):
+        try:
+            drawn[candidate] = load(run).sample(SHOWN)
+        except UsageError as error:
+            missing.append(f"nothing is drawn from {candidate}: {error}")
+    files = sorted((out / "figures").glob("*.png"))
+    figures = {path.stem.replace("-", " ").replace("_", " "): path.read_bytes() for path in files}
+    return Comparison((out / "comparison.md").read_text(encoding="utf-8"), figures, drawn, tuple(missing))
+
+
+def comparison_page(comparison: Comparison, player: Player) -> pn.viewable.Viewable:
+    """The report, and clips drawn from every candidate, side by side."""
+    axes = axes_of(list(comparison.drawn.values()))
+    shelves = []
+    for candidate, clips in comparison.drawn.items():
+        screens = [Screen(player, f"{candidate}, draw {i + 1}", axes) for i in range(SHOWN)]
+        for screen, clip in zip(screens, clips, strict=True):
             screen.show(clip, "drawn from the model")
-        drawn.append(shelf(*screens))
-    report = pn.pane.Markdown((out / "comparison.md").read_text(), sizing_mode="stretch_width")
-    return pn.Column(report, *drawn, pn.FlexBox(*pictures), sizing_mode="stretch_width")
+        shelves.append(shelf(*screens))
+    missing = [pn.pane.Alert(html.escape(line), alert_type="warning") for line in comparison.missing]
+    pictures = [
+        pn.pane.PNG(data, alt_text=name, sizing_mode="scale_width", max_width=640)
+        for name, data in comparison.figures.items()
+    ]
+    report = pn.pane.Markdown(comparison.report, sizing_mode="stretch_width", stylesheets=TABLES)
+    drawn = [pn.pane.Markdown("## What each candidate generates"), *missing, *shelves]
+    return pn.Column(report, *drawn, *pictures, sizing_mode="stretch_width")
 
 
-def channels_of(frame_shape: tuple[int, ...]) -> list[str] | None:
-    """Names for the values of vectors; None for images."""
-    return None if len(frame_shape) == 3 else [str(i) for i in range(frame_shape[0])]
+def axes_of(drawn: list[Tensor]) -> Axes | None:
+    """What clips (n, T, P) of vectors are drawn against, those of all candidates; None for images."""
+    if not drawn or drawn[0].ndim == 5:
+        return None
+    values = torch.cat([clips.flatten(0, 1) for clips in drawn])
+    ranges = tuple(zip(values.amin(0).tolist(), values.amax(0).tolist(), strict=True))
+    return Axes(unnamed(len(ranges)), ranges)
 
 
 def candidates(out: Path) -> dict[str, Path]:

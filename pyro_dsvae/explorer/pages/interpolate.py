@@ -8,7 +8,7 @@ from torch import Tensor
 from pyro_dsvae.explorer.library import Library
 from pyro_dsvae.explorer.picker import Picker
 from pyro_dsvae.explorer.player import Player
-from pyro_dsvae.explorer.screens import Screen, shelf
+from pyro_dsvae.explorer.screens import Screen, beside, shelf, times_of, titled
 from pyro_dsvae.inference.latent_space.encoding import Codes
 from pyro_dsvae.runs.run import Latent
 
@@ -18,14 +18,16 @@ LATENTS: Mapping[str, Latent] = {"f and z": "both", "f": "static", "z": "dynamic
 
 def interpolate_page(library: Library, player: Player) -> pn.viewable.Viewable:
     """Pick two clips and go from one to the other along the geometry of the priors."""
-    run, channels = library.run, None if library.image else library.channels
-    screens = [Screen(player, caption, channels) for caption in ("First clip", "On the way", "Second clip")]
+    run = library.run
+    screens = [Screen(player, caption, library.axes) for caption in ("First clip", "On the way", "Second clip")]
     share = pn.widgets.IntSlider(label="Share of the way (%)", start=0, end=100, step=100 // (COUNT - 1), width=300)
     latent = pn.widgets.RadioButtonGroup(label="What changes", options=list(LATENTS))
     way: list[Tensor] = []
 
     def show(*_: object) -> None:
-        screens[1].show(way[share.value * (COUNT - 1) // 100], f"{share.value} % from {first.name} to {second.name}")
+        clip, times = way[share.value * (COUNT - 1) // 100], times_of(first.selection)
+        said = f"{share.value} % from {first.name} to {second.name}"
+        screens[1].show(clip, said, None if times is None else times[: len(clip)])
 
     def change(*_: object) -> None:
         ends = first.selection, second.selection
@@ -37,7 +39,7 @@ def interpolate_page(library: Library, player: Player) -> pn.viewable.Viewable:
         )
         way[:] = run.decode(found.f[:, 0], found.z[:, 0])
         for screen, picker in ((screens[0], first), (screens[2], second)):
-            screen.show(picker.selection.batch.visible[0], picker.name)
+            screen.show_clip(picker.selection, picker.name)
         show()
 
     one, other = library.differing()
@@ -45,4 +47,5 @@ def interpolate_page(library: Library, player: Player) -> pn.viewable.Viewable:
     share.param.watch(show, "value")
     latent.param.watch(change, "value")
     change()
-    return pn.Column(pn.FlexBox(first.layout, second.layout), "What changes:", latent, share, shelf(*screens))
+    changes = titled("What changes", latent)
+    return beside([first.layout, second.layout], pn.FlexBox(changes, share), shelf(*screens))

@@ -6,26 +6,28 @@ from pyro_dsvae.explorer.dimensions import Dimension, moved, used
 from pyro_dsvae.explorer.library import Library
 from pyro_dsvae.explorer.picker import Picker
 from pyro_dsvae.explorer.player import Player
-from pyro_dsvae.explorer.screens import Screen, shelf
+from pyro_dsvae.explorer.screens import Screen, beside, shelf, times_of
 
 NUMBER = 6
+NAMES = "Behind each dimension: the label that it tells most about, and how much of its variance that label explains."
 
 
 def latents_page(library: Library, player: Player) -> pn.viewable.Viewable:
     """Pick a clip, move its latents, see what changes. Back to the clip's own values with a button."""
-    run, channels = library.run, None if library.image else library.channels
-    screens = [Screen(player, "Reconstruction", channels), Screen(player, "With the sliders", channels)]
+    run = library.run
+    screens = [Screen(player, "Reconstruction", library.axes), Screen(player, "With the sliders", library.axes)]
     dimensions = [*used(library, "static", NUMBER), *used(library, "dynamic", NUMBER)]
     sliders = {dimension: slider_of(dimension) for dimension in dimensions}
     settings: dict[Dimension, float | None] = dict.fromkeys(dimensions)
     busy = [False]
 
     def show() -> None:
-        codes = picker.selection.encode_whole(run)
-        screens[0].show(run.decode(codes.f, codes.z)[0], picker.name)
+        codes, times = picker.selection.encode_whole(run), times_of(picker.selection)
+        screens[0].show(run.decode(codes.f, codes.z)[0], picker.name, times)
         f, z = moved(codes.f, codes.z, settings)
         changed = [d.name for d, value in settings.items() if value is not None]
-        screens[1].show(run.decode(f, z)[0], f"{picker.name}, changed in {', '.join(changed) or 'nothing'}")
+        said = f"{picker.name}, {'changed in ' + ', '.join(changed) if changed else 'unchanged'}"
+        screens[1].show(run.decode(f, z)[0], said, times)
 
     def reset() -> None:
         busy[0] = True
@@ -48,11 +50,13 @@ def latents_page(library: Library, player: Player) -> pn.viewable.Viewable:
     back = pn.widgets.Button(label="Back to the clip", width=300)
     back.on_click(lambda event: reset())
     reset()
+    headings = {"static": "<b>f, what stays</b>: sets the value", "dynamic": "<b>z, what moves</b>: adds at all frames"}
     columns = [
-        pn.Column(f"**{name}**", *(s for d, s in sliders.items() if d.latent == latent))
-        for latent, name in (("static", "f, what stays: the value"), ("dynamic", "z, what moves: added at all frames"))
+        pn.Column(pn.pane.HTML(heading, margin=(5, 10)), *(s for d, s in sliders.items() if d.latent == latent))
+        for latent, heading in headings.items()
     ]
-    return pn.Column(picker.layout, shelf(*screens), back, pn.FlexBox(*columns))
+    meaning = pn.pane.HTML(NAMES, width=320) if library.labels else None
+    return beside([picker.layout, back, *([] if meaning is None else [meaning])], shelf(*screens), pn.FlexBox(*columns))
 
 
 def slider_of(dimension: Dimension) -> pn.widgets.FloatSlider:

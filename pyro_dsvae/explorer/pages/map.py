@@ -1,5 +1,6 @@
 """The clips as points, by their f."""
 
+import html
 from collections.abc import Sequence
 
 import panel as pn
@@ -10,16 +11,18 @@ from bokeh.plotting import figure
 from pyro_dsvae.explorer.library import Library
 from pyro_dsvae.explorer.player import Player
 from pyro_dsvae.explorer.projection import project
-from pyro_dsvae.explorer.screens import Screen, shelf
+from pyro_dsvae.explorer.screens import Screen, beside, shelf, times_of
 
-SIDE = 360
+SIDE = 380
+# Which one is shown is seen among hundreds.
+SELECTED = {"selection_line_color": "black", "selection_line_width": 3, "selection_alpha": 1.0}
 NONE, PLAIN = "no label", "#0b6bcb"
 
 
 def map_page(library: Library, player: Player) -> pn.viewable.Viewable:
     """Click a point, or choose a title, to see its clip; colour the points by a label."""
-    run, channels = library.run, None if library.image else library.channels
-    screens = [Screen(player, "Clip", channels), Screen(player, "Reconstruction", channels)]
+    run = library.run
+    screens = [Screen(player, "Clip", library.axes), Screen(player, "Reconstruction", library.axes)]
     titles = list(library.titles)
     source = points_of(library)
     clip = pn.widgets.Select(label="Clip", options=titles, width=300)
@@ -29,8 +32,8 @@ def map_page(library: Library, player: Player) -> pn.viewable.Viewable:
     def show(*_: object) -> None:
         selection = library.clip(clip.value)
         codes = selection.encode_whole(run)
-        screens[0].show(selection.batch.visible[0], clip.value)
-        screens[1].show(run.decode(codes.f, codes.z)[0], clip.value)
+        screens[0].show_clip(selection, clip.value)
+        screens[1].show(run.decode(codes.f, codes.z)[0], clip.value, times_of(selection))
         place = titles.index(clip.value)
         if source.selected.indices != [place]:
             source.selected.indices = [place]
@@ -49,7 +52,7 @@ def map_page(library: Library, player: Player) -> pn.viewable.Viewable:
     label.param.watch(colour, "value")
     show()
     plot = pn.pane.Bokeh(scatter(source), width=SIDE, height=SIDE)
-    return pn.Column(clip, label, legend, pn.FlexBox(plot, shelf(*screens)))
+    return beside([clip, label, legend, shelf(*screens)], plot)
 
 
 def points_of(library: Library) -> ColumnDataSource:
@@ -69,7 +72,7 @@ def scatter(source: ColumnDataSource) -> figure:
         tooltips=[("clip", "@title")],
         name="map",
     )
-    plot.scatter("x", "y", source=source, size=9, color="colour", alpha=0.8, nonselection_alpha=0.5)
+    plot.scatter("x", "y", source=source, size=9, color="colour", alpha=0.8, nonselection_alpha=0.6, **SELECTED)
     return plot
 
 
@@ -80,7 +83,7 @@ def colours_of(library: Library, name: str) -> tuple[list[str], str]:
         return [PLAIN] * len(library.titles), ""
     palette = Category10[10] if len(label.classes) <= 10 else Category20[20]
     key = " ".join(
-        f'<span><span aria-hidden="true" style="color:{palette[i % len(palette)]}">●</span> {name}</span>'
+        f'<span><span aria-hidden="true" style="color:{palette[i % len(palette)]}">●</span> {html.escape(name)}</span>'
         for i, name in enumerate(label.classes)
     )
     return [palette[i % len(palette)] for i in label.values.tolist()], key
