@@ -21,6 +21,7 @@ from pyro_dsvae.models.errors import Remark, UsageError
 from pyro_dsvae.process import stoppable
 
 Taken = TypeVar("Taken")
+BOOLEANS = ("true", "false", "yes", "no")  # what may follow a flag as its value
 
 
 def parser_for(function: Callable[..., Any], manual: str | None) -> ArgumentParser:
@@ -111,9 +112,12 @@ def peek(arguments: Sequence[str], *names: str) -> dict[str, str | None]:
 
 
 def bare_flags(arguments: Sequence[str], *flags: str) -> list[str]:
-    """The arguments, in which each of these flags that stands alone, such as ``--resume``, means ``--resume=true``."""
-    following = [*arguments, "-"][1:]
-    return [f"{a}=true" if a in flags and n.startswith("-") else a for a, n in zip(arguments, following, strict=True)]
+    """The arguments, in which each of these flags that has no value, such as ``--resume``, means ``--resume=true``."""
+    following = [*arguments, ""][1:]
+    return [
+        f"{a}=true" if a in flags and n.lower() not in BOOLEANS else a
+        for a, n in zip(arguments, following, strict=True)
+    ]
 
 
 def instantiate(parser: ArgumentParser, options: Namespace) -> Namespace:

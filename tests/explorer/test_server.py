@@ -143,6 +143,10 @@ def test_what_the_reader_got_wrong_is_one_line(tmp_path: Path, monkeypatch: pyte
     )
     assert refused("--export", f"{page}/new.html").endswith("is a file; name another place with --export")
     assert "leave out --compare" in refused("--export", str(tmp_path / "new.html"), "--compare", "OUT")
+    for served in (["--port", "8000"], ["--no-browser"]):
+        assert "serves no page; leave out --port" in refused("--export", str(tmp_path / "new.html"), *served)
+    assert "name the file with --export" in refused("--overwrite")
+    assert "nowhere holds no run" in refused("--no-browser", str(tmp_path / "nowhere")), "the flag takes no value"
     monkeypatch.setitem(sys.modules, "panel", None)
     assert "pip install 'pyro-dsvae[explore]'" in refused("sprites")
 
