@@ -153,7 +153,7 @@ def _fitted(path: Path, options: FitOptions, watch: Watch | None) -> FitResult:
         svi.processes.on_rank_zero(lambda: stack.enter_context(locked(path)))
         if not new:
             note_written(path)
-            _restore(run, svi, fingerprint)
+            _restore(run, svi, data)
             svi.processes.on_rank_zero(lambda: _keep_budget(run, svi))
         tracking = Tracking(options.tracker, path, options.config(), svi.step, new)
         svi.processes.on_rank_zero(lambda: stack.enter_context(tracking))
@@ -268,9 +268,9 @@ def _resumed(path: Path, options: FitOptions, frame_shape: tuple[int, ...]) -> R
     return run
 
 
-def _restore(run: RunDirectory, svi: SVI, fingerprint: str) -> None:
+def _restore(run: RunDirectory, svi: SVI, data: SequenceData) -> None:
     state = run.load("checkpoint.pt", svi.fabric.device)
-    if state.get("data") != fingerprint:
+    if not data.has_fingerprint(state.get("data", "")):
         raise UsageError(f"{run.path} was fitted to other data: the sequences differ from those of this --data")
     try:
         svi.restore(state)

@@ -112,12 +112,11 @@ def check_runs(runs: Sequence[tuple[str, Run]]) -> SequenceData:
         except UsageError as error:
             raise UsageError(f"{name} cannot be compared: {error}") from error
     data = one.sequences()
-    fingerprint = data.fingerprint()
     for name, run in others:
         known = run.state.get("data")
         if known is None and describe(run.data) != describe(one.data):
             known = run.sequences().fingerprint()
-        if known not in (None, fingerprint):
+        if known is not None and not data.has_fingerprint(known):
             raise UsageError(
                 f"{first} and {name} cannot be compared: they were fitted to different data or splits "
                 f"({in_words(describe(one.data))} and {in_words(describe(run.data))})"

@@ -26,6 +26,8 @@ from pyro_dsvae.models.steps import Steps
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+# Tensors that data need not have.
+OPTIONAL = ("lengths", "mask", "times", "recordings")
 # Bytes of sequences that a measure holds at once: 5,461 clips of 16 frames of 64 x 64 in colour.
 MEASURED = 1 << 30
 
@@ -179,7 +181,7 @@ class SequenceData:
         """SHA-256 of all tensors and names: two data sets are the same exactly when this is."""
         digest = hashlib.sha256()
         parts = {"frames": self.frames, "split": self.split}
-        parts |= {name: value for name in ("lengths", "mask", "times") if (value := getattr(self, name)) is not None}
+        parts |= {name: value for name in OPTIONAL if (value := getattr(self, name)) is not None}
         # With the classes that do not occur: runs of before were fitted to these.
         labels = {name: label.as_numbered() for name, label in sorted(self.labels.items())}
         parts |= {f"label:{name}:{label.role}:{label.classes}": label.values for name, label in labels.items()}
@@ -194,6 +196,10 @@ class SequenceData:
             # Flat: an axis of size 1 may have any stride, and `view` takes only 1.
             digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()
+
+    def has_fingerprint(self, known: str) -> bool:
+        """Whether a run that kept this fingerprint was fitted to these data. Earlier versions left out ``recordings``."""
+        return known in (self.fingerprint(), replace(self, recordings=None).fingerprint())
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Data that are given from Python: any kind is read as its file would be, and a run opens with them or with its copy."""
 
 import shutil
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -205,11 +206,14 @@ def test_a_copy_holds_everything_and_damage_is_told(tmp_path: Path) -> None:
         data,
         arrays,
         SequenceData(torch.zeros(3, 4, 2, dtype=torch.uint8), torch.zeros(3, dtype=torch.uint8)),
+        SequenceData(torch.zeros(3, 4, 2), torch.zeros(3, dtype=torch.uint8), recordings=torch.tensor([0, 0, 1])),
     ):
         write_copy(tmp_path / "copy.pt", given)
         found = read_copy(tmp_path / "copy.pt")
         assert found.fingerprint() == given.fingerprint()
         assert found.names == given.names
+        missing = {field.name for field in fields(given) if (getattr(given, field.name) is None)}
+        assert {field.name for field in fields(found) if (getattr(found, field.name) is None)} == missing
     (tmp_path / "copy.pt").write_bytes((tmp_path / "copy.pt").read_bytes()[:300])
     with pytest.raises(UsageError, match=r"copy.pt is damaged .*; restore it, or give the data again"):
         read_copy(tmp_path / "copy.pt")

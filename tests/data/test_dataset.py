@@ -117,10 +117,20 @@ def test_fingerprint_changes_with_anything() -> None:
         replace(data, labels={"who": replace(who, role="dynamic")}),
         replace(data, labels={"who": replace(who, classes=("a", "c"))}),
         replace(data, labels={"who": replace(who, values=who.values.flip(0))}),
+        replace(data, recordings=torch.arange(N)),
+        replace(data, recordings=torch.arange(N) // 2),
         data.take(torch.arange(N - 1)),
     ]
     prints = [item.fingerprint() for item in changed]
     assert len(set(prints)) == len(prints)
+
+
+def test_a_run_of_before_knows_its_data_by_a_fingerprint_without_recordings() -> None:
+    data = replace(example(), recordings=torch.arange(N))
+    assert data.has_fingerprint(data.fingerprint())
+    assert data.has_fingerprint(example().fingerprint())
+    assert not replace(data, recordings=torch.arange(N) // 2).has_fingerprint(data.fingerprint())
+    assert not replace(data, times=None).has_fingerprint(example().fingerprint())
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.data.dataset import OPTIONAL, SequenceData
 from pyro_dsvae.data.factors import Label, Quantity
 from pyro_dsvae.data.names import Clock, Names
 from pyro_dsvae.inference.files import DAMAGE
@@ -17,7 +17,7 @@ SCHEMA = 1
 
 def write_copy(path: Path, data: SequenceData) -> None:
     """Write the sequences into a file."""
-    state: dict[str, Any] = {name: getattr(data, name) for name in ("frames", "split", "lengths", "mask", "times")}
+    state: dict[str, Any] = {name: getattr(data, name) for name in ("frames", "split", *OPTIONAL)}
     state |= {
         "schema": SCHEMA,
         "labels": {name: _plain(label) for name, label in data.labels.items()},
