@@ -26,9 +26,10 @@ from pyro_dsvae.inference.prediction import decode
 from pyro_dsvae.models.dsvae import DSVAE
 from pyro_dsvae.models.errors import Remark, UsageError
 from pyro_dsvae.runs.checked_batch import Values, as_batch, as_tensor, checked_batch
+from pyro_dsvae.runs.description import described
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class OpenedRun(ABC):
     """What a `Run` is made of, and the way into and out of its latents."""
 
@@ -39,6 +40,9 @@ class OpenedRun(ABC):
     guide: Posterior
     state: Mapping[str, Any]
     anchor: Tensor | None = None
+
+    def __repr__(self) -> str:
+        return described(self.path, self.config, self.state, self.model, self.guide)
 
     def sequences(self) -> SequenceData:
         """Load the data of the run.
@@ -65,7 +69,7 @@ class OpenedRun(ABC):
             except UsageError as error:
                 where = "" if known is None or folder == Path(known) else f"; the run was fitted in {known}"
                 raise UsageError(f"{error}{where}") from error
-            if self.state.get("data", data.fingerprint()) == data.fingerprint():
+            if "data" not in self.state or data.has_fingerprint(self.state["data"]):
                 if folder != folders[0]:
                     warnings.warn(f"the data of {self.path} are taken from {folder}", Remark, stacklevel=2)
                 return data

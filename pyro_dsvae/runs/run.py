@@ -23,7 +23,7 @@ Latent = Literal["static", "dynamic", "both"]
 PARTS: Mapping[Latent, Part] = {"static": "f", "dynamic": "z", "both": "both"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run(OpenedRun):
     """A fitted model and what it was fitted to; model and guide are in evaluation mode. `pyro_dsvae.load` opens one.
 

@@ -1,5 +1,7 @@
 """What can be done with a loaded run: tensors in, tensors out."""
 
+import json
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -386,3 +388,30 @@ def test_a_run_without_a_static_part_does_what_needs_none(tmp_path: Path) -> Non
 def test_a_device_that_is_not_there_is_no_damage(vectors: Run) -> None:
     with pytest.raises(UsageError, match="it is one of auto, cpu, cuda"):
         pyro_dsvae.load(vectors.path, device="gpu")
+
+
+# --- print(run) -------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_prints_in_a_few_lines_what_it_is(images: Run) -> None:
+    lines = str(images).splitlines()
+    assert repr(images) == str(images)
+    assert 10 <= len(lines) <= 20
+    assert max(map(len, lines)) < 200
+    said = {line[2:16].strip(): line[16:] for line in lines[1:] if line[2:16].strip()}
+    assert lines[0] == f"Run {images.path}"
+    assert said["data"].startswith("Arrays(path=")
+    assert said["data"].endswith("clips of up to 6 frames of 16 x 16, 3 channels")
+    assert said["dynamic prior"] == f"LSTM(hidden_size=4), z of {D} numbers a step"
+    assert f"f of {F} numbers" in said["static prior"]
+    elbo = json.loads((images.path / "summary.json").read_text())["validation"]["elbo"]
+    assert f"{elbo:,.1f} nats per sequence" in said["ELBO"]
+    assert str(images.path) in said["commands"]
+
+
+def test_a_run_that_has_not_ended_prints_too(images: Run, tmp_path: Path) -> None:
+    shutil.copytree(images.path, tmp_path / "run")
+    (tmp_path / "run" / "summary.json").write_text("{")
+    lines = str(pyro_dsvae.load(tmp_path / "run")).splitlines()
+    assert not any("ELBO" in line for line in lines)
+    assert any("as of step" in line for line in lines)
