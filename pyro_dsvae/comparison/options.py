@@ -123,7 +123,7 @@ def _checked_search(options: ComparisonOptions) -> ComparisonOptions:
         if options.trials is not None:
             raise UsageError("--trials is for --search optuna; without it every combination is fitted")
         for key, values in (options.vary or {}).items():
-            if range_of(values) is not None:
+            if range_of(key, values) is not None:
                 raise UsageError(
                     f"--vary {key}={values[0]} is a range, for --search optuna; without it name values, A,B,C"
                 )
@@ -141,6 +141,10 @@ def _checked_search(options: ComparisonOptions) -> ComparisonOptions:
 
 
 def _check_measures(options: ComparisonOptions) -> None:
+    if options.search is not None and not options.vary and not options.runs:
+        raise UsageError(
+            f"--search {options.search} needs what it searches over: --vary latent_size=2..16, or --vary dynamic_prior=LSTM,GRU"
+        )
     if bool(options.vary) == bool(options.runs):
         what = (
             "either --vary or finished runs, not both"

@@ -34,18 +34,24 @@ class Range:
         return int(drawn) if self.whole else min(max(float(f"{drawn:.{DIGITS}g}"), self.low), self.high)
 
 
-def range_of(values: Sequence[Any]) -> Range | None:
-    """The range that stands in place of values: ``["4..64"]``. None where there is none.
+def range_of(key: str, values: Sequence[Any]) -> Range | None:
+    """The range that stands in place of the values of an option: ``["4..64"]``. None where there is none.
 
     Raises:
-        UsageError: For one that is empty.
+        UsageError: For one that is empty, is not of numbers, or has values beside it.
     """
     number = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
-    if len(values) != 1 or not isinstance(values[0], str):
+    # Two points are part of a path, too.
+    text = next((v for v in values if isinstance(v, str) and ".." in v and not {"/", "\\"} & set(v)), None)
+    if text is None:
         return None
-    found = re.fullmatch(rf"({number}?)\.\.({number})", values[0], re.IGNORECASE)
-    if found is None:
-        return None
+    found = re.fullmatch(rf"({number}?)\.\.({number})", text, re.IGNORECASE)
+    if found is None or len(values) > 1:
+        wrong = "is no range" if found is None else f"stands beside {', '.join(str(v) for v in values if v != text)}"
+        raise UsageError(
+            f"--vary {key}: {text} {wrong}; a range is two numbers LOW..HIGH and stands alone, such as latent_size=4..64, and "
+            "values have commas between them, A,B,C"
+        )
     low, high = float(found[1]), float(found[2])
     if not low < high:
         raise UsageError(f"{values[0]} holds no number; a range is written LOW..HIGH")
@@ -70,7 +76,7 @@ class Space:
         self.base = base
         self.vary = {modern_key(key): list(values) for key, values in vary.items()}
         check_keys(self.vary)
-        self.ranges = {key: each for key, values in self.vary.items() if (each := range_of(values)) is not None}
+        self.ranges = {key: each for key, values in self.vary.items() if (each := range_of(key, values)) is not None}
         self.named: dict[str, dict[str, Any]] = {}
         self.written: dict[str, list[Any]] = {}
         for key, values in self.vary.items():

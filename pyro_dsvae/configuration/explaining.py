@@ -76,10 +76,14 @@ def _wrong_value(option: str, text: str) -> str:
         literals = [name.strip("'\"") for name in match[1].split(", ")]
         return one_sentence(f"--{option} got {given[1]!r}; it is one of {', '.join(literals)}")
     kinds = re.findall(r"Expected a (?:<class '(\w+)'>|(\w+))", text)
-    wanted = " or ".join(sorted({a or b for a, b in kinds} - {"NoneType"}))
+    wanted = " or ".join(_KINDS.get(kind, kind) for kind in sorted({a or b for a, b in kinds} - {"NoneType"}))
     if not wanted:
         return one_sentence(f"--{option}: {text}")
-    return one_sentence(f"--{option} got {given[1]!r}; it takes {wanted}")
+    return one_sentence(f"--{option} got {'null' if given[1] == 'None' else repr(given[1])}; it takes {wanted}")
+
+
+# As `configuration/checking.py` calls them.
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 
 
 def _option_names(parser: ArgumentParser) -> list[str]:

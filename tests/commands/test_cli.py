@@ -62,9 +62,9 @@ def ended(verb: Any, capsys: pytest.CaptureFixture[str]) -> tuple[object, str]:
         (["--siz", "3"], "unknown option --siz (did you mean --size?)"),  # options are not abbreviated
         (["run"], "unexpected argument 'run'"),
         (["--size"], "--size needs a value"),
-        (["--size=x"], "--size got 'x'; it takes int"),
-        (["--size=2.5"], "--size got '2.5'; it takes int"),
-        (["--rate=x"], "--rate got 'x'; it takes float"),
+        (["--size=x"], "--size got 'x'; it takes a whole number"),
+        (["--size=2.5"], "--size got '2.5'; it takes a whole number"),
+        (["--rate=x"], "--rate got 'x'; it takes a number"),
         (["--mode=c"], "--mode got 'c'; it is one of a, b"),
         (
             ["--data=Sprite"],
@@ -76,7 +76,7 @@ def ended(verb: Any, capsys: pytest.CaptureFixture[str]) -> tuple[object, str]:
             "--data.sise: Sprites has no such option (did you mean size?); it takes size",
         ),
         (["--data=Arrays"], "--data Arrays needs --data.path"),
-        (["--data=Arrays", "--data.path=a", "--data.test=x"], "--data.test got 'x'; it takes float"),
+        (["--data=Arrays", "--data.path=a", "--data.test=x"], "--data.test got 'x'; it takes a number"),
         (["--data=nowhere.Data"], "unknown data 'nowhere.Data': no module named 'nowhere'"),
         (["--data=json.Data"], "unknown data 'json.Data': module 'json' has no attribute 'Data'"),
         (["--data=json.JSONDecoder"], "--data json.JSONDecoder is no DataSource"),

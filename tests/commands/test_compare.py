@@ -603,7 +603,7 @@ def test_every_candidate_has_its_own_options_and_shares_the_others() -> None:
         ("dynamic_prior=LSTM,pyro_dsvae.models.dynamic_priors.lstm.LSTM", "are the same"),
         ("dynamic_prior.hiden_size=3,4", "did you mean hidden_size?"),
         ("static_prior.size=3,4", "AutoregressiveMixture has no such option"),
-        ("optimisation.batch_size=3,x", "it takes int"),
+        ("optimisation.batch_size=3,x", "it takes a whole number"),
         ("optimisation.batch_size=3,0", "batch_size is 0"),
         ("seed=0,1", "--seeds says how often"),
         ("data=Sprites,Arrays", "the same data"),

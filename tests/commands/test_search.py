@@ -235,7 +235,7 @@ def test_a_combination_that_a_part_refuses_is_a_trial_that_failed(walks: list[st
     ],
 )
 def test_ranges_are_read(text: str, expected: Range | None) -> None:
-    assert range_of([text]) == expected
+    assert range_of("latent_size", [text]) == expected
 
 
 def test_numbers_of_ranges_can_be_typed_and_stay_inside() -> None:
@@ -266,6 +266,14 @@ def test_each_value_and_each_end_is_built_before_the_first_fit() -> None:
         (["--vary=latent_size=2..8", "--search=optuna", "--cluster=tcp://a:1"], "leave out --cluster"),
         (["--vary=latent_size=8..2", "--search=optuna"], "8..2 holds no number"),
         (["--vary=latent_size=2.5..8", "--search=optuna"], "latent_size"),
+        (
+            ["--vary=dynamic_prior=LSTM..GRU", "--search=optuna"],
+            "--vary dynamic_prior: LSTM..GRU is no range; a range is two",
+        ),
+        (["--vary=dynamic_prior=LSTM..GRU"], "--vary dynamic_prior: LSTM..GRU is no range; a range is two"),
+        (["--vary=latent_size=4..x", "--search=optuna"], "4..x is no range; a range is two numbers LOW..HIGH"),
+        (["--vary=latent_size=4..8,16", "--search=optuna"], "4..8 stands beside 16; a range"),
+        (["--search=optuna"], "--search optuna needs what it searches over: --vary latent_size=2..16"),
         (["--vary=latent_size=2,2", "--search=optuna"], "names a value twice"),
         (["--vary=seed=1..9", "--search=optuna"], "seed cannot vary"),
         (["a", "b", "--search=optuna"], "takes --vary and no finished runs"),

@@ -18,6 +18,7 @@ from pyro_dsvae.actions.own_times import own_times, with_times
 from pyro_dsvae.actions.selection import Selection
 from pyro_dsvae.actions.series_csv import imputed_interval
 from pyro_dsvae.data.names import Names
+from pyro_dsvae.data.tables.splits import drawn_split
 from pyro_dsvae.fit import fit
 from pyro_dsvae.inference.batch import Batch
 from pyro_dsvae.inference.posteriors.lstm import LSTM as Posterior
@@ -32,14 +33,14 @@ START = pd.Timestamp("2024-02-28T22:00")
 
 
 def sensors(entities: int = SENSORS, seed: int = 0) -> pd.DataFrame:
-    """Pressures in pascals and temperatures at irregular times, with gaps; one column is constant, one empty."""
+    """Pressures in pascals and temperatures at irregular times, with gaps; one column is constant, one empty in training."""
     rng = np.random.default_rng(seed)
-    parts = []
+    parts, held_out = [], int((drawn_split(SENSORS, 0.1, 0.2, 0) == 1).argmax())
     for who in range(entities):
         hours = np.cumsum(rng.integers(4, 12, ROWS)) / 4
         values = {"pressure": 101_325 + rng.normal(0, 200, ROWS), "temperature": rng.normal(20, 5, ROWS)}
         frame = pd.DataFrame({"sensor": f"s{who:02}", "at": START + pd.to_timedelta(hours, unit="h"), **values})
-        parts.append(frame.assign(version=3.0, spare=np.nan))
+        parts.append(frame.assign(version=3.0, spare=1.0 if who == held_out else np.nan))
     table = pd.concat(parts, ignore_index=True)
     table.loc[rng.random(len(table)) < 0.3, "temperature"] = np.nan
     return table
@@ -85,6 +86,14 @@ def test_a_fit_names_the_columns_of_the_table(fitted: tuple[Path, str]) -> None:
     )
     assert "column version is constant in the training split, so only centred" in lines
     assert "column spare is never observed in the training split, so not standardised" in lines
+
+
+def test_a_column_without_any_value_is_refused(tmp_path: Path) -> None:
+    table = sensors().assign(spare=np.nan)
+    said = "column spare holds no value; fit the others, pressure, temperature, version"
+    with pytest.raises(UsageError, match=said):
+        fit(data=table, dynamic_prior=RandomWalk, out=tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
 
 
 def long(table: pd.DataFrame) -> pd.DataFrame:

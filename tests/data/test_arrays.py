@@ -1,6 +1,7 @@
 """Arrays: every key and option of a user's own file, and the line for every mistake."""
 
 import pickle
+import re
 import zipfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 
 from pyro_dsvae.data.arrays import Arrays
 from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.data.tables.splits import drawn_split, enough
 from pyro_dsvae.models.errors import Remark, UsageError
 
 N, T = 20, 5
@@ -184,6 +186,11 @@ def test_options_are_checked(options: dict, words: str) -> None:
 def test_fractions_that_leave_a_split_empty(tmp_path: Path) -> None:
     line = refused(tmp_path, frames=VECTORS[:4])
     assert "of 4 sequences leave an empty split, {'train': 3, 'validation': 0, 'test': 1}" in line
+    assert "validation = 0.25 and test = 0.25 give each split a sequence" in line
+    for n in range(3, 40):
+        share = re.search(r"validation = (\S+) and", enough(n, "sequence", "sequences"))
+        assert share is not None
+        assert set(drawn_split(n, float(share[1]), float(share[1]), 0)) == {0, 1, 2}
 
 
 def test_missing_file_names_the_nearest(tmp_path: Path) -> None:

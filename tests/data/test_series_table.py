@@ -247,7 +247,11 @@ BAD: dict[str, tuple[pd.DataFrame, dict[str, Any], str]] = {
         r"rows 25 and 241, columns patient, time: both are of patient p1 at time 20.*; keep",
     ),
     "text": (changed(7, "heart", "high"), LABELS, "row 7, column 'heart': 'high' is no number; leave the cell empty"),
-    "a comma": (changed(7, "heart", "80,5"), LABELS, "row 7, column 'heart': '80,5' is no number"),
+    "a comma": (
+        changed(7, "heart", "80,5"),
+        LABELS,
+        "row 7, column 'heart': '80,5' has a comma; numbers have a point: pan",
+    ),
     "infinite": (
         changed(9, "heart", "-inf"),
         LABELS,
@@ -309,7 +313,7 @@ BAD: dict[str, tuple[pd.DataFrame, dict[str, Any], str]] = {
     "empty split": (
         fever()[fever().patient.isin(["p1", "p2"])],
         LABELS,
-        "validation = 0.1 and test = 0.2 of 2 entities leave an empty split; change them, split by time, or name",
+        "validation = 0.1 and test = 0.2 of 2 entities leave an empty split; give 3 entities or more, split by time, or",
     ),
     "long, twice": (
         pd.concat([fever().melt(["patient", "time"], ["heart"])] * 2),
@@ -320,6 +324,16 @@ BAD: dict[str, tuple[pd.DataFrame, dict[str, Any], str]] = {
         fever(),
         {"variable": "state"},
         "a long table has a column of names and one of values; name both",
+    ),
+    "few entities": (
+        fever()[fever().patient.isin(["p1", "p2", "p3"])],
+        LABELS,
+        "of 3 entities leave an empty split; validation = 0.34 and test = 0.34 give each split an entity, split by time",
+    ),
+    "an empty channel": (
+        fever().assign(heart=np.nan),
+        LABELS | {"channels": "heart"},
+        "nothing was measured in column heart; name channels that have values",
     ),
     "a step in each column": (
         pd.DataFrame({"id": range(9), "time": 0, **{f"x{i}": range(9) for i in range(5)}}),
@@ -345,8 +359,9 @@ FILES: dict[str, tuple[str, bytes, str]] = {
     "too many cells": (
         "a.csv",
         b"id,time,x\n1,2,3\n1,3,4,5\n",
-        "cannot be read as csv: .*Expected 3 fields in line 3, saw 4",
+        "row 2 has 4 cells, and the header names 3 columns; a cell that holds ',' stands in quotes, and numbers have",
     ),
+    "too few cells": ("a.csv", b"id,time,x\n1,2,3\n1,3\n1,4,\n", "row 2, column 'x': the row ends before it; write ',' bet"),
     "a column twice": ("a.csv", b"id,time,x,x\n1,2,3,4\n", "has two columns 'x'; give each a name of its own"),
     "no name": ("a.csv", b"id,time,,x\n1,2,3,4\n", "column 3 has no name; give it one in the header"),
     "latin": ("a.csv", b"id,time,x\nJos\xe9,2,3\n", "is no text in UTF-8"),

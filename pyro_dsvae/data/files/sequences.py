@@ -14,7 +14,7 @@ from pyro_dsvae.data.files.layout import CHANNELS, Layout
 from pyro_dsvae.data.files.likelier import likelier
 from pyro_dsvae.data.files.npz import FACTORS, FIELDS, Array, as_mask, as_values, frames_in
 from pyro_dsvae.data.reading import UnaskedChannelsError
-from pyro_dsvae.data.tables.splits import By, Splits, drawn_split
+from pyro_dsvae.data.tables.splits import By, Splits, drawn_split, enough
 from pyro_dsvae.data.tables.windows import Windows
 from pyro_dsvae.data.words import numbered_sequences
 from pyro_dsvae.models.errors import Remark, UsageError, did_you_mean
@@ -185,7 +185,7 @@ class ArrayReader:
         if min(counts.values()) < 1:
             raise UsageError(
                 f"validation = {self.splits.validation} and test = {self.splits.test} of {n} sequences leave an empty split, "
-                f"{counts}; change them or put a split into the file"
+                f"{counts}; {enough(n, 'sequence', 'sequences')}, or put a split into the file"
             )
         if self.layout is not None and "N" not in Layout.parse(self.layout).letters:
             # Neighbours in time are alike, so that random ones would be known from training.

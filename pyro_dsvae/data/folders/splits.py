@@ -10,7 +10,7 @@ from pyro_dsvae.data.dataset import SPLITS
 from pyro_dsvae.data.folders.cache import Entry
 from pyro_dsvae.data.folders.described import Described
 from pyro_dsvae.data.names import listed
-from pyro_dsvae.data.tables.splits import check_fractions, drawn_split
+from pyro_dsvae.data.tables.splits import check_fractions, drawn_split, enough
 from pyro_dsvae.models.errors import UsageError
 
 
@@ -70,9 +70,10 @@ class Draw:
         if missing:
             count, group = len(np.unique(groups[used])), self.group(described)
             other = f", or split by {self.alone} with --data.by {self.alone}" if together else ""
+            remedy = enough(count, group, f"{group}s") if described.split is None else "change them"
             raise UsageError(
                 f"no {self.thing} is for {' and '.join(missing)}: validation = {self.validation} and test = {self.test} of "
-                f"{count} {group}{'s' if count != 1 else ''}; change them{other}",
+                f"{count} {group}{'s' if count != 1 else ''}; {remedy}{other}",
                 "data.validation",
                 "data.test",
             )

@@ -17,6 +17,7 @@ Array = NDArray[Any]
 # Cells that say that nothing was measured, in any case of letters.
 MISSING = ("", "na", "nan", "n/a", "<na>", "#n/a", "null", "none", "nil")
 _ZONE = re.compile(r"[T ]\d\d.*(?:Z|[+-]\d\d(?::?\d\d)?)$")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
 _DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
 
 
@@ -44,6 +45,11 @@ def numbers(table: "pd.DataFrame", column: str) -> NDArray[np.float64]:
         wrong = np.isnan(values) & ~missing.to_numpy()
         if wrong.any():
             row = int(wrong.argmax())
+            if _DECIMAL_COMMA.fullmatch(texts.iloc[row]):
+                raise UsageError(
+                    f"{place(row, column)}: {texts.iloc[row]!r} has a comma; numbers have a point: "
+                    "pandas.read_csv(FILE, sep=';', decimal=',').to_csv(FILE, index=False) writes them so"
+                )
             raise UsageError(
                 f"{place(row, column)}: {texts.iloc[row]!r} is no number; leave the cell empty where nothing was measured. A "
                 "column of words is a label, or is left out of the channels",

@@ -1,6 +1,11 @@
 """Tables from files: CSV, Parquet, NetCDF."""
 
+import bz2
+import csv
+import gzip
+import lzma
 import shlex
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,14 +135,19 @@ def _without_ends(frame: "pd.DataFrame", variables: "list[xarray.DataArray]") ->
 
 
 def _read_csv(pandas: Any, path: Path) -> "pd.DataFrame":
+    separator = ","
     try:
-        frame = pandas.read_csv(
-            path, sep=_separator(pandas, path), dtype=str, na_filter=False, header=None, encoding="utf-8-sig"
-        )
+        separator = _separator(pandas, path)
+        frame = pandas.read_csv(path, sep=separator, dtype=str, na_filter=False, header=None, encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"is no text in UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
     except pandas.errors.EmptyDataError as error:
         raise UsageError("is empty; a table has a header and rows") from error
+    except pandas.errors.ParserError:
+        _check_cells(path, separator)
+        raise
+    if (frame.iloc[:, -1] == "").any():  # empty, or the row ends before it
+        _check_cells(path, separator)
     names = [str(name).strip() for name in frame.iloc[0]]
     frame = frame.iloc[1:].reset_index(drop=True)
     if len(frame) == 0:
@@ -145,6 +155,28 @@ def _read_csv(pandas: Any, path: Path) -> "pd.DataFrame":
     if names[0] == "" and list(frame[0]) == [str(i) for i in range(len(frame))]:
         frame, names = frame.iloc[:, 1:], names[1:]  # the index that pandas writes
     return _checked(frame.set_axis(names, axis=1))
+
+
+def _check_cells(path: Path, separator: str) -> None:
+    """Raises `UsageError` for the first row with another number of cells than the header, which pandas fills up."""
+    openers: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+    opened = openers.get(path.suffix.lower(), open)
+    if path.suffix.lower() in (".zip", ".zst"):
+        return
+    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+        rows = (cells for cells in csv.reader(file, delimiter=separator) if len(cells) > 1 or "".join(cells).strip())
+        names = next(rows)
+        for row, cells in enumerate(rows, 1):
+            if len(cells) > len(names):
+                raise UsageError(
+                    f"row {row} has {len(cells)} cells, and the header names {len(names)} columns; a cell that holds "
+                    f"{separator!r} stands in quotes, and numbers have a decimal point"
+                )
+            if len(cells) < len(names):
+                raise UsageError(
+                    f"row {row}, column {names[len(cells)].strip()!r}: the row ends before it; write {separator!r} between all "
+                    "columns, and nothing between two where nothing was measured"
+                )
 
 
 def _separator(pandas: Any, path: Path) -> str:

@@ -28,6 +28,9 @@ def sequences_of(rows: Rows, splits: Splits | None, windows: Windows) -> Sequenc
     """
     if rows.unsorted:
         _remark(f"rows were not in the order of column {rows.roles.time!r}; they are sorted by it")
+    if not np.isfinite(rows.values).any():
+        columns = f"column{'s' if len(rows.roles.channels) > 1 else ''} {listed(rows.roles.channels)}"
+        raise UsageError(f"nothing was measured in {columns}; name channels that have values", "data.channels")
     kept, short = windows.long_enough(rows)
     rows = _measured(rows.take(kept))
     if len(rows.number) == 0:

@@ -1,5 +1,6 @@
 """The split of each row of a table: as the table says, by entity, or by time."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,8 +58,8 @@ class Splits:
         drawn = drawn_split(len(here), self.validation, self.test, self.seed)
         if len(np.unique(drawn)) < len(SPLITS):
             raise UsageError(
-                f"validation = {self.validation} and test = {self.test} of {len(here)} entities leave an empty split; change "
-                "them, split by time, or name a column that says",
+                f"validation = {self.validation} and test = {self.test} of {len(here)} entities leave an empty split; "
+                f"{enough(len(here), 'entity', 'entities')}, split by time, or name a column that says",
                 "data.by",
                 "data.split",
             )
@@ -83,6 +84,14 @@ def check_fractions(validation: float, test: float, seed: int) -> None:
         raise UsageError(f"validation + test = {validation + test:g} leaves nothing to train on; keep it below 1")
     if not 0 <= seed < 2**32:
         raise UsageError(f"seed = {seed}; it must lie in 0..{2**32 - 1}")
+
+
+def enough(n: int, one: str, many: str) -> str:
+    """What gives each of the three splits one of n things, in words."""
+    if n < len(SPLITS):
+        return f"give {len(SPLITS)} {many} or more"
+    share = math.ceil(100 / n) / 100
+    return f"validation = {share:g} and test = {share:g} give each split {'an' if one[0] in 'aeiou' else 'a'} {one}"
 
 
 def drawn_split(n: int, validation: float, test: float, seed: int) -> NDArray[np.uint8]:

@@ -308,7 +308,9 @@ def test_few_speakers_are_told_how_else_to_split(speakers: int, tmp_path: Path) 
 def test_one_speaker_has_nobody_to_swap_with(tmp_path: Path) -> None:
     for i in range(6):
         write(tmp_path / "in" / "anna" / f"{i}.wav", noise(i))
-    with pytest.raises(UsageError, match=r"no recording is for validation and test: .* of 1 speaker; change them"):
+    with pytest.raises(
+        UsageError, match=r"no recording is for validation and test: .* of 1 speaker; give 3 speakers or more"
+    ):
         loaded(tmp_path / "in")
     assert loaded(tmp_path / "in", by="utterance")[1] == [
         "all recordings are of one speaker, anna: there is no other voice to swap with"
