@@ -69,7 +69,7 @@ def check_intensities(
     low, high = min(float(found.min) for found in ranges), max(float(found.max) for found in ranges)
     if low < -tolerance or high > 1 + tolerance:
         raise UsageError(
-            f"images of floating numbers are intensities from 0 to 1, and these run from {low:.6g} to {high:.6g}: {verb} "
+            f"images other than uint8 are intensities from 0 to 1, and these run from {low:.6g} to {high:.6g}: {verb} "
             f"{_remedy(low, high).replace('frames', name)}"
         )
 

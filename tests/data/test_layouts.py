@@ -143,7 +143,10 @@ def test_layouts_that_do_not_go_with_the_file_are_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="layout TP is one long sequence; say how many steps") as caught:
         Arrays(path, layout="TP")
     assert caught.value.options == ("data.window",)
-    with pytest.raises(UsageError, match="no window of 6 steps fits; take shorter ones"):
+    with pytest.raises(
+        UsageError,
+        match="no window of 6 steps fits: none of the 20 sequences has more than 5 steps; take",
+    ):
         Arrays(path, window=6).load()
     with pytest.raises(UsageError, match="window = 1; it has at least 2 steps"):
         Arrays(path, layout="TP", window=1)

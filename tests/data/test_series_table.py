@@ -361,7 +361,11 @@ FILES: dict[str, tuple[str, bytes, str]] = {
         b"id,time,x\n1,2,3\n1,3,4,5\n",
         "row 2 has 4 cells, and the header names 3 columns; a cell that holds ',' stands in quotes, and numbers have",
     ),
-    "too few cells": ("a.csv", b"id,time,x\n1,2,3\n1,3\n1,4,\n", "row 2, column 'x': the row ends before it; write ',' bet"),
+    "too few cells": (
+        "a.csv",
+        b"id,time,x\n1,2,3\n1,3\n1,4,\n",
+        "row 2, column 'x': the row ends before it; write ',' bet",
+    ),
     "a column twice": ("a.csv", b"id,time,x,x\n1,2,3,4\n", "has two columns 'x'; give each a name of its own"),
     "no name": ("a.csv", b"id,time,,x\n1,2,3,4\n", "column 3 has no name; give it one in the header"),
     "latin": ("a.csv", b"id,time,x\nJos\xe9,2,3\n", "is no text in UTF-8"),

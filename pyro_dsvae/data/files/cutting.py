@@ -62,7 +62,15 @@ def cut(sizes: Integers, windows: Windows, by: By, splits: Splits) -> Cut:
     starts, _ = windows.cut(room, room + (ends - begins).ravel())
     stretch = starts // (int(sizes.max()) + 1)
     if len(starts) == 0:
-        raise UsageError(f"no window of {windows.window} steps fits; take shorter ones", "data.window")
+        count = "the sequence has" if len(sizes) == 1 else f"none of the {len(sizes):,} sequences has"
+        few = f"{int(sizes.max())} steps" if len(sizes) == 1 else f"more than {int(sizes.max())} steps"
+        apart = " in a part of its time" if by == "time" and int(sizes.max()) >= windows.window else ""
+        raise UsageError(
+            f"no window of {windows.window} steps fits{apart}: {count} {few}; take shorter ones, or name the axes, TP for one "
+            "long sequence",
+            "data.window",
+            "data.layout",
+        )
     sequence, part = np.divmod(stretch, begins.shape[1])
     split = part.astype(np.uint8) if by == "time" else None
     return Cut(sequence, starts - room[stretch] + begins.ravel()[stretch], windows.window, split)

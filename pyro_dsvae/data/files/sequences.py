@@ -183,9 +183,11 @@ class ArrayReader:
         held = [round(n * self.splits.validation), round(n * self.splits.test)]
         counts = dict(zip(SPLITS, (n - sum(held), *held), strict=True))
         if min(counts.values()) < 1:
+            by_time = ", or split windows by time" if self.windows.window is not None else ""
             raise UsageError(
-                f"validation = {self.splits.validation} and test = {self.splits.test} of {n} sequences leave an empty split, "
-                f"{counts}; {enough(n, 'sequence', 'sequences')}, or put a split into the file"
+                f"validation = {self.splits.validation} and test = {self.splits.test} of {n} sequence{'s' if n > 1 else ''} "
+                f"leave an empty split, {counts}; {enough(n, 'sequence', 'sequences')}, or put a split into the file{by_time}",
+                *(("data.by",) if by_time else ()),
             )
         if self.layout is not None and "N" not in Layout.parse(self.layout).letters:
             # Neighbours in time are alike, so that random ones would be known from training.
