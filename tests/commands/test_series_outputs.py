@@ -91,8 +91,9 @@ def test_a_fit_names_the_columns_of_the_table(fitted: tuple[Path, str]) -> None:
 def test_a_column_without_any_value_is_refused(tmp_path: Path) -> None:
     table = sensors().assign(spare=np.nan)
     said = "column spare holds no value; fit the others, pressure, temperature, version"
+    data = SeriesTable(entity="sensor", time="at").read(table)
     with pytest.raises(UsageError, match=said):
-        fit(data=table, dynamic_prior=RandomWalk, out=tmp_path / "run", device="cpu")
+        fit(data=data, dynamic_prior=RandomWalk, out=tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()
 
 
