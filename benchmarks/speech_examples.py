@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import pyro_dsvae
-from benchmarks.speech import conversions, read_all
+from benchmarks.speech import conversions
+from benchmarks.speech_sounds import read_all
 from pyro_dsvae.data.speech.recordings import LEVEL, write_wav
 from pyro_dsvae.data.speech.resynthesis import resynthesised
 from pyro_dsvae.data.speech.source import SpeechSource

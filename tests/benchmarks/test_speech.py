@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from benchmarks import speech
+from benchmarks import speech, speech_sounds
 from pyro_dsvae.data.speech.recordings import Recording
 from pyro_dsvae.data.speech.synthetic_voices import TEST, WORDS
 
 pytest.importorskip("soundfile", reason="soundfile is the extra 'speech'")
 
 
-def spoken(voice: str, word: str) -> speech.Spoken:
-    return speech.Spoken(
+def spoken(voice: str, word: str) -> speech_sounds.Spoken:
+    return speech_sounds.Spoken(
         voice, word, Recording(torch.zeros(10), 16_000, 1.0, 0.0, 16_000, 1, False), torch.zeros(40, 80)
     )
 
@@ -19,7 +19,7 @@ def spoken(voice: str, word: str) -> speech.Spoken:
 def test_the_fit_hears_neither_the_voices_nor_the_words_that_are_measured() -> None:
     assert spoken("flite-kal16", WORDS[0]).part == "train, heard"
     assert spoken("flite-kal16", WORDS[-1]).part == "train, new"
-    assert {spoken(voice, word).part for voice in TEST for word in WORDS[-speech.HELD_WORDS :]} == {"test, new"}
+    assert {spoken(voice, word).part for voice in TEST for word in WORDS[-speech_sounds.HELD_WORDS :]} == {"test, new"}
 
 
 def test_a_conversion_has_another_voice_and_another_word() -> None:

@@ -18,14 +18,14 @@ from pyro_dsvae.progress import Bar
 class SpokenWords(SpeechSource):
     """Windows of log spectra of words that synthetic voices speak, labelled by speaker and by word.
 
-    Four voices are of flite, each made from recordings of a person. 40 are of espeak-ng, a formant synthesiser: they differ in
+    Four voices are of flite, each made from recordings of a person. 96 are of espeak-ng, a formant synthesiser: they differ in
     resonances, pitch and roughness. Each split has voices of its own. Nothing is downloaded: the programs speak the words once,
     in some minutes, and what they said is kept. They are installed by ``apt-get install flite espeak-ng``. For the frames see
     `SpeechFolder`; reading needs ``pip install 'pyro-dsvae[speech]'``.
 
     Args:
-        root: The folder for the recordings, 220 MB; by default ``spoken_words`` in the cache of this project.
-        voices: How many, 5 to 44: of each split its share.
+        root: The folder for the recordings, 540 MB; by default ``spoken_words`` in the cache of this project.
+        voices: How many, 5 to 100: up to 44 of each split its share; the others are all for training.
         words: How many, 2 to 60.
         speeds: At how many speeds each word is spoken, 1 or 2.
         held_words: So many words are spoken in the test split alone, and no others there.
@@ -41,7 +41,7 @@ class SpokenWords(SpeechSource):
     """
 
     root: Path | None = None
-    voices: int = len(synthetic_voices.VOICES)
+    voices: int = synthetic_voices.MOST
     words: int = len(synthetic_voices.WORDS)
     speeds: int = len(synthetic_voices.SPEEDS)
     held_words: int = 0
@@ -53,7 +53,7 @@ class SpokenWords(SpeechSource):
     def __post_init__(self) -> None:
         self.root = None if self.root is None else Path(self.root).expanduser()
         for name, least, most in (
-            ("voices", 5, len(synthetic_voices.VOICES)),
+            ("voices", 5, synthetic_voices.MOST),
             ("words", 2, len(synthetic_voices.WORDS)),
             ("speeds", 1, len(synthetic_voices.SPEEDS)),
             ("held_words", 0, self.words - 1),

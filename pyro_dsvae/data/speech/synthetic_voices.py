@@ -26,6 +26,18 @@ ESPEAK = {
     "max": 30, "miguel": 40, "pablo": 55, "quincy": 35, "rob": 45, "shelby": 50,
 }  # fmt: skip
 VOICES = (*(f"flite-{name}" for name in FLITE), *(f"espeak-{name}" for name in ESPEAK))
+# More variants, and those of training voices at another pitch. None has the resonances of a voice of another split.
+MORE_ESPEAK = {
+    "Alex": 45, "Annie": 60, "Gene": 40, "Henrique": 35, "Lee": 30, "Marco": 55, "Mario": 50, "Michael": 35, "Mike": 40,
+    "Nguyen": 60, "Storm": 20, "Tweaky": 55, "anika": 70, "benjamin": 45, "david": 30, "ed": 50, "edward2": 35,
+    "grandpa": 25, "iven": 40, "kaukovalta": 30, "m5": 60, "michel": 40, "norbert": 50, "paul": 25, "pedro": 45,
+    "robert": 60, "sandro": 35, "steph": 55, "steph2": 75, "travis": 30, "zac": 20, "Gene2": 65, "m1-70": 70, "m2-60": 60,
+    "m3-25": 25, "m6-70": 70, "m8-20": 20, "f2-40": 40, "f4-30": 30, "f5-45": 45, "grandma-50": 50, "adam-70": 70,
+    "Andrea-35": 35, "Andy-75": 75, "antonio-65": 65, "aunty-40": 40, "belinda-25": 25, "caleb-20": 20, "Diogo-25": 25,
+    "edward-70": 70, "gustave-65": 65, "Hugo-20": 20, "Jacky-60": 60, "john-30": 30, "marcelo-75": 75, "quincy-65": 65,
+}  # fmt: skip
+MORE_VOICES = tuple(f"espeak-{name}" for name in MORE_ESPEAK)
+MOST = len(VOICES) + len(MORE_VOICES)
 # Voices of the other splits; the rest are for training.
 VALIDATION = ("flite-awb", "espeak-m4", "espeak-f3", "espeak-max", "espeak-linda")
 TEST = (
@@ -45,8 +57,19 @@ def command(voice: str, word: str, slower: float, path: Path) -> list[str]:
     program, _, name = voice.partition("-")
     if program == "flite":
         return ["flite", "-voice", name, "--setf", f"duration_stretch={slower}", "-t", word, "-o", str(path)]
-    pitch, speed = ESPEAK[name], round(150 / slower)
-    return ["espeak-ng", "-v", f"en-us+{name}", "-p", str(pitch), "-s", str(speed), "-w", str(path), word]
+    pitch, speed = (ESPEAK | MORE_ESPEAK)[name], round(150 / slower)
+    return [
+        "espeak-ng",
+        "-v",
+        f"en-us+{name.partition('-')[0]}",
+        "-p",
+        str(pitch),
+        "-s",
+        str(speed),
+        "-w",
+        str(path),
+        word,
+    ]
 
 
 def spoken_by(line: list[str]) -> None:
@@ -63,15 +86,17 @@ def rows(voices: int, words: int, held_words: int) -> Iterator[tuple[str, str, s
     """Voice, word and split of what is spoken.
 
     Args:
-        voices: How many, of each split its share, the first.
+        voices: How many, of each split its share, the first; those beyond 44 are all for training.
         words: How many, the first.
         held_words: So many, the last, are spoken in the test split alone, and no others there; 0 for all words everywhere.
     """
     by_split = {part: [v for v in VOICES if split_of(v) == part] for part in ("train", "validation", "test")}
+    base = min(voices, len(VOICES))
     counts = {
-        part: max(1, voices * len(own) // len(VOICES)) for part, own in (("validation", VALIDATION), ("test", TEST))
+        part: max(1, base * len(own) // len(VOICES)) for part, own in (("validation", VALIDATION), ("test", TEST))
     }
     counts["train"] = voices - sum(counts.values())
+    by_split["train"] += MORE_VOICES
     for part, names in by_split.items():
         spoken = WORDS[:words]
         if held_words:

@@ -45,6 +45,20 @@ def test_voices_of_splits_differ_and_held_words_are_new(tmp_path: Path) -> None:
     assert {voice for voice, _, _ in everything} == set(voices.VOICES)
 
 
+def test_voices_beyond_the_first_44_are_all_for_training_and_the_other_splits_stay() -> None:
+    few, many = (list(voices.rows(count, 3, 1)) for count in (len(voices.VOICES), voices.MOST))
+    assert set(few) <= set(many)
+    assert {(voice, part) for voice, _, part in set(many) - set(few)} == {
+        (voice, "train") for voice in voices.MORE_VOICES
+    }
+    # No new voice has the resonances of a voice of another split: it is another variant.
+    variants = {voice.split("-")[1] for voice in voices.MORE_VOICES}
+    assert not variants & {voice.split("-")[1] for voice in (*voices.VALIDATION, *voices.TEST)}
+    lines = [voices.command(voice, "river", 1.0, Path("a")) for voice in (*voices.VOICES, *voices.MORE_VOICES)]
+    assert len({tuple(line) for line in lines}) == voices.MOST == 100
+    assert voices.command("espeak-m1-70", "river", 1.0, Path("a"))[:5] == ["espeak-ng", "-v", "en-us+m1", "-p", "70"]
+
+
 def test_what_was_spoken_stays_also_without_the_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     source = SpokenWords(tmp_path, voices=5, words=2, speeds=1, window=16)
@@ -64,7 +78,9 @@ def test_what_was_spoken_stays_also_without_the_programs(tmp_path: Path, monkeyp
     assert all(voices.WORDS[2] in line for line in lines)
 
 
-@pytest.mark.parametrize(("name", "value"), [("voices", 4), ("words", 61), ("speeds", 0), ("held_words", 60)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("voices", 4), ("voices", 101), ("words", 61), ("speeds", 0), ("held_words", 60)]
+)
 def test_more_than_there_is_is_refused(name: str, value: int) -> None:
     with pytest.raises(UsageError, match=f"{name} is {value}; it is from"):
         SpokenWords(**{name: value})  # type: ignore[arg-type]
