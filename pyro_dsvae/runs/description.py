@@ -1,6 +1,7 @@
 """A run in a few lines: what `print(run)` shows."""
 
 import inspect
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from pydoc import locate
@@ -45,7 +46,7 @@ def described(path: Path, config: Mapping[str, Any], state: Mapping[str, Any], m
         ),
     ]
     if (path / "config.yaml").is_file():
-        name = path.name if path.parent == FOLDER else path
+        name = path.name if path.parent == FOLDER else shlex.quote(str(path))
         lines.append(
             ("commands", f"python -m pyro_dsvae.latents swap {name}; likewise ppc, evaluate, compare, explore")
         )
