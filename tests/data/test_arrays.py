@@ -273,6 +273,10 @@ def test_zip_of_something_else(tmp_path: Path) -> None:
         ({"split": np.zeros(N, int)}, "has no 'frames'; it holds split: name the array of sequences so"),
         ({"frames": VECTORS, "x": VECTORS}, "has an unknown array 'x'"),
         ({"frames": VECTORS, "length": 1}, "has an unknown array 'length' (did you mean lengths?)"),
+        (
+            {"frames": VECTORS, "y": np.arange(N)},
+            "unknown array 'y'; what has a value for each sequence is labels_y; valid",
+        ),
         ({"frames": VECTORS, "label_who": 1}, "has an unknown array 'label_who' (did you mean"),
         (
             {"frames": VECTORS, "qqq": 1},

@@ -252,6 +252,11 @@ BAD: dict[str, tuple[pd.DataFrame, dict[str, Any], str]] = {
         LABELS,
         "row 7, column 'heart': '80,5' has a comma; numbers have a point: pan",
     ),
+    "a comma in a time": (
+        changed(7, "time", "12,5"),
+        LABELS,
+        "row 7, column 'time': '12,5' has a comma; numbers have a point",
+    ),
     "infinite": (
         changed(9, "heart", "-inf"),
         LABELS,
@@ -282,7 +287,7 @@ BAD: dict[str, tuple[pd.DataFrame, dict[str, Any], str]] = {
     "a window": (
         fever(),
         LABELS | {"window": 21},
-        "row 1, column 'patient': too short is 'p0' .*a window has 21 steps",
+        r"row 1, column 'patient': too short is 'p0' .*a window has 21 steps; leave out short ones, or drop them$",
     ),
     "an unknown split": (
         fever().assign(split=["train"] * 100 + ["tset"] * 140),
@@ -385,8 +390,24 @@ def test_files_that_hold_no_table_are_told_in_one_line(tmp_path: Path, name: str
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("code", [-999.0, 9999.0])
+def test_numbers_that_may_mean_missing_are_said_and_others_are_not(tmp_path: Path, code: float) -> None:
+    table = fever()
+    rows = table.index % 9 == 0
+    with pytest.warns(
+        Remark, match=rf"fever.csv: column 'heart' holds {code:g} in 27 rows, and else values from 6.* to 9"
+    ):
+        SeriesTable(saved(tmp_path, table.assign(heart=table.heart.where(~rows, code))), **LABELS).load()
+    for usual in (table.assign(heart=np.where(rows, 99.0, 80.0 + table.index % 7)), table.assign(heart=code)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            SeriesTable(saved(tmp_path, usual), **LABELS).load()
+
+
 def test_other_mistakes_are_told(tmp_path: Path) -> None:
     path = saved(tmp_path, fever())
+    with pytest.raises(UsageError, match="is a folder, and a table is one file; name the file"):
+        SeriesTable(tmp_path).load()
     with pytest.raises(UsageError, match=r"no such file \(did you mean fever.csv\?\)"):
         SeriesTable(tmp_path / "fevr.csv").load()
     with pytest.raises(UsageError, match=r"is a table, which Arrays does not read: --data SeriesTable --data.path "):

@@ -207,10 +207,15 @@ def _check(arrays: dict[str, Array], frames: str) -> None:
         *FIELDS,
         *(p + name for first, names in _names(arrays).items() for p in FACTORS[first] for name in names),
     ]
-    for key in arrays:
+    for key, values in arrays.items():
         if key not in valid:
             others = ", ".join(f"{prefix}<name>" for prefixes in FACTORS.values() for prefix in prefixes)
-            fallback = f"; valid are frames, {', '.join(FIELDS)}, {others}"
+            label = (
+                f"; what has a value for each sequence is labels_{key}"
+                if values.shape == arrays[frames].shape[:1]
+                else ""
+            )
+            fallback = f"{label}; valid are frames, {', '.join(FIELDS)}, {others}"
             raise UsageError(f"has an unknown array {key!r}{did_you_mean(key, [*valid, *FACTORS]) or fallback}")
 
 

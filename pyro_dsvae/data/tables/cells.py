@@ -1,13 +1,14 @@
 """The cells of a table as numbers, texts and times, each refused with its row and column where it is none."""
 
 import re
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyro_dsvae.data.names import UNITS, Clock
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import Remark, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,6 +17,8 @@ Array = NDArray[Any]
 
 # Cells that say that nothing was measured, in any case of letters.
 MISSING = ("", "na", "nan", "n/a", "<na>", "#n/a", "null", "none", "nil")
+# Numbers that often say so.
+CODES = (-99.0, -999.0, -9999.0, -99999.0, 99.0, 999.0, 9999.0, 99999.0)
 _ZONE = re.compile(r"[T ]\d\d.*(?:Z|[+-]\d\d(?::?\d\d)?)$")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
 _DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
@@ -45,11 +48,7 @@ def numbers(table: "pd.DataFrame", column: str) -> NDArray[np.float64]:
         wrong = np.isnan(values) & ~missing.to_numpy()
         if wrong.any():
             row = int(wrong.argmax())
-            if _DECIMAL_COMMA.fullmatch(texts.iloc[row]):
-                raise UsageError(
-                    f"{place(row, column)}: {texts.iloc[row]!r} has a comma; numbers have a point: "
-                    "pandas.read_csv(FILE, sep=';', decimal=',').to_csv(FILE, index=False) writes them so"
-                )
+            _check_comma(texts.iloc[row], row, column)
             raise UsageError(
                 f"{place(row, column)}: {texts.iloc[row]!r} is no number; leave the cell empty where nothing was measured. A "
                 "column of words is a label, or is left out of the channels",
@@ -61,7 +60,31 @@ def numbers(table: "pd.DataFrame", column: str) -> NDArray[np.float64]:
         raise UsageError(
             f"{place(row, column)}: {values[row]} is not finite; leave the cell empty, which means missing"
         )
+    _tell_codes(values, column)
     return values
+
+
+def _check_comma(cell: str, row: int, column: str) -> None:
+    """Raises `UsageError` for a number with a decimal comma."""
+    if _DECIMAL_COMMA.fullmatch(cell):
+        raise UsageError(
+            f"{place(row, column)}: {cell!r} has a comma; numbers have a point: pandas.read_csv(FILE, sep=';', "
+            "decimal=',').to_csv(FILE, index=False) writes them so"
+        )
+
+
+def _tell_codes(values: NDArray[np.float64], column: str) -> None:
+    """Say a `Remark` where a column holds a usual code for missing, far from all other values: three times their range."""
+    for code in CODES:
+        coded = values == code
+        others = values[~coded & ~np.isnan(values)]
+        if not coded.any() or len(others) == 0:
+            continue
+        low, high = float(others.min()), float(others.max())
+        if max(low - code, code - high) > 3 * (high - low):
+            count = f"{int(coded.sum()):,} row{'s' if coded.sum() > 1 else ''}"
+            said = f"column {column!r} holds {code:g} in {count}, and else values from {low:g} to {high:g}"
+            warnings.warn(Remark(f"{said}; where that means missing, leave the cells empty"), stacklevel=2)
 
 
 _OTHER = ("data.static", "data.dynamic", "data.channels")
@@ -124,6 +147,7 @@ def times(table: "pd.DataFrame", column: str) -> tuple[Array, bool | None]:
         # Among numbers the first that is none, among dates the first that is none.
         neither = found.isna().to_numpy() & np.isnan(numeric)
         row = int((neither if neither.any() else found.isna().to_numpy()).argmax())
+        _check_comma(stripped.iloc[row], row, column)
         raise UsageError(
             f"{place(row, column)}: {stripped.iloc[row]!r} is neither a number nor a date in ISO 8601, such as "
             "2024-02-01T13:00; write times so"

@@ -47,6 +47,8 @@ def read_table(path: Path) -> "pd.DataFrame":
         UsageError: Where it cannot be read.
     """
     pandas = needed("pandas", "series", "a table")
+    if path.is_dir():
+        raise UsageError("is a folder, and a table is one file; name the file")
     if not path.is_file():
         near = did_you_mean(path.name, (p.name for p in path.parent.iterdir())) if path.parent.is_dir() else ""
         raise UsageError(f"no such file{near}")

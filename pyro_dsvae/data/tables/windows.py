@@ -65,7 +65,7 @@ class Windows:
         least = f"a window has {needed} steps" if self.window else "a sequence has at least 2"
         if self.short == "refuse":
             hint = ""
-            if len(short) == len(np.unique(rows.entity)):
+            if len(short) == len(np.unique(rows.entity)) and counts.max() == 1:
                 hint = "; a table with a row for each entity and a column for each step is melted first: pandas.melt"
             raise UsageError(
                 f"row {row}, column {what!r}: too short is {names}, and {least}; leave out short ones, or drop them{hint}",
