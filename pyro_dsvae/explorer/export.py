@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from bokeh.document import Document
-from bokeh.embed import file_html
+from bokeh.embed import components
 from bokeh.layouts import column
 from bokeh.models import CustomJS, Div, LayoutDOM, Select, Slider, UIElement
-from bokeh.resources import INLINE
+from bokeh.resources import Resources
 from torch import Tensor
 
 from pyro_dsvae.actions.selection import Selection
@@ -24,6 +24,11 @@ from pyro_dsvae.inference.latent_space.encoding import Codes
 from pyro_dsvae.runs.output_folder import writing
 
 SWAPPED, ENDS, COUNT = 8, 4, 11
+PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,"><title>{}</title><style>body {{ font-family: sans-serif }}</style><script>{}</script></head>
+<body>{}{}</body></html>
+"""
 # The values of the controls, joined, are the key of what is shown.
 SHOW = "place[part] = contents[controls.map(control => String(control.value)).join('|')]"
 
@@ -72,9 +77,14 @@ def write_page(library: Library, path: Path) -> None:
     name = library.run.path.name
     player = Player(library.run.length)
     player.start(document)
-    document.add_root(column(_heading(name, 1), *([player.layout] if library.image else []), *parts))
+    root = column(_heading(name, 1), *([player.layout] if library.image else []), *parts)
+    document.add_root(root)
+    # Not Bokeh's own page: it also names files of Panel's widgets, which only a server has.
+    scripts = Resources(mode="inline", components=["bokeh", "bokeh-widgets"]).js_raw
+    script, place = components(root)
+    text = PAGE.format(html.escape(f"{name} · pyro_dsvae"), "</script><script>".join(scripts), place, script)
     with writing(path):
-        path.write_text(file_html(document, INLINE, f"{name} · pyro_dsvae"))
+        path.write_text(text, encoding="utf-8")
 
 
 def _heading(text: str, level: int) -> Div:

@@ -2,10 +2,12 @@
 
 import asyncio
 import queue
+import random
 import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from typing import TypeVar
 
 import numpy as np
@@ -16,15 +18,20 @@ from playwright.sync_api import Browser, sync_playwright
 from torch import Tensor
 from tornado.platform.asyncio import AsyncIOLoop
 
+from pyro_dsvae.checks.html import document
 from pyro_dsvae.clips.writing import write_npz
 from pyro_dsvae.explorer import server
 from pyro_dsvae.explorer.dimensions import used
+from pyro_dsvae.explorer.export import write_page
 from pyro_dsvae.explorer.library import Library
-from pyro_dsvae.explorer.page import page, report_of
+from pyro_dsvae.explorer.page import PAGES, page, report_of
 from pyro_dsvae.explorer.pages.latents import NUMBER
+from tests.explorer.strips import pixels
 from tests.explorer.tab import Tab
 
 Result = TypeVar("Result")
+# The first caption of each page that begins with another than "Clip".
+FIRST = {"Swap": "First clip", "Latents": "Reconstruction", "Interpolate": "First clip", "Fill in": "What is left"}
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 
@@ -147,6 +154,9 @@ def test_swaps_and_uploads(tab: Tab, api: Served, library: Library, clips: Tenso
     tab.upload(1, tmp_path / "large.gif")
     tab.turn("Convert it")
     assert tab.shows(1, torch.stack([torch.full((3, 32, 32), 40 * i, dtype=torch.uint8) for i in range(4)]))
+    (tmp_path / "huge.npz").write_bytes(bytes(17_000_000))
+    tab.upload(0, tmp_path / "huge.npz")
+    tab.page.get_by_text("File is too large").first.wait_for()
 
 
 def test_latents(tab: Tab, api: Served, library: Library, clips: Tensor) -> None:
@@ -195,3 +205,138 @@ def test_forecast(tab: Tab, api: Served, library: Library, clips: Tensor) -> Non
         assert tab.shows(1, torch.cat([clips[0, :given] / 255, found.mean[0]]))
         tab.slide("Frames given", "Home")
         tab.slide("Frames to forecast", "End")
+
+
+# On the screen, the point that is farthest to the right, so that no other lies on it.
+POINT = """() => {
+  const plot = Bokeh.documents.flatMap(d => [...d._all_models.values()]).find(m => m.type == 'Figure' && m.name == 'map')
+  const view = plot && Bokeh.index.find_one(plot)
+  if (!view) return false
+  const data = plot.renderers[0].data_source.data, i = data.x.indexOf(Math.max(...data.x))
+  const box = view.el.getBoundingClientRect(), {x_scale, y_scale} = view.frame
+  return {x: box.x + x_scale.compute(data.x[i]), y: box.y + y_scale.compute(data.y[i]), title: data.title[i]}
+}"""
+
+
+def test_a_point_of_the_map_is_clicked(tab: Tab, clips: Tensor) -> None:
+    tab.to("Map", "Clip")
+    tab.select("Colour by").select_option("action")
+    tab.page.locator("span:visible", has_text="walk front").first.wait_for()
+    point = tab.page.wait_for_function(POINT).json_value()
+    tab.page.mouse.click(point["x"], point["y"])
+    assert tab.shows(0, clips[position(point["title"])])
+    assert tab.select("Clip").input_value() == point["title"]
+
+
+def test_pixels_that_are_erased_by_mouse_are_filled(tab: Tab, api: Served, library: Library, clips: Tensor) -> None:
+    tab.to("Fill in", "What is left")
+    assert tab.shows(0, clips[0])
+    box = tab.page.locator(".bk-Figure:visible").first.bounding_box()
+    assert box is not None
+    tab.page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.4 * box["height"])
+    tab.page.mouse.down()
+    tab.page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.6 * box["height"], steps=4)
+    tab.page.mouse.up()
+    tab.page.locator('.clip[aria-label*=" values erased"]:not([aria-label*=" 0 values"])').wait_for()
+    mask = torch.from_numpy((pixels(tab.html(0)) != 227).any(-1)).unsqueeze(1).expand(-1, 3, -1, -1)[None]
+    assert 0 < int((~mask).sum()) < mask.numel() / 4
+    assert tab.shows(1, api(library.run.impute, clips[:1], mask, draws=20, method="amortised").mean[0])
+    tab.turn("Erase nothing")
+    assert tab.shows(0, clips[0])
+
+
+def test_a_narrow_window_is_not_moved_sideways(browser: Browser, api: Served) -> None:
+    context = browser.new_context(viewport={"width": 400, "height": 800})
+    tab = Tab.open(context, api.address)
+    tab.turn("Play")
+    for name in PAGES:
+        tab.to(name, FIRST.get(name, "Clip"))
+        assert tab.page.evaluate("document.documentElement.scrollWidth") <= 400, name
+    tab.close()
+    context.close()
+
+
+def test_an_exported_page_needs_no_server(
+    browser: Browser, api: Served, library: Library, clips: Tensor, tmp_path: Path
+) -> None:
+    api(write_page, library, tmp_path / "page.html")
+    context = browser.new_context(offline=True)
+    tab = Tab.open(context, (tmp_path / "page.html").as_uri())
+    options = tab.options("f of")
+    tab.select("f of").select_option(options[2])
+    tab.select("z of").select_option(options[5])
+    assert tab.shows(0, api(library.run.swap, *(clips[position(options[i])][None] for i in (2, 5)))[0])
+    ends = [clips[position(tab.select(name).input_value())][None] for name in ("From", "To")]
+    tab.slide("Share of the way (%)", "Home", "ArrowRight")
+    assert tab.shows(1, api(library.run.interpolate, *ends, count=11)[1])
+    tab.select("Clip").select_option(index=3)
+    assert tab.shows(2, clips[position(tab.select("Clip").input_value())])
+    tab.close()
+    context.close()
+
+
+def act(tab: Tab, choice: random.Random, count: int) -> None:
+    """Use controls at random."""
+    for _ in range(count):
+        one = choice.choice(tab.page.locator("button:visible, select:visible, .noUi-handle:visible").all())
+        kind = one.evaluate("e => e.tagName")
+        if kind == "SELECT":
+            one.select_option(index=choice.randrange(one.locator("option").count()))
+        elif kind == "BUTTON":
+            one.click()
+        else:
+            one.press(choice.choice(["ArrowLeft", "ArrowRight", "Home", "End"]))
+    tab.to("Sample", "Clip")
+
+
+def memory(tab: Tab) -> tuple[float, float]:
+    """Bytes of the objects of the page, and the most that this process, which serves it, ever had."""
+    session = tab.page.context.new_cdp_session(tab.page)
+    session.send("HeapProfiler.collectGarbage")
+    return session.send("Runtime.getHeapUsage")["usedSize"], 1024 * getrusage(RUSAGE_SELF).ru_maxrss
+
+
+def test_random_actions(tab: Tab) -> None:
+    act(tab, random.Random(0), 20)
+
+
+@pytest.mark.slow
+def test_a_thousand_random_actions_take_no_more_and_more_memory(tab: Tab) -> None:
+    choice = random.Random(1)
+    act(tab, choice, 300)
+    before = memory(tab)
+    act(tab, choice, 700)
+    after = memory(tab)
+    print(f"page and server, MB: {before}, then {after}")
+    assert all(b < a + 100e6 for a, b in zip(before, after, strict=True))
+
+
+def test_two_tabs_go_on_when_the_run_is_deleted(browser: Browser, api: Served, library: Library, clips: Tensor) -> None:
+    """They also have the link to the report of ppc, which is not of a later day, and cannot run scripts."""
+    report = report_of(library)
+    report.parent.mkdir()
+    report.write_text(document("Checks", ["<p>all is well</p><script>document.title = 'run'</script>"]))
+    context = browser.new_context()
+    one, other = (Tab.open(context, api.address) for _ in range(2))
+    with context.expect_page() as opened:
+        one.page.get_by_role("link", name="What ppc found").click()
+    opened.value.get_by_text("all is well").wait_for()
+    assert opened.value.title() == "Checks"
+    run = library.run.path
+    run.rename(run.with_name("gone"))
+    try:
+        gone = opened.value.reload()
+        assert gone is not None
+        assert gone.status == 404
+        options = one.options("First clip")
+        for tab, place in ((one, 9), (other, 14)):
+            tab.select("First clip").select_option(options[place])
+        for tab, place in ((one, 9), (other, 14)):
+            assert tab.shows(0, clips[position(options[place])])
+            tab.to("Sample", "Clip")
+            assert tab.shows(1, api(library.run.sample, 4)[0])
+            tab.close()
+    finally:
+        run.with_name("gone").rename(run)
+        shutil.rmtree(report.parent)
+    context.close()
