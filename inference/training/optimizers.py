@@ -116,13 +116,27 @@ class Muon(torch.optim.Optimizer):
 def orthogonalised(matrices: Tensor) -> Tensor:
     """About U V^T of every matrix U S V^T, (N, rows, columns); zero where the matrix is zero.
 
+    A step of the iteration is x <- p x, p = a + b x x^T + c (x x^T)^2. All p are polynomials of the first x x^T, so they
+    commute, and their product is found from x x^T alone, which is a square of the shorter side of x.
+
     Source: the quintic Newton-Schulz iteration of Jordan et al. (see `Muon`).
     """
-    a, b, c = POLYNOMIAL
     wide = matrices.shape[1] <= matrices.shape[2]
     x = matrices if wide else matrices.mT
     x = x / x.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None]
-    for _ in range(REPEATS):
-        square = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
+    square = x @ x.mT
+    product = p = _polynomial(square)
+    for _ in range(REPEATS - 1):
+        square = p @ square @ p
+        p = _polynomial(square)
+        product = product @ p
+    x = product @ x
     return x if wide else x.mT
+
+
+def _polynomial(square: Tensor) -> Tensor:
+    """a + b s + c s^2 of square matrices s, (N, rows, rows)."""
+    a, b, c = POLYNOMIAL
+    p = torch.baddbmm(square, square, square, beta=b, alpha=c)
+    p.diagonal(dim1=1, dim2=2).add_(a)
+    return p

@@ -90,10 +90,14 @@ class MultiscaleStaticEncoder(StaticEncoder):
         )
 
     def forward(self, x: Tensor, observed: Tensor, lengths: Tensor | None) -> Tensor:
-        ground = mean_over(observed, ground_colours(x))
-        whole = self.whole(centred(above_ground(x)), observed, lengths)
+        colours = ground_colours(x)
+        above = x - colours[..., None, None]
+        ground = mean_over(observed, colours)
+        whole = self.whole(centred(above), observed, lengths)
+        seen = torch.cat([x, above], dim=2)
         if self.training:
-            x, observed = some_frames(x, observed, self.count)
-        unordered = mean_over(observed, torch.cat([self.patches(x), self.parts(above_ground(x))], dim=-1))
+            seen, observed = some_frames(seen, observed, self.count)
+        x, above = seen.chunk(2, dim=2)
+        unordered = mean_over(observed, torch.cat([self.patches(x), self.parts(above)], dim=-1))
         # Grounds differ little in a network's eyes: four times their values are about as large as other features.
         return self.layers(torch.cat([unordered, whole, self.ground(4 * ground)], dim=-1))

@@ -60,3 +60,17 @@ def test_only_weights_of_layers_that_are_large_enough_are_made_orthogonal() -> N
     net = Net()
     weights = [net.linear.weight, net.recurrent.weight_ih_l0, net.recurrent.weight_hh_l0, net.convolution.weight]
     assert {id(weight) for weight in layer_weights(net)} == {id(weight) for weight in weights}
+
+
+@pytest.mark.parametrize("shape", [(2, 40, 160), (2, 160, 40), (1, 48, 48)])
+def test_the_iteration_in_one_square_factor_is_that_of_the_matrix(shape: tuple[int, ...]) -> None:
+    """Singular values from 1 to 1e-4, each put through the polynomial five times. Rounding of x x^T grows by 3.4^8."""
+    shorter = min(shape[1:])
+    u, _ = torch.linalg.qr(torch.randn(shape[0], shape[1], shorter))
+    v, _ = torch.linalg.qr(torch.randn(shape[0], shape[2], shorter))
+    values = torch.logspace(0, -4, shorter, dtype=torch.float64)
+    found = orthogonalised(u * values.float() @ v.mT)
+    expected = values / values.norm()
+    for _ in range(5):
+        expected = 3.4445 * expected - 4.7750 * expected**3 + 2.0315 * expected**5
+    torch.testing.assert_close(found, u * expected.float() @ v.mT, rtol=0, atol=5e-4)
