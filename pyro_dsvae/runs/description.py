@@ -8,6 +8,7 @@ from pydoc import locate
 from typing import Any
 
 from pyro_dsvae.configuration.parts import in_words
+from pyro_dsvae.data.dataset import DataSource
 from pyro_dsvae.data.words import in_words as sequences_in_words
 from pyro_dsvae.inference.posteriors.posterior import Posterior
 from pyro_dsvae.models.dsvae import DSVAE
@@ -19,11 +20,13 @@ from pyro_dsvae.runs.directory import RunDirectory
 WIDTH = 110
 
 
-def described(path: Path, config: Mapping[str, Any], state: Mapping[str, Any], model: DSVAE, guide: Posterior) -> str:
+def described(
+    path: Path, config: Mapping[str, Any], data: DataSource, model: DSVAE, guide: Posterior, state: Mapping[str, Any]
+) -> str:
     """Where the run is, its data and parts, its held-out ELBO, and what can be done with it. Only summary.json is read.
 
     Args:
-        path, config, state, model, guide: As `pyro_dsvae.load` gives them.
+        path, config, data, model, guide, state: As `pyro_dsvae.load` gives them.
 
     Example:
         >>> import pyro_dsvae
@@ -31,10 +34,13 @@ def described(path: Path, config: Mapping[str, Any], state: Mapping[str, Any], m
         Run runs/clips
     """
     size = f": {_size(int(state['length']), model)}" if "length" in state else ""
+    # Data that were given when the run was opened are not those that config.yaml names.
+    kind = type(data).__name__
+    source = _named(config, "data") if config["data"]["class_path"].endswith(f".{kind}") else kind
     weights = [p for module in (model, guide) for p in module.parameters()]
     step = f", as of step {state['step']:,}" if "step" in state else ""
     lines = [
-        ("data", f"{_named(config, 'data')}{size}"),
+        ("data", f"{source}{size}"),
         ("static prior", f"{_named(config, 'static_prior')}, f of {model.static_prior.static_size} numbers a sequence"),
         ("dynamic prior", f"{_named(config, 'dynamic_prior')}, z of {model.dynamic_prior.latent_size} numbers a step"),
         *((part, _named(config, part)) for part in ("likelihood", "decoder", "encoder", "posterior")),

@@ -42,7 +42,7 @@ class OpenedRun(ABC):
     anchor: Tensor | None = None
 
     def __repr__(self) -> str:
-        return described(self.path, self.config, self.state, self.model, self.guide)
+        return described(self.path, self.config, self.data, self.model, self.guide, self.state)
 
     def sequences(self) -> SequenceData:
         """Load the data of the run.

@@ -415,3 +415,5 @@ def test_a_run_that_has_not_ended_prints_too(images: Run, tmp_path: Path) -> Non
     lines = str(pyro_dsvae.load(tmp_path / "run")).splitlines()
     assert not any("ELBO" in line for line in lines)
     assert any("as of step" in line for line in lines)
+    given = pyro_dsvae.load(images.path, data=np.zeros((N, T, *IMAGE), np.uint8))
+    assert "  data          InMemory: clips of up to 6 frames" in str(given)
