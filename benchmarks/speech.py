@@ -113,8 +113,11 @@ def measure(path: Path, parts: Mapping[str, list[Spoken]], judges: Judges, split
     }
     for name, (x, voices, words) in rows.items():
         found[f"{name}: voice"], found[f"{name}: word"] = judges.right(x, voices, words)
-    sources = [test[j].voice for _, j in pairs]
+    targets, sources = ([test[pair[k]].voice for pair in pairs] for k in (0, 1))
+    few = judges.few.says(made)
     found["converted: voice of the source"] = share(judges.voice.says(made), sources)
+    found |= {"converted: target of few": share(few, targets), "converted: source of few": share(few, sources)}
+    found["reconstructed: voice of few"] = share(judges.few.says(kept), [s.voice for s in some])
     return found
 
 
@@ -154,8 +157,11 @@ ROWS: Sequence[tuple[str, str, str]] = (
     ("EER of means", "equal error rate by the mean log spectrum, for comparison", ""),
     ("converted: voice", "converted: judged as the target's voice", "at least 90 %"),
     ("converted: voice of the source", "judged as the source's voice", ""),
+    ("converted: target of few", "judged as the target's by who knows the split's voices alone, eight in the test", ""),
+    ("converted: source of few", "as the source's by the same", ""),
     ("converted: word", "the word is judged right", "at least 85 %"),
     ("reconstructed: voice", "reconstructed: voice judged right", ""),
+    ("reconstructed: voice of few", "by who knows the split's voices alone", ""),
     ("reconstructed: word", "word judged right", ""),
     ("copied: voice", "true spectra made sound without a model: voice judged right", ""),
     ("copied: word", "word judged right", ""),
@@ -210,7 +216,7 @@ def main() -> None:
     parts: dict[str, list[Spoken]] = {}
     for each in read_all(voices / "recordings", first.data.segmenting().spectra):
         parts.setdefault(each.part, []).append(each)
-    judges, found = Judges.trained(parts), []
+    judges, found = Judges.trained(parts, options.split), []
     copies = copied(first.data.segmenting().spectra, parts, judges, options.split)
     for path in runs:
         found.append(measure(path, parts, judges, options.split) | copies)

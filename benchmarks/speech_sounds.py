@@ -85,13 +85,20 @@ def course(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Judges:
-    """Who tells voices and words from sound, and what they are right about on true recordings of the test voices."""
+    """Who tells voices and words from sound.
+
+    Attributes:
+        voice: Tells all voices.
+        few: Tells the voices of the measured split, and knows no others.
+        word: Tells words.
+    """
 
     voice: Judge
+    few: Judge
     word: Judge
 
     @classmethod
-    def trained(cls, parts: Mapping[str, list[Spoken]]) -> "Judges":
+    def trained(cls, parts: Mapping[str, list[Spoken]], split: str) -> "Judges":
         heard = [each for part, spoken in parts.items() if part.endswith("heard") for each in spoken]
         new = parts["train, new"]
         # Words also in voices of other resonances: 31 are too few to tell them in any.
@@ -102,7 +109,10 @@ class Judges:
                 others.dynamic_view(s.x[None], torch.ones(1, len(s.x), dtype=torch.bool), True)[0] for s in 2 * new
             ]
         words = Judge(course, [*(s.x for s in new), *warped], 3 * [s.word for s in new])
-        return cls(Judge(timbre, [s.x for s in heard], [s.voice for s in heard]), words)
+        voice, few = (
+            Judge(timbre, [s.x for s in some], [s.voice for s in some]) for some in (heard, parts[f"{split}, heard"])
+        )
+        return cls(voice, few, words)
 
     def right(self, x: Sequence[Tensor], voices: Sequence[str], words: Sequence[str]) -> tuple[float, float]:
         """Shares of sounds, of their log spectra, that have these voices, and these words."""
