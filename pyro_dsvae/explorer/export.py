@@ -77,7 +77,9 @@ def write_page(library: Library, path: Path) -> None:
     name = library.run.path.name
     player = Player(library.run.length)
     player.start(document)
-    root = column(_heading(name, 1), *([player.layout] if library.image else []), *parts)
+    if library.image:
+        player.reach(library.run.length)
+    root = column(_heading(name, 1), player.layout, *parts)
     document.add_root(root)
     # Not Bokeh's own page: it also names files of Panel's widgets, which only a server has.
     scripts = Resources(mode="inline", components=["bokeh", "bokeh-widgets"]).js_raw

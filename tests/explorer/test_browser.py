@@ -259,9 +259,12 @@ def test_a_narrow_window_is_not_moved_sideways(browser: Browser, api: Served) ->
 def test_an_exported_page_needs_no_server(
     browser: Browser, api: Served, library: Library, clips: Tensor, tmp_path: Path
 ) -> None:
+    """Nor any file beside it: what cannot be loaded is said in the console."""
     api(write_page, library, tmp_path / "page.html")
+    assert (tmp_path / "page.html").stat().st_size < 20_000_000
     context = browser.new_context(offline=True)
     tab = Tab.open(context, (tmp_path / "page.html").as_uri())
+    tab.turn("Play")
     options = tab.options("f of")
     tab.select("f of").select_option(options[2])
     tab.select("z of").select_option(options[5])

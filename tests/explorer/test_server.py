@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import http.client
 import os
-import re
 import shutil
 import signal
 import socket
@@ -23,8 +22,6 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application
 
 from pyro_dsvae import explore, pretrained
-from pyro_dsvae.explorer.export import write_page
-from pyro_dsvae.explorer.library import Library
 from pyro_dsvae.explorer.server import Report, opened, serve
 from pyro_dsvae.models.errors import UsageError
 
@@ -149,10 +146,3 @@ def test_what_the_reader_got_wrong_is_one_line(tmp_path: Path, monkeypatch: pyte
     assert "nowhere holds no run" in refused("--no-browser", str(tmp_path / "nowhere")), "the flag takes no value"
     monkeypatch.setitem(sys.modules, "panel", None)
     assert "pip install 'pyro-dsvae[explore]'" in refused("sprites")
-
-
-def test_an_exported_page_is_one_file_that_names_no_other(library: Library, tmp_path: Path) -> None:
-    write_page(library, tmp_path / "page.html")
-    text = (tmp_path / "page.html").read_text()
-    assert not re.search(r"<(script|link|iframe)[^>]+(src|href)=(?!\"data:)", text)
-    assert len(text) < 20_000_000
