@@ -1,7 +1,7 @@
 """Fit a disentangled sequential VAE.
 
-  python -m pyro_dsvae.fit                                   the main job: the embedded sprites; on two quiet cores 8
-                                                             minutes, 6 of them for the fit
+  python -m pyro_dsvae.fit                                   the main job: the embedded sprites; on two quiet cores 9
+                                                             minutes, 7 of them for the fit
   python -m pyro_dsvae.fit --data LPCSprites --data.root DIR --data.size 32 --minutes 30
   python -m pyro_dsvae.fit --data Arrays --data.path clips.npz --likelihood Bernoulli
   python -m pyro_dsvae.fit --dynamic_prior IID               any part by name …

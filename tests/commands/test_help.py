@@ -59,4 +59,4 @@ def test_help_readme_and_site_state_one_time_of_the_first_fit() -> None:
     for text in texts:
         found = re.search(r"(\d+)\s+minutes,\s+(\d+) of them for the fit", text)
         assert found is not None
-        assert found.groups() == ("8", "6")
+        assert found.groups() == ("9", "7")
