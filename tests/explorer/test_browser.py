@@ -302,8 +302,12 @@ def memory(tab: Tab) -> tuple[float, float]:
     return session.send("Runtime.getHeapUsage")["usedSize"], 1024 * getrusage(RUSAGE_SELF).ru_maxrss
 
 
-def test_random_actions(tab: Tab) -> None:
+def test_random_actions(tab: Tab, clips: Tensor) -> None:
     act(tab, random.Random(0), 20)
+    tab.to("Swap", "First clip")
+    tab.select("First clip").select_option(index=3)
+    assert tab.shows(0, clips[position(tab.select("First clip").input_value())])
+    assert not tab.complaints
 
 
 @pytest.mark.slow
