@@ -26,8 +26,8 @@ class Delta(Posterior):
         encoder: Makes the encoder of frames, for a frame shape and a number of features; supplied by the model.
         hidden_size: Units of each LSTM.
         feature_size: Features per frame.
-        views: Guide views (`GuideViews`): none, recolour, turn, jitter, rescale, vocal_tract, or your own; by default turn
-            for images and none for vectors. --posterior.views.help Turn says what turn assumes.
+        views: Guide views (`GuideViews`): none, recolour, turn, jitter, rescale, other_window, vocal_tract, or your own; by
+            default turn for images and none for vectors. --posterior.views.help Turn says what turn assumes.
 
     Example:
         >>> import torch

@@ -46,7 +46,7 @@ class Optimisation:
             the fit; 0 for none
         static_start: share of the fit, from 0 to below 1, in which z leads, where a guide has views: the networks from a
             clip to f learn in few of the steps at first, and then in ever more; it ends sooner where z carries more than
-            what free_dynamic lets it
+            what free_dynamic lets it, and f never waits where it is inferred from another window of a recording
         recombination_start: share of the fit, from 0 to 1 for never, after which a guide with views infers f from recombined
             clips, too
         max_grad_norm: gradients are scaled down to this norm, in nats per sequence
@@ -133,7 +133,8 @@ class Optimisation:
 
         of the steps, all at most, spread evenly by multiples of the golden ratio; s is the share of ``static_start`` that has
         passed, and c what z carries. Once z pays for what it carries, it leads; were f to wait longer, z would learn shapes
-        of what stays, too.
+        of what stays, too. Where f is inferred from other windows it cannot take what moves, so its networks learn from the start,
+        or z would take what stays before them.
 
         Args:
             step: Steps before this one.
@@ -143,7 +144,7 @@ class Optimisation:
         """
         started = progress / self.static_start if progress < self.static_start else 1.0
         ahead = max(0.0, carried / self.free_dynamic - 1) if self.free_dynamic else 0.0
-        learns = step * GOLDEN_RATIO % 1 < max(started, ahead) ** 2
+        learns = other_windows or step * GOLDEN_RATIO % 1 < max(started, ahead) ** 2
         return StaticView(progress >= self.recombination_start, other_windows, learns)
 
     def rates(self, step: int, progress: float) -> Rates:

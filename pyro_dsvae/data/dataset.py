@@ -46,8 +46,8 @@ class SequenceData:
         labels: From the name of a factor to its `Label`; may be empty.
         quantities: From the name of a factor to its `Quantity`; may be empty.
         names: Of columns, entities and times, where the data come from a table.
-        recordings: (N,) int64, which recording each sequence is a window of, in the order of time; None where each is one
-            by itself or that is not known.
+        recordings: (N,) int64, which recording, or entity, each sequence is a window of, in the order of time; None where each
+            is one by itself or that is not known.
 
     Raises:
         UsageError: In one line, where a field breaks this contract.
@@ -266,6 +266,10 @@ def _check_fields(data: SequenceData) -> None:
                 f"lengths run from {int(data.lengths.min())} to {int(data.lengths.max())}; they must lie in 2..{t}: leave out "
                 f"{numbered_sequences(wrong)}, or mend {'its length' if wrong.sum() == 1 else 'their lengths'}"
             )
+    if data.recordings is not None and (data.recordings.shape != (n,) or data.recordings.dtype != torch.int64):
+        raise UsageError(
+            f"recordings are {data.recordings.dtype} {tuple(data.recordings.shape)}; they must be int64 ({n},)"
+        )
     if data.mask is not None:
         shapes = {(n, t), tuple(data.frames.shape)}
         if tuple(data.mask.shape) not in shapes or data.mask.dtype != torch.bool:

@@ -151,7 +151,10 @@ class VideoFolder(DataSource):
         for line in left_out:
             warnings.warn(Remark(line), stacklevel=3)
         labels = labels_of(described.labels, counts, roles)
-        return SequenceData(frames, torch.from_numpy(np.repeat(split, counts)), labels=labels, names=names)
+        of = torch.from_numpy(np.repeat(np.arange(len(entries)), counts))
+        return SequenceData(
+            frames, torch.from_numpy(np.repeat(split, counts)), labels=labels, names=names, recordings=of
+        )
 
     def cutting(self) -> Cutting:
         """How clips become frames and windows."""

@@ -157,6 +157,8 @@ def test_windows_are_those_of_a_loop_in_the_split_of_their_sequence(
         assert np.array_equal(data.times[row].numpy(), 2 * numbers)
         assert int(data.split[row]) == split[i]
         assert data.labels["who"].classes[data.labels["who"].values[row]] == str(i)
+    assert data.recordings is not None
+    assert data.recordings.tolist() == [i for i, _ in expected]
 
 
 def test_windows_of_one_sequence_are_in_one_split(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from pyro_dsvae.inference.posteriors.views.guide_views import GuideViews
 from pyro_dsvae.inference.posteriors.views.jitter import Jitter
 from pyro_dsvae.inference.posteriors.views.no_views import NoViews
+from pyro_dsvae.inference.posteriors.views.other_window import OtherWindow
 from pyro_dsvae.inference.posteriors.views.recolour import Recolour
 from pyro_dsvae.inference.posteriors.views.rescale import Rescale
 from pyro_dsvae.inference.posteriors.views.static_encoder import OrderedStaticEncoder, StaticEncoder
@@ -14,6 +15,7 @@ __all__ = [
     "Jitter",
     "NoViews",
     "OrderedStaticEncoder",
+    "OtherWindow",
     "Recolour",
     "Rescale",
     "StaticEncoder",

@@ -6,13 +6,14 @@ from typing import Literal
 from pyro_dsvae.inference.posteriors.views.guide_views import GuideViews
 from pyro_dsvae.inference.posteriors.views.jitter import Jitter
 from pyro_dsvae.inference.posteriors.views.no_views import NoViews
+from pyro_dsvae.inference.posteriors.views.other_window import OtherWindow
 from pyro_dsvae.inference.posteriors.views.recolour import Recolour
 from pyro_dsvae.inference.posteriors.views.rescale import Rescale
 from pyro_dsvae.inference.posteriors.views.turn import Turn
 from pyro_dsvae.inference.posteriors.views.vocal_tract import VocalTract
 from pyro_dsvae.models.errors import UsageError
 
-Name = Literal["none", "recolour", "turn", "jitter", "rescale", "vocal_tract"]
+Name = Literal["none", "recolour", "turn", "jitter", "rescale", "other_window", "vocal_tract"]
 Views = GuideViews | Name | bool | None
 BY_NAME: Mapping[str, type[GuideViews]] = {
     "none": NoViews,
@@ -20,6 +21,7 @@ BY_NAME: Mapping[str, type[GuideViews]] = {
     "turn": Turn,
     "jitter": Jitter,
     "rescale": Rescale,
+    "other_window": OtherWindow,
     "vocal_tract": VocalTract,
 }
 

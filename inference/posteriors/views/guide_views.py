@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from pyro_dsvae.inference.posteriors.views.static_encoder import StaticEncoder
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.networks.frames import EncoderRecipe
 
@@ -82,6 +83,14 @@ class GuideViews(ABC):
             observed: (B, T) bool.
             training: Whether the view is one of training; in evaluation nothing is drawn.
         """
+
+    def recordings(self, train: Sequences) -> Tensor | None:
+        """(N,) int64, which recording each training sequence is a window of; None where f is inferred from the sequence itself.
+
+        Raises:
+            UsageError: Where the views need to know, and the data do not.
+        """
+        return train.own_recordings if self.other_windows else None
 
     def sentence(self) -> str:
         """What the views are and assume, for whoever reads what a fit prints."""

@@ -28,7 +28,7 @@ _UNREADABLE = (
     zlib.error,
 )
 # Arrays beside the frames.
-FIELDS = ("lengths", "mask", "times", "split")
+FIELDS = ("lengths", "mask", "times", "split", "recordings")
 # What a file may hold for each name that a first array has given.
 FACTORS = {"labels_": ("labels_", "role_", "classes_"), "quantities_": ("quantities_", "components_", "unit_")}
 PREFIXES = tuple(prefix for prefixes in FACTORS.values() for prefix in prefixes)

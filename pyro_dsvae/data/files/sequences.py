@@ -78,6 +78,7 @@ class ArrayReader:
             times=None if "times" not in steps else torch.from_numpy(steps["times"].astype(np.float64)),
             labels={name: label_of(name, arrays, n) for name in names["labels_"]},
             quantities={name: quantity_of(name, arrays) for name in names["quantities_"]},
+            recordings=_recordings(others.get("recordings")),
         )
 
     def _usual(self, arrays: dict[str, Array], raw: Array) -> Layout:
@@ -165,7 +166,8 @@ class ArrayReader:
                 said = f"the last {left} of {length} steps fill no window of {self.windows.window} and are left out"
                 warnings.warn(Remark(f"{self.where}: {said}", "data.window"), stacklevel=2)
             size = count, self.windows.window  # a view: the file may be larger than the memory
-            return {k: v[0, : size[0] * size[1]].reshape(*size, *v.shape[2:]) for k, v in steps.items()}, others
+            steps = {k: v[0, : size[0] * size[1]].reshape(*size, *v.shape[2:]) for k, v in steps.items()}
+            return steps, {"recordings": np.zeros(count, np.int64), **others}
         sizes = np.asarray(others.pop("lengths", np.full(n, length)))
         by: By = self.splits.by or ("time" if n == 1 else "entity")
         if by == "time" and "split" in others:
@@ -173,6 +175,7 @@ class ArrayReader:
         if by == "entity" and "split" not in others:
             others["split"] = self._drawn(n).numpy()
         windows = cut(sizes, self.windows, by, self.splits)
+        others.setdefault("recordings", np.arange(n))
         cut_others = {k: windows.sequences(v) if _count(v) == n else v for k, v in others.items()}
         if windows.split is not None:
             cut_others["split"] = windows.split
@@ -229,7 +232,7 @@ def _counts(arrays: dict[str, Array]) -> dict[str, int]:
     return {
         key: len(values)
         for key, values in arrays.items()
-        if (key in ("split", "lengths") or key.startswith("labels_")) and values.ndim == 1
+        if (key in ("split", "lengths", "recordings") or key.startswith("labels_")) and values.ndim == 1
     }
 
 
@@ -237,6 +240,13 @@ def _integers(name: str, values: Array) -> Tensor:
     if values.dtype.kind not in "iub":
         raise UsageError(f"{name} are {values.dtype}; they must be integers")
     return torch.from_numpy(values.astype(np.int64))
+
+
+def _recordings(values: Array | None) -> Tensor | None:
+    """Numbers of what has names or numbers."""
+    if values is None:
+        return None
+    return torch.from_numpy(np.unique(values, return_inverse=True)[1].reshape(values.shape).astype(np.int64))
 
 
 def _mask(arrays: dict[str, Array], raw: Array, layout: Layout) -> Array | None:

@@ -23,8 +23,9 @@ class WatchExercises(DataSource):
     Acceleration and angular velocity, 50 Hz, are averaged over ``every`` samples, and cut into windows. Labels are person and
     side, which stay the same, and exercise, which describes how a sequence moves. The recordings have no split of their own. By
     recording, all windows of one are in one split, drawn by ``seed``: nobody is seen in the same exercise with the same arm
-    again. By time, the split is within each recording, the end for the test, and no window crosses a border. They ship in
-    seglearn: ``pip install 'pyro-dsvae[series]'``.
+    again. By time, the split is within each recording, the end for the test, and no window crosses a border. For the guide
+    views ``other_window`` the windows of one arm belong together, whatever the exercise. They ship in seglearn:
+    ``pip install 'pyro-dsvae[series]'``.
 
     Args:
         window: Steps of each sequence.
@@ -98,6 +99,7 @@ class WatchExercises(DataSource):
                 "exercise": Label.occurring(exercises[recording], tuple(watch["y_labels"]), "dynamic"),
             },
             names=Names(tuple(watch["X_labels"]), tuple(names[i] for i in recording), "recording", "step"),
+            recordings=torch.from_numpy((2 * person + sides)[recording].astype(np.int64)),
         )
 
 

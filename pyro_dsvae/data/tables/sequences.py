@@ -86,6 +86,7 @@ def _built(
         times=torch.from_numpy(times),
         labels=labels,
         names=names,
+        recordings=torch.from_numpy(rows.entity[starts].astype(np.int64)),
     )
 
 

@@ -195,6 +195,7 @@ def test_f_learns_sooner_where_z_pays_for_what_it_carries() -> None:
     options = Optimisation(static_start=0.5, free_dynamic=8.0)
     shares = [sum(options.static_view(step, 0.1, nats).learns for step in range(1000)) for nats in (0, 8, 12, 16, 99)]
     assert shares == pytest.approx([40, 40, 250, 1000, 1000], abs=2)
+    assert all(options.static_view(step, 0.0, 0.0, other_windows=True).learns for step in range(50))
     free = Optimisation(static_start=0.5)  # nothing is free, so nothing tells that z leads
     assert sum(free.static_view(step, 0.1, 99.0).learns for step in range(1000)) == pytest.approx(40, abs=2)
 
