@@ -133,8 +133,8 @@ class Optimisation:
 
         of the steps, all at most, spread evenly by multiples of the golden ratio; s is the share of ``static_start`` that has
         passed, and c what z carries. Once z pays for what it carries, it leads; were f to wait longer, z would learn shapes
-        of what stays, too. Where f is inferred from other windows it cannot take what moves, so its networks learn from the start,
-        or z would take what stays before them.
+        of what stays, too. Where f is inferred from other windows it cannot take what moves, so its networks learn from the
+        start, or z would take what stays before them.
 
         Args:
             step: Steps before this one.

@@ -12,10 +12,10 @@ from pyro_dsvae import Arrays
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.fit import fit
 from pyro_dsvae.inference.posteriors import LSTM as Posterior
-from pyro_dsvae.inference.posteriors.views import GuideViews, NoViews, OtherWindow, Rescale
+from pyro_dsvae.inference.posteriors.views import NoViews, OtherWindow, Rescale
 from pyro_dsvae.inference.training.schedule import Optimisation
 from pyro_dsvae.models.decoders import Dense as Decoder
-from pyro_dsvae.models.dynamic_priors import IID
+from pyro_dsvae.models.dynamic_priors import LSTM
 from pyro_dsvae.models.encoders import Dense
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.static_priors import StandardNormal
@@ -53,14 +53,12 @@ def test_what_differs_between_windows_goes_with_z_though_it_never_changes_within
             static_size=8,
             latent_size=3,
             static_prior=StandardNormal,
-            dynamic_prior=IID,
+            dynamic_prior=partial(LSTM, hidden_size=16),
             encoder=partial(Dense, units=32),
             decoder=partial(Decoder, units=32),
             posterior=partial(Posterior, hidden_size=16, feature_size=16, views=views),
             steps=400,
-            optimisation=Optimisation(
-                    learning_rate=1e-2, evaluations=1, prior_refit_steps=0, static_start=0, kl_static=0.01, kl_dynamic=3
-                ),
+            optimisation=Optimisation(learning_rate=1e-2, evaluations=1, prior_refit_steps=0, kl_static=0.01),
             device="cpu",
         )
         run = pyro_dsvae.load(tmp_path / type(views).__name__)
@@ -69,9 +67,8 @@ def test_what_differs_between_windows_goes_with_z_though_it_never_changes_within
         others = torch.arange(len(test)).roll(3 * WINDOWS + 1)
         swapped = run.decode(codes.f, codes.z[others]).double().mean(1)
         shares[type(views)] = explained(swapped, levels + postured[others])
-    print(shares)
-    assert shares[OtherWindow] > 0.75
-    assert shares[Rescale] < 0.4
+    assert shares[OtherWindow] > 0.5
+    assert shares[Rescale] < 0
 
 
 @pytest.mark.parametrize("recordings", [None, torch.arange(12)])
@@ -85,8 +82,8 @@ def test_data_that_know_no_other_windows_are_refused_and_leave_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_views_ask_for_the_recordings_that_they_use(views_of: tuple[GuideViews, ...] = (NoViews(), Rescale())) -> None:
+def test_views_ask_for_the_recordings_that_they_use() -> None:
     data = SequenceData(torch.randn(6, T, P), torch.tensor([0, 0, 0, 0, 1, 2], dtype=torch.uint8))
     known = SequenceData(data.frames, data.split, recordings=torch.tensor([7, 7, 3, 3, 7, 3])).sequences("train")
-    assert all(views.recordings(known) is None for views in views_of)
+    assert all(views.recordings(known) is None for views in (NoViews(), Rescale()))
     assert OtherWindow().recordings(known).tolist() == [7, 7, 3, 3]
