@@ -280,7 +280,7 @@ def test_zip_of_something_else(tmp_path: Path) -> None:
         ({"frames": VECTORS, "label_who": 1}, "has an unknown array 'label_who' (did you mean"),
         (
             {"frames": VECTORS, "qqq": 1},
-            "unknown array 'qqq'; valid are frames, lengths, mask, times, split, labels_",
+            "unknown array 'qqq'; valid are frames, lengths, mask, times, split, recordings, labels_",
         ),
         ({"frames": VECTORS, "unit_place": "m"}, "has an unknown array 'unit_place'"),
         ({"frames": VECTORS, "quantities_a": np.zeros(VECTORS.shape[0])}, "they must be numbers (N, T) or (N, T, K)"),

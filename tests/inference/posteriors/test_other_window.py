@@ -57,7 +57,7 @@ def test_what_differs_between_windows_goes_with_z_though_it_never_changes_within
             encoder=partial(Dense, units=32),
             decoder=partial(Decoder, units=32),
             posterior=partial(Posterior, hidden_size=16, feature_size=16, views=views),
-            steps=400,
+            steps=250,
             optimisation=Optimisation(learning_rate=1e-2, evaluations=1, prior_refit_steps=0, kl_static=0.01),
             device="cpu",
         )
