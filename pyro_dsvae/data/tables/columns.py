@@ -39,17 +39,25 @@ class ColumnMoments:
     @classmethod
     def of(cls, sequences: Sequences) -> "ColumnMoments":
         """Of the stored frames ``(N, T, P)``; what was not observed, or does not exist, does not count."""
-        size = sequences.frames.shape[-1]
-        count, total, square = (torch.zeros(size, dtype=torch.float64) for _ in range(3))
-        low, high = torch.full_like(total, torch.inf), torch.full_like(total, -torch.inf)
+        count, mean, square = (torch.zeros(sequences.frames.shape[-1], dtype=torch.float64) for _ in range(3))
+        low, high = torch.full_like(count, torch.inf), torch.full_like(count, -torch.inf)
         for values, observed in _chunks(sequences):
-            count += observed.sum(0)
-            total += values.sum(0)
-            low = torch.minimum(low, values.masked_fill(~observed, torch.inf).amin(0))
-            high = torch.maximum(high, values.masked_fill(~observed, -torch.inf).amax(0))
-        mean = total / count.clamp(min=1)
-        for values, observed in _chunks(sequences):
-            square += torch.where(observed, values - mean, torch.zeros_like(values)).square().sum(0)
+            # Deviations from the mean of a chunk, and then of the chunk's mean from that of all before: one look at a file that
+            # may be larger than the memory (Chan, Golub & LeVeque, "Algorithms for computing the sample variance", 1983).
+            own = observed.sum(0).double()
+            centre = values.sum(0) / own.clamp(min=1)
+            apart = centre - mean
+            count += own
+            mean += apart * own / count.clamp(min=1)
+            square += apart**2 * own * (count - own) / count.clamp(min=1)
+            if observed.all():
+                least, most = values.aminmax(dim=0)
+                square += values.sub_(centre).square_().sum(0)
+            else:
+                least = values.masked_fill(~observed, torch.inf).amin(0)
+                most = values.masked_fill(~observed, -torch.inf).amax(0)
+                square += values.sub_(centre).mul_(observed).square_().sum(0)
+            low, high = torch.minimum(low, least), torch.maximum(high, most)
         unobserved, constant = count == 0, low == high
         # The mean of equal values is that value, without rounding.
         mean = torch.where(constant, low, mean)
