@@ -1,15 +1,16 @@
 """f sees another window of the same recording: views of series that know which windows belong together."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from pyro_dsvae.inference.posteriors.views.rescale import Rescale
-from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.inference.posteriors.views.guide_views import FrameKind, GuideViews
+from pyro_dsvae.inference.posteriors.views.rescale import rescaled
+from pyro_dsvae.inference.posteriors.views.static_encoder import OrderedStaticEncoder, StaticEncoder
+from pyro_dsvae.models.networks.frames import EncoderRecipe
 
 
-class OtherWindow(Rescale):
+class OtherWindow(GuideViews):
     """f from elsewhere: assumes that what stays is the same in all windows of a recording, and that they differ in what moves.
 
     In training f of a window is inferred from another window of the same recording, or of the same entity: another day of a
@@ -37,22 +38,22 @@ class OtherWindow(Rescale):
         (torch.Size([2, 6, 3]), 'another window of the same recording')
     """
 
+    takes: ClassVar[tuple[FrameKind, ...]] = ("vectors",)
     z_sees: ClassVar[str] = "the series at a somewhat other level and scale"
     f_sees: ClassVar[str] = "another window of the same recording"
     assumes: ClassVar[str] = (
         "that what stays is the same in all windows of a recording, and that they differ in what moves"
     )
-    other_windows: ClassVar[bool] = True
+    other_windows: ClassVar[Literal["never", "known", "always"]] = "always"
 
     def __init__(self, level: float = 0.4, scale: float = 0.3) -> None:
-        super().__init__(level, scale)
+        self.level = level
+        self.scale = scale
 
-    def recordings(self, train: Sequences) -> Tensor:
-        found = train.own_recordings
-        if found is None or len(found.unique()) == len(found):
-            raise UsageError(
-                "guide views other_window infer f from another window of the same recording, and no two training sequences are "
-                "known to be of one: cut a table or an array into windows, give an .npz file recordings, or take other views",
-                "posterior",
-            )
-        return found
+    def static_encoder(
+        self, frame_shape: tuple[int, ...], feature_size: int, hidden_size: int, encoder: EncoderRecipe
+    ) -> StaticEncoder:
+        return OrderedStaticEncoder(encoder(frame_shape, feature_size), hidden_size)
+
+    def dynamic_view(self, x: Tensor, observed: Tensor, training: bool) -> Tensor:
+        return rescaled(x, self.level, self.scale) if training else x

@@ -39,5 +39,10 @@ class Rescale(GuideViews):
     def dynamic_view(self, x: Tensor, observed: Tensor, training: bool) -> Tensor:
         if not training:
             return x
-        a, b = torch.randn(2, len(x), 1, x.shape[-1], dtype=x.dtype, device=x.device)
-        return self.level * a + (self.scale * b).exp() * x
+        return rescaled(x, self.level, self.scale)
+
+
+def rescaled(x: Tensor, level: float, scale: float) -> Tensor:
+    """a_p + exp(b_p) x_tp of x (B, T, P), a_p ~ N(0, level²) and b_p ~ N(0, scale²) drawn for each sequence and column."""
+    a, b = torch.randn(2, len(x), 1, x.shape[-1], dtype=x.dtype, device=x.device)
+    return level * a + (scale * b).exp() * x

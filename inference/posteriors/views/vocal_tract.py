@@ -1,6 +1,6 @@
 """z sees another voice, f sees some frames without their order: views of spectra of speech."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -56,7 +56,7 @@ class VocalTract(GuideViews):
     )
     f_sees: ClassVar[str] = "some frames without their order, of another window of the recording where there is one"
     assumes: ClassVar[str] = "that columns are frequencies, that frames tell the voice, and that a recording has one"
-    other_windows: ClassVar[bool] = True
+    other_windows: ClassVar[Literal["never", "known", "always"]] = "known"
 
     def __init__(
         self, frames: int = 8, warp: float = 0.15, gain: float = 0.5, tilt: float = 0.5, shape: float = 0.25
