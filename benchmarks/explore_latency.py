@@ -57,7 +57,11 @@ def controls(page: Page) -> list[tuple[str, str, Callable[[int], None]]]:
 
     def select(name: str) -> Callable[[int], None]:
         box = page.get_by_role("combobox", name=name, exact=True)
-        return lambda i: [box.select_option(index=3 + 2 * i), None][1]
+
+        def choose(i: int) -> None:
+            box.select_option(index=(3 + 2 * i) % box.locator("option").count())
+
+        return choose
 
     def slider(place: int) -> Callable[[int], None]:
         return lambda i: page.locator(".noUi-handle:visible").nth(place).press(("End", "Home")[i % 2])

@@ -1,6 +1,7 @@
 """Some sequences of a data set, stored once."""
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from pyro_dsvae.inference.batch import PART, Batch
 from pyro_dsvae.inference.stored import Stored
+from pyro_dsvae.models.errors import Remark
 from pyro_dsvae.models.likelihoods.likelihood import Likelihood
 from pyro_dsvae.models.steps import Steps
 
@@ -56,10 +58,22 @@ class Sequences:
         """T, the number of frames of the longest sequence of the data set."""
         return self.frames.shape[1]
 
-    @property
-    def own_recordings(self) -> Tensor | None:
-        """(N,) int64, which recording each of this part is a window of; None where that is not known."""
-        return None if self.recordings is None else self.recordings[self.rows.cpu()]
+    def shared_recordings(self) -> Tensor | None:
+        """(N,) int64, which recording each of this part is a window of; None where no two are known to be of one.
+
+        How many are alone in their recording is a `Remark`.
+        """
+        if self.recordings is None:
+            return None
+        own = self.recordings[self.rows.cpu()]
+        _, which, counts = own.unique(return_inverse=True, return_counts=True)
+        alone = int((counts[which] == 1).sum())
+        if alone == len(own):
+            return None
+        if alone:
+            said = f"{alone:,} of {len(own):,} training sequences are the only window of their recording"
+            warnings.warn(Remark(f"{said}, so f of these is inferred from themselves"), stacklevel=2)
+        return own
 
     def take(self, positions: Tensor) -> "Sequences":
         """Those at these positions of ``rows``: (n,) int64, or (N,) bool."""

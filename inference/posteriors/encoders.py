@@ -25,6 +25,8 @@ class DynamicEncoder(nn.Module):
         # What stands beside the values of series is no part of the view.
         values, *gaps = x.split(self.widths, -1) if self.widths else (x,)
         view = self.views.dynamic_view(values, observed, self.training)
+        if gaps:  # what is missing stays zero, or it would tell how values were changed
+            view = view * (1 - gaps[0][..., : values.shape[-1]])
         return self.frames(torch.cat([view, *gaps], -1) if gaps else view, observed)
 
 

@@ -75,7 +75,8 @@ class Objective(nn.Module):
         guide, windows = _unregistered(self.guide), batch
         if static_view.other_windows:
             batch, windows = batch.halves()
-        if static_view != CLIP and self.training and self.guide.views.random:
+        varying = self.guide.views.random or static_view.other_windows
+        if static_view != CLIP and self.training and varying:
             seen = self.guide.see(*batch)
             others = self.guide.see(*windows) if static_view.other_windows else seen
             if static_view.recombined:

@@ -1,6 +1,7 @@
 """The order in which a fit takes the training sequences, and which other window of a recording goes with each."""
 
 import itertools
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 
 import torch
@@ -57,9 +58,12 @@ class Order:
         draws = torch.rand(self.size, generator=generator).tolist()
         found = []
         for i, draw in zip(self.batch(step).tolist(), draws, strict=True):
-            farthest = sorted(self._windows[self._recording[i]], key=lambda j: -abs(j - i))
-            farther = farthest[: max(1, len(farthest) // 2)]
-            found.append(farther[int(draw * len(farther))])
+            windows = self._windows[self._recording[i]]  # ascending, so that the nearest stand in a row
+            far = max(1, len(windows) // 2)
+            near = len(windows) - far
+            first = bisect_left(range(far), True, key=lambda k: windows[k + near] - i > i - windows[k])
+            place = int(draw * far)
+            found.append(windows[place if place < first else place + near])
         return torch.tensor(found)
 
     def batches(self, first: int, part: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:

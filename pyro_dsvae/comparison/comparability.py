@@ -85,7 +85,7 @@ def check_candidates(candidates: Sequence[Candidate], data: SequenceData) -> Non
     Raises:
         UsageError: Where one cannot be built, or not compared.
     """
-    some = examples(data)
+    some, train = examples(data), data.sequences("train")
     built: list[tuple[str, DSVAE]] = []
     for candidate in candidates:
         objective = build_from(with_numbers(replace(candidate.options(), seed=0), data.column_names), some)
@@ -95,6 +95,7 @@ def check_candidates(candidates: Sequence[Candidate], data: SequenceData) -> Non
             check_intensities(data)
         check_times(data, objective.model.dynamic_prior)
         check_proposal(objective.guide)
+        objective.guide.views.recordings(train)
         built.append((candidate.name, objective.model))
     _check_measures(built, data)
 

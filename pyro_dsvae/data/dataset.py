@@ -199,7 +199,9 @@ class SequenceData:
 
     def has_fingerprint(self, known: str) -> bool:
         """Whether a run that kept this fingerprint was fitted to these data. Earlier versions left out ``recordings``."""
-        return known in (self.fingerprint(), replace(self, recordings=None).fingerprint())
+        if known == self.fingerprint():
+            return True
+        return self.recordings is not None and known == replace(self, recordings=None).fingerprint()
 
 
 @dataclass(frozen=True)

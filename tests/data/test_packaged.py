@@ -91,6 +91,9 @@ def test_windows_of_the_watch_are_those_of_a_loop() -> None:
             assert data.names.entities[row] == f"person {found['person']}, {side}, {found['exercise']}"
             row += 1
     assert row == len(data)
+    assert data.recordings is not None
+    arms = [name.rpartition(", ")[0] for name in data.names.entities]
+    assert len({*zip(arms, data.recordings.tolist(), strict=True)}) == len(set(arms)) == 20
     assert data.names.columns == ("ax", "ay", "az", "wx", "wy", "wz")
     assert {name: label.role for name, label in data.labels.items()} == {
         "person": "static",

@@ -398,6 +398,11 @@ def test_numbers_that_may_mean_missing_are_said_and_others_are_not(tmp_path: Pat
         Remark, match=rf"fever.csv: column 'heart' holds {code:g} in 27 rows, and else values from 6.* to 9"
     ):
         SeriesTable(saved(tmp_path, table.assign(heart=table.heart.where(~rows, code))), **LABELS).load()
+    longer = 10 * code + np.sign(code) * 9  # as many nines and one more
+    both = table.heart.where(~rows, code).where(table.index % 9 != 1, longer)
+    with pytest.warns(Remark) as told:
+        SeriesTable(saved(tmp_path, table.assign(heart=both)), **LABELS).load()
+    assert all(f"holds {each:g} in 27 rows" in str([w.message for w in told]) for each in (code, longer))
     for usual in (table.assign(heart=np.where(rows, 99.0, 80.0 + table.index % 7)), table.assign(heart=code)):
         with warnings.catch_warnings():
             warnings.simplefilter("error")

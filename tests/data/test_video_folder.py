@@ -422,6 +422,8 @@ def test_windows_of_one_file_are_in_one_split_and_folders_may_say_in_which(tmp_p
     data, _ = loaded(root / "all", stride=1)
     assert len(data) == 8 * 9
     assert all(len(data.split[9 * i : 9 * i + 9].unique()) == 1 for i in range(8))
+    assert data.recordings is not None
+    assert data.recordings.tolist() == [i for i in range(8) for _ in range(9)]
     for i in range(8):
         place = root / "told" / ("test" if i > 5 else "train") / "jump"
         place.mkdir(parents=True, exist_ok=True)

@@ -32,9 +32,6 @@ class GuideViews(ABC):
         f_sees: What f is inferred from.
         assumes: What must be true of the data. Where it is not, f and z lose what they should carry.
         random: Whether the views of a clip differ from one step to the next.
-        other_windows: When f is inferred from another window of the same recording, so that it can hardly encode what differs
-            from one part of a recording to the next: never; where the data know which windows are of one (known); or always,
-            and other data are refused.
         free_dynamic: Nats per frame that z may carry at no cost early in a fit, where its user names none.
 
     Example:
@@ -58,7 +55,6 @@ class GuideViews(ABC):
     f_sees: ClassVar[str]
     assumes: ClassVar[str]
     random: ClassVar[bool] = True
-    other_windows: ClassVar[Literal["never", "known", "always"]] = "never"
     free_dynamic: ClassVar[float] = 0.0
 
     @abstractmethod
@@ -86,22 +82,15 @@ class GuideViews(ABC):
         """
 
     def recordings(self, train: Sequences) -> Tensor | None:
-        """(N,) int64, which recording each training sequence is a window of; None where f is inferred from the sequence itself.
+        """(N,) int64, which recording each training sequence is of, where f is to be inferred from another window of it.
+
+        Then f can hardly encode what differs from one part of a recording to the next. None, where nobody says otherwise: f is
+        inferred from the sequence itself. `Sequences.shared_recordings` tells what the data know.
 
         Raises:
             UsageError: Where the views need to know, and the data do not.
         """
-        if self.other_windows == "never":
-            return None
-        found = train.own_recordings
-        if self.other_windows == "always" and (found is None or len(found.unique()) == len(found)):
-            raise UsageError(
-                f"the guide views {type(self).__name__} infer f from another window of the same recording, and no two training "
-                "sequences are known to be of one: cut a table or an array into windows, give an .npz file recordings, or "
-                "take other views",
-                "posterior",
-            )
-        return found
+        return None
 
     def sentence(self) -> str:
         """What the views are and assume, for whoever reads what a fit prints."""

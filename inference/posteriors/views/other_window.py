@@ -1,12 +1,14 @@
 """f sees another window of the same recording: views of series that know which windows belong together."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor
 
 from pyro_dsvae.inference.posteriors.views.guide_views import FrameKind, GuideViews
 from pyro_dsvae.inference.posteriors.views.rescale import rescaled
 from pyro_dsvae.inference.posteriors.views.static_encoder import OrderedStaticEncoder, StaticEncoder
+from pyro_dsvae.inference.sequences import Sequences
+from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.networks.frames import EncoderRecipe
 
 
@@ -44,7 +46,6 @@ class OtherWindow(GuideViews):
     assumes: ClassVar[str] = (
         "that what stays is the same in all windows of a recording, and that they differ in what moves"
     )
-    other_windows: ClassVar[Literal["never", "known", "always"]] = "always"
 
     def __init__(self, level: float = 0.4, scale: float = 0.3) -> None:
         self.level = level
@@ -57,3 +58,13 @@ class OtherWindow(GuideViews):
 
     def dynamic_view(self, x: Tensor, observed: Tensor, training: bool) -> Tensor:
         return rescaled(x, self.level, self.scale) if training else x
+
+    def recordings(self, train: Sequences) -> Tensor:
+        found = train.shared_recordings()
+        if found is None:
+            raise UsageError(
+                "the guide views OtherWindow infer f from another window of the same recording, and no two training sequences are "
+                "known to be of one: cut a table or an array into windows, give an .npz file recordings, or take other views",
+                "posterior",
+            )
+        return found

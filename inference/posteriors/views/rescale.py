@@ -37,9 +37,7 @@ class Rescale(GuideViews):
         return OrderedStaticEncoder(encoder(frame_shape, feature_size), hidden_size)
 
     def dynamic_view(self, x: Tensor, observed: Tensor, training: bool) -> Tensor:
-        if not training:
-            return x
-        return rescaled(x, self.level, self.scale)
+        return rescaled(x, self.level, self.scale) if training else x
 
 
 def rescaled(x: Tensor, level: float, scale: float) -> Tensor:

@@ -1,12 +1,13 @@
 """z sees another voice, f sees some frames without their order: views of spectra of speech."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from pyro_dsvae.inference.posteriors.views.guide_views import FrameKind, GuideViews
 from pyro_dsvae.inference.posteriors.views.static_encoder import FramesStaticEncoder, StaticEncoder
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.networks.frames import EncoderRecipe
 
 WAVES = 5
@@ -56,7 +57,6 @@ class VocalTract(GuideViews):
     )
     f_sees: ClassVar[str] = "some frames without their order, of another window of the recording where there is one"
     assumes: ClassVar[str] = "that columns are frequencies, that frames tell the voice, and that a recording has one"
-    other_windows: ClassVar[Literal["never", "known", "always"]] = "known"
 
     def __init__(
         self, frames: int = 8, warp: float = 0.15, gain: float = 0.5, tilt: float = 0.5, shape: float = 0.25
@@ -83,6 +83,9 @@ class VocalTract(GuideViews):
         changed = changed + (self.gain * g + self.tilt * s * (2 * places - 1) + self.shape * c @ waves).unsqueeze(1)
         # What was not observed stays zero.
         return changed * observed.unsqueeze(-1)
+
+    def recordings(self, train: Sequences) -> Tensor | None:
+        return train.shared_recordings()
 
 
 def interpolated(x: Tensor, places: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ class ArrayReader:
             times=None if "times" not in steps else torch.from_numpy(steps["times"].astype(np.float64)),
             labels={name: label_of(name, arrays, n) for name in names["labels_"]},
             quantities={name: quantity_of(name, arrays) for name in names["quantities_"]},
-            recordings=_recordings(others.get("recordings")),
+            recordings=None if "recordings" not in others else _recordings(others["recordings"], n),
         )
 
     def _usual(self, arrays: dict[str, Array], raw: Array) -> Layout:
@@ -242,11 +242,15 @@ def _integers(name: str, values: Array) -> Tensor:
     return torch.from_numpy(values.astype(np.int64))
 
 
-def _recordings(values: Array | None) -> Tensor | None:
-    """Numbers of what has names or numbers."""
-    if values is None:
-        return None
-    return torch.from_numpy(np.unique(values, return_inverse=True)[1].reshape(values.shape).astype(np.int64))
+def _recordings(values: Array, n: int) -> Tensor:
+    """(n,) numbers of what has names or numbers."""
+    if values.shape != (n,):
+        raise UsageError(
+            f"recordings have shape {values.shape}; they must be ({n},), a name or a number for each sequence"
+        )
+    if values.dtype.kind not in "iubUS":
+        raise UsageError(f"recordings are {values.dtype}; they must be names (strings) or integers")
+    return torch.from_numpy(np.unique(values, return_inverse=True)[1].astype(np.int64))
 
 
 def _mask(arrays: dict[str, Array], raw: Array, layout: Layout) -> Array | None:

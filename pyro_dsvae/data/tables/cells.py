@@ -75,14 +75,14 @@ def _check_comma(cell: str, row: int, column: str) -> None:
 
 def _tell_codes(values: NDArray[np.float64], column: str) -> None:
     """Say a `Remark` where a column holds a usual code for missing, far from all other values: three times their range."""
+    others = values[~np.isin(values, CODES) & ~np.isnan(values)]
+    if len(others) == 0:
+        return
+    low, high = float(others.min()), float(others.max())
     for code in CODES:
-        coded = values == code
-        others = values[~coded & ~np.isnan(values)]
-        if not coded.any() or len(others) == 0:
-            continue
-        low, high = float(others.min()), float(others.max())
-        if max(low - code, code - high) > 3 * (high - low):
-            count = f"{int(coded.sum()):,} row{'s' if coded.sum() > 1 else ''}"
+        coded = int((values == code).sum())
+        if coded and max(low - code, code - high) > 3 * (high - low):
+            count = f"{coded:,} row{'s' if coded > 1 else ''}"
             said = f"column {column!r} holds {code:g} in {count}, and else values from {low:g} to {high:g}"
             warnings.warn(Remark(f"{said}; where that means missing, leave the cells empty"), stacklevel=2)
 

@@ -100,7 +100,10 @@ class ColumnMoments:
 
 
 def _chunks(sequences: Sequences) -> Iterator[tuple[Tensor, Tensor]]:
-    """Values (n, P) float64, zero where not observed, and which were observed; n steps of some sequences."""
+    """Values (n, P) float64, zero where not observed, and which were observed; n steps of some sequences.
+
+    Rows are taken by a tensor of positions, so the values are a copy, which may be written to.
+    """
     stored: Batch = sequences.stored()
     for rows in sequences.rows.split(max(1, CHUNK // stored.x.shape[1:].numel())):
         part = stored.rows(rows)

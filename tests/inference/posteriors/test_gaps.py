@@ -125,6 +125,9 @@ def test_views_change_values_alone_and_decoded_frames_miss_what_was_not_observed
     guide.train().dynamic(clip, torch.zeros(B, F).double())
     assert torch.equal(shown[0][..., P:], clip.x[..., P:])
     assert not torch.allclose(shown[0][..., :P], clip.x[..., :P])
+    missing = shown[0][..., P : 2 * P] == 1
+    assert missing.any()
+    assert not shown[0][..., :P][missing].any()  # zeros that were changed would tell by how much
     again = clip.showing(torch.ones(B, T, P))
     assert torch.equal(again.x[..., :P], torch.ones(B, T, P).double() * clip.observed.unsqueeze(-1))
     assert torch.equal(again.x[..., P : 2 * P], (~clip.observed).double().unsqueeze(-1).expand(B, T, P))

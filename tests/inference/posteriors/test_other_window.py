@@ -1,23 +1,27 @@
 """Guide views that infer f from another window of the recording."""
 
+import re
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import pyro_dsvae
-from pyro_dsvae import Arrays
+from pyro_dsvae import Arrays, SeriesTable
+from pyro_dsvae.compare import compare
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.fit import fit
 from pyro_dsvae.inference.posteriors import LSTM as Posterior
-from pyro_dsvae.inference.posteriors.views import NoViews, OtherWindow, Rescale
+from pyro_dsvae.inference.posteriors.views import NoViews, OtherWindow, Rescale, VocalTract
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.schedule import Optimisation
 from pyro_dsvae.models.decoders import Dense as Decoder
 from pyro_dsvae.models.dynamic_priors import LSTM
 from pyro_dsvae.models.encoders import Dense
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import Remark, UsageError
 from pyro_dsvae.models.static_priors import StandardNormal
 
 ENTITIES, WINDOWS, T, P = 60, 8, 6, 4
@@ -82,8 +86,65 @@ def test_data_that_know_no_other_windows_are_refused_and_leave_nothing(
     assert not list(tmp_path.iterdir())
 
 
+def train(recordings: torch.Tensor | None) -> Sequences:
+    """Four training sequences, and one of each other split."""
+    split = torch.tensor([0, 0, 0, 0, 1, 2], dtype=torch.uint8)
+    return SequenceData(torch.randn(6, T, P), split, recordings=recordings).sequences("train")
+
+
 def test_views_ask_for_the_recordings_that_they_use() -> None:
-    data = SequenceData(torch.randn(6, T, P), torch.tensor([0, 0, 0, 0, 1, 2], dtype=torch.uint8))
-    known = SequenceData(data.frames, data.split, recordings=torch.tensor([7, 7, 3, 3, 7, 3])).sequences("train")
-    assert all(views.recordings(known) is None for views in (NoViews(), Rescale()))
-    assert OtherWindow().recordings(known).tolist() == [7, 7, 3, 3]
+    known = train(torch.tensor([7, 7, 3, 3, 7, 3]))
+    assert NoViews().recordings(known) is None
+    assert Rescale().recordings(known) is None
+    for views in (VocalTract(), OtherWindow()):
+        found = views.recordings(known)
+        assert found is not None
+        assert found.tolist() == [7, 7, 3, 3]
+
+
+def test_recordings_of_one_training_window_each_are_none() -> None:
+    """Or f would be inferred from the window itself, and not wait for z. What lies in other splits does not count."""
+    assert VocalTract().recordings(train(torch.tensor([0, 1, 2, 3, 0, 1]))) is None
+    with pytest.warns(
+        Remark, match="2 of 4 training sequences are the only window of their recording, so f of these is"
+    ):
+        assert VocalTract().recordings(train(torch.tensor([0, 0, 2, 3, 0, 1]))) is not None
+
+
+def test_a_comparison_is_refused_before_its_first_fit(tmp_path: Path) -> None:
+    np.savez(tmp_path / "mine.npz", frames=np.zeros((12, T, P), np.float32))
+    data, views = Arrays(str(tmp_path / "mine.npz")), partial(Posterior, views="other_window")
+    with pytest.raises(UsageError, match="OtherWindow infer f from another window"):
+        compare(data=data, vary={"posterior": [Posterior, views]}, steps=1, seeds=1, out=tmp_path / "out")
+    assert not list(tmp_path.glob("out/**/checkpoint.pt"))
+
+
+@pytest.mark.parametrize(
+    ("recordings", "said"),
+    [
+        (np.arange(11), "recordings have shape (11,); they must be (12,), a name or a number for each sequence"),
+        (np.arange(12) / 2, "recordings are float64; they must be names (strings) or integers"),
+    ],
+)
+def test_recordings_of_a_file_that_mean_nothing_are_refused(tmp_path: Path, recordings: np.ndarray, said: str) -> None:
+    np.savez(tmp_path / "mine.npz", frames=np.zeros((12, T, P), np.float32), recordings=recordings)
+    with pytest.raises(UsageError, match=re.escape(said)):
+        Arrays(str(tmp_path / "mine.npz")).load()
+
+
+def test_sources_know_what_their_windows_are_of(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"who": np.repeat([*"abcdefghi"], 8), "t": np.tile(np.arange(8), 9), "x": np.arange(72.0)})
+    table = SeriesTable(entity="who", time="t", window=4).read(rows)
+    assert table.recordings is not None
+    assert table.names is not None
+    assert [*table.names.entities] == ["abcdefghi"[i] for i in table.recordings.tolist()]
+    np.save(tmp_path / "long.npy", np.arange(60, dtype=np.float32))
+    long = Arrays(str(tmp_path / "long.npy"), layout="T", window=4).load()
+    assert long.recordings is not None
+    assert set(long.recordings.tolist()) == {0}
+    # Those that the owner gives go before the numbers of what is cut.
+    names = np.repeat(["pump", "fan"], 10)
+    np.savez(tmp_path / "mine.npz", frames=np.zeros((20, 8, P), np.float32), recordings=names)
+    own = Arrays(str(tmp_path / "mine.npz"), window=4).load()
+    assert own.recordings is not None
+    assert own.recordings.tolist() == [1] * 20 + [0] * 20

@@ -167,6 +167,14 @@ def test_f_is_that_of_other_windows_and_z_and_the_likelihood_are_of_the_batch(vi
         assert told["elbo"] == step(Batch(own), KLWeights())["elbo"]
 
 
+def test_views_that_draw_nothing_show_other_windows_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = objective()
+    monkeypatch.setattr(type(step.guide.views), "random", False)
+    own, windows = torch.rand(6, T, *IMAGE), torch.rand(2, 6, T, *IMAGE)
+    found = [latents(step, torch.cat([own, each]), StaticView(other_windows=True))["static"] for each in windows]
+    assert not torch.equal(*found)
+
+
 def test_a_recombined_clip_has_the_looks_of_its_window() -> None:
     _, z, x = clips()
     others = clips(1)
