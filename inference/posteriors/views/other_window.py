@@ -64,7 +64,7 @@ class OtherWindow(GuideViews):
         if found is None:
             raise UsageError(
                 "the guide views OtherWindow infer f from another window of the same recording, and no two training sequences are "
-                "known to be of one: cut a table or an array into windows, give an .npz file recordings, or take other views",
+                "known to be of one: cut tables or arrays into windows, give an .npz file recordings, or take other views",
                 "posterior",
             )
         return found
