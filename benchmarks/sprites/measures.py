@@ -10,7 +10,7 @@ from pyro_dsvae.data.lpc_sprites import CLASSES
 Found = Mapping[str, Any]  # evaluation.json, or a part of it
 Value = Callable[[Found], float]
 ATTRIBUTES = tuple(CLASSES)
-CERTAIN = " (certain by construction)"
+CERTAIN = " (certain with `Regions`)"
 DIRECTION, KIND = "action: front/left/right", "action: walk/spell/slash"
 
 # Score of single codes -> how to find it in evaluation.json's scores, format.

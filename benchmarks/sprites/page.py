@@ -35,8 +35,9 @@ JUDGED = (
     "of one likelihood only."
 )
 CONSTRUCTION = (
-    "All fits have networks that are no longer the default: `--decoder Regions --posterior.views recolour`, and where a row "
-    "names no other prior `--dynamic_prior Flow`. The column *default* is what was the default then. Certain by construction: "
+    "*The default now* is `--decoder Textures --posterior.views turn`: there z alone makes anything move, by construction, and "
+    "where a figure looks can come from either latent. All other fits have what was the default before: `--decoder Regions "
+    "--posterior.views recolour`, Adam, and where a row names no other prior `--dynamic_prior Flow`. Certain with `Regions`: "
     "the decoder lays out 24 regions by z and gives each one colour by f. So for one z every channel of a frame is in a space "
     "of 24 dimensions, whatever f is, and f cannot move anything. Where less than all of the actions stay with z, "
     "reconstructions are to blame. That the action stays is no result of any row; that attributes go with f is."
@@ -249,8 +250,8 @@ def page(records: Sequence[Record], setting: Mapping[str, Any], picture: str | N
         "",
         *(["**Reduced setting: 32 x 32 pixels, to be read as such.**", ""] if reduced else []),
         f"{setting['size']} x {setting['size']} pixels. {SPLITS[setting['split']]} Mean ± standard deviation over the seeds "
-        "of a row, where it has several. All rows have the same data, budget and judge; each checkpoint is that of the highest "
-        "ELBO on held-out training characters.",
+        "of a row, where it has several. All rows have the same data and judge, and all but *the default now* the same "
+        "budget. Each checkpoint is that of the highest ELBO on held-out training characters.",
         "",
         f"{JUDGED.format(judge=setting['judge'])}",
         "",

@@ -12,8 +12,11 @@ def _fit(title: str, *options: str, views: str = "recolour") -> tuple[str, list[
     return title, [*networks, *prior, *options, "--posterior.views", views]
 
 
+# The default of the package now; all other rows have what was the default before.
+PRESENT = "present"
 # Name -> title, options of fit.
 FITS: dict[str, tuple[str, list[str]]] = {
+    PRESENT: ("the default now", ["--decoder", "Textures", "--posterior.views", "turn"]),
     "default": _fit("default"),
     "standard-normal": _fit("static prior N(0, I)", "--static_prior", "StandardNormal"),
     "no-views": _fit("without guide views", views="none"),

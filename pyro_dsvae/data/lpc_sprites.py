@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from pyro_dsvae.data.dataset import SPLITS, DataSource, Label, Recommended, SequenceData
+from pyro_dsvae.data.dataset import SPLITS, DataSource, Label, SequenceData
 from pyro_dsvae.data.files.cache import cache_folder
 from pyro_dsvae.data.files.download import fetch
 from pyro_dsvae.data.files.mapped import mapped
 from pyro_dsvae.inference.files import replacing
-from pyro_dsvae.models.decoders.regions import Regions
 from pyro_dsvae.models.errors import UsageError
 
 _log = logging.getLogger(__name__)
@@ -118,11 +117,6 @@ class LPCSprites(DataSource):
         self.size = size
         self.download = download
         self.cache = cache
-
-    @property
-    def recommended(self) -> Recommended:
-        """`Regions`."""
-        return Recommended(Regions, "recolour", "the figures are patches of colour on black, all in one place")
 
     def load(self) -> SequenceData:
         """Frames (11664, 8, 3, size, size), split (11664,) and five labels (11664,)."""

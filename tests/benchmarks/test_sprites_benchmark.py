@@ -98,7 +98,7 @@ def test_the_targets_are_those_of_the_issue() -> None:
     assert goals["fixed motion: IS"] == "≥ 8.950"
     assert goals["fixed motion: H(y given x)"] == "≤ 0.0050"
     assert goals["fixed motion: H(y)"] == "≥ 2.1970"
-    assert goals["f replaced: action kept (certain by construction)"] == "≥ 99.90%"
+    assert goals["f replaced: action kept (certain with `Regions`)"] == "≥ 99.90%"
     for name in ATTRIBUTES:
         assert goals[f"fixed content: {name} kept"] == goals[f"f replaced: {name} taken over"] == "≥ 99.00%"
         assert goals[f"fixed motion: {name} drawn, distance from uniform"] == "≤ 0.050"
@@ -131,7 +131,7 @@ def test_the_table_has_means_spread_and_what_reaches_its_target_in_bold() -> Non
     results = rows_of(default=[evaluation(1.0, 0.0), evaluation(0.9, 0.02)], iid=[evaluation(1.0, 0.5)] * 2)
     text = pages.table(results, measures.measures(reduced=False))
     # Mean .95; standard deviation .1 / sqrt 2.
-    kept = cells(text, "f replaced: action kept (certain by construction)")
+    kept = cells(text, "f replaced: action kept (certain with `Regions`)")
     assert kept[1:] == ["≥ 99.90%", "", "95.00% ± 7.07%", "**100.00% ± 0.00%**"]
     assert cells(text, "seeds")[3:] == ["2", "2"]
     leaked = cells(text, "action from f, above chance (posterior means)")
@@ -486,7 +486,8 @@ def test_every_row_is_a_command_of_fit_and_they_differ() -> None:
     parsed = {}
     for row in benchmark_rows.FITS:
         options = cli.parse(parser, work.options(row, 2))
-        assert (options.seed, options.steps, options.latent_size) == (2, benchmark.STEPS[32], 4)
+        assert (options.seed, options.latent_size) == (2, 4)
+        assert options.steps == (benchmark.PRESENT_STEPS if row == benchmark_rows.PRESENT else benchmark.STEPS[32])
         assert options.data.init_args.size == 32
         parsed[row] = options
     values = cli.instantiate(parser, parsed["contrastive"])
@@ -516,9 +517,9 @@ def test_the_papers_likelihood_is_the_squared_error_summed_over_64_pixels(
 
 
 def test_a_budget_of_minutes_replaces_that_of_steps(tmp_path: Path) -> None:
-    assert plan(tmp_path, "--minutes", "5").budget() == ["--minutes", "5.0"]
-    assert plan(tmp_path).budget() == ["--steps", str(benchmark.STEPS[64])]
-    assert plan(tmp_path, "--steps", "9", "--minutes", "5").budget() == ["--steps", "9", "--minutes", "5.0"]
+    assert plan(tmp_path, "--minutes", "5").budget("present") == ["--minutes", "5.0"]
+    assert plan(tmp_path).budget("iid") == ["--steps", str(benchmark.STEPS[64])]
+    assert plan(tmp_path, "--steps", "9", "--minutes", "5").budget("present") == ["--steps", "9", "--minutes", "5.0"]
 
 
 @pytest.mark.parametrize("options", [["--only", "default,idd"], ["--seeds", "0"]])

@@ -34,6 +34,18 @@ from pyro_dsvae.runs.directory import RunDirectory
 FRAME = (3, 32, 32)
 
 
+class Squares(DataSource):
+    """Six clips of one grey square each, and a recommendation."""
+
+    @property
+    def recommended(self) -> Recommended:
+        return Recommended(Joined, "recolour", "squares are simple")
+
+    def load(self) -> SequenceData:
+        frames = torch.linspace(0, 1, 6).view(6, 1, 1, 1, 1).expand(6, 3, 1, 8, 8).clone()
+        return SequenceData(frames, torch.arange(6).remainder(3).to(torch.uint8))
+
+
 def chosen(options: FitOptions) -> tuple[type | None, object]:
     """Decoder and guide views of a fit to the options' data."""
     settled = for_frames(options, FRAME, options.data.recommended)
@@ -41,35 +53,31 @@ def chosen(options: FitOptions) -> tuple[type | None, object]:
     return part_class(settled.decoder), settled.posterior.keywords["views"]
 
 
-def test_the_real_sprites_are_painted() -> None:
-    assert chosen(FitOptions(LPCSprites())) == (Regions, "recolour")
-
-
-@pytest.mark.parametrize("source", [Sprites(), MovingDigits()])
-def test_other_images_take_the_default(source: DataSource) -> None:
+@pytest.mark.parametrize("source", [Sprites(), LPCSprites(), MovingDigits()])
+def test_images_of_the_package_take_the_default(source: DataSource) -> None:
     assert source.recommended is None
     assert chosen(FitOptions(source)) == (Textures, "turn")
 
 
-@pytest.mark.parametrize("decoder", [Joined, Textures])
+@pytest.mark.parametrize("decoder", [Regions, Textures])
 def test_another_decoder_takes_the_views_of_its_own_default(decoder: type[FrameDecoder]) -> None:
-    assert chosen(FitOptions(LPCSprites(), decoder=decoder)) == (decoder, "turn")
+    assert chosen(FitOptions(Squares(), decoder=decoder)) == (decoder, "turn")
 
 
 def test_the_views_are_those_of_the_decoder_also_where_it_is_named() -> None:
-    assert chosen(FitOptions(LPCSprites(), decoder=partial(Regions, width=8))) == (Regions, "recolour")
+    assert chosen(FitOptions(Squares(), decoder=partial(Joined, width=8))) == (Joined, "recolour")
 
 
 @pytest.mark.parametrize("views", ["none", "turn"])
 def test_views_that_are_named_stay(views: str) -> None:
-    assert chosen(FitOptions(LPCSprites(), posterior=partial(LSTM, views=views))) == (Regions, views)
+    assert chosen(FitOptions(Squares(), posterior=partial(LSTM, views=views))) == (Joined, views)
 
 
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
         (FitOptions(MovingDigits()), 8.0),
-        (FitOptions(LPCSprites()), 0.0),
+        (FitOptions(Squares()), 0.0),
         (FitOptions(MovingDigits(), posterior=partial(LSTM, views="none")), 0.0),
         (FitOptions(MovingDigits(), optimisation=Optimisation(free_dynamic=3.0)), 3.0),
     ],
@@ -102,32 +110,20 @@ def test_spectra_of_speech_have_parts_of_their_own_and_what_is_named_goes_first(
     assert for_frames(FitOptions(Arrays(Path("a.npz"))), (80,)).likelihood is Normal
 
 
-class Squares(DataSource):
-    """Six clips of one grey square each, and a recommendation."""
-
-    @property
-    def recommended(self) -> Recommended:
-        return Recommended(Joined, "none", "squares are simple")
-
-    def load(self) -> SequenceData:
-        frames = torch.linspace(0, 1, 6).view(6, 1, 1, 1, 1).expand(6, 3, 1, 8, 8).clone()
-        return SequenceData(frames, torch.arange(6).remainder(3).to(torch.uint8))
-
-
 def test_a_fit_says_what_it_took_and_why_and_goes_on_with_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     posterior = partial(LSTM, hidden_size=4, feature_size=4)
     run = fit(data=Squares(), posterior=posterior, steps=1, out=tmp_path / "run").run
     why = "as the data recommend, since squares are simple"
-    said = f"model: decoder Joined and guide views none, {why}; encoder Convolutional, likelihood Normal\n"
+    said = f"model: decoder Joined and guide views recolour, {why}; encoder Convolutional, likelihood Normal\n"
     assert said in capsys.readouterr().err
     options = RunDirectory.open(run).options()
     assert part_class(options.decoder) is Joined
     assert fit(data=Squares(), posterior=posterior, steps=2, out=run, resume=True).finished
     assert "model: " not in capsys.readouterr().err
     fit(data=Squares(), decoder=Joined, posterior=posterior, steps=1, out=tmp_path / "named")
-    said = f"model: guide views none, {why}; decoder Joined, encoder Convolutional, likelihood Normal\n"
+    said = f"model: guide views recolour, {why}; decoder Joined, encoder Convolutional, likelihood Normal\n"
     assert said in capsys.readouterr().err
 
 
