@@ -7,8 +7,9 @@ r"""The Sprites benchmark: from the art to the table.
   python -m benchmarks.sprites --root DIR --out runs/sprites --reduced --final --page   the page anew, from the records alone
 
 The row present is the package's default now, of 900 steps. The others have what was the default before, fitted alike:
-default; standard-normal; no-views; factorised; iid; no-static; contrastive; no-views-paper; contrastive-paper. They are measured under the guide itself. Rows that end in -anchored measure the same fits
-by anchored inference: default-anchored; standard-normal-anchored; factorised-anchored; iid-anchored.
+default; standard-normal; no-views; factorised; iid; no-static; contrastive; no-views-paper; contrastive-paper. They are
+measured under the guide itself. Rows that end in -anchored measure the same fits by anchored inference: default-anchored;
+standard-normal-anchored; factorised-anchored; iid-anchored.
 Without --final every figure is of characters held out from training, for development, and sprites.md and sprites.json are
 written into --out. With --final test characters are evaluated, once per run, and sprites.md, sprites.json and
 sprites-swaps.png go to --results. Options after -- go to every fit.
