@@ -137,7 +137,7 @@ def test_the_first_lines_say_how_the_table_was_understood(tmp_path: Path, capsys
         f"60 windows of 6 steps, 3 apart, {missing:.1%} of the values missing"
     )
     assert split == "data: split by entity, seed 0: 45 train, 5 validation, 10 test"
-    assert left == "data: 24 rows fill no sequence between the borders of entities, splits and labels"
+    assert left == "data: 24 rows (10%) fill no sequence between the borders of entities, splits and labels"
     assert label == "label ward, static: 2 classes (north, south)"
     assert ["not in the order of column 'time'; they are sorted by it" in str(each.message) for each in told] == [True]
 

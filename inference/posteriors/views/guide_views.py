@@ -114,7 +114,7 @@ class GuideViews(ABC):
         if kind not in self.takes:
             raise UsageError(
                 f"the guide views {type(self).__name__} are of {' and '.join(self.takes)}, and frames of shape {frame_shape} "
-                f"are {kind}: take none",
+                f"are {kind}: leave them out for the default, or take none",
                 "posterior",
             )
 

@@ -169,4 +169,5 @@ def _objects(key: str) -> str:
     said = f"holds Python objects in {key!r}; these are pickled, may run any code and are never read: "
     if key in ("frames", "x"):
         return f"{said}sequences of different lengths are padded, with lengths beside them: {PAD}"
-    return f"{said}save {key}.astype({'str' if key.startswith(('labels_', 'classes_', 'role_', 'split')) else 'float'})"
+    words = key.startswith(("labels_", "classes_", "role_", "split", "recordings"))
+    return f"{said}save {key}.astype({'str' if words else 'float'})"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pyro_dsvae.data.dataset import SPLITS, SequenceData
@@ -62,6 +63,8 @@ class ArrayReader:
         per_step = {name: values for name, values in steps.items() if values is not None}
         others = {name: values for name, values in arrays.items() if name not in (key, *steps)}
         per_step, others = self._without_short(per_step, others)
+        if "recordings" in others:
+            others = self._of_recordings(others, len(per_step["frames"]))
         if self.windows.window is not None:
             per_step, others = self._cut(per_step, others, "N" not in layout.letters)
         return self._built(per_step, others)
@@ -78,7 +81,7 @@ class ArrayReader:
             times=None if "times" not in steps else torch.from_numpy(steps["times"].astype(np.float64)),
             labels={name: label_of(name, arrays, n) for name in names["labels_"]},
             quantities={name: quantity_of(name, arrays) for name in names["quantities_"]},
-            recordings=None if "recordings" not in others else _recordings(others["recordings"], n),
+            recordings=None if "recordings" not in others else torch.from_numpy(others["recordings"].astype(np.int64)),
         )
 
     def _usual(self, arrays: dict[str, Array], raw: Array) -> Layout:
@@ -153,6 +156,23 @@ class ArrayReader:
             {name: values[~short] for name, values in steps.items()},
             {name: values[~short] if _count(values) == n else values for name, values in others.items()},
         )
+
+    def _of_recordings(self, others: dict[str, Array], n: int) -> dict[str, Array]:
+        """The arrays with recordings as numbers, and with a split of whole recordings where the file has none."""
+        recordings = _recordings(others["recordings"], n)
+        count = int(recordings.max()) + 1
+        others = {**others, "recordings": recordings}
+        if "split" in others:
+            split = _split(others["split"], n).numpy()
+            crossing = sum(len(np.unique(split[recordings == i])) > 1 for i in range(count))
+            if crossing:
+                said = f"{crossing:,} of {count:,} recordings are in several splits"
+                warnings.warn(
+                    Remark(f"{self.where}: {said}, so what is held out is of those that were seen"), stacklevel=2
+                )
+        elif self.splits.by != "time":
+            others["split"] = self._drawn(count).numpy()[recordings]
+        return others
 
     def _cut(
         self, steps: dict[str, Array], others: dict[str, Array], long: bool
@@ -242,7 +262,7 @@ def _integers(name: str, values: Array) -> Tensor:
     return torch.from_numpy(values.astype(np.int64))
 
 
-def _recordings(values: Array, n: int) -> Tensor:
+def _recordings(values: Array, n: int) -> NDArray[np.int64]:
     """(n,) numbers of what has names or numbers."""
     if values.shape != (n,):
         raise UsageError(
@@ -250,7 +270,10 @@ def _recordings(values: Array, n: int) -> Tensor:
         )
     if values.dtype.kind not in "iubUS":
         raise UsageError(f"recordings are {values.dtype}; they must be names (strings) or integers")
-    return torch.from_numpy(np.unique(values, return_inverse=True)[1].astype(np.int64))
+    if values.dtype.kind in "US" and (unnamed := np.char.strip(values) == values.dtype.type()).any():
+        which = numbered_sequences(torch.from_numpy(unnamed))
+        raise UsageError(f"recordings have no name for {which}; give each one, its own where it is alone")
+    return np.unique(values, return_inverse=True)[1].astype(np.int64)
 
 
 def _mask(arrays: dict[str, Array], raw: Array, layout: Layout) -> Array | None:

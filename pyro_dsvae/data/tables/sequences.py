@@ -47,7 +47,12 @@ def sequences_of(rows: Rows, splits: Splits | None, windows: Windows) -> Sequenc
     unused = len(rows.number) - _covered(starts, sizes, len(rows.number))
     others = [short] if short else []
     if unused:
-        others.append(f"{unused:,} rows fill no sequence between the borders of entities, splits and labels")
+        labels = f" ({listed([*rows.dynamic])})" if rows.dynamic else ""
+        share = unused / len(rows.number)
+        others.append(
+            f"{unused:,} rows ({share:.0%}) fill no sequence between the borders of entities, splits and labels{labels}"
+            + ("; shorter windows leave fewer" if share > 0.2 and windows.window else "")
+        )
     if splits is not None:
         others.insert(0, _split_in_words(rows, split, starts, splits))
     understood = (_understood(rows, sizes, windows), *others)

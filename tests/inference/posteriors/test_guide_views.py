@@ -72,7 +72,9 @@ def test_frames_that_views_are_not_of_are_refused_before_anything_is_built(name:
         if kind in BY_NAME[name]().takes:
             assert chosen_views(name, shape).takes == BY_NAME[name]().takes  # type: ignore[arg-type]
         else:
-            with pytest.raises(UsageError, match=f"frames of shape .* are {kind}: take none"):
+            with pytest.raises(
+                UsageError, match=f"frames of shape .* are {kind}: leave them out for the default, or take none"
+            ):
                 chosen_views(name, shape)  # type: ignore[arg-type]
 
 

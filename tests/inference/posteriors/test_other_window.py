@@ -81,7 +81,7 @@ def test_data_that_know_no_other_windows_are_refused_and_leave_nothing(
 ) -> None:
     split = torch.arange(12, dtype=torch.uint8) % 3
     data = SequenceData(torch.randn(12, T, P), split, recordings=recordings)
-    with pytest.raises(UsageError, match="no two training sequences are known to be of one: cut a table or an array"):
+    with pytest.raises(UsageError, match="no two training sequences are known to be of one: cut tables or arrays"):
         fit(data=data, out=tmp_path / "run", posterior=partial(Posterior, views="other_window"), steps=1)
     assert not list(tmp_path.iterdir())
 
@@ -132,6 +132,21 @@ def test_recordings_of_a_file_that_mean_nothing_are_refused(tmp_path: Path, reco
         Arrays(str(tmp_path / "mine.npz")).load()
 
 
+def test_recordings_of_a_file_are_in_one_split_each_or_it_is_said(tmp_path: Path) -> None:
+    file, arrays = tmp_path / "mine.npz", {"frames": np.zeros((60, T, P), np.float32)}
+    recordings = np.tile([f"pump {i}" for i in range(20)], 3)
+    np.savez(file, **arrays, recordings=recordings)
+    data = Arrays(str(file)).load()
+    assert {len(data.split[torch.from_numpy(recordings == name)].unique()) for name in recordings} == {1}
+    assert data.split.bincount().tolist() == [42, 6, 12]
+    np.savez(file, **arrays, recordings=recordings, split=np.arange(60) % 3)
+    with pytest.warns(Remark, match="20 of 20 recordings are in several splits"):
+        Arrays(str(file)).load()
+    np.savez(file, **arrays, recordings=np.where(np.arange(60) == 7, " ", recordings))
+    with pytest.raises(UsageError, match="recordings have no name for sequence 7; give each one, its own where it is"):
+        Arrays(str(file)).load()
+
+
 def test_sources_know_what_their_windows_are_of(tmp_path: Path) -> None:
     rows = pd.DataFrame({"who": np.repeat([*"abcdefghi"], 8), "t": np.tile(np.arange(8), 9), "x": np.arange(72.0)})
     table = SeriesTable(entity="who", time="t", window=4).read(rows)
@@ -144,7 +159,9 @@ def test_sources_know_what_their_windows_are_of(tmp_path: Path) -> None:
     assert set(long.recordings.tolist()) == {0}
     # Those that the owner gives go before the numbers of what is cut.
     names = np.repeat(["pump", "fan"], 10)
-    np.savez(tmp_path / "mine.npz", frames=np.zeros((20, 8, P), np.float32), recordings=names)
-    own = Arrays(str(tmp_path / "mine.npz"), window=4).load()
+    split = np.arange(20) % 3
+    np.savez(tmp_path / "mine.npz", frames=np.zeros((20, 8, P), np.float32), recordings=names, split=split)
+    with pytest.warns(Remark, match="2 of 2 recordings are in several splits"):
+        own = Arrays(str(tmp_path / "mine.npz"), window=4).load()
     assert own.recordings is not None
     assert own.recordings.tolist() == [1] * 20 + [0] * 20
