@@ -112,7 +112,9 @@ def test_an_encoder_and_views_in_a_file_of_ones_own(tmp_path: Path, monkeypatch:
     said = refused(clips, "--posterior.views=my_networks.Mirored")
     assert re.match(r"unknown posterior.views 'my_networks.Mirored': .*; it is one of jitter, none, other_window", said)
     said = refused("--data.path=series.npz", "--decoder=Dense", own[0])
-    assert said.startswith("the guide views Mirrored are of images, and frames of shape (2,) are vectors: leave them out")
+    assert said.startswith(
+        "the guide views Mirrored are of images, and frames of shape (2,) are vectors: leave them out"
+    )
     said = refused(clips, "--encoder=my_networks.Row")
     choices = "it is one of Convolutional, Dense, MaskedDense, Patches, Pyramid, Spectral, TCN"
     assert re.match(rf"unknown encoder 'my_networks.Row': .*; {choices}", said)
