@@ -13,6 +13,7 @@ from pyro_dsvae.configuration.catalogue import names
 from pyro_dsvae.configuration.checking import no_part, source_of
 from pyro_dsvae.configuration.parts import is_option
 from pyro_dsvae.data.tables.reading import is_table
+from pyro_dsvae.inference.posteriors.views.choice import BY_NAME
 from pyro_dsvae.models.errors import did_you_mean, with_article
 
 
@@ -99,6 +100,8 @@ def _unknown_name(option: str, name: str) -> str:
     """A part named wrongly: the nearest of the parts that this option takes."""
     if option == "contrastive":
         return f"--contrastive got {name!r}; it takes none or Contrastive, and weights as in --contrastive.weight_mi 5"
+    if option.endswith(".views") and name in BY_NAME:  # a name that is right by itself
+        return f"{option} {name!r} takes no options; its class does, --{option} {BY_NAME[name].__name__}"
     return f"{no_part(option, name)}, or the dotted path of your own class{_file_hint(option, name)}"
 
 

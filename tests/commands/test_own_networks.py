@@ -111,6 +111,8 @@ def test_an_encoder_and_views_in_a_file_of_ones_own(tmp_path: Path, monkeypatch:
     clips = "--data.path=clips.npz"
     said = refused(clips, "--posterior.views=my_networks.Mirored")
     assert re.match(r"unknown posterior.views 'my_networks.Mirored': .*; it is one of jitter, none, other_window", said)
+    said = refused(clips, "--posterior.views=turn", "--posterior.views.warp=.1")
+    assert said == "posterior.views 'turn' takes no options; its class does, --posterior.views Turn"
     said = refused("--data.path=series.npz", "--decoder=Dense", own[0])
     assert said.startswith(
         "the guide views Mirrored are of images, and frames of shape (2,) are vectors: leave them out"
