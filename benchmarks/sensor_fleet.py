@@ -132,7 +132,9 @@ def main() -> None:
             runs[name, seed] = options.out / f"{name.replace(' ', '-')}-{seed}"
             prior = ["--dynamic_prior", name.partition(" ")[0], *more, "--seed", str(seed)]
             fitted(runs[name, seed], [*small, *prior])
-    result = compare(runs=list(runs.values()), out=options.out / "comparison", split="test", sequences=40, draws=400)
+    result = compare(
+        runs=list(runs.values()), out=options.out / f"comparison-{options.seeds}", split="test", sequences=40, draws=400
+    )
     print(result)
     test = pyro_dsvae.load(runs["LinearGaussian", 0]).sequences().part("test")
     assert test.mask is not None
