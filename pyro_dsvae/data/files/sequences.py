@@ -164,7 +164,8 @@ class ArrayReader:
         others = {**others, "recordings": recordings}
         if "split" in others:
             split = _split(others["split"], n).numpy()
-            crossing = sum(len(np.unique(split[recordings == i])) > 1 for i in range(count))
+            pairs = np.unique(np.stack([recordings, split], 1), axis=0)
+            crossing = int((np.bincount(pairs[:, 0]) > 1).sum())
             if crossing:
                 said = f"{crossing:,} of {count:,} recordings are in several splits"
                 warnings.warn(
