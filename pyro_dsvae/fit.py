@@ -6,15 +6,14 @@
   python -m pyro_dsvae.fit --data Arrays --data.path clips.npz --likelihood Bernoulli
   python -m pyro_dsvae.fit --dynamic_prior IID               any part by name …
   python -m pyro_dsvae.fit --dynamic_prior my_priors.Damped  … or by the dotted path of your own class
-  python -m pyro_dsvae.fit --out runs/a --resume             continue a run that was stopped or killed; where runs/a has
-                                                             nothing yet, begin one
+  python -m pyro_dsvae.fit --out runs/a --resume             continue a run that was stopped or killed, or begin it
   python -m pyro_dsvae.fit --config runs/a/config.yaml       repeat a run
   python -m pyro_dsvae.fit --config kalman-vae               a well-known model: the recipes are listed below
   python -m pyro_dsvae.fit --devices 2                       every batch shared by two devices of this machine …
   torchrun --nproc-per-node 8 --nnodes 2 … -m pyro_dsvae.fit … or by those of several
 
-The figures and pictures at the end are of the validation split, by which the best state was chosen. Those of the test split
-are for the end: python -m pyro_dsvae.evaluate RUN.
+Figures and pictures at the end are of the validation split, by which the best state was chosen; those of the test split are
+for the end: python -m pyro_dsvae.evaluate RUN.
 
 --data, --static_prior, --dynamic_prior, --posterior, --encoder, --decoder and --likelihood take the name of a class; its
 options follow as --dynamic_prior.hidden_size 64, and --dynamic_prior.help LSTM lists them. Fitting ends at --steps or
@@ -148,7 +147,7 @@ def _fitted(path: Path, options: FitOptions, watch: Watch | None) -> FitResult:
         copy = options.data.copy if isinstance(options.data, InMemory) and options.keep_data else None
         more = None if copy is None else lambda folder: write_copy(folder / copy, data)
         svi.processes.on_rank_zero(lambda: RunDirectory.create(path, options.config(), start, more))
-        svi.processes.on_rank_zero(lambda: _say_taken(asked, options, svi, columns, data))
+        svi.processes.on_rank_zero(lambda: _tell(asked, options, svi, columns, data.column_names))
     with ExitStack() as stack:
         svi.processes.on_rank_zero(lambda: stack.enter_context(locked(path)))
         if not new:
@@ -195,13 +194,13 @@ def _for_data(options: FitOptions, data: SequenceData) -> FitOptions:
     return with_numbers(for_frames(options, data.frame_shape, options.source.recommended), data.column_names)
 
 
-def _say_taken(
-    asked: FitOptions, taken: FitOptions, svi: SVI, columns: ColumnMoments | None, data: SequenceData
-) -> None:
+def _tell(asked: FitOptions, taken: FitOptions, svi: SVI, columns: ColumnMoments | None, names: Sequence[str]) -> None:
     """Lines about what the user may not have named: networks, likelihood, guide views, units."""
     said = [parts_in_words(asked, taken, asked.source.recommended)]
     if columns is not None and svi.objective.model.standardisation is not None:
-        said += columns.sentences(data.column_names, svi.objective.model.likelihood.real_channels)
+        said += columns.sentences(names, svi.objective.model.likelihood.real_channels)
+    if count := svi.order.recordings:
+        said.append(f"{count:,} recordings: in training f is inferred from another sequence of the same one")
     print("\n".join(said), file=sys.stderr)
 
 

@@ -23,7 +23,7 @@ class Order:
         recordings: (count,) int64, which recording each sequence is a window of, where a step needs another window of each.
 
     Attributes:
-        paired: Whether there are recordings.
+        recordings: How many there are; 0 where a step needs no other windows.
 
     Example:
         >>> from pyro_dsvae.inference.training.order import Order
@@ -35,11 +35,11 @@ class Order:
 
     def __init__(self, count: int, batch_size: int, seed: int, recordings: Tensor | None = None) -> None:
         self.count, self.size, self.seed = count, min(batch_size, count), seed
-        self.paired = recordings is not None
         self._recording = [] if recordings is None else recordings.tolist()
         self._windows: dict[int, list[int]] = {}
         for i, recording in enumerate(self._recording):
             self._windows.setdefault(recording, []).append(i)
+        self.recordings = len(self._windows)
         self._known: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
 
     def batch(self, step: int) -> Tensor:
@@ -67,10 +67,10 @@ class Order:
         return torch.tensor(found)
 
     def batches(self, first: int, part: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
-        """A process's part of each batch from step ``first`` on, without end; where paired, other windows of it follow."""
+        """A process's part of each batch from step ``first`` on, without end; where there are recordings, windows follow."""
         for step in itertools.count(first):
             own = part(self.batch(step))
-            yield torch.cat([own, part(self.windows(step))]) if self.paired else own
+            yield torch.cat([own, part(self.windows(step))]) if self.recordings else own
 
     def _epoch(self, epoch: int) -> Tensor:
         if self._known[0] != epoch:

@@ -87,7 +87,11 @@ class CartoonFaces(DataSource):
         ends = np.cumsum([round(count * SHARES[name]) for name in SPLITS[:-1]])
         split = np.searchsorted(ends, np.arange(self.clips) // CLIPS_PER_IDENTITY, side="right").astype(np.uint8)
         return SequenceData(
-            self._frames(identities, movement), torch.from_numpy(split), labels=labels, quantities=quantities
+            self._frames(identities, movement),
+            torch.from_numpy(split),
+            labels=labels,
+            quantities=quantities,
+            recordings=torch.arange(self.clips) // CLIPS_PER_IDENTITY,
         )
 
     def _frames(self, identities: Identities, movement: Movement) -> Tensor:

@@ -45,7 +45,8 @@ class VideoFolder(DataSource):
 
     Labels are the folders above a clip: subject/expression/take, as in MUG; class/clip, as in UCF101, whose groups stay
     together; identity/recording/clip, as in VoxCeleb; and train, validation and test above these. How they were understood is
-    printed.
+    printed. What stays is the same in all windows of a subject, or of a clip where subjects are not known or ``by`` is file:
+    these are `SequenceData.recordings`.
 
     Decoded windows are kept in a file below ``$XDG_CACHE_HOME`` or ``~/.cache``, and mapped from it. Where decoding was
     interrupted it goes on. Clips that cannot be used are named and left out.
@@ -65,8 +66,8 @@ class VideoFolder(DataSource):
         folders: The names of the levels of folders from the top, such as subject/expression, with - for one that is no label.
         static: Labels of who or what is seen, with commas, or as a list.
         dynamic: Labels of what happens. By default those called action, class, emotion, expression, gesture or motion.
-        by: Whether files or subjects are drawn for the splits; by default subjects, where they are known. Where folders or a
-            table give the parts, a subject in two of them is refused, but not with file.
+        by: Whether files or subjects are drawn for the splits, and have what stays in common; by default subjects, where they
+            are known. Where folders or a table give the parts, a subject in two of them is refused, but not with file.
         validation: Fraction for the validation split.
         test: Fraction for the test split.
         seed: Of the splits and of random crops.
@@ -151,9 +152,14 @@ class VideoFolder(DataSource):
         for line in left_out:
             warnings.warn(Remark(line), stacklevel=3)
         labels = labels_of(described.labels, counts, roles)
-        of = torch.from_numpy(np.repeat(np.arange(len(entries)), counts))
+        owners = None if self.by == "file" else described.owners
+        alike = np.arange(len(entries)) if owners is None else np.unique(owners, return_inverse=True)[1]
         return SequenceData(
-            frames, torch.from_numpy(np.repeat(split, counts)), labels=labels, names=names, recordings=of
+            frames,
+            torch.from_numpy(np.repeat(split, counts)),
+            labels=labels,
+            names=names,
+            recordings=torch.from_numpy(np.repeat(alike, counts)),
         )
 
     def cutting(self) -> Cutting:

@@ -121,7 +121,9 @@ def test_courses_rise_from_rest_to_the_apex_of_their_class() -> None:
 def test_labels_and_splits_belong_to_people(data: SequenceData) -> None:
     assert data.frames.shape == (120, 12, 3, 32, 32)
     assert data.split.bincount().tolist() == [96, 12, 12]
-    people = torch.arange(120) // CLIPS_PER_IDENTITY
+    people = data.recordings
+    assert people is not None
+    assert people.bincount().tolist() == [CLIPS_PER_IDENTITY] * 40
     for person in people.unique():
         assert len(data.split[people == person].unique()) == 1
         for name in ATTRIBUTES:

@@ -381,8 +381,12 @@ def test_a_tree_like_mug_has_subjects_and_expressions(tmp_path: Path) -> None:
     assert said == []
     assert data.names is not None
     assert "folders are taken as subject/expression/clip (8 x subject, 2 x expression)" in data.names.understood
+    assert data.recordings is not None
+    assert torch.equal(data.recordings[:, None] == data.recordings, subject[:, None] == subject)
     by_file, _ = loaded(root, window=5, by="file")
     assert any(len(by_file.split[subject == i].unique()) > 1 for i in range(8))
+    assert by_file.recordings is not None
+    assert len(by_file.recordings.unique()) == len(by_file)
 
 
 def test_groups_of_ucf101_and_recordings_stay_together(tmp_path: Path) -> None:

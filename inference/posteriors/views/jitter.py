@@ -7,6 +7,7 @@ from torch import Tensor
 from pyro_dsvae.inference.posteriors.views.guide_views import FrameKind, GuideViews
 from pyro_dsvae.inference.posteriors.views.photographs import blur, jitter_colours, reframe
 from pyro_dsvae.inference.posteriors.views.static_encoder import FramesStaticEncoder, StaticEncoder
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.networks.frames import EncoderRecipe
 
 
@@ -16,7 +17,8 @@ class Jitter(GuideViews):
     z is inferred from the clip after one random change of its colours, sharpness and framing, the same for all frames of the
     clip (`jitter_colours`, `blur`, `reframe`). So z can hardly encode complexion, clothes or light. Motion is as it was. f is
     inferred from a few random frames, each whole and by itself, and from their mean: so f can hardly encode the order of the
-    frames. It needs no ground of one colour, unlike `Turn`.
+    frames. Where the data know recordings, the frames are of another clip of the same recording, so f can hardly encode what
+    happens in one of them alone. It needs no ground of one colour, unlike `Turn`.
 
     Source: colour jitter, blur and crops are those of Chen et al., "A Simple Framework for Contrastive Learning of Visual
     Representations", ICML 2020; one draw for all frames of a clip is that of Qian et al., "Spatiotemporal Contrastive Video
@@ -41,7 +43,7 @@ class Jitter(GuideViews):
 
     takes: ClassVar[tuple[FrameKind, ...]] = ("images",)
     z_sees: ClassVar[str] = "the clip in other light, blurred and cropped, alike in all frames"
-    f_sees: ClassVar[str] = "some frames without their order"
+    f_sees: ClassVar[str] = "some frames without their order, of another clip of the same recording where there is one"
     assumes: ClassVar[str] = "that light and framing say nothing of motion, and single frames all of what stays"
 
     def __init__(
@@ -64,3 +66,6 @@ class Jitter(GuideViews):
         changed = reframe(blur(jitter_colours(x, self.colour), self.blur), self.crop, self.flip)
         # What was not observed stays zero.
         return changed * observed.view(*observed.shape, 1, 1, 1)
+
+    def recordings(self, train: Sequences) -> Tensor | None:
+        return train.shared_recordings()

@@ -13,6 +13,7 @@ from pyro_dsvae.inference.posteriors.views.static_encoder import (
     mean_over,
     some_frames,
 )
+from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.encoders.patches import Patches
 from pyro_dsvae.models.encoders.pyramid import Pyramid
 from pyro_dsvae.models.networks.frames import EncoderRecipe
@@ -24,7 +25,8 @@ class Turn(GuideViews):
     z is inferred from frames less the colour of their ground, after all colours were turned (`turn_colours`) and the frames
     warped a little (`warp`). So z can hardly encode colours, or small shapes. f is inferred from patches and parts of a few
     random frames, from the whole clip in order with the figure in the middle of every frame (`centred`), and from the colour
-    of the ground.
+    of the ground. Where the data know recordings, f sees another clip of the same recording. So it can hardly encode what
+    happens in one of them alone, such as an expression that is there from the first frame to the last.
 
     Args:
         width: Half of the channels of the network of patches, and the channels of the first convolution of that of parts.
@@ -34,7 +36,10 @@ class Turn(GuideViews):
 
     takes: ClassVar[tuple[FrameKind, ...]] = ("images",)
     z_sees: ClassVar[str] = "other colours above the clip's own ground"
-    f_sees: ClassVar[str] = "patches, parts, the whole clip with the figure in the middle, and the ground"
+    f_sees: ClassVar[str] = (
+        "patches, parts, the whole clip with the figure in the middle, and the ground, of another clip of the same recording "
+        "where there is one"
+    )
     # Where figures are hardly brighter or darker than the ground, z has little to gain before f says which colours there are,
     # and under its whole KL it falls asleep; f then takes the pose (benchmarks/results/generality.md).
     free_dynamic: ClassVar[float] = 8.0
@@ -53,6 +58,9 @@ class Turn(GuideViews):
     def dynamic_view(self, x: Tensor, observed: Tensor, training: bool) -> Tensor:
         x = above_ground(x)
         return warp(turn_colours(x), self.warp) if training else x
+
+    def recordings(self, train: Sequences) -> Tensor | None:
+        return train.shared_recordings()
 
 
 class MultiscaleStaticEncoder(StaticEncoder):

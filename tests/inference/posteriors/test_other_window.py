@@ -15,7 +15,7 @@ from pyro_dsvae.compare import compare
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.fit import fit
 from pyro_dsvae.inference.posteriors import LSTM as Posterior
-from pyro_dsvae.inference.posteriors.views import NoViews, OtherWindow, Rescale, VocalTract
+from pyro_dsvae.inference.posteriors.views import Jitter, NoViews, OtherWindow, Rescale, Turn, VocalTract
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.schedule import Optimisation
 from pyro_dsvae.models.decoders import Dense as Decoder
@@ -46,7 +46,9 @@ def explained(found: torch.Tensor, true: torch.Tensor) -> float:
     return float(1 - (found - true).square().sum() / (true - true.mean(0)).square().sum())
 
 
-def test_what_differs_between_windows_goes_with_z_though_it_never_changes_within_one(tmp_path: Path) -> None:
+def test_what_differs_between_windows_goes_with_z_though_it_never_changes_within_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The oracle of a swap is the simulation: a of the entity of f, and b of the window of z."""
     source, levels, postured = postures(tmp_path)
     shares = {}
@@ -65,6 +67,8 @@ def test_what_differs_between_windows_goes_with_z_though_it_never_changes_within
             optimisation=Optimisation(learning_rate=1e-2, evaluations=1, prior_refit_steps=0, kl_static=0.01),
             device="cpu",
         )
+        said = "40 recordings: in training f is inferred from another sequence of the same one"
+        assert (said in capsys.readouterr().err) == (type(views) is OtherWindow)
         run = pyro_dsvae.load(tmp_path / type(views).__name__)
         test = run.sequences().part("test")
         codes = run.encode(test.frames)
@@ -96,7 +100,7 @@ def test_views_ask_for_the_recordings_that_they_use() -> None:
     known = train(torch.tensor([7, 7, 3, 3, 7, 3]))
     assert NoViews().recordings(known) is None
     assert Rescale().recordings(known) is None
-    for views in (VocalTract(), OtherWindow()):
+    for views in (VocalTract(), OtherWindow(), Turn(), Jitter()):
         found = views.recordings(known)
         assert found is not None
         assert found.tolist() == [7, 7, 3, 3]
