@@ -1,7 +1,7 @@
 """Where bouncing digits go after the clips that were learned from, by each dynamic prior of a comparison.
 
     python -m pyro_dsvae.compare --data MovingDigits --vary dynamic_prior=LSTM,LinearGaussian,RandomWalk,IID,GaussianProcess \
-        --steps 450 --seeds 1 --out runs/digits
+        --steps 350 --seeds 1 --out runs/digits
     python -m benchmarks.bouncing_digits runs/digits
 
 Every test clip is drawn anew with more frames. The first ones are those of the fits, and the frames after them are forecast.

@@ -44,6 +44,24 @@ def check_positive(name: str, value: float) -> None:
         raise UsageError(f"{name} is {value}; it must be positive")
 
 
+def check_amounts(most: float = math.inf, **values: float) -> None:
+    """Refuse numbers, given by their names, that are negative, infinite or none, or larger than ``most``.
+
+    Raises:
+        UsageError: Unless 0 <= value < infinity and value <= ``most`` for each.
+
+    Example:
+        >>> from pyro_dsvae.models.errors import check_amounts
+        >>> check_amounts(most=1, crop=0.1, flip=-0.5)
+        Traceback (most recent call last):
+        pyro_dsvae.models.errors.UsageError: flip is -0.5; it must be a number from 0 to 1
+    """
+    for name, value in values.items():
+        if not (math.isfinite(value) and 0 <= value <= most):
+            range_ = f"number from 0 to {most:g}" if most < math.inf else "finite number, at least 0"
+            raise UsageError(f"{name} is {value}; it must be a {range_}")
+
+
 def check_count(name: str, value: int, least: int = 1) -> None:
     """Refuse what is no whole number, and a number that is too small.
 

@@ -163,9 +163,7 @@ def _fitted(path: Path, options: FitOptions, watch: Watch | None) -> FitResult:
         check_chosen(run, svi.best)
         if not new and began[0] == svi.step and is_rank_zero():
             fitted = "nothing" if began[1] == svi.prior_refitted else "only the static prior"
-            print(
-                f"{svi.step:,} steps are done already, the budget is {svi.budget}: {fitted} was fitted", file=sys.stderr
-            )
+            print(f"done already: {Budget(svi.step)}; the budget is {svi.budget}: {fitted} was fitted", file=sys.stderr)
         try:
             summary = report(run, svi, data)
             if is_rank_zero():

@@ -66,7 +66,7 @@ def test_a_stopped_fit_whose_budget_is_used_up_keeps_its_last_state(
     assert fit_module.main([f"--out={stopped}", "--resume", option]) == 0
     assert evaluations(stopped) == [8]
     assert RunDirectory(stopped).load("best.pt")["step"] == RunDirectory(stopped).summary()["validation"]["step"] == 8
-    assert "8 steps are done already" in capsys.readouterr().err
+    assert "done already: 8 steps; the budget is" in capsys.readouterr().err
     assert budget(stopped) == (8, None)  # what repeats it
     assert fit_module.main([f"--out={stopped}", "--resume"]) == 0
     assert evaluations(stopped) == [8]
@@ -94,7 +94,7 @@ def test_a_finished_fit_says_in_one_line_that_nothing_was_fitted(
     before = (run / "config.yaml").read_bytes(), (run / "best.pt").read_bytes()
     assert fit_module.main([f"--out={run}", "--resume", "--steps=10"]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if "done already" in line]
-    assert said == ["40 steps are done already, the budget is 10 steps: nothing was fitted"]
+    assert said == ["done already: 40 steps; the budget is 10 steps: nothing was fitted"]
     assert ((run / "config.yaml").read_bytes(), (run / "best.pt").read_bytes()) == before
 
 

@@ -8,6 +8,7 @@ from pyro_dsvae.inference.posteriors.views.guide_views import FrameKind, GuideVi
 from pyro_dsvae.inference.posteriors.views.photographs import blur, jitter_colours, reframe
 from pyro_dsvae.inference.posteriors.views.static_encoder import FramesStaticEncoder, StaticEncoder
 from pyro_dsvae.inference.sequences import Sequences
+from pyro_dsvae.models.errors import check_amounts, check_count
 from pyro_dsvae.models.networks.frames import EncoderRecipe
 
 
@@ -49,6 +50,9 @@ class Jitter(GuideViews):
     def __init__(
         self, frames: int = 3, colour: float = 0.5, blur: float = 1.0, crop: float = 0.1, flip: float = 0.0
     ) -> None:
+        check_count("frames", frames)
+        check_amounts(colour=colour, blur=blur)
+        check_amounts(most=1, crop=crop, flip=flip)
         self.frames = frames
         self.colour = colour
         self.blur = blur

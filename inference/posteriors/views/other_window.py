@@ -8,7 +8,7 @@ from pyro_dsvae.inference.posteriors.views.guide_views import FrameKind, GuideVi
 from pyro_dsvae.inference.posteriors.views.rescale import rescaled
 from pyro_dsvae.inference.posteriors.views.static_encoder import OrderedStaticEncoder, StaticEncoder
 from pyro_dsvae.inference.sequences import Sequences
-from pyro_dsvae.models.errors import UsageError
+from pyro_dsvae.models.errors import UsageError, check_amounts
 from pyro_dsvae.models.networks.frames import EncoderRecipe
 
 
@@ -48,6 +48,7 @@ class OtherWindow(GuideViews):
     )
 
     def __init__(self, level: float = 0.4, scale: float = 0.3) -> None:
+        check_amounts(level=level, scale=scale)
         self.level = level
         self.scale = scale
 

@@ -8,6 +8,7 @@ from pyro_dsvae.inference.posteriors.views.guide_views import FrameKind, GuideVi
 from pyro_dsvae.inference.posteriors.views.images import recolour, warp
 from pyro_dsvae.inference.posteriors.views.static_encoder import StaticEncoder, mean_over, some_frames
 from pyro_dsvae.models.encoders.patches import Patches
+from pyro_dsvae.models.errors import check_amounts, check_count
 from pyro_dsvae.models.networks.frames import EncoderRecipe
 
 
@@ -31,6 +32,9 @@ class Recolour(GuideViews):
     assumes: ClassVar[str] = "a black ground, and that colours say all of what stays"
 
     def __init__(self, width: int = 32, frames: int = 3, warp: float = 0.02) -> None:
+        check_count("width", width)
+        check_count("frames", frames)
+        check_amounts(warp=warp)
         self.width = width
         self.frames = frames
         self.warp = warp

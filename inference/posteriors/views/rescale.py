@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pyro_dsvae.inference.posteriors.views.guide_views import FrameKind, GuideViews
 from pyro_dsvae.inference.posteriors.views.static_encoder import OrderedStaticEncoder, StaticEncoder
+from pyro_dsvae.models.errors import check_amounts
 from pyro_dsvae.models.networks.frames import EncoderRecipe
 
 
@@ -28,6 +29,7 @@ class Rescale(GuideViews):
     assumes: ClassVar[str] = "that the level and the scale of each column belong to what stays"
 
     def __init__(self, level: float = 1.0, scale: float = 0.5) -> None:
+        check_amounts(level=level, scale=scale)
         self.level = level
         self.scale = scale
 

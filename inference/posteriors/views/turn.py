@@ -16,6 +16,7 @@ from pyro_dsvae.inference.posteriors.views.static_encoder import (
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.models.encoders.patches import Patches
 from pyro_dsvae.models.encoders.pyramid import Pyramid
+from pyro_dsvae.models.errors import check_amounts, check_count
 from pyro_dsvae.models.networks.frames import EncoderRecipe
 
 
@@ -46,6 +47,9 @@ class Turn(GuideViews):
     assumes: ClassVar[str] = "that one colour covers most of a frame, that colours stay, and that places move"
 
     def __init__(self, width: int = 32, frames: int = 3, warp: float = 0.02) -> None:
+        check_count("width", width)
+        check_count("frames", frames)
+        check_amounts(warp=warp)
         self.width = width
         self.frames = frames
         self.warp = warp

@@ -8,6 +8,7 @@ from torch import Tensor
 from pyro_dsvae.inference.posteriors.views.guide_views import FrameKind, GuideViews
 from pyro_dsvae.inference.posteriors.views.static_encoder import FramesStaticEncoder, StaticEncoder
 from pyro_dsvae.inference.sequences import Sequences
+from pyro_dsvae.models.errors import check_amounts, check_count
 from pyro_dsvae.models.networks.frames import EncoderRecipe
 
 WAVES = 5
@@ -61,6 +62,8 @@ class VocalTract(GuideViews):
     def __init__(
         self, frames: int = 8, warp: float = 0.15, gain: float = 0.5, tilt: float = 0.5, shape: float = 0.25
     ) -> None:
+        check_count("frames", frames)
+        check_amounts(warp=warp, gain=gain, tilt=tilt, shape=shape)
         self.frames = frames
         self.warp = warp
         self.gain = gain

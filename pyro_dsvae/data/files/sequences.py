@@ -271,9 +271,11 @@ def _recordings(values: Array, n: int) -> NDArray[np.int64]:
         )
     if values.dtype.kind not in "iubUS":
         raise UsageError(f"recordings are {values.dtype}; they must be names (strings) or integers")
-    if values.dtype.kind in "US" and (unnamed := np.char.strip(values) == values.dtype.type()).any():
-        which = numbered_sequences(torch.from_numpy(unnamed))
-        raise UsageError(f"recordings have no name for {which}; give each one, its own where it is alone")
+    if values.dtype.kind in "US":
+        values = np.char.strip(values)
+        if (unnamed := values == values.dtype.type()).any():
+            which = numbered_sequences(torch.from_numpy(unnamed))
+            raise UsageError(f"recordings have no name for {which}; give each one, its own where it is alone")
     return np.unique(values, return_inverse=True)[1].astype(np.int64)
 
 

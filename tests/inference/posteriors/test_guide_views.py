@@ -1,6 +1,8 @@
 """Each kind of guide views says what it takes, shows and assumes, wherever that is said."""
 
 import copy
+import inspect
+import math
 import pickle
 import re
 from pathlib import Path
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 from pyro_dsvae.configuration.networks import for_frames
 from pyro_dsvae.configuration.options import FitOptions
 from pyro_dsvae.configuration.parts import describe
-from pyro_dsvae.inference.posteriors.views import GuideViews
+from pyro_dsvae.inference.posteriors.views import GuideViews, Jitter
 from pyro_dsvae.inference.posteriors.views.choice import BY_NAME, chosen_views
 from pyro_dsvae.models.encoders.by_shape import frame_encoder
 from pyro_dsvae.models.errors import UsageError
@@ -89,6 +91,21 @@ def test_views_that_do_not_say_what_they_are_are_refused_before_a_fit(name: str)
     own = type("Own", (GuideViews,), {**said, **methods})
     with pytest.raises(UsageError, match=f"^the guide views Own do not say {name}: give the class each"):
         chosen_views(own(), SHAPES["images"])
+
+
+@pytest.mark.parametrize("name", [name for name in BY_NAME if name != "none"])
+def test_options_out_of_range_are_refused(name: str) -> None:
+    """All are counts or strengths; before, a negative strength was taken for a positive one, and NaN became the loss."""
+    kind = BY_NAME[name]
+    defaults = {key: p.default for key, p in inspect.signature(kind).parameters.items()}
+    assert defaults
+    kind(**defaults)
+    for key, default in defaults.items():
+        for wrong in (-default, math.nan) if default else (-1, math.nan):
+            with pytest.raises(UsageError, match=f"^{key} is {wrong}; it must be"):
+                kind(**{key: wrong})
+    with pytest.raises(UsageError, match=r"^crop is 1\.5; it must be a number from 0 to 1$"):
+        Jitter(crop=1.5)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)

@@ -143,6 +143,9 @@ def test_recordings_of_a_file_are_in_one_split_each_or_it_is_said(tmp_path: Path
     data = Arrays(str(file)).load()
     assert {len(data.split[torch.from_numpy(recordings == name)].unique()) for name in recordings} == {1}
     assert data.split.bincount().tolist() == [42, 6, 12]
+    np.savez(file, **arrays, recordings=np.char.add(recordings, np.where(np.arange(60) < 20, " ", "")))
+    spaced = Arrays(str(file)).load()  # a space at the end makes no other recording
+    assert torch.equal(spaced.split, data.split)
     np.savez(file, **arrays, recordings=recordings, split=np.arange(60) % 3)
     with pytest.warns(Remark, match="20 of 20 recordings are in several splits"):
         Arrays(str(file)).load()
