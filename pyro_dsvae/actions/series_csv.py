@@ -121,4 +121,5 @@ def imputed_interval(run: Run, found: Imputation, level: float = LEVEL, seed: in
 
 
 def _written(value: np.generic) -> object:
-    return int(value) if value.dtype.kind == "b" else f"{float(value):.9g}"
+    # The fewest digits that tell a number from all others of its precision: 21.3, not 21.2999992.
+    return int(value) if value.dtype.kind == "b" else str(value)

@@ -118,6 +118,8 @@ def test_imputed_values_stand_beside_those_of_the_table(fitted: tuple[Path, str]
     assert (found.observed == seen).all()
     for column in ("value", "low", "high"):
         np.testing.assert_allclose(found[column][seen], truth[seen], rtol=1e-6)
+    written = pd.read_csv(folder / "impute.csv", dtype=str)["value"].to_numpy()[seen.to_numpy()]
+    assert written.tolist() == [str(np.float32(value)) for value in truth[seen]]  # 21.3 stays 21.3
     gaps = found[~seen]
     assert len(gaps) > 2 * ROWS
     assert (gaps.low < gaps.high).all()
