@@ -245,7 +245,10 @@ def _run(
         listening(journal.ask_to_stop),
     ):
         try:
-            return None if svi.run(journal) else journal.stopped or Stopped()
+            finished = svi.run(journal)
+            # The last evaluation takes a minute or more, and a request may come in it.
+            _, asked = svi.processes.broadcast(0.0, journal.stopped is not None)
+            return None if finished and not asked else journal.stopped or Stopped()
         except NonFiniteError as error:
             said = f"{error}. The last good state is in {run.path / 'checkpoint.pt'}"
             raise UsageError(said, "optimisation.learning_rate") from error

@@ -1,8 +1,10 @@
 """A fit that is resumed with another budget: what it still does, what it says, and what config.yaml says then."""
 
 import re
+import signal
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,18 +13,19 @@ import yaml
 from pyro_dsvae import fit as fit_module
 from pyro_dsvae import latents, progress
 from pyro_dsvae.data.arrays import Arrays
-from pyro_dsvae.fit import fit
+from pyro_dsvae.fit import FitResult, fit
 from pyro_dsvae.inference.posteriors.lstm import LSTM as Posterior
+from pyro_dsvae.inference.svi import SVI
 from pyro_dsvae.inference.training.schedule import Optimisation
 from pyro_dsvae.models.dynamic_priors.iid import IID
 from pyro_dsvae.models.errors import UsageError
-from pyro_dsvae.models.static_priors.standard_normal import StandardNormal
+from pyro_dsvae.models.static_priors.gaussian_mixture import GaussianMixture
 from pyro_dsvae.runs.directory import RunDirectory
 from pyro_dsvae.runs.fit_journal import FitJournal
 from tests.encoded import small_encoder
 
 
-def fitted(folder: Path, steps: int = 40) -> Path:
+def fitted(folder: Path, steps: int = 40, refit: int = 0) -> FitResult:
     frames = np.random.default_rng(0).normal(size=(30, 5, 3)).astype(np.float32)
     np.savez(folder / "clips.npz", frames=frames)
     return fit(
@@ -31,13 +34,13 @@ def fitted(folder: Path, steps: int = 40) -> Path:
         out=folder / "run",
         static_size=2,
         latent_size=2,
-        static_prior=StandardNormal,
+        static_prior=partial(GaussianMixture, components=2),
         dynamic_prior=IID,
         posterior=partial(Posterior, hidden_size=8, feature_size=8),
         encoder=small_encoder,
-        optimisation=Optimisation(batch_size=4, evaluations=2, prior_refit_steps=0),
+        optimisation=Optimisation(batch_size=4, evaluations=2, prior_refit_steps=refit),
         device="cpu",
-    ).run
+    )
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     answers = iter([False] * 7 + [True])
     with monkeypatch.context() as patch:
         patch.setattr(FitJournal, "stop", lambda _: next(answers))
-        return fitted(tmp_path)
+        return fitted(tmp_path).run
 
 
 def budget(run: Path) -> tuple[int | None, float | None]:
@@ -72,6 +75,33 @@ def test_a_stopped_fit_whose_budget_is_used_up_keeps_its_last_state(
     assert evaluations(stopped) == [8]
 
 
+@pytest.mark.parametrize("refit", [0, 100])
+def test_a_request_to_stop_that_comes_in_the_last_evaluation_is_heard(
+    refit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fit went on to its report, and a comparison to its next fit. With a refit its evaluation is the last."""
+    taken: list[int] = []
+
+    def evaluate(svi: SVI, *arguments: Any) -> dict[str, float]:
+        taken.append(svi.step)
+        if len(taken) == (4 if refit else 2):  # two on the way, one before the refit and one after it
+            signal.raise_signal(signal.SIGTERM)
+        return whole(svi, *arguments)
+
+    whole = SVI.evaluate
+    with monkeypatch.context() as patch:
+        patch.setattr(SVI, "evaluate", evaluate)
+        result = fitted(tmp_path, steps=110, refit=refit)
+    assert taken[-1] == 110
+    assert not result.finished
+    assert result.stopped is not None
+    assert result.stopped.number == signal.SIGTERM
+    assert not (result.run / "summary.json").exists()
+    assert fit_module.main([f"--out={result.run}", "--resume"]) == 0
+    assert evaluations(result.run)[:2] == [55, 110]
+    assert RunDirectory(result.run).summary()["steps"] == 110
+
+
 def test_a_run_without_an_evaluation_says_how_to_go_on(stopped: Path) -> None:
     with pytest.raises(UsageError) as refused:
         latents.main(["sample", str(stopped)])
@@ -89,7 +119,7 @@ def test_the_configuration_has_the_budget_of_the_resumed_fit(stopped: Path) -> N
 def test_a_finished_fit_says_in_one_line_that_nothing_was_fitted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = fitted(tmp_path)
+    run = fitted(tmp_path).run
     capsys.readouterr()
     before = (run / "config.yaml").read_bytes(), (run / "best.pt").read_bytes()
     assert fit_module.main([f"--out={run}", "--resume", "--steps=10"]) == 0
