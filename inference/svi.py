@@ -83,7 +83,7 @@ class SVI:
         self.evaluated = 0  # the step of the last evaluation on held-out sequences
         lengths = None if train.lengths is None else train.lengths[train.rows].double()
         self.carried = Carried(LOG_EVERY, train.length if lengths is None else lengths.mean().item())
-        recordings = objective.guide.views.recordings(train)
+        recordings = objective.guide.views.recordings(train) if objective.model.static_prior.static_size else None
         self.order = Order(len(train), optimisation.batch_size, seed, recordings)
         self._batches: Generator[Batch, None, None] | None = None
 

@@ -41,8 +41,7 @@ from pyro_dsvae.configuration.build import check_sizes
 from pyro_dsvae.configuration.loop import columns_for, loop_for
 from pyro_dsvae.configuration.named_columns import with_numbers
 from pyro_dsvae.configuration.networks import as_begun, for_frames, parts_in_words
-from pyro_dsvae.configuration.options import FitOptions, Role, option_names, takes
-from pyro_dsvae.configuration.parts import in_words
+from pyro_dsvae.configuration.options import FitOptions, takes
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.data.in_memory import InMemory, copy_name
 from pyro_dsvae.data.location import located, places
@@ -61,6 +60,7 @@ from pyro_dsvae.runs.learned import check_chosen, not_learned
 from pyro_dsvae.runs.output_folder import in_next_free, locked
 from pyro_dsvae.runs.profiling import StepProfile
 from pyro_dsvae.runs.report import report
+from pyro_dsvae.runs.resuming import keep_budget, restore, run_to_resume
 from pyro_dsvae.trackers.tracking import Tracking
 
 __all__ = ["FitResult", "fit"]
@@ -137,7 +137,7 @@ def _fitted(path: Path, options: FitOptions, watch: Watch | None) -> FitResult:
     options = _for_data(replace(options, data_folder=folder), data)
     if isinstance(source, InMemory):
         options = _in_memory(options, source, path, fingerprint)
-    run = _resumed(path, options, data.frame_shape) if options.resume else None
+    run = run_to_resume(path, options, data.frame_shape) if options.resume else None
     new = run is None
     columns = columns_for(options, data)
     svi = loop_for(options, data, columns, new)
@@ -148,12 +148,13 @@ def _fitted(path: Path, options: FitOptions, watch: Watch | None) -> FitResult:
         more = None if copy is None else lambda folder: write_copy(folder / copy, data)
         svi.processes.on_rank_zero(lambda: RunDirectory.create(path, options.config(), start, more))
         svi.processes.on_rank_zero(lambda: _tell(asked, options, svi, columns, data.column_names))
+    svi.processes.on_rank_zero(lambda: _tell_recordings(svi.order.recordings))
     with ExitStack() as stack:
         svi.processes.on_rank_zero(lambda: stack.enter_context(locked(path)))
         if not new:
             note_written(path)
-            _restore(run, svi, data)
-            svi.processes.on_rank_zero(lambda: _keep_budget(run, svi))
+            restore(run, svi, data)
+            svi.processes.on_rank_zero(lambda: keep_budget(run, svi))
         tracking = Tracking(options.tracker, path, options.config(), svi.step, new)
         svi.processes.on_rank_zero(lambda: stack.enter_context(tracking))
         began = svi.step, svi.prior_refitted
@@ -197,9 +198,17 @@ def _tell(asked: FitOptions, taken: FitOptions, svi: SVI, columns: ColumnMoments
     said = [parts_in_words(asked, taken, asked.source.recommended)]
     if columns is not None and svi.objective.model.standardisation is not None:
         said += columns.sentences(names, svi.objective.model.likelihood.real_channels)
-    if count := svi.order.recordings:
-        said.append(f"{count:,} recordings: in training f is inferred from another sequence of the same one")
     print("\n".join(said), file=sys.stderr)
+
+
+def _tell_recordings(count: int) -> None:
+    """Where f is inferred from other sequences, a line, of a resumed fit as well."""
+    if count:
+        said = f"{count:,} with several sequences"
+        print(
+            f"in training f is inferred from another sequence of the same recording or subject ({said})",
+            file=sys.stderr,
+        )
 
 
 def _in_memory(options: FitOptions, source: InMemory, path: Path, fingerprint: str) -> FitOptions:
@@ -252,41 +261,6 @@ def _run(
         except NonFiniteError as error:
             said = f"{error}. The last good state is in {run.path / 'checkpoint.pt'}"
             raise UsageError(said, "optimisation.learning_rate") from error
-
-
-def _resumed(path: Path, options: FitOptions, frame_shape: tuple[int, ...]) -> RunDirectory:
-    """The run at ``path``. Raises `UsageError` where it was fitted to other data or with other parts."""
-    run = RunDirectory.open(path)
-    before = for_frames(run.options(), frame_shape).config()
-    free = option_names(FitOptions, Role.BUDGET, Role.INCIDENTAL)
-    for name, value in options.config().items():
-        if name not in free and before[name] != value:
-            raise UsageError(
-                f"{path} was fitted with {name} = {in_words(before[name])}, not {in_words(value)}; "
-                "resume with the same options (--resume --out alone takes them from the run) or fit into another --out"
-            )
-    return run
-
-
-def _restore(run: RunDirectory, svi: SVI, data: SequenceData) -> None:
-    state = run.load("checkpoint.pt", svi.fabric.device)
-    if not data.has_fingerprint(state.get("data", "")):
-        raise UsageError(f"{run.path} was fitted to other data: the sequences differ from those of this --data")
-    try:
-        svi.restore(state)
-    except (KeyError, RuntimeError, ValueError) as error:
-        raise UsageError(
-            f"{run.path / 'checkpoint.pt'} does not fit its config.yaml; restore either, or fit again"
-        ) from error
-    svi.processes.on_rank_zero(lambda: run.forget_after(svi.step))
-
-
-def _keep_budget(run: RunDirectory, svi: SVI) -> None:
-    """Write the budget of a resumed fit into config.yaml, so that it repeats the run."""
-    config = run.config()
-    before = Budget(config["steps"], config["minutes"])
-    if (kept := svi.budget.kept(before, svi.step, svi.seconds)) != before:
-        run.write_budget(kept)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -23,7 +23,7 @@ class Order:
         recordings: (count,) int64, which recording each sequence is a window of, where a step needs another window of each.
 
     Attributes:
-        recordings: How many there are; 0 where a step needs no other windows.
+        recordings: How many have several sequences; 0 where a step needs no other windows.
 
     Example:
         >>> from pyro_dsvae.inference.training.order import Order
@@ -39,7 +39,7 @@ class Order:
         self._windows: dict[int, list[int]] = {}
         for i, recording in enumerate(self._recording):
             self._windows.setdefault(recording, []).append(i)
-        self.recordings = len(self._windows)
+        self.recordings = sum(len(windows) > 1 for windows in self._windows.values())
         self._known: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
 
     def batch(self, step: int) -> Tensor:

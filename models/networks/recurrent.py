@@ -1,13 +1,19 @@
 """Recurrent networks over the time axis, for any number of batch dimensions and ragged lengths."""
 
+import functools
+
 import torch
 from torch import Tensor, nn
+
+from pyro_dsvae.models.ops.precision import full_precision, own_precision
 
 State = tuple[Tensor, Tensor]
 
 
 def run_lstm(lstm: nn.LSTM, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
     """Run a one-layer batch-first LSTM with any number of batch dimensions; `torch.nn.LSTM` takes one.
+
+    Under autocast on a CPU that cannot run it in bfloat16, as those without AVX-512 cannot, it runs in float32.
 
     Args:
         lstm: The network.
@@ -17,6 +23,10 @@ def run_lstm(lstm: nn.LSTM, inputs: Tensor, state: State | None = None) -> tuple
     Returns:
         Outputs ``(*B, T, H)`` and the last state.
     """
+    if torch.is_autocast_enabled("cpu") and not _runs_in_bfloat16():
+        with own_precision():
+            full = None if state is None else (full_precision(state[0]), full_precision(state[1]))
+            return run_lstm(lstm, full_precision(inputs), full)
     batch = inputs.shape[:-2]
     flat_state = None
     if state is not None:
@@ -27,6 +37,17 @@ def run_lstm(lstm: nn.LSTM, inputs: Tensor, state: State | None = None) -> tuple
         outputs.reshape(*batch, *outputs.shape[-2:]),
         (hidden[0].reshape(*batch, -1), cell[0].reshape(*batch, -1)),
     )
+
+
+@functools.cache
+def _runs_in_bfloat16() -> bool:
+    """Whether this processor can run an LSTM in bfloat16. PyTorch does not tell; it raises."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        try:
+            nn.LSTM(1, 1, device="cpu", dtype=torch.float32)(torch.zeros(1, 1, device="cpu", dtype=torch.float32))
+        except RuntimeError:
+            return False
+    return True
 
 
 def run_gru(gru: nn.GRU, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:

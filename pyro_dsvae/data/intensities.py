@@ -43,10 +43,17 @@ def with_bytes(data: SequenceData) -> SequenceData:
 def as_fitted(data: SequenceData, known: str | None) -> SequenceData:
     """The data as a run was fitted to them, by their fingerprint that it kept; those of a new run without one.
 
-    Runs of earlier versions took bytes that were saved as floats as they are.
+    Runs of earlier versions took bytes that were saved as floats as they are, and knew of no recordings.
     """
     stored = with_bytes(data)
-    return data if stored is not data and known is not None and data.has_fingerprint(known) else stored
+    if known is None or (stored is data and data.recordings is None):
+        return stored
+    for form in (stored, data):
+        if form.fingerprint() == known:
+            return form
+        if form.recordings is not None and (bare := replace(form, recordings=None)).fingerprint() == known:
+            return bare
+    return stored
 
 
 def check_intensities(

@@ -18,6 +18,7 @@ from pyro_dsvae.data.files.cache import cache_folder
 from pyro_dsvae.data.folders.cache import VERSION, Entry, WindowCache
 from pyro_dsvae.data.folders.described import Described, by_table
 from pyro_dsvae.data.folders.labels import counted, labels_of, passed_over, refused, roles_of
+from pyro_dsvae.data.folders.levels import GROUP, SUBJECT
 from pyro_dsvae.data.folders.splits import Draw, check_leaks, twins
 from pyro_dsvae.data.folders.tree import Source
 from pyro_dsvae.data.names import Names, listed
@@ -45,8 +46,8 @@ class VideoFolder(DataSource):
 
     Labels are the folders above a clip: subject/expression/take, as in MUG; class/clip, as in UCF101, whose groups stay
     together; identity/recording/clip, as in VoxCeleb; and train, validation and test above these. How they were understood is
-    printed. What stays is the same in all windows of a subject, or of a clip where subjects are not known or ``by`` is file:
-    these are `SequenceData.recordings`.
+    printed. What stays is the same in all windows of a subject or of a group of UCF101, or of a clip where these are not known
+    or ``by`` is file: these are `SequenceData.recordings`.
 
     Decoded windows are kept in a file below ``$XDG_CACHE_HOME`` or ``~/.cache``, and mapped from it. Where decoding was
     interrupted it goes on. Clips that cannot be used are named and left out.
@@ -152,7 +153,9 @@ class VideoFolder(DataSource):
         for line in left_out:
             warnings.warn(Remark(line), stacklevel=3)
         labels = labels_of(described.labels, counts, roles)
-        owners = None if self.by == "file" else described.owners
+        # Clips of one folder that is no subject's may show anyone.
+        known = self.by != "file" and described.owner in (SUBJECT, GROUP)
+        owners = described.owners if known else None
         alike = np.arange(len(entries)) if owners is None else np.unique(owners, return_inverse=True)[1]
         return SequenceData(
             frames,

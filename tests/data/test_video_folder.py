@@ -446,7 +446,7 @@ def test_a_subject_in_two_given_parts_is_refused_unless_files_are_split(tmp_path
         write_animation(root / place / f"{i}.gif", noise(4, seed=i), 40)
     for by in (None, "subject"):
         with pytest.raises(
-            UsageError, match=r"subject 002 is in test and train, as the folders or the table say; by = file"
+            UsageError, match=r"subject 002 is in train and test, as the folders or the table say; by = file"
         ):
             loaded(root, by=by)
     assert loaded(root, by="file")[0].split.tolist() == [2, 0, 0, 1]

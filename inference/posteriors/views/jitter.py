@@ -44,7 +44,7 @@ class Jitter(GuideViews):
 
     takes: ClassVar[tuple[FrameKind, ...]] = ("images",)
     z_sees: ClassVar[str] = "the clip in other light, blurred and cropped, alike in all frames"
-    f_sees: ClassVar[str] = "some frames without their order, of another clip of the same recording where there is one"
+    f_sees: ClassVar[str] = "some frames without their order, of another window of the recording where there is one"
     assumes: ClassVar[str] = "that light and framing say nothing of motion, and single frames all of what stays"
 
     def __init__(

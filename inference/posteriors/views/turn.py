@@ -38,7 +38,7 @@ class Turn(GuideViews):
     takes: ClassVar[tuple[FrameKind, ...]] = ("images",)
     z_sees: ClassVar[str] = "other colours above the clip's own ground"
     f_sees: ClassVar[str] = (
-        "patches, parts, the whole clip with the figure in the middle, and the ground, of another clip of the same recording "
+        "patches, parts, the whole clip with the figure in the middle, and the ground, of another window of the recording "
         "where there is one"
     )
     # Where figures are hardly brighter or darker than the ground, z has little to gain before f says which colours there are,

@@ -172,7 +172,7 @@ class ArrayReader:
                     Remark(f"{self.where}: {said}, so what is held out is of those that were seen"), stacklevel=2
                 )
         elif self.splits.by != "time":
-            others["split"] = self._drawn(count).numpy()[recordings]
+            others["split"] = self._drawn(count, "recording").numpy()[recordings]
         return others
 
     def _cut(
@@ -202,15 +202,15 @@ class ArrayReader:
             cut_others["split"] = windows.split
         return {k: windows.steps(v) for k, v in steps.items()}, cut_others
 
-    def _drawn(self, n: int) -> Tensor:
-        """(n,) uint8: each fraction of n, rounded, in random places; the rest is "train". Windows keep their order."""
+    def _drawn(self, n: int, thing: str = "sequence") -> Tensor:
+        """(n,) uint8: each fraction of n things, rounded, in random places; the rest is "train". Windows keep their order."""
         held = [round(n * self.splits.validation), round(n * self.splits.test)]
         counts = dict(zip(SPLITS, (n - sum(held), *held), strict=True))
         if min(counts.values()) < 1:
             by_time = ", or split windows by time" if self.windows.window is not None else ""
             raise UsageError(
-                f"validation = {self.splits.validation} and test = {self.splits.test} of {n} sequence{'s' if n > 1 else ''} "
-                f"leave an empty split, {counts}; {enough(n, 'sequence', 'sequences')}, or put a split into the file{by_time}",
+                f"validation = {self.splits.validation} and test = {self.splits.test} of {n} {thing}{'s' if n > 1 else ''} "
+                f"leave an empty split, {counts}; {enough(n, thing, f'{thing}s')}, or put a split into the file{by_time}",
                 *(("data.by",) if by_time else ()),
             )
         if self.layout is not None and "N" not in Layout.parse(self.layout).letters:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from pyro_dsvae.data.dataset import SPLITS
 from pyro_dsvae.data.folders.cache import Entry
 from pyro_dsvae.data.folders.described import Described
-from pyro_dsvae.data.names import listed
 from pyro_dsvae.data.tables.splits import check_fractions, drawn_split, enough
 from pyro_dsvae.models.errors import UsageError
 
@@ -131,11 +130,11 @@ def check_leaks(
     for owner, part, entry in zip(owners, split, entries, strict=False):
         if entry.windows:
             parts.setdefault(owner, set()).add(SPLITS[part])
-    both = [owner for owner, found in parts.items() if len(found) > 1]
+    both = sorted(owner for owner, found in parts.items() if len(found) > 1)
     if both and described is not None:
-        where = " and ".join(sorted(parts[both[0]]))
+        where = " and ".join(sorted(parts[both[0]], key=SPLITS.index))
+        more = f" (and {len(both) - 1} more {described.owner}s are in several parts)" if len(both) > 1 else ""
         remedy = f"by = {alone} takes them so" if alone else f"with by = {described.owner} each is in one part"
         raise UsageError(
-            f"{described.owner} {listed(both)} is in {where}, as the folders or the table say; {remedy}",
-            "data.by",
+            f"{described.owner} {both[0]} is in {where}{more}, as the folders or the table say; {remedy}", "data.by"
         )

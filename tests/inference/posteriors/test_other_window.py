@@ -67,7 +67,7 @@ def test_what_differs_between_windows_goes_with_z_though_it_never_changes_within
             optimisation=Optimisation(learning_rate=1e-2, evaluations=1, prior_refit_steps=0, kl_static=0.01),
             device="cpu",
         )
-        said = "40 recordings: in training f is inferred from another sequence of the same one"
+        said = "f is inferred from another sequence of the same recording or subject (40 with several sequences)"
         assert (said in capsys.readouterr().err) == (type(views) is OtherWindow)
         run = pyro_dsvae.load(tmp_path / type(views).__name__)
         test = run.sequences().part("test")
@@ -148,6 +148,9 @@ def test_recordings_of_a_file_are_in_one_split_each_or_it_is_said(tmp_path: Path
     assert torch.equal(spaced.split, data.split)
     np.savez(file, **arrays, recordings=recordings, split=np.arange(60) % 3)
     with pytest.warns(Remark, match="20 of 20 recordings are in several splits"):
+        Arrays(str(file)).load()
+    np.savez(file, **arrays, recordings=np.zeros(60, int))
+    with pytest.raises(UsageError, match=r"of 1 recording leave an empty split, .*; give 3 recordings or more"):
         Arrays(str(file)).load()
     np.savez(file, **arrays, recordings=np.where(np.arange(60) == 7, " ", recordings))
     with pytest.raises(UsageError, match="recordings have no name for sequence 7; give each one, its own where it is"):
