@@ -34,7 +34,6 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from pyro_dsvae.models.decoders import Textures
-from pyro_dsvae.models.networks.recurrent import run_lstm
 
 aten = torch.ops.aten
 MATRICES = {"cpu": (256, 512, 1024, 2048), "cuda": (1024, 2048, 4096, 8192)}
@@ -233,7 +232,7 @@ def network_parts(case: Case, device: str) -> dict[str, Callable[[], None]]:
 
     def lstms() -> tuple[Tensor, ...]:
         joined = torch.cat([features, f.unsqueeze(1).expand(-1, case.length, -1)], dim=-1)
-        hidden = run_lstm(networks.lstm, networks.context(joined, None))[0] + networks.direct(features)
+        hidden = networks.lstm(networks.context(joined, None))[0] + networks.direct(features)
         return (*networks.dynamic_head(hidden), *networks.predict_z(z))
 
     forwards: dict[str, Callable[[], tuple[Tensor, ...]]] = {

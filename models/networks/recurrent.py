@@ -23,7 +23,7 @@ def run_lstm(lstm: nn.LSTM, inputs: Tensor, state: State | None = None) -> tuple
     Returns:
         Outputs ``(*B, T, H)`` and the last state.
     """
-    if torch.is_autocast_enabled("cpu") and not _runs_in_bfloat16():
+    if torch.is_autocast_enabled("cpu") and not runs_in_bfloat16():
         with own_precision():
             full = None if state is None else (full_precision(state[0]), full_precision(state[1]))
             return run_lstm(lstm, full_precision(inputs), full)
@@ -40,7 +40,7 @@ def run_lstm(lstm: nn.LSTM, inputs: Tensor, state: State | None = None) -> tuple
 
 
 @functools.cache
-def _runs_in_bfloat16() -> bool:
+def runs_in_bfloat16() -> bool:
     """Whether this processor can run an LSTM in bfloat16. PyTorch does not tell; it raises."""
     with torch.random.fork_rng(devices=[]), torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         try:

@@ -10,6 +10,8 @@ from speed import Case
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from pyro_dsvae.models.networks.recurrent import runs_in_bfloat16
+
 aten = torch.ops.aten
 
 
@@ -121,7 +123,10 @@ def test_what_is_in_no_part_is_left_and_parts_must_add_up() -> None:
         rest_of(whole, [part])
 
 
-@pytest.mark.parametrize("bf16", [False, True])
+NO_LSTM = pytest.mark.skipif(not runs_in_bfloat16(), reason="this processor has no LSTM in bfloat16")
+
+
+@pytest.mark.parametrize("bf16", [False, pytest.param(True, marks=NO_LSTM)])
 def test_the_networks_alone_have_the_operations_of_the_step(bf16: bool) -> None:
     """Not one product lies outside them, and what is left has bytes."""
     case = Case("tests", (3, 32, 32), 4, 2, bf16=bf16)

@@ -19,6 +19,7 @@ from pyro_dsvae.models.encoders.patches import Patches
 from pyro_dsvae.models.errors import UsageError
 from pyro_dsvae.models.likelihoods.bernoulli import Bernoulli
 from pyro_dsvae.models.likelihoods.normal import Normal
+from pyro_dsvae.models.networks import recurrent
 from pyro_dsvae.models.networks.gaussian_head import MIN_SCALE, GaussianHead
 from pyro_dsvae.models.networks.images import ResidualBlock
 from pyro_dsvae.models.networks.recurrent import BidirectionalLSTM, run_lstm
@@ -230,6 +231,24 @@ def test_run_lstm_can_be_resumed() -> None:
     # A state with fewer batch dimensions serves all of the inputs.
     shared, _ = run_lstm(lstm, inputs, (between[0][0], between[1][0]))
     torch.testing.assert_close(shared[1], run_lstm(lstm, inputs[1], (between[0][0], between[1][0]))[0])
+
+
+def test_an_lstm_runs_under_autocast_whatever_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float32 where there is none in bfloat16, to the bits of no autocast; a probe leaves the generator alone."""
+    lstm, inputs = nn.LSTM(3, 5, batch_first=True), torch.randn(2, 6, 3)
+    plain, state = run_lstm(lstm, inputs)
+    before = torch.get_rng_state()
+    recurrent.runs_in_bfloat16.cache_clear()
+    assert recurrent.runs_in_bfloat16() in (True, False)
+    assert torch.equal(torch.get_rng_state(), before)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(run_lstm(lstm, inputs)[0].float(), plain, rtol=0.05, atol=0.05)
+        monkeypatch.setattr(recurrent, "runs_in_bfloat16", lambda: False)
+        found, last = run_lstm(lstm, inputs.bfloat16().float(), None)
+        assert found.dtype == last[0].dtype == torch.float32
+        halves = run_lstm(lstm, inputs.bfloat16(), (state[0].bfloat16(), state[1].bfloat16()))[0]
+        assert halves.dtype == torch.float32
+        assert torch.equal(run_lstm(lstm, inputs)[0], plain)
 
 
 # --- heads and precision ----------------------------------------------------------------------------------------------
