@@ -70,6 +70,8 @@ def _wrong_value(option: str, text: str) -> str:
     """A value of the wrong kind."""
     if match := re.search(r"Unable to load config '(.*?)'", text):
         return f"--{option} got {match[1]!r}; its options are given as --{option}.NAME VALUE, and --help lists them"
+    if match := re.search(r"Expected a <class '(\w+)'>\. Got value: (.*?) - Expected a ", text):  # of a part of a part
+        return one_sentence(f"--{option} got {match[2]!r}; it takes {_KINDS.get(match[1], match[1])}")
     given = re.search(r"(?:Got|Given) value: (.*?)(?:\. Got value: .*)?$", text)
     if given is None:
         return one_sentence(re.sub(r'(Parser key "[\w.]+": )+', f"--{option}: ", text, count=1))

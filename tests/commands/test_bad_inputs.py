@@ -114,6 +114,9 @@ COMMANDS: dict[str, str] = {
     "fit --compile fast": "it is one of none, default, reduce-overhead",
     "fit --data_on gpu": "it is one of auto, device, host",
     "fit surplus": "options are given as --NAME VALUE",
+    "fit --posterior.views Turn --posterior.views.warp nan": "--posterior.views.warp got 'nan'; it takes a number",
+    "fit --posterior.views Turn --posterior.views.frames 2.5": "--posterior.views.frames got '2.5'; it takes a whole number",
+    "fit --posterior.views Turn --posterior.views.warp -1": "warp is -1.0; it must be a finite number, at least 0",
     "fit --out": "--out needs a value",
     # --- fit: where, and from what ---
     "fit --out run": "run exists; continue it with --out run --resume, or name another folder",

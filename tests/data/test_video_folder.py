@@ -400,6 +400,8 @@ def test_groups_of_ucf101_and_recordings_stay_together(tmp_path: Path) -> None:
     assert data.labels["class"].role == "dynamic"
     assert data.names is not None
     groups = [name.partition("_c")[0] for name in data.names.entities]
+    assert data.recordings is not None
+    assert data.recordings.tolist() == [sorted(set(groups)).index(group) for group in groups]
     parts = {group: {int(data.split[i]) for i, each in enumerate(groups) if each == group} for group in set(groups)}
     assert len(parts) == 8
     assert all(len(part) == 1 for part in parts.values())
@@ -417,6 +419,11 @@ def test_identities_of_a_tree_like_voxceleb_are_subjects_whose_recordings_stay_t
     assert all(len(data.split[subject == i].unique()) == 1 for i in range(8))
     assert data.names is not None
     assert "folders are taken as subject/-/clip (8 x subject)" in data.names.understood
+    assert data.recordings is not None
+    assert torch.equal(data.recordings, subject)
+    anyone, _ = loaded(root, folders="-/class")  # a folder that is no subject's may show anyone
+    assert anyone.recordings is not None
+    assert anyone.recordings.tolist() == list(range(16))
 
 
 def test_windows_of_one_file_are_in_one_split_and_folders_may_say_in_which(tmp_path: Path) -> None:

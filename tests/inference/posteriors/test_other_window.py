@@ -1,6 +1,7 @@
 """Guide views that infer f from another window of the recording."""
 
 import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,12 +14,14 @@ import pyro_dsvae
 from pyro_dsvae import Arrays, SeriesTable
 from pyro_dsvae.compare import compare
 from pyro_dsvae.data.dataset import SequenceData
+from pyro_dsvae.data.reading import read_again
 from pyro_dsvae.fit import fit
 from pyro_dsvae.inference.posteriors import LSTM as Posterior
 from pyro_dsvae.inference.posteriors.views import Jitter, NoViews, OtherWindow, Rescale, Turn, VocalTract
 from pyro_dsvae.inference.sequences import Sequences
 from pyro_dsvae.inference.training.schedule import Optimisation
 from pyro_dsvae.models.decoders import Dense as Decoder
+from pyro_dsvae.models.decoders import Joined
 from pyro_dsvae.models.dynamic_priors import LSTM
 from pyro_dsvae.models.encoders import Dense
 from pyro_dsvae.models.errors import Remark, UsageError
@@ -113,6 +116,39 @@ def test_recordings_of_one_training_window_each_are_none() -> None:
         Remark, match="2 of 4 training sequences are the only window of their recording, so f of these is"
     ):
         assert VocalTract().recordings(train(torch.tensor([0, 0, 2, 3, 0, 1]))) is not None
+
+
+def test_a_run_that_was_fitted_without_recordings_goes_on_without(tmp_path: Path) -> None:
+    """Else a fit that was begun by an earlier version would infer f from other sequences from its resumption on."""
+    recordings = np.arange(12) // 2
+    np.savez(
+        tmp_path / "mine.npz", frames=np.random.default_rng(0).random((12, T, P), np.float32), recordings=recordings
+    )
+    source = Arrays(str(tmp_path / "mine.npz"))
+    data = source.load()
+    before = replace(data, recordings=None).fingerprint()
+    assert read_again(source, before).recordings is None
+    for known in (data.fingerprint(), None):
+        found = read_again(source, known).recordings
+        assert found is not None
+        assert found.tolist() == recordings.tolist()
+
+
+def test_a_fit_without_f_infers_it_from_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frames, recordings = np.zeros((20, T, 1, 8, 8), np.uint8), np.arange(20) // 2
+    np.savez(tmp_path / "mine.npz", frames=frames, recordings=recordings)
+    for size in (0, 2):
+        fit(
+            data=Arrays(str(tmp_path / "mine.npz")),
+            out=tmp_path / f"run-{size}",
+            static_size=size,
+            latent_size=2,
+            decoder=partial(Joined, width=4),
+            posterior=partial(Posterior, hidden_size=8, feature_size=8),
+            steps=1,
+            device="cpu",
+        )
+        assert ("in training f is inferred from another" in capsys.readouterr().err) == (size > 0)
 
 
 def test_a_comparison_is_refused_before_its_first_fit(tmp_path: Path) -> None:
