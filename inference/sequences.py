@@ -59,7 +59,9 @@ class Sequences:
         return self.frames.shape[1]
 
     def shared_recordings(self) -> Tensor | None:
-        """(N,) int64, which recording each of this part is a window of; None where no two are known to be of one.
+        """(N,) int64, which recording each of this part is a window of; None where no two are of one, or all are.
+
+        What all have in common would leave f nothing to say.
 
         How many are alone in their recording is a `Remark`.
         """
@@ -68,7 +70,7 @@ class Sequences:
         own = self.recordings[self.rows.cpu()]
         _, which, counts = own.unique(return_inverse=True, return_counts=True)
         alone = int((counts[which] == 1).sum())
-        if alone == len(own):
+        if alone == len(own) or len(counts) == 1:
             return None
         if alone:
             said = f"{alone:,} of {len(own):,} training sequences are the only window of their recording"

@@ -237,7 +237,7 @@ class SVI:
         # Shapes, supports and plates are checked once; the checks read values back and would stall every step.
         try:
             with pyro.validation_enabled(self.step == 0):
-                other_windows = self.order.recordings > 0
+                other_windows = self.order.shared > 0
                 view = self.optimisation.static_view(self.step, progress, self.carried.nats, other_windows)
                 terms = self.forward(batch, self.optimisation.weights(progress), view)
         except ValueError as error:

@@ -55,7 +55,7 @@ from pyro_dsvae.inference.training.schedule import DEFAULT_STEPS, Budget
 from pyro_dsvae.models.errors import UsageError, check_seed, did_you_mean
 from pyro_dsvae.process import Stopped, as_stopped, is_command, listening, note_written, written
 from pyro_dsvae.runs.directory import RunDirectory
-from pyro_dsvae.runs.fit_journal import FitJournal, Watch, losses_told
+from pyro_dsvae.runs.fit_journal import Ended, FitJournal, Watch, losses_told
 from pyro_dsvae.runs.learned import check_chosen, not_learned
 from pyro_dsvae.runs.output_folder import in_next_free, locked
 from pyro_dsvae.runs.profiling import StepProfile
@@ -148,7 +148,7 @@ def _fitted(path: Path, options: FitOptions, watch: Watch | None) -> FitResult:
         more = None if copy is None else lambda folder: write_copy(folder / copy, data)
         svi.processes.on_rank_zero(lambda: RunDirectory.create(path, options.config(), start, more))
         svi.processes.on_rank_zero(lambda: _tell(asked, options, svi, columns, data.column_names))
-    svi.processes.on_rank_zero(lambda: _tell_recordings(svi.order.recordings))
+    svi.processes.on_rank_zero(lambda: _tell_recordings(svi.order.shared))
     with ExitStack() as stack:
         svi.processes.on_rank_zero(lambda: stack.enter_context(locked(path)))
         if not new:
@@ -204,11 +204,8 @@ def _tell(asked: FitOptions, taken: FitOptions, svi: SVI, columns: ColumnMoments
 def _tell_recordings(count: int) -> None:
     """Where f is inferred from other sequences, a line, of a resumed fit as well."""
     if count:
-        said = f"{count:,} with several sequences"
-        print(
-            f"in training f is inferred from another sequence of the same recording or subject ({said})",
-            file=sys.stderr,
-        )
+        said = "in training f is inferred from another sequence of the same recording or subject"
+        print(f"{said}; {count:,} of them have several", file=sys.stderr)
 
 
 def _in_memory(options: FitOptions, source: InMemory, path: Path, fingerprint: str) -> FitOptions:
@@ -256,7 +253,8 @@ def _run(
         try:
             finished = svi.run(journal)
             # The last evaluation takes a minute or more, and a request may come in it.
-            _, asked = svi.processes.broadcast(0.0, journal.stopped is not None)
+            late = journal.stopped is not None and not (finished and isinstance(journal.stopped, Ended))
+            _, asked = svi.processes.broadcast(svi.seconds, late)
             return None if finished and not asked else journal.stopped or Stopped()
         except NonFiniteError as error:
             said = f"{error}. The last good state is in {run.path / 'checkpoint.pt'}"

@@ -23,7 +23,7 @@ class Order:
         recordings: (count,) int64, which recording each sequence is a window of, where a step needs another window of each.
 
     Attributes:
-        recordings: How many have several sequences; 0 where a step needs no other windows.
+        shared: How many recordings have several sequences; 0 where no step needs other windows.
 
     Example:
         >>> from pyro_dsvae.inference.training.order import Order
@@ -39,7 +39,7 @@ class Order:
         self._windows: dict[int, list[int]] = {}
         for i, recording in enumerate(self._recording):
             self._windows.setdefault(recording, []).append(i)
-        self.recordings = sum(len(windows) > 1 for windows in self._windows.values())
+        self.shared = sum(len(windows) > 1 for windows in self._windows.values())
         self._known: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
 
     def batch(self, step: int) -> Tensor:
@@ -59,7 +59,7 @@ class Order:
         found = []
         for i, draw in zip(self.batch(step).tolist(), draws, strict=True):
             windows = self._windows[self._recording[i]]  # ascending, so that the nearest stand in a row
-            far = max(1, len(windows) // 2)
+            far = (len(windows) + 1) // 2
             near = len(windows) - far
             first = bisect_left(range(far), True, key=lambda k: windows[k + near] - i > i - windows[k])
             place = int(draw * far)
@@ -67,10 +67,10 @@ class Order:
         return torch.tensor(found)
 
     def batches(self, first: int, part: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
-        """A process's part of each batch from step ``first`` on, without end; where there are recordings, windows follow."""
+        """A process's part of each batch from step ``first`` on, without end; then other windows, where there are any."""
         for step in itertools.count(first):
             own = part(self.batch(step))
-            yield torch.cat([own, part(self.windows(step))]) if self.recordings else own
+            yield torch.cat([own, part(self.windows(step))]) if self.shared else own
 
     def _epoch(self, epoch: int) -> Tensor:
         if self._known[0] != epoch:

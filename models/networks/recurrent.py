@@ -5,7 +5,7 @@ import functools
 import torch
 from torch import Tensor, nn
 
-from pyro_dsvae.models.ops.precision import full_precision, own_precision
+from pyro_dsvae.models.ops.precision import full_precision
 
 State = tuple[Tensor, Tensor]
 
@@ -24,7 +24,7 @@ def run_lstm(lstm: nn.LSTM, inputs: Tensor, state: State | None = None) -> tuple
         Outputs ``(*B, T, H)`` and the last state.
     """
     if torch.is_autocast_enabled("cpu") and not runs_in_bfloat16():
-        with own_precision():
+        with torch.autocast("cpu", enabled=False):
             full = None if state is None else (full_precision(state[0]), full_precision(state[1]))
             return run_lstm(lstm, full_precision(inputs), full)
     batch = inputs.shape[:-2]

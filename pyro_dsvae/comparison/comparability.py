@@ -95,7 +95,8 @@ def check_candidates(candidates: Sequence[Candidate], data: SequenceData) -> Non
             check_intensities(data)
         check_times(data, objective.model.dynamic_prior)
         check_proposal(objective.guide)
-        objective.guide.views.recordings(train)
+        if candidate.options().static_size:
+            objective.guide.views.recordings(train)
         built.append((candidate.name, objective.model))
     _check_measures(built, data)
 
@@ -117,13 +118,21 @@ def check_runs(runs: Sequence[tuple[str, Run]]) -> SequenceData:
         known = run.state.get("data")
         if known is None and describe(run.data) != describe(one.data):
             known = run.sequences().fingerprint()
-        if known is not None and not data.has_fingerprint(known):
+        if known is not None and not (data.has_fingerprint(known) or _same_but_recordings(data, run)):
             raise UsageError(
                 f"{first} and {name} cannot be compared: they were fitted to different data or splits "
                 f"({in_words(describe(one.data))} and {in_words(describe(run.data))})"
             )
     _check_measures([(name, run.model) for name, run in runs], data)
     return data
+
+
+def _same_but_recordings(data: SequenceData, run: Run) -> bool:
+    """Whether a run of an earlier version, which knows of no recordings, has the data of a later ``run``."""
+    try:
+        return data.recordings is None and run.sequences().has_fingerprint(data.fingerprint())
+    except UsageError:
+        return False
 
 
 def open_runs(fits: Sequence[Fit]) -> list[tuple[str, Run]]:

@@ -43,12 +43,13 @@ def with_bytes(data: SequenceData) -> SequenceData:
 def as_fitted(data: SequenceData, known: str | None) -> SequenceData:
     """The data as a run was fitted to them, by their fingerprint that it kept; those of a new run without one.
 
-    Runs of earlier versions took bytes that were saved as floats as they are, and knew of no recordings.
+    Runs of earlier versions took bytes that were saved as floats as they are. Their fingerprints left out ``recordings``, and
+    most inferred f from each sequence itself.
     """
     stored = with_bytes(data)
     if known is None or (stored is data and data.recordings is None):
         return stored
-    for form in (stored, data):
+    for form in (stored,) if stored is data else (stored, data):
         if form.fingerprint() == known:
             return form
         if form.recordings is not None and (bare := replace(form, recordings=None)).fingerprint() == known:

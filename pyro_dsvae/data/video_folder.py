@@ -18,7 +18,7 @@ from pyro_dsvae.data.files.cache import cache_folder
 from pyro_dsvae.data.folders.cache import VERSION, Entry, WindowCache
 from pyro_dsvae.data.folders.described import Described, by_table
 from pyro_dsvae.data.folders.labels import counted, labels_of, passed_over, refused, roles_of
-from pyro_dsvae.data.folders.levels import GROUP, SUBJECT
+from pyro_dsvae.data.folders.levels import RECORDING
 from pyro_dsvae.data.folders.splits import Draw, check_leaks, twins
 from pyro_dsvae.data.folders.tree import Source
 from pyro_dsvae.data.names import Names, listed
@@ -46,8 +46,8 @@ class VideoFolder(DataSource):
 
     Labels are the folders above a clip: subject/expression/take, as in MUG; class/clip, as in UCF101, whose groups stay
     together; identity/recording/clip, as in VoxCeleb; and train, validation and test above these. How they were understood is
-    printed. What stays is the same in all windows of a subject or of a group of UCF101, or of a clip where these are not known
-    or ``by`` is file: these are `SequenceData.recordings`.
+    printed. `SequenceData.recordings` numbers the subjects or the groups of UCF101, or the clips where neither is known or
+    ``by`` is file.
 
     Decoded windows are kept in a file below ``$XDG_CACHE_HOME`` or ``~/.cache``, and mapped from it. Where decoding was
     interrupted it goes on. Clips that cannot be used are named and left out.
@@ -67,8 +67,8 @@ class VideoFolder(DataSource):
         folders: The names of the levels of folders from the top, such as subject/expression, with - for one that is no label.
         static: Labels of who or what is seen, with commas, or as a list.
         dynamic: Labels of what happens. By default those called action, class, emotion, expression, gesture or motion.
-        by: Whether files or subjects are drawn for the splits, and have what stays in common; by default subjects, where they
-            are known. Where folders or a table give the parts, a subject in two of them is refused, but not with file.
+        by: Whether files or subjects are drawn for the splits, and are `SequenceData.recordings`. By default subjects, where
+            they are known. Where folders or a table give the parts, a subject in two of them is refused, but not with file.
         validation: Fraction for the validation split.
         test: Fraction for the test split.
         seed: Of the splits and of random crops.
@@ -154,7 +154,7 @@ class VideoFolder(DataSource):
             warnings.warn(Remark(line), stacklevel=3)
         labels = labels_of(described.labels, counts, roles)
         # Clips of one folder that is no subject's may show anyone.
-        known = self.by != "file" and described.owner in (SUBJECT, GROUP)
+        known = self.by != "file" and described.owner != RECORDING
         owners = described.owners if known else None
         alike = np.arange(len(entries)) if owners is None else np.unique(owners, return_inverse=True)[1]
         return SequenceData(

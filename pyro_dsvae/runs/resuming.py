@@ -13,7 +13,11 @@ from pyro_dsvae.runs.directory import RunDirectory
 
 
 def run_to_resume(path: Path, options: FitOptions, frame_shape: tuple[int, ...]) -> RunDirectory:
-    """The run at ``path``. Raises `UsageError` where it was fitted to other data or with other parts."""
+    """Open the run at ``path``, and check that the options are those it was fitted with.
+
+    Raises:
+        UsageError: Where one of those that matter for the result is another.
+    """
     run = RunDirectory.open(path)
     before = for_frames(run.options(), frame_shape).config()
     free = option_names(FitOptions, Role.BUDGET, Role.INCIDENTAL)
@@ -27,7 +31,11 @@ def run_to_resume(path: Path, options: FitOptions, frame_shape: tuple[int, ...])
 
 
 def restore(run: RunDirectory, svi: SVI, data: SequenceData) -> None:
-    """The state that the run was left in. Raises `UsageError` where it is of other data or of other networks."""
+    """Load the state that the run was left in into ``svi``.
+
+    Raises:
+        UsageError: Where it is of other data or of other networks.
+    """
     state = run.load("checkpoint.pt", svi.fabric.device)
     if not data.has_fingerprint(state.get("data", "")):
         raise UsageError(f"{run.path} was fitted to other data: the sequences differ from those of this --data")

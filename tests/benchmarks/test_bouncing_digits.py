@@ -23,12 +23,12 @@ class Drifting:
 
     def forecast(self, x: torch.Tensor, horizon: int, draws: int) -> "Drifting":
         last = x[:, -1:].expand(-1, horizon, *x.shape[2:])
-        self.means = torch.stack([last.roll(side * self.off, dims=-1) for side in (-1, 1)])
+        self.means = torch.stack([(2 + side) * last.float().roll(side * self.off, dims=-1) for side in (-1, 1)])
         return self
 
 
 def test_a_forecast_is_at_the_mean_place_of_its_draws() -> None:
-    """Not at the brightest: draws that disagree give the middle between them."""
+    """Each draw counts once, however bright it is: draws that disagree give the middle between them."""
     past = MovingDigits(clips=100).load().part("test").frames
     found = forecast_places(Drifting(2), past)  # type: ignore[arg-type]
     here = places(past[:, -1:].float())

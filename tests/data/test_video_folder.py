@@ -509,6 +509,8 @@ def test_a_table_labels_clips(tmp_path: Path) -> None:
     }
     assert (data.labels["person"].role, data.labels["emotion"].role) == ("static", "dynamic")
     person = data.labels["person"].values
+    assert data.recordings is not None
+    assert torch.equal(data.recordings[:, None] == data.recordings, person[:, None] == person)
     assert all(len(data.split[person == i].unique()) == 1 for i in range(4))
     assert said == [
         "left out, since labels.csv does not name them: part0/clip8.gif",

@@ -233,13 +233,20 @@ def test_run_lstm_can_be_resumed() -> None:
     torch.testing.assert_close(shared[1], run_lstm(lstm, inputs[1], (between[0][0], between[1][0]))[0])
 
 
+def _without_primitive(*_: object) -> None:
+    raise RuntimeError("could not create a primitive descriptor for the LSTM forward propagation primitive")
+
+
 def test_an_lstm_runs_under_autocast_whatever_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     """In float32 where there is none in bfloat16, to the bits of no autocast; a probe leaves the generator alone."""
     lstm, inputs = nn.LSTM(3, 5, batch_first=True), torch.randn(2, 6, 3)
     plain, state = run_lstm(lstm, inputs)
     before = torch.get_rng_state()
-    recurrent.runs_in_bfloat16.cache_clear()
-    assert recurrent.runs_in_bfloat16() in (True, False)
+    probe = recurrent.runs_in_bfloat16.__wrapped__
+    with monkeypatch.context() as patch:
+        patch.setattr(nn.LSTM, "forward", _without_primitive)
+        assert not probe()
+    probe()
     assert torch.equal(torch.get_rng_state(), before)
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(run_lstm(lstm, inputs)[0].float(), plain, rtol=0.05, atol=0.05)

@@ -64,9 +64,9 @@ class OtherWindow(GuideViews):
         found = train.shared_recordings()
         if found is None:
             raise UsageError(
-                "the guide views OtherWindow infer f from another window of the same recording, and no two training "
-                "sequences are known to be of one: cut tables or arrays into windows, give an .npz file recordings, or take "
-                "other views",
+                "the guide views OtherWindow infer f from another window of the same recording, and the training sequences "
+                "are not known to be of several recordings, some of two windows or more: cut tables or arrays into windows, "
+                "give an .npz file recordings, or take other views",
                 "posterior",
             )
         return found

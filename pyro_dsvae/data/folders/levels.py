@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pyro_dsvae.data.dataset import SPLITS
 from pyro_dsvae.models.errors import UsageError
 
-SPLIT, SUBJECT, GROUP, SKIPPED = "split", "subject", "group", "-"
+SPLIT, SUBJECT, RECORDING, SKIPPED = "split", "subject", "recording", "-"
 SPLIT_WORDS = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "dev": 1, "test": 2, "testing": 2}
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from pyro_dsvae.data.folders.described import Described
-from pyro_dsvae.data.folders.levels import GROUP, SKIPPED, SPLIT, SUBJECT, is_split, named, split_of
+from pyro_dsvae.data.folders.levels import RECORDING, SKIPPED, SPLIT, SUBJECT, is_split, named, split_of
 from pyro_dsvae.data.folders.tree import Source
 
 # id10001, 001, subject_3, S005
@@ -29,10 +29,10 @@ def by_folders(sources: Sequence[Source], given: str | None) -> Described:
     split = [split_of(word) for word in columns.pop(SPLIT)] if SPLIT in columns else None
     owners, owner = columns.get(SUBJECT), SUBJECT
     if owners is None:
-        owners, owner = takes_of_groups([source.name for source in sources]), GROUP
+        owners, owner = takes_of_groups([source.name for source in sources]), "group"
     if owners is None and SKIPPED in levels:
         at = levels.index(SKIPPED)
-        owners, owner = ["/".join(each[: at + 1]) for each in folders], "recording"
+        owners, owner = ["/".join(each[: at + 1]) for each in folders], RECORDING
     counts = [f"{len(set(values))} x {name}" for name, values in columns.items()]
     told = "/".join((*levels, "clip"))
     said = f"folders are taken as {told}" + (f" ({', '.join(counts)})" if counts else "")

@@ -13,6 +13,7 @@ import torch
 import pyro_dsvae
 from pyro_dsvae import Arrays, SeriesTable
 from pyro_dsvae.compare import compare
+from pyro_dsvae.comparison.comparability import check_runs
 from pyro_dsvae.data.dataset import SequenceData
 from pyro_dsvae.data.reading import read_again
 from pyro_dsvae.fit import fit
@@ -70,7 +71,7 @@ def test_what_differs_between_windows_goes_with_z_though_it_never_changes_within
             optimisation=Optimisation(learning_rate=1e-2, evaluations=1, prior_refit_steps=0, kl_static=0.01),
             device="cpu",
         )
-        said = "f is inferred from another sequence of the same recording or subject (40 with several sequences)"
+        said = "f is inferred from another sequence of the same recording or subject; 40 of them have several"
         assert (said in capsys.readouterr().err) == (type(views) is OtherWindow)
         run = pyro_dsvae.load(tmp_path / type(views).__name__)
         test = run.sequences().part("test")
@@ -82,13 +83,13 @@ def test_what_differs_between_windows_goes_with_z_though_it_never_changes_within
     assert shares[Rescale] < 0
 
 
-@pytest.mark.parametrize("recordings", [None, torch.arange(12)])
+@pytest.mark.parametrize("recordings", [None, torch.arange(12), torch.zeros(12, dtype=torch.int64)])
 def test_data_that_know_no_other_windows_are_refused_and_leave_nothing(
     tmp_path: Path, recordings: torch.Tensor | None
 ) -> None:
     split = torch.arange(12, dtype=torch.uint8) % 3
     data = SequenceData(torch.randn(12, T, P), split, recordings=recordings)
-    with pytest.raises(UsageError, match="no two training sequences are known to be of one: cut tables or arrays"):
+    with pytest.raises(UsageError, match="are not known to be of several recordings, some of two windows or more: cut"):
         fit(data=data, out=tmp_path / "run", posterior=partial(Posterior, views="other_window"), steps=1)
     assert not list(tmp_path.iterdir())
 
@@ -109,8 +110,9 @@ def test_views_ask_for_the_recordings_that_they_use() -> None:
         assert found.tolist() == [7, 7, 3, 3]
 
 
-def test_recordings_of_one_training_window_each_are_none() -> None:
-    """Or f would be inferred from the window itself, and not wait for z. What lies in other splits does not count."""
+def test_recordings_of_one_training_window_each_are_none_and_so_is_one_of_all() -> None:
+    """Or f would not wait for z, or would have nothing to say. What lies in other splits does not count."""
+    assert Turn().recordings(train(torch.tensor([5, 5, 5, 5, 0, 1]))) is None
     assert VocalTract().recordings(train(torch.tensor([0, 1, 2, 3, 0, 1]))) is None
     with pytest.warns(
         Remark, match="2 of 4 training sequences are the only window of their recording, so f of these is"
@@ -132,6 +134,26 @@ def test_a_run_that_was_fitted_without_recordings_goes_on_without(tmp_path: Path
         found = read_again(source, known).recordings
         assert found is not None
         assert found.tolist() == recordings.tolist()
+
+
+def test_a_run_without_recordings_compares_with_one_that_knows_them_in_either_order(tmp_path: Path) -> None:
+    frames, split = np.random.default_rng(0).random((12, T, P), np.float32), np.arange(12) // 2 % 3
+    np.savez(tmp_path / "mine.npz", frames=frames, recordings=np.arange(12) // 2, split=split)
+    source = Arrays(str(tmp_path / "mine.npz"))
+    small = partial(Posterior, hidden_size=8, feature_size=8)
+    paths = [fit(data=source, out=tmp_path / n, posterior=small, steps=1, device="cpu").run for n in ("old", "new")]
+    state = torch.load(paths[0] / "best.pt")
+    state["data"] = replace(source.load(), recordings=None).fingerprint()
+    torch.save(state, paths[0] / "best.pt")
+    runs = [(path.name, pyro_dsvae.load(path)) for path in paths]
+    assert runs[0][1].sequences().recordings is None
+    for order in (runs, runs[::-1]):
+        assert len(check_runs(order)) == 12
+    np.savez(tmp_path / "mine.npz", frames=1 - frames, recordings=np.arange(12) // 2, split=split)
+    state["data"] = replace(source.load(), recordings=None).fingerprint()
+    torch.save(state, paths[0] / "best.pt")
+    with pytest.raises(UsageError, match="different data or splits"):
+        check_runs([(path.name, pyro_dsvae.load(path)) for path in paths])
 
 
 def test_a_fit_without_f_infers_it_from_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -298,8 +298,20 @@ def test_each_sequence_of_a_step_comes_with_a_far_window_of_its_recording() -> N
     for step in range(50):
         for i, other in zip(order.batch(step).tolist(), order.windows(step).tolist(), strict=True):
             found.setdefault(i, set()).add(other)
-    # A recording of one window has no other; of four windows the two farthest are taken, of three the farthest.
-    assert found == {0: {0}, 1: {3, 4}, 2: {1, 4}, 3: {1, 2}, 4: {1, 2}, 5: {6}, 6: {5}, 7: {9}, 8: {7}, 9: {7}}
+    # A recording of one window has no other; of four windows the two farthest are taken, of three both others.
+    assert found == {
+        0: {0},
+        1: {3, 4},
+        2: {1, 4},
+        3: {1, 2},
+        4: {1, 2},
+        5: {6},
+        6: {5},
+        7: {8, 9},
+        8: {7, 9},
+        9: {7, 8},
+    }
+    assert order.shared == 3
     again, plain = Order(10, 4, seed=0, recordings=recordings), Order(10, 4, seed=0)
     assert torch.equal(again.windows(7), order.windows(7))
     given = [next(made.batches(7, lambda batch: batch)) for made in (order, plain)]
