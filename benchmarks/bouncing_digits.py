@@ -66,7 +66,7 @@ def main() -> None:
     step = seen[:, -1:] - seen[:, -2:-1]
     ahead = torch.arange(1, BEYOND + 1).view(1, -1, 1)
     forecasts = {"last place": seen[:, -1:].expand_as(truth), "straight on": seen[:, -1:] + step * ahead}
-    for path in sorted((options.comparison / "runs").iterdir()):
+    for path in sorted(found.parent for found in (options.comparison / "runs").glob("*/summary.json")):  # finished fits
         run = pyro_dsvae.load(path)
         forecasts[path.name] = forecast_places(run, past)
         print(f"{path.name}: {len(past)} clips forecast", flush=True)

@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Integral
 
 # Generators of torch take 64 bits; some purposes count on from the seed.
@@ -44,7 +44,7 @@ def check_positive(name: str, value: float) -> None:
         raise UsageError(f"{name} is {value}; it must be positive")
 
 
-def check_amounts(most: float = math.inf, **values: float) -> None:
+def check_amounts(values: Mapping[str, float], most: float = math.inf) -> None:
     """Refuse numbers, given by their names, that are negative, infinite or none, or larger than ``most``.
 
     Raises:
@@ -52,7 +52,7 @@ def check_amounts(most: float = math.inf, **values: float) -> None:
 
     Example:
         >>> from pyro_dsvae.models.errors import check_amounts
-        >>> check_amounts(most=1, crop=0.1, flip=-0.5)
+        >>> check_amounts({"crop": 0.1, "flip": -0.5}, most=1)
         Traceback (most recent call last):
         pyro_dsvae.models.errors.UsageError: flip is -0.5; it must be a number from 0 to 1
     """

@@ -51,8 +51,8 @@ class Jitter(GuideViews):
         self, frames: int = 3, colour: float = 0.5, blur: float = 1.0, crop: float = 0.1, flip: float = 0.0
     ) -> None:
         check_count("frames", frames)
-        check_amounts(colour=colour, blur=blur)
-        check_amounts(most=1, crop=crop, flip=flip)
+        check_amounts({"colour": colour, "blur": blur})
+        check_amounts({"crop": crop, "flip": flip}, most=1)
         self.frames = frames
         self.colour = colour
         self.blur = blur

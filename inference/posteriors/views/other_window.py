@@ -48,7 +48,7 @@ class OtherWindow(GuideViews):
     )
 
     def __init__(self, level: float = 0.4, scale: float = 0.3) -> None:
-        check_amounts(level=level, scale=scale)
+        check_amounts({"level": level, "scale": scale})
         self.level = level
         self.scale = scale
 

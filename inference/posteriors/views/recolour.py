@@ -34,7 +34,7 @@ class Recolour(GuideViews):
     def __init__(self, width: int = 32, frames: int = 3, warp: float = 0.02) -> None:
         check_count("width", width)
         check_count("frames", frames)
-        check_amounts(warp=warp)
+        check_amounts({"warp": warp})
         self.width = width
         self.frames = frames
         self.warp = warp

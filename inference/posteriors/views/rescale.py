@@ -29,7 +29,7 @@ class Rescale(GuideViews):
     assumes: ClassVar[str] = "that the level and the scale of each column belong to what stays"
 
     def __init__(self, level: float = 1.0, scale: float = 0.5) -> None:
-        check_amounts(level=level, scale=scale)
+        check_amounts({"level": level, "scale": scale})
         self.level = level
         self.scale = scale
 

@@ -63,7 +63,7 @@ class VocalTract(GuideViews):
         self, frames: int = 8, warp: float = 0.15, gain: float = 0.5, tilt: float = 0.5, shape: float = 0.25
     ) -> None:
         check_count("frames", frames)
-        check_amounts(warp=warp, gain=gain, tilt=tilt, shape=shape)
+        check_amounts({"warp": warp, "gain": gain, "tilt": tilt, "shape": shape})
         self.frames = frames
         self.warp = warp
         self.gain = gain
