@@ -5,7 +5,7 @@
     python -m benchmarks.bouncing_digits runs/digits
 
 Every test clip is drawn anew with more frames. The first ones are those of the fits, and the frames after them are forecast.
-The place of a digit is its centre of mass in the mean of a forecast's draws, each without noise. Printed is its mean distance
+A forecast's place of a digit is the mean, over draws without noise, of its centre of mass in each. Printed is the mean distance
 from the true place in pixels, frame by frame, beside the same without a model: the last place, and straight on at the last
 step. About half of the digits are reflected by a side of the box on the way; they stand apart, too.
 """

@@ -18,7 +18,7 @@ class Jitter(GuideViews):
     z is inferred from the clip after one random change of its colours, sharpness and framing, the same for all frames of the
     clip (`jitter_colours`, `blur`, `reframe`). So z can hardly encode complexion, clothes or light. Motion is as it was. f is
     inferred from a few random frames, each whole and by itself, and from their mean: so f can hardly encode the order of the
-    frames. Where the data know recordings, the frames are of another clip of the same recording, so f can hardly encode what
+    frames. Where the data know recordings, the frames are of another window of the same recording, so f can hardly encode what
     happens in one of them alone. It needs no ground of one colour, unlike `Turn`.
 
     Source: colour jitter, blur and crops are those of Chen et al., "A Simple Framework for Contrastive Learning of Visual

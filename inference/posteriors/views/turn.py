@@ -26,7 +26,7 @@ class Turn(GuideViews):
     z is inferred from frames less the colour of their ground, after all colours were turned (`turn_colours`) and the frames
     warped a little (`warp`). So z can hardly encode colours, or small shapes. f is inferred from patches and parts of a few
     random frames, from the whole clip in order with the figure in the middle of every frame (`centred`), and from the colour
-    of the ground. Where the data know recordings, f sees another clip of the same recording. So it can hardly encode what
+    of the ground. Where the data know recordings, f sees another window of the same recording. So it can hardly encode what
     happens in one of them alone, such as an expression that is there from the first frame to the last.
 
     Args:
